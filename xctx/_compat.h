@@ -70,4 +70,29 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
 static inline uint64_t xctx_next_u64(uint64_t *p) { return ++*p; }
 #endif
 
+/* Runs `handler` in the child of every fork, before any Python code does. Elsewhere than on POSIX nothing forks. */
+#if defined(_WIN32)
+static inline int xctx_at_fork_in_child(void (*handler)(void)) { (void)handler; return 0; }
+#else
+#  include <pthread.h>
+static inline int xctx_at_fork_in_child(void (*handler)(void)) { return pthread_atfork(NULL, NULL, handler); }
+#endif
+
+/* Takes the traffic off the reference count of an object that many threads hammer. Without the GIL each load of such an
+ * object onto a stack writes its count, and threads that share it wait for each other's cache line.
+ * 3.14t defers such counts where asked. 3.13t knows only the way it goes with its own functions, classes and modules
+ * once a second thread runs: the object becomes immortal. The plain store may race with the owner's own count: the
+ * loser is the promotion, which the next caller repeats; the caller holds a reference, so the count cannot reach zero. */
+#ifdef Py_GIL_DISABLED
+static inline void xctx_promote(PyObject *op) {
+#  if PY_VERSION_HEX >= 0x030E0000
+    PyUnstable_Object_EnableDeferredRefcount(op);
+#  else
+    __atomic_store_n(&op->ob_ref_local, _Py_IMMORTAL_REFCNT_LOCAL, __ATOMIC_RELAXED);
+#  endif
+}
+#else
+#  define xctx_promote(op) ((void)(op))
+#endif
+
 #endif
