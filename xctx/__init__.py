@@ -1,1 +1,6 @@
-"""Execution-context toolkit."""
+"""Execution-context toolkit: state of one thread, greenlet, task or process, read at C speed."""
+
+from xctx import keys
+from xctx._xlocal import xlocal
+
+__all__ = ["keys", "xlocal"]

@@ -95,4 +95,11 @@ static inline void xctx_promote(PyObject *op) {
 #  define xctx_promote(op) ((void)(op))
 #endif
 
+/* Gives a type made by Cython, which takes no attributes afterwards, one more; before anything derives from it. */
+static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value) {
+    if (PyDict_SetItem(((PyTypeObject *)type)->tp_dict, name, value)) return -1;
+    PyType_Modified((PyTypeObject *)type);
+    return 0;
+}
+
 #endif

@@ -20,6 +20,9 @@ cdef extern from "_compat.h" nogil:
     int xctx_at_fork_in_child(void (*)() noexcept nogil)
     void xctx_promote(PyObject *)
 
+cdef extern from "_compat.h":
+    int xctx_type_put(PyObject *, object, object) except -1
+
 
 cdef extern from "Python.h":
     ctypedef class weakref.ReferenceType [object PyWeakReference]:
