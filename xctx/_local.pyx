@@ -44,14 +44,15 @@ cdef extern from "_slots.h" nogil:
     void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
     void slots_empty "xctx_slots_empty"() noexcept
 
+cdef extern from "_getattro.h":
+    PyObject *missing "xctx_missing"
+    const char *type_name "xctx_type_name"(object)
+    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
+
 cdef extern from *:
     """
     /* As an object to Cython, which takes over the reference. */
     #define XCTX_TAKEN(p) (p)
-    static inline const char *xctx_type_name(PyObject *o) {
-        const char *dot = strrchr(Py_TYPE(o)->tp_name, '.');
-        return dot ? dot + 1 : Py_TYPE(o)->tp_name;
-    }
     #define XCTX_INTERNED(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
     #define XCTX_RESERVED(name) (PyUnicode_Check(name) && PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
 
@@ -82,7 +83,6 @@ cdef extern from *:
     #endif
     """
     object taken "XCTX_TAKEN"(PyObject *)
-    const char *type_name "xctx_type_name"(object)
     bint NO_GIL "XCTX_NO_GIL"
     bint is_interned "XCTX_INTERNED"(PyObject *)
     bint is_reserved "XCTX_RESERVED"(PyObject *)
@@ -137,6 +137,11 @@ cdef struct Item:
 cdef enum:
     INSIDE = 2   # items that a holding has room for within itself
     MOST = 12    # with more names than this it turns to a dict
+
+cdef enum How:       # a store keeps things
+    OWN        # a holding for each unit, touched by that unit alone
+    SHARED     # the same, with a dict, where several threads are one unit
+    EDITIONS   # in a context variable
 
 cdef struct Holding:
     Holding *prev      # in the store's list: guarded by the lock
@@ -344,37 +349,41 @@ cdef PyObject *read(Holding *holding, PyObject *name) except? NULL:
     """A new reference to the value, or NULL with no exception."""
     cdef PyObject *found = NULL
     cdef int i
+    for i in range(holding.count):
+        if holding.items[i].name == name:
+            found = holding.items[i].value
+            Py_INCREF_(found)
+            return found
     if holding.dict != NULL:
         dict_get(holding.dict, name, &found)
-        return found
-    i = index_of(holding, name)
-    if i < 0:
-        return NULL
-    Py_INCREF_(holding.items[i].value)
-    return holding.items[i].value
+    elif not is_interned(name):
+        i = index_of(holding, name)
+        if i >= 0:
+            found = holding.items[i].value
+            Py_INCREF_(found)
+    return found
 
 
 cdef int write(Holding *holding, object name, object value) except -1:
-    cdef PyObject *old = NULL
+    cdef PyObject *old
     cdef Item *items
     cdef Item *outgrown = NULL
     cdef int i
+    for i in range(holding.count):
+        if holding.items[i].name == <PyObject*>name:
+            Py_INCREF_(<PyObject*>value)   # the item's
+            xctx_lock(&holding.lock)
+            old = holding.items[i].value
+            holding.items[i].value = <PyObject*>value
+            xctx_unlock(&holding.lock)
+            Py_DECREF_(old)   # last of all: this may run any code
+            return 0
     if not is_interned(<PyObject*>name):
-        name = interned(PyUnicode_FromObject(name))
-    if holding.dict == NULL:
-        i = index_of(holding, <PyObject*>name)
-        if i < 0 and holding.count == MOST:
-            as_dict(holding)
+        return write(holding, interned(PyUnicode_FromObject(name)), value)
+    if holding.count == MOST:
+        as_dict(holding)
     if holding.dict != NULL:
         (<dict>holding.dict)[name] = value
-        return 0
-    if i >= 0:
-        Py_INCREF_(<PyObject*>value)   # the item's
-        xctx_lock(&holding.lock)
-        old = holding.items[i].value
-        holding.items[i].value = <PyObject*>value
-        xctx_unlock(&holding.lock)
-        Py_DECREF_(old)   # last of all: this may run any code
         return 0
     if holding.count == holding.room:
         items = <Item*>PyMem_RawMalloc(2 * holding.room * sizeof(Item))
@@ -698,7 +707,7 @@ cdef class local:
     cdef Key key
     cdef object var          # the context variable, under the `context` key
     cdef bint initialises    # there is an __init__ to call in each unit
-    cdef bint shared         # units are shared by threads
+    cdef How how
     cdef object args
     cdef object kwargs
     cdef object self_ref     # where there is no GIL: how xctx.debug gets hold of a store that may be dying
@@ -717,18 +726,20 @@ cdef class local:
                 raise TypeError(f"{type(self).__name__}() takes no arguments but `key`: there is no __init__ for "
                                 f"{args + tuple(kwargs) !r}")
         self.key = as_key(type(self).__xctx_key__ if key is None else key)
-        self.shared = self.key.rung == PROCESS or self.key.rung == VALUE
+        if self.key.rung == CONTEXT:
+            self.how = EDITIONS
+            self.var = ContextVar("xctx.local")
+        elif self.key.rung == PROCESS or self.key.rung == VALUE:
+            self.how = SHARED
         self.serial = xctx_next_u64(&serials)
         self.generation = fork_generation()
-        if self.key.rung == CONTEXT:
-            self.var = ContextVar("xctx.local")
         if NO_GIL:
             self.self_ref = ref(self)
         if self.initialises:
             self.args = args
             self.kwargs = kwargs
             # The constructor calls __init__ for the unit that it runs in.
-            if self.key.rung == CONTEXT:
+            if self.how == EDITIONS:
                 publish(self, ())
             else:
                 new_holding_here(self, self.key.find(True))
@@ -751,31 +762,30 @@ cdef class local:
                 return attribute if get == NULL else get(attribute, self, type(self))
         else:
             found = value_here(self, <PyObject*>name)
-        if found == NULL:
-            PyErr_Format(AttributeError, "'%.200s' object has no attribute '%S'", type_name(self), <PyObject*>name)
-        return taken(found)
+        return <object>missing if found == NULL else taken(found)
 
     def __setattr__(self, name, value):
-        if not set_by_class(self, name, <PyObject*>value):
-            if self.key.rung == CONTEXT:
-                publish(self, with_name(content_here(self), name, value))
-            elif self.shared:
-                shared_here(self, True)[name] = value
-            else:
-                write(holding_here(self, True), name, value)
+        if set_by_class(self, name, <PyObject*>value):
+            return
+        if self.how == OWN:
+            write(holding_here(self, True), name, value)
+        elif self.how == SHARED:
+            shared_here(self, True)[name] = value
+        else:
+            publish(self, with_name(content_here(self), name, value))
 
     def __delattr__(self, name):
         cdef Holding *holding
         cdef bint found = False
         if set_by_class(self, name, NULL):
             return
-        if self.key.rung == CONTEXT:
+        if self.how == EDITIONS:
             names = names_here(self)
             found = name in names
             if found:
                 del names[name]
                 publish(self, from_dict(names))
-        elif self.shared:
+        elif self.how == SHARED:
             names = shared_here(self, False)
             found = names is not None and names.pop(name, names) is not names
         else:
@@ -807,7 +817,7 @@ cdef class local:
     def __release_local__(self):
         """Deletes the current unit's attributes: what werkzeug's ``release_local`` calls."""
         cdef Holding *holding
-        if self.key.rung == CONTEXT:
+        if self.how == EDITIONS:
             publish(self, ())
         else:
             names = dict_here(self)
@@ -817,6 +827,8 @@ cdef class local:
         """Pairs of name and value, as werkzeug's Local gives them."""
         return iter(list(names_here(self).items()))
 
+
+install_getattro(<PyObject*>local, object(), b"'%.200s' object has no attribute '%S'")
 
 cdef Key default_key = _core.greenlet
 
@@ -832,12 +844,16 @@ xctx_type_put(<PyObject*>local, "__init_subclass__", classmethod(init_subclass))
 xctx_type_put(<PyObject*>local, "__xctx_key__", default_key)
 
 
-cdef int set_by_class(local self, object name, PyObject *value) except -1:
+cdef inline bint set_by_class(local self, object name, PyObject *value) except -1:
     """Whether the class says how the name is set: by a property, a slot or the like. Deletes where `value` is NULL."""
-    cdef PyObject *found
-    cdef descrsetfunc put
     if Py_TYPE(self) == <PyTypeObject*>local and not is_reserved(<PyObject*>name):
         return False
+    return set_by_descriptor(self, name, value)
+
+
+cdef bint set_by_descriptor(local self, object name, PyObject *value) except -1:
+    cdef PyObject *found
+    cdef descrsetfunc put
     if is_reserved(<PyObject*>name) and name == "__dict__":
         raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
     found = type_lookup(Py_TYPE(self), <PyObject*>name)
@@ -857,7 +873,7 @@ cdef int initialise(local store) except -1:
 
 cdef Holding *new_holding_here(local store, Unit unit) except NULL:
     """A holding for a unit that has none."""
-    if store.shared:
+    if store.how == SHARED:
         names = {}
         return new_holding(store, unit, <PyObject*>names)
     return new_holding(store, unit, NULL)
@@ -870,12 +886,12 @@ cdef Holding *find_holding(local store, bint create) except? NULL:
     cdef Holding *holding = NULL
     cdef Place *place
     if unit is not None:
-        if store.shared:
+        if store.how == SHARED:
             xctx_lock(&lock)
         place = place_of(<Shelf*>unit.shelf, store.serial)
         if place != NULL:
             holding = place.holding
-        if store.shared:
+        if store.how == SHARED:
             xctx_unlock(&lock)
         if holding == NULL and (create or store.initialises):
             holding = new_holding_here(store, unit)
@@ -886,7 +902,7 @@ cdef Holding *find_holding(local store, bint create) except? NULL:
                     # Nothing of it is kept, and the next touch begins anew.
                     abandon(store, unit)
                     raise
-    if not store.shared:
+    if store.how == OWN:
         # Borrowed: the unit keeps it until it ends, which it does not while it runs.
         slot_set(slot_of(store.serial), store.serial, tstate, <void*>holding)
     return holding
@@ -950,32 +966,32 @@ cdef PyObject *value_here(local store, PyObject *name) except? NULL:
     """A new reference to the current unit's value of the name, or NULL with no exception."""
     cdef Holding *holding
     cdef PyObject *found = NULL
-    if store.key.rung == CONTEXT:
+    if store.how == OWN:
+        holding = holding_here(store, False)
+        return NULL if holding == NULL else read(holding, name)
+    if store.how == EDITIONS:
         return in_edition(content_here(store), name)
-    if store.shared:
-        names = shared_here(store, False)
-        if names is not None:
-            dict_get(<PyObject*>names, name, &found)
-        return found
-    holding = holding_here(store, False)
-    return NULL if holding == NULL else read(holding, name)
+    names = shared_here(store, False)
+    if names is not None:
+        dict_get(<PyObject*>names, name, &found)
+    return found
 
 
 cdef dict names_here(local store):
     """A new dict of the current unit's names and values."""
     cdef Holding *holding
-    if store.key.rung == CONTEXT:
+    if store.how == EDITIONS:
         return content_dict(content_here(store))
-    if store.shared:
+    if store.how == SHARED:
         return dict(shared_here(store, False) or ())
     holding = holding_here(store, False)
     return {} if holding == NULL else contents(holding)
 
 
 cdef object dict_here(local store):
-    if store.key.rung == CONTEXT:
+    if store.how == EDITIONS:
         return EditionDict(store)
-    if store.shared:
+    if store.how == SHARED:
         return shared_here(store, True)
     return as_dict(holding_here(store, True))
 

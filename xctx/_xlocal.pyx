@@ -39,6 +39,10 @@ cdef extern from "_slots.h" nogil:
     void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
     void slots_empty "xctx_slots_empty"() noexcept
 
+cdef extern from "_getattro.h":
+    PyObject *missing "xctx_missing"
+    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
+
 cdef extern from *:
     """
     #define XCTX_HAS_VECTORCALL(type, offset, func) do { \\
@@ -331,7 +335,7 @@ cdef class xlocal:
             if name == "__dict__":
                 return self.visible()
             return PyObject_GenericGetAttr(self, name)
-        raise AttributeError(f"{type(self).__name__!r} object has nothing bound to {name!r} here")
+        return <object>missing
 
     def __setattr__(self, name, value):
         raise AttributeError(f"cannot set {name!r}: an xlocal is read-only, names are bound by `with x({name}=...):`")
@@ -358,6 +362,8 @@ cdef class xlocal:
     def __reduce_ex__(self, protocol):
         raise TypeError(f"cannot pickle {type(self).__name__!r} object: an xlocal is found by name where it is needed")
 
+
+install_getattro(<PyObject*>xlocal, object(), b"'%.200s' object has nothing bound to '%S' here")
 
 cdef Key default_key = _core.greenlet
 
