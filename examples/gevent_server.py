@@ -197,7 +197,9 @@ def connections_at_once(wanted):
         return min(wanted, 200)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * wanted + 100
-    if soft < needed or soft == resource.RLIM_INFINITY:
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    if soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return min(wanted, (soft - 100) // 2)
