@@ -45,7 +45,7 @@ cdef extern from "_getattro.h":
 
 cdef extern from *:
     """
-    #define XCTX_HAS_VECTORCALL(type, offset, func) do { \\
+    #define XCTX_HAS_VECTORCALL(type, offset) do { \\
         (type)->tp_vectorcall_offset = (offset); \\
         (type)->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL; \\
     } while (0)
@@ -62,7 +62,7 @@ cdef extern from *:
     #define XCTX_RESERVED(name) (PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
     """
     ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *)
-    void give_vectorcall "XCTX_HAS_VECTORCALL"(PyTypeObject *, Py_ssize_t, vectorcallfunc)
+    void give_vectorcall "XCTX_HAS_VECTORCALL"(PyTypeObject *, Py_ssize_t)
     void inherit_vectorcall "XCTX_INHERIT_VECTORCALL"(PyObject *, PyObject *)
     bint is_interned "XCTX_INTERNED"(PyObject *)
     bint is_reserved "XCTX_RESERVED"(PyObject *)
@@ -412,18 +412,11 @@ cdef Scope make_scope(xlocal owner, tuple names, tuple values):
         if not is_interned(name):
             names = tuple([interned(str(each)) for each in names])
     scope = Scope.__new__(Scope)
+    scope.vectorcall = <vectorcallfunc>scope_call
     scope.owner = owner
     scope.names = names
     scope.values = values
     return scope
-
-
-cdef void install_call(xlocal any_one):
-    give_vectorcall(<PyTypeObject*>xlocal, <char*>&any_one.vectorcall - <char*><PyObject*>any_one,
-                    <vectorcallfunc>bind_call)
-
-
-install_call(xlocal())
 
 
 # --- scopes ----------------------------------------------------------------------------------------------------------
@@ -436,6 +429,7 @@ cdef class Scope:
     Thread-safety: may be entered in several units at the same time, from any thread.
     Lifetime: holds its values as long as it lives; what was bound through it, until the block is left.
     """
+    cdef vectorcallfunc vectorcall
     cdef xlocal owner           # these three never change once it is made
     cdef tuple names
     cdef tuple values
@@ -446,9 +440,7 @@ cdef class Scope:
     cdef PyObject *context      # the context it was made in: compared only, the token keeps it alive
     cdef list more
 
-    # Plain method descriptors: `with` binds both anew each time.
-    @cython.binding(False)
-    def __enter__(self):
+    cdef object enter(self):
         cdef xlocal owner = self.owner
         cdef PyThreadState *tstate
         cdef Unit unit = None if owner.key.rung == CONTEXT else owner.key.find(True)
@@ -469,8 +461,7 @@ cdef class Scope:
             slot_set(slot_of(owner.serial), owner.serial, xctx_tstate(), <void*>made)
         return owner
 
-    @cython.binding(False)
-    def __exit__(self, exc_type, exc, traceback):
+    cdef object leave(self):
         cdef xlocal owner = self.owner
         cdef xctx_slot *slot
         cdef Binding entry
@@ -524,13 +515,19 @@ cdef class Scope:
                 return entry
         return entries[len(entries) - 1] if entries else None
 
-    def __call__(self, func):
+    def __call__(self, *args):
         """Decorates a function, coroutine function, generator or async generator: what it runs, runs with these bound.
 
         A generator has them bound while it runs, not while it is suspended.
         """
+        if len(args) == 0:
+            return self.enter()
+        if len(args) == 3:
+            return self.leave()
+        if len(args) != 1:
+            raise TypeError(f"a binding decorates one function, it was given {args!r}")
         from xctx._wrap import wrap
-        return wrap(func, self.again)
+        return wrap(args[0], self.again)
 
     def again(self):
         """Another of the same, not entered."""
@@ -541,3 +538,41 @@ cdef class Scope:
 
     def __reduce_ex__(self, protocol):
         raise TypeError("cannot pickle a binding of an xlocal: bind the values where they are needed")
+
+
+@cython.final
+cdef class Step:
+    """``__enter__`` and ``__exit__`` of a scope.
+
+    A with statement binds both to the scope before it calls them, and drops what it bound: two objects made for nothing, which
+    cost as much as the rest of the block's own work. So binding gives the scope itself, and the scope tells by the number
+    of arguments which of them is called: none for the one, three for the other.
+    """
+
+    def __get__(self, scope, cls):
+        return self if scope is None else scope
+
+    def __call__(self, scope, *args):
+        return scope(*args)
+
+
+cdef object scope_call(PyObject *scope, PyObject **args, size_t nargsf, PyObject *kwnames):
+    # Scope.__call__ without a tuple on the way.
+    cdef Py_ssize_t n = PyVectorcall_NARGS(nargsf)
+    if kwnames != NULL and PyTuple_GET_SIZE_(kwnames):
+        raise TypeError(f"a binding takes no keyword arguments, it was given {<object>kwnames!r}")
+    if n == 0:
+        return (<Scope>scope).enter()
+    if n == 3:
+        return (<Scope>scope).leave()
+    return Scope.__call__(<object>scope, *[<object>args[i] for i in range(n)])
+
+
+cdef void install_calls(xlocal any_xlocal, Scope any_scope) except *:
+    give_vectorcall(<PyTypeObject*>xlocal, <char*>&any_xlocal.vectorcall - <char*><PyObject*>any_xlocal)
+    give_vectorcall(<PyTypeObject*>Scope, <char*>&any_scope.vectorcall - <char*><PyObject*>any_scope)
+    xctx_type_put(<PyObject*>Scope, "__enter__", Step())
+    xctx_type_put(<PyObject*>Scope, "__exit__", Step())
+
+
+install_calls(xlocal(), xlocal()())
