@@ -1,1 +1,3 @@
 """Execution-context toolkit."""
+
+__all__ = ()
