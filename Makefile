@@ -82,8 +82,9 @@ FLAGS_sanitize := -O1 -g -UNDEBUG -fsanitize=address,undefined -fno-sanitize-rec
 debug: $(VENV)-debug/.built $(TESTS) ## run the tests with the assertions of C and Cython compiled in
 	$(VENV)-debug/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
 
-# libstdc++ is there for greenlet, whose C++ exceptions the sanitizer intercepts; capture=sys lets reports through, which
-# pytest would hold and lose in the crash.
+# libstdc++ is there for greenlet, whose C++ exceptions the sanitizer intercepts. capture=sys lets reports through, which
+# pytest would hold and lose in the crash. Objects come from malloc, which the sanitizer watches, where there is a GIL;
+# free-threaded builds insist on an allocator of their own.
 sanitize: $(VENV)-sanitize/.built $(TESTS) ## run the tests with the address and undefined-behaviour sanitizers
 	LD_PRELOAD="$$(for name in asan ubsan stdc++; do $(CC) -print-file-name=lib$$name.so; done | xargs)" \
 	ASAN_OPTIONS=detect_leaks=0:handle_segv=2 UBSAN_OPTIONS=print_stacktrace=1 \

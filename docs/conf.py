@@ -7,7 +7,7 @@ metadata = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_
 
 project = metadata["name"]
 release = metadata["version"]
-extensions = ["sphinx.ext.autodoc"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 html_theme = "alabaster"
 html_theme_options = {"description": metadata["description"]}
