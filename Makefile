@@ -36,16 +36,17 @@ demo: $(VENV)/.built $(call groups,examples) ## see a gevent server keep a thous
 test: $(VENV)/.built $(TESTS) ## run the tests (PYTHON=python3.13 for another interpreter, ARGS for pytest)
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-# The first of the names on PATH that starts: a pyenv shim is on PATH whether or not it leads anywhere.
+# Those of the names that start: a pyenv shim is on PATH whether or not it leads anywhere.
 found = $(strip $(foreach python,$(1),$(if $(shell $(python) -c 'print(1)' 2>/dev/null),$(python))))
 FREE_THREADED ?= $(firstword $(call found,python3.14t python3.13t))
+EVERY = $(call found,python3.11 python3.12 python3.13 python3.14 python3.13t python3.14t)
 
 test-free-threaded: ## run the tests without the GIL (FREE_THREADED=path of a python3.13t or 3.14t not on PATH)
 	@test -n "$(FREE_THREADED)" || { echo "No python3.14t or python3.13t on PATH: say FREE_THREADED=path." >&2; exit 1; }
 	$(MAKE) --no-print-directory test PYTHON=$(FREE_THREADED)
 
-test-all: ## run the tests on every supported interpreter found
-	@failed=; for python in $(call found,python3.11 python3.12 python3.13 python3.14) $(FREE_THREADED); do \
+test-all: ## run the tests on every supported interpreter on PATH, and on FREE_THREADED
+	@failed=; for python in $(EVERY) $(filter-out $(EVERY),$(FREE_THREADED)); do \
 		$(MAKE) --no-print-directory test PYTHON=$$python || failed="$$failed $$python"; \
 	done; test -z "$$failed" || { echo "Failed:$$failed" >&2; exit 1; }
 
