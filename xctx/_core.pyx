@@ -1,4 +1,5 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=True
+# cython: embedsignature=True, embedsignature.format=python
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Units and keys: who is running.
 
