@@ -1,4 +1,4 @@
-"""What a greenlet's first touch of a store costs, and that of further stores: bytes and nanoseconds beyond a bare greenlet."""
+"""What a greenlet's first touch of a store costs, and of further ones: bytes and nanoseconds beyond a bare greenlet."""
 
 import contextvars
 import gc

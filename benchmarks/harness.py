@@ -1,7 +1,7 @@
 """Measuring: contenders of one case take turns, so that whatever else the machine does hits them alike.
 
-Figures of different runs or machines are not comparable; the ratios of one run are. So the best of many short turns is taken,
-and all that is reported is ratios, with the nanoseconds for orientation.
+Figures of different runs or machines are not comparable; the ratios of one run are. So the best of many short turns is
+taken, and ratios are what is reported, with the nanoseconds for orientation.
 """
 
 import gc
@@ -84,26 +84,27 @@ def thread_times(make_body, threads, number=200_000, turns=7):
     Args:
         make_body: called in each thread; gives a function that does the operation as often as it is told.
     """
-    best = float("inf")
-    for _ in range(turns):
-        took = []
-        start = threading.Barrier(threads)
+    return min(slowest_thread(make_body, threads, number) for _ in range(turns))
 
-        def work():
-            body = make_body()
-            body(number // 10)  # warm
-            start.wait()
-            begin = time.perf_counter()
-            body(number)
-            took.append((time.perf_counter() - begin) / number * 1e9)
 
-        workers = [threading.Thread(target=work) for _ in range(threads)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join()
-        best = min(best, max(took))
-    return best
+def slowest_thread(make_body, threads, number):
+    took = []
+    start = threading.Barrier(threads)
+
+    def work():
+        body = make_body()
+        body(number // 10)  # warm
+        start.wait()
+        begin = time.perf_counter()
+        body(number)
+        took.append((time.perf_counter() - begin) / number * 1e9)
+
+    workers = [threading.Thread(target=work) for _ in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return max(took)
 
 
 def no_gil():

@@ -1,8 +1,8 @@
 """A web server that keeps the state of a thousand concurrent requests apart.
 
-gevent's own WSGI server listens on a free port of this machine; a real HTTP client asks it from greenlets, all at once. Each
-request binds ``current.request`` and ``current.user``, gives way to others several times, calls library code that only reads
-``current``, and answers with what that code saw. Any mix-up shows in an answer.
+gevent's own WSGI server listens on a free port of this machine; a real HTTP client asks it from greenlets, all at once.
+Each request binds ``current.request`` and ``current.user``, gives way to others several times, calls library code that
+only reads ``current``, and answers with what that code saw. Any mix-up shows in an answer.
 
 Run:  python examples/gevent_server.py [--mode gevent|threads|asyncio] [--requests N]
 
@@ -32,7 +32,7 @@ SWITCHES = 5  # times that a request gives way to the others
 BACKLOG = 2048  # connections that may wait to be accepted: all clients call at once
 
 
-# --- library code: it knows nothing of servers, greenlets, threads or tasks, and gets no arguments -----------------------
+# --- library code: it knows nothing of servers, greenlets, threads or tasks, and gets no arguments -------------------
 
 
 def audit_line():

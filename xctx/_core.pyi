@@ -1,5 +1,5 @@
 from collections.abc import Callable, Hashable
-from typing import Any, Final, final
+from typing import Any, Final
 from weakref import ReferenceType
 
 __all__: list[str]

@@ -1,9 +1,11 @@
 """The names that a subclass of xlocal declares by annotating them."""
 
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 
-def annotated_names(cls):
+def annotated_names(cls: type) -> frozenset[str]:
     """The names annotated in the body of `cls` itself, but for ClassVars.
 
     Raises:
@@ -16,19 +18,18 @@ def annotated_names(cls):
     return names
 
 
-def annotations(cls):
-    """The annotations of the body of `cls`, unevaluated where the interpreter defers them (PEP 649)."""
+def annotations(cls: type) -> dict[str, Any]:
+    """The annotations of the body of `cls`; not evaluated where the interpreter can do without (PEP 649)."""
     if sys.version_info >= (3, 14):
-        annotate = getattr(cls, "__annotate__", None)
-        if annotate is None or "__annotate_func__" not in cls.__dict__ and "__annotate__" not in cls.__dict__:
-            return cls.__dict__.get("__annotations__", {})
         import annotationlib
 
-        return annotationlib.call_annotate_function(annotate, annotationlib.Format.STRING, owner=cls)
-    return cls.__dict__.get("__annotations__", {})
+        return annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)
+    import inspect  # not at the top: importing xctx stays cheap
+
+    return inspect.get_annotations(cls)
 
 
-def is_classvar(annotation):
+def is_classvar(annotation: object) -> bool:
     if isinstance(annotation, str):
         return annotation.partition("[")[0].rpartition(".")[2].strip() == "ClassVar"
     from typing import ClassVar, get_origin
@@ -36,7 +37,7 @@ def is_classvar(annotation):
     return annotation is ClassVar or get_origin(annotation) is ClassVar
 
 
-def undeclared(cls, name, declared):
+def undeclared(cls: type, name: str, declared: Iterable[str]) -> TypeError:
     """The TypeError for binding a name that `cls` does not declare."""
     import difflib
 

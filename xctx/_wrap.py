@@ -1,9 +1,12 @@
 """Running functions, coroutines and generators inside a context manager that each call makes anew."""
 
 import functools
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractContextManager
+from typing import Any
 
 
-def wrap(func, make):
+def wrap(func: Callable[..., Any], make: Callable[[], AbstractContextManager[Any]]) -> Callable[..., Any]:
     """Gives `func` wrapped so that its code runs inside ``with make():``.
 
     Args:
@@ -24,9 +27,9 @@ def wrap(func, make):
     if inspect.isasyncgenfunction(func):
 
         @functools.wraps(func)
-        async def wrapper(*args, **kwargs):
-            generator = func(*args, **kwargs)
-            step, value = generator.asend, None
+        async def async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            steps = func(*args, **kwargs)
+            step, value = steps.asend, None
             while True:
                 try:
                     with make():
@@ -34,27 +37,31 @@ def wrap(func, make):
                 except StopAsyncIteration:
                     return
                 try:
-                    step, value = generator.asend, (yield item)
+                    step, value = steps.asend, (yield item)
                 except GeneratorExit:
                     with make():
-                        await generator.aclose()
+                        await steps.aclose()
                     raise
                 except BaseException as exc:
-                    step, value = generator.athrow, exc
+                    step, value = steps.athrow, exc
 
-    elif inspect.iscoroutinefunction(func):
+        return async_generator
+
+    if inspect.iscoroutinefunction(func):
 
         @functools.wraps(func)
-        async def wrapper(*args, **kwargs):
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
             with make():
                 return await func(*args, **kwargs)
 
-    elif inspect.isgeneratorfunction(func):
+        return coroutine
+
+    if inspect.isgeneratorfunction(func):
 
         @functools.wraps(func)
-        def wrapper(*args, **kwargs):
-            generator = func(*args, **kwargs)
-            step, value = generator.send, None
+        def generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            steps = func(*args, **kwargs)
+            step, value = steps.send, None
             while True:
                 try:
                     with make():
@@ -62,19 +69,19 @@ def wrap(func, make):
                 except StopIteration as stop:
                     return stop.value
                 try:
-                    step, value = generator.send, (yield item)
+                    step, value = steps.send, (yield item)
                 except GeneratorExit:
                     with make():
-                        generator.close()
+                        steps.close()
                     raise
                 except BaseException as exc:
-                    step, value = generator.throw, exc
+                    step, value = steps.throw, exc
 
-    else:
+        return generator
 
-        @functools.wraps(func)
-        def wrapper(*args, **kwargs):
-            with make():
-                return func(*args, **kwargs)
+    @functools.wraps(func)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        with make():
+            return func(*args, **kwargs)
 
-    return wrapper
+    return function
