@@ -160,7 +160,7 @@ def on_death(Unit unit):
 cdef void end_unit(Unit unit) noexcept:
     # `unit` is held by the caller throughout. Runs finalisers, hence any Python code.
     cdef bint registered
-    cdef int turn
+    cdef int _turn
     if unit.generation != generation:
         return
     xctx_lock(&registry_lock)
@@ -172,7 +172,7 @@ cdef void end_unit(Unit unit) noexcept:
     xctx_unlock(&registry_lock)
     # A thread's finalisers run in that very thread and may fill the shelf again; it is the thread's unit until they are
     # through. Each turn empties it; one that refills it for ever (as with pthread destructors) is left after a few.
-    for turn in range(8):
+    for _turn in range(8):
         if unit.shelf == NULL or release_shelf == NULL:
             break
         release_shelf(unit)

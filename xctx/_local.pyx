@@ -21,7 +21,7 @@ at each change, which copied contexts share until they make their own. Editions 
 """
 cimport cython
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_INCREF
 from libc.string cimport memset
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
@@ -171,11 +171,11 @@ cdef xctx_mutex lock   # guards lists of holdings and editions, and the making a
 
 cdef Place *place_of(Shelf *shelf, uint64_t serial) noexcept:
     """Where the store's holding stands, or NULL."""
-    cdef uint32_t at, step
+    cdef uint32_t at, _step
     if shelf == NULL:
         return NULL
     at = <uint32_t>serial & shelf.mask
-    for step in range(shelf.mask + 1):
+    for _step in range(shelf.mask + 1):
         if shelf.places[at].serial == serial:
             return &shelf.places[at]
         if shelf.places[at].serial == 0:
@@ -816,7 +816,6 @@ cdef class local:
 
     def __release_local__(self):
         """Deletes the current unit's attributes: what werkzeug's ``release_local`` calls."""
-        cdef Holding *holding
         if self.how == EDITIONS:
             publish(self, ())
         else:

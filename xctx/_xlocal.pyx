@@ -442,7 +442,6 @@ cdef class Scope:
 
     cdef object enter(self):
         cdef xlocal owner = self.owner
-        cdef PyThreadState *tstate
         cdef Unit unit = None if owner.key.rung == CONTEXT else owner.key.find(True)
         cdef Binding top = chain_of(owner)
         cdef Binding made
