@@ -1,5 +1,5 @@
 from collections.abc import Callable, Hashable
-from typing import Any, Final, Literal, Never
+from typing import Any, Final, Literal, Never, Self
 from weakref import ReferenceType
 
 from typing_extensions import disjoint_base
@@ -11,6 +11,7 @@ class Unit(ReferenceType[Any]):
     @property
     def kind(self) -> Literal["process", "thread", "greenlet", "task", "context", "value"]: ...
     # Keys make units; no call by hand passes.
+    def __new__(cls, made_by_keys: Never, /) -> Self: ...
     def __init__(self, made_by_keys: Never, /) -> None: ...
     def __hash__(self) -> int: ...
 
