@@ -117,7 +117,7 @@ cdef class Unit(ReferenceType):
 
     @property
     def kind(self):
-        """The kind of unit: 'process', 'thread', 'greenlet', 'task', 'context', or 'value' for a callable's."""
+        """What kind of unit it is, 'process', 'thread', 'greenlet', 'task', 'context', or 'value' for a callable's."""
         return RUNG_NAMES.split()[<int>self.rung]
 
     def __richcmp__(self, other, int op):
