@@ -30,16 +30,13 @@ def wrap(func, make):
             while True:
                 try:
                     with make():
-                        item = await step(value)
+                        item = [await step(value)]
                 except StopAsyncIteration:
                     return
+                value = None  # suspended, keep nothing: an exception thrown in holds this frame
                 try:
-                    step, value = generator.asend, (yield item)
-                except GeneratorExit:
-                    with make():
-                        await generator.aclose()
-                    raise
-                except BaseException as exc:
+                    step, value = generator.asend, (yield item.pop())
+                except BaseException as exc:  # GeneratorExit too: what it comes to, the generator says
                     step, value = generator.athrow, exc
 
     elif inspect.iscoroutinefunction(func):
@@ -58,16 +55,13 @@ def wrap(func, make):
             while True:
                 try:
                     with make():
-                        item = step(value)
+                        item = [step(value)]
                 except StopIteration as stop:
                     return stop.value
+                value = None  # suspended, keep nothing: an exception thrown in holds this frame
                 try:
-                    step, value = generator.send, (yield item)
-                except GeneratorExit:
-                    with make():
-                        generator.close()
-                    raise
-                except BaseException as exc:
+                    step, value = generator.send, (yield item.pop())
+                except BaseException as exc:  # GeneratorExit too: what it comes to, the generator says
                     step, value = generator.throw, exc
 
     else:
