@@ -95,7 +95,7 @@ cdef void forked() noexcept nogil:
 cdef class Unit(ReferenceType):
     """The record of one execution unit: a process, thread, greenlet, task or context, alive once.
 
-    A unit is a weak reference: calling it gives what it stands for, or None. Units compare by identity, and are hashable.
+    A unit is a weak reference: calling it gives the object that it stands for, or None. Units compare by identity, and are hashable.
     They are made by keys (:meth:`Key.current`), never by hand.
 
     Thread-safety: all methods may be called from any thread.
@@ -119,6 +119,12 @@ cdef class Unit(ReferenceType):
     def kind(self):
         """What kind of unit it is, 'process', 'thread', 'greenlet', 'task', 'context', or 'value' for a callable's."""
         return RUNG_NAMES.split()[<int>self.rung]
+
+    def __call__(self):
+        """What this unit stands for, where that is an object: a greenlet, a task, a context or a key's value; or None."""
+        # Not a lease: holding one would keep the unit alive.
+        cdef object thing = ReferenceType.__call__(self)
+        return None if isinstance(thing, Lease) else thing
 
     def __richcmp__(self, other, int op):
         # By identity, where a plain weak reference compares what it refers to.
@@ -518,6 +524,10 @@ cdef Unit current_thread(bint create):
         # Making these may have run code (the garbage collector does) that came first.
         if here.tsid == tsid and here.thread != NULL:
             return <Unit>here.thread
+        # One with this ident was made by a finaliser at the very end of an earlier thread, past the death of its dict.
+        late = registered_unit(unit.anchor, THREAD)
+        if late is not None:
+            end_unit(late)
         enlist(unit)   # to be listed, and to be found by the thread's ident
         (<dict><object>slots)[Lease] = lease
     here.tsid = tsid
@@ -675,6 +685,8 @@ cdef class Key:
         if self.rung == THREAD:
             ident = getattr(thing, "ident", thing)
             if ident is None:   # a thread that has not been started
+                return None
+            if ident is not thing and not thing.is_alive():   # its ident may be another's by now
                 return None
             if not isinstance(ident, int):
                 raise TypeError(f"a thread or its ident was wanted, not {thing!r}")
