@@ -421,7 +421,7 @@ cdef object running_greenlet(bint or_main):
     # None also stands for a thread's main greenlet, unless asked for: its unit is the thread's, which may have been in use
     # before greenlet was imported.
     cdef PyObject *current
-    if greenlet_getcurrent == NULL and not find_greenlet() or is_finalizing():
+    if is_finalizing() or greenlet_getcurrent == NULL and not find_greenlet():
         return None
     current = greenlet_getcurrent()
     if current == NULL:
@@ -444,8 +444,12 @@ cdef object trio_task = None      # trio.lowlevel.current_task, likewise
 
 
 cdef object find_function(str module, str name):
-    cdef PyObject *modules = PyImport_GetModuleDict()   # borrowed from the interpreter
-    cdef PyObject *found = NULL if modules == NULL else PyDict_GetItemWithError(modules, <PyObject*>module)
+    cdef PyObject *modules
+    cdef PyObject *found
+    if is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
+        return None
+    modules = PyImport_GetModuleDict()   # borrowed from the interpreter
+    found = NULL if modules == NULL else PyDict_GetItemWithError(modules, <PyObject*>module)
     return None if found == NULL else getattr(<object>found, name, None)
 
 
