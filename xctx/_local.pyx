@@ -699,6 +699,9 @@ class EditionDict(MutableMapping):
     def __len__(self):
         return len(self._names())
 
+    def copy(self):
+        return self._names()
+
     def __repr__(self):
         return repr(self._names())
 
