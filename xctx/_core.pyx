@@ -18,6 +18,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
+from weakref import ref
 
 
 cdef extern from *:
@@ -428,7 +429,7 @@ cdef object running_greenlet(bint or_main):
     # None also stands for a thread's main greenlet, unless asked for: its unit is the thread's, which may have been in use
     # before greenlet was imported.
     cdef PyObject *current
-    if greenlet_getcurrent == NULL and not find_greenlet() or is_finalizing():
+    if is_finalizing() or greenlet_getcurrent == NULL and not find_greenlet():
         return None
     current = greenlet_getcurrent()
     if current == NULL:
@@ -451,8 +452,12 @@ cdef object trio_task = None      # trio.lowlevel.current_task, likewise
 
 
 cdef object find_function(str module, str name):
-    cdef PyObject *modules = PyImport_GetModuleDict()   # borrowed from the interpreter
-    cdef PyObject *found = NULL if modules == NULL else PyDict_GetItemWithError(modules, <PyObject*>module)
+    cdef PyObject *modules
+    cdef PyObject *found
+    if is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
+        return None
+    modules = PyImport_GetModuleDict()   # borrowed from the interpreter
+    found = NULL if modules == NULL else PyDict_GetItemWithError(modules, <PyObject*>module)
     return None if found == NULL else getattr(<object>found, name, None)
 
 
@@ -645,7 +650,9 @@ cdef class Key:
             address = <uintptr_t><void*>value
             unit = self.units.get(address)
             if unit is None and create:
-                unit = new_unit(value, <void*>value, VALUE, self.value_died)
+                if self.on_value_death is None:
+                    self.on_value_death = value_death(ref(self))
+                unit = new_unit(value, <void*>value, VALUE, self.on_value_death)
                 unit = self.units.setdefault(address, unit)
             return unit
         try:
@@ -657,12 +664,6 @@ cdef class Key:
             lease.unit = new_unit(lease, <void*>lease, VALUE, on_death)
             lease = self.leases.setdefault(value, lease)
         return None if lease is None else lease.unit
-
-    def value_died(self, Unit unit):
-        """The callback of the weak reference to a value."""
-        if unit.generation == generation:
-            self.units.pop(<uintptr_t>unit.anchor, None)
-            end_unit(unit)
 
     cpdef object current(self):
         """The unit that is current under this key.
@@ -726,6 +727,19 @@ cdef class Key:
         if self.rung == VALUE:
             raise TypeError(f"cannot pickle {self!r}: only the keys of the ladder can be found again elsewhere")
         return ladder_key, (self.name,)
+
+
+def value_death(key_ref):
+    """The callback of the weak references to a key's values. It does not hold the key, which holds the units that hold it."""
+
+    def value_died(Unit unit):
+        cdef Key key = key_ref()
+        if unit.generation == generation:
+            if key is not None:
+                key.units.pop(<uintptr_t>unit.anchor, None)
+            end_unit(unit)
+
+    return value_died
 
 
 cdef bint value_is_its_identity(object value) noexcept:
