@@ -46,6 +46,10 @@ cdef extern from "_slots.h" nogil:
 
 ctypedef void (*destructor)(PyObject *) noexcept
 
+cdef extern from "_compat.h":
+    object var_set "xctx_var_set"(object, object)
+    int var_reset "xctx_var_reset"(object, object) except -1
+
 cdef extern from "_getattro.h":
     PyObject *missing "xctx_missing"
     const char *type_name "xctx_type_name"(object)
@@ -122,8 +126,6 @@ cdef extern from "Python.h":
     PyObject *PyErr_Format(object, const char *, ...) except NULL
     Py_ssize_t Py_REFCNT(PyObject *)
     int PyContextVar_Get(object, PyObject *, PyObject **) except -1
-    object PyContextVar_Set(object, object)
-    int PyContextVar_Reset(object, object) except -1
     PyObject *PyTuple_New_ "PyTuple_New"(Py_ssize_t) except NULL
     PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
     void PyTuple_SET_ITEM_ "PyTuple_SET_ITEM"(PyObject *, Py_ssize_t, PyObject *)
@@ -567,7 +569,7 @@ cdef object publish(local store, object content):
     store.editions = <PyObject*>made
     xctx_unlock(&lock)
     slot_drop(slot_of(store.serial), store.serial)
-    token = PyContextVar_Set(store.var, made)
+    token = var_set(store.var, made)
     slot_set(slot_of(store.serial), store.serial, xctx_tstate(), <void*>made)
     return token
 
@@ -590,7 +592,7 @@ cdef Edition edition_here(local store):
         try:
             initialise(store)
         except BaseException:
-            PyContextVar_Reset(store.var, token)
+            var_reset(store.var, token)
             slot_drop(slot_of(store.serial), store.serial)
             raise
         return edition_here(store)

@@ -40,6 +40,10 @@ cdef extern from "_slots.h" nogil:
     void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
     void slots_empty "xctx_slots_empty"() noexcept
 
+cdef extern from "_compat.h":
+    object var_set "xctx_var_set"(object, object)
+    int var_reset "xctx_var_reset"(object, object) except -1
+
 cdef extern from "_getattro.h":
     PyObject *missing "xctx_missing"
     int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
@@ -71,8 +75,6 @@ cdef extern from *:
     bint is_reserved "XCTX_RESERVED"(PyObject *)
     Py_ssize_t PyVectorcall_NARGS(size_t)
     int PyContextVar_Get(object, PyObject *, PyObject **) except -1
-    object PyContextVar_Set(object, object)
-    int PyContextVar_Reset(object, object) except -1
     PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
     Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
     object PyObject_GenericGetAttr(object, object)
@@ -482,11 +484,11 @@ cdef class Scope:
         with cython.critical_section(self):
             if self.entry is None:
                 self.entry = made
-                self.token = PyContextVar_Set(owner.var, made)
+                self.token = var_set(owner.var, made)
                 self.context = xctx_tstate().context
             else:
                 self.more = [made] if self.more is None else [*self.more, made]
-                PyContextVar_Set(owner.var, made)
+                var_set(owner.var, made)
         if owner.key.rung != VALUE:
             slot_set(slot_of(owner.serial), owner.serial, xctx_tstate(), <void*>made)
         return owner
@@ -522,11 +524,11 @@ cdef class Scope:
         slot = slot_of(owner.serial)
         slot_drop(slot, owner.serial)
         if top is entry and token is not None and context == xctx_tstate().context:
-            PyContextVar_Reset(owner.var, token)
+            var_reset(owner.var, token)
         elif top is not None:
             made = take_out(top, entry)
             if made is not top:
-                PyContextVar_Set(owner.var, made)
+                var_set(owner.var, made)
         return False
 
     cdef Binding pick(self, Binding top):
