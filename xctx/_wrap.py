@@ -1,6 +1,7 @@
 """Running functions, coroutines and generators inside a context manager that each call makes anew."""
 
 import functools
+import sys
 
 
 def wrap(func, make):
@@ -26,7 +27,7 @@ def wrap(func, make):
         @functools.wraps(func)
         async def wrapper(*args, **kwargs):
             generator = func(*args, **kwargs)
-            step, value = generator.asend, None
+            step, value = unhooked, generator
             while True:
                 try:
                     with make():
@@ -72,3 +73,16 @@ def wrap(func, make):
                 return func(*args, **kwargs)
 
     return wrapper
+
+
+def unhooked(generator):
+    """The first step of an async generator, which the event loop does not get to know.
+
+    It would close `generator` itself in the end, outside the context manager and at the same time as its wrapper.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return generator.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
