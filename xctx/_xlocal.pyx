@@ -39,6 +39,7 @@ cdef extern from "_slots.h" nogil:
     void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
     void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
     void slots_empty "xctx_slots_empty"() noexcept
+    void count_contexts "xctx_count_contexts"(PyThreadState *)
 
 cdef extern from "_compat.h":
     object var_set "xctx_var_set"(object, object)
@@ -256,24 +257,6 @@ cdef Binding both(Binding lower, Binding upper):
     made = bind(upper.unit, tuple(names), tuple(names.values()), None, None)
     made.spent = True
     return made
-
-
-cdef extern from *:
-    """
-    static XCTX_TLS struct { uint64_t tsid, ver; PyObject *context; } xctx_last;   /* compared only */
-
-    /* When a thread ends its context is taken down; a finaliser may have another one made. Neither is counted, so context
-     * variables go on giving values cached of the first one, though they are gone: count it for them. */
-    static inline void xctx_count_contexts(PyThreadState *tstate) {
-        if (xctx_last.context != tstate->context) {
-            if (xctx_last.tsid == tstate->id && xctx_last.ver == tstate->context_ver) tstate->context_ver++;
-            xctx_last.context = tstate->context;
-        }
-        xctx_last.tsid = tstate->id;
-        xctx_last.ver = tstate->context_ver;
-    }
-    """
-    void count_contexts "xctx_count_contexts"(PyThreadState *) noexcept nogil
 
 
 cdef Binding chain_of(xlocal owner):
