@@ -1,1 +1,4 @@
 """Execution-context toolkit."""
+from xctx._batch import BatchExecutor
+
+__all__ = ["BatchExecutor"]
