@@ -509,7 +509,7 @@ static PyObject *xb_publish(xb_core *c, xb_thread *t, uint64_t fill, int own, Py
         n--;
 #ifdef Py_GIL_DISABLED
         xb_stash *s;
-        if (n && !c->closed && c->tail == c->head && (s = xb_stash_here(c, t)) && s->head >= s->tail) {
+        if (n && !c->closed && !c->waiting && c->tail == c->head && (s = xb_stash_here(c, t)) && s->head >= s->tail) {
             size_t k = xb_share(c, s, n);
             for (size_t i = 0; i < k; i++) xctx_store_ptr((void **)&s->slots[i], xb_fresh_pop(c));
             s->head = 0;

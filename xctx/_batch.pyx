@@ -197,6 +197,23 @@ cdef object hub_here():
     return hub
 
 
+cdef bint hub_goes_on() except -1:
+    """Whether gevent's hub surely runs again: it runs this greenlet, or it is the main one of a patched program.
+
+    A hub that is merely there may never run again, and everyone would wait for a helper that is suspended in it.
+    """
+    hub = hub_here()
+    if hub is None:
+        return False
+    greenlet = getcurrent().parent
+    while greenlet is not None and greenlet is not hub:
+        greenlet = greenlet.parent
+    if greenlet is hub:
+        return True
+    monkey = modules.get("gevent.monkey")
+    return monkey is not None and hub.main_hub and monkey.is_module_patched("threading")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Waiting
 
@@ -350,8 +367,8 @@ cdef class BatchExecutor:
       to the caller whose value it would have been; the call after that calls the source again. What is not an
       ``Exception`` (``KeyboardInterrupt``, ``GreenletExit``, ``gevent.Timeout``) was meant for the unit that ran the
       source: it goes there at once, and the values made so far stay.
-    - With *prefetch*, a helper (a greenlet where gevent's hub runs, else a daemon thread) makes the next batch as soon
-      as no more than that many values are left, and hands on each value as it is made.
+    - With *prefetch*, a helper makes the next batch as soon as no more than that many values are left, and hands on each
+      value as it is made. It is a greenlet where one that gevent's hub runs does the loading, else a daemon thread.
     - A forked child starts empty: the values in the store stay the parent's.
 
     On a free-threaded interpreter each thread takes some values along, never more than it has taken so far, nor than
@@ -800,7 +817,7 @@ cdef int kick(BatchExecutor self, xb_core* core) except -1:
         if self.helper is None or self.helper.forks != xb_forks:
             from xctx._prefetch import Helper
             self.helper = Helper(self, xb_forks)
-        self.helper.kick(hub_here())
+        self.helper.kick(hub_goes_on())
     except Exception:  # no thread is to be had: loads go on to fill for themselves
         core.helper = 0
     except BaseException:
