@@ -24,7 +24,6 @@
 
 #include "_compat.h"
 #ifndef MS_WINDOWS
-#  include <pthread.h>
 #  include <time.h>
 #endif
 
@@ -112,10 +111,9 @@ static void xb_after_fork(void) {    /* in the child, with one thread, maybe ins
 }
 
 static int xb_setup(void) {
-#ifndef MS_WINDOWS
-    if (pthread_atfork(NULL, NULL, xb_after_fork)) { PyErr_NoMemory(); return -1; }
-#endif
-    return 0;
+    if (!xctx_at_fork_in_child(xb_after_fork)) return 0;
+    PyErr_NoMemory();
+    return -1;
 }
 
 /* Cores */

@@ -70,6 +70,14 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
 static inline uint64_t xctx_next_u64(uint64_t *p) { return ++*p; }
 #endif
 
+/* Runs `handler` in the child of every fork, before any Python code does. Elsewhere than on POSIX nothing forks. */
+#if defined(_WIN32)
+static inline int xctx_at_fork_in_child(void (*handler)(void)) { (void)handler; return 0; }
+#else
+#  include <pthread.h>
+static inline int xctx_at_fork_in_child(void (*handler)(void)) { return pthread_atfork(NULL, NULL, handler); }
+#endif
+
 /* The count of things that threads hold on a piece of raw memory. */
 #if defined(Py_GIL_DISABLED) && defined(_MSC_VER)
 static inline intptr_t xctx_add(intptr_t *p, intptr_t d) {
@@ -126,5 +134,12 @@ static inline void xctx_promote(PyObject *op) { (void)PyUnstable_Object_EnableDe
 #else
 static inline void xctx_promote(PyObject *op) { (void)op; }
 #endif
+
+/* Gives a type made by Cython, which takes no attributes afterwards, one more; before anything derives from it. */
+static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value) {
+    if (PyDict_SetItem(((PyTypeObject *)type)->tp_dict, name, value)) return -1;
+    PyType_Modified((PyTypeObject *)type);
+    return 0;
+}
 
 #endif

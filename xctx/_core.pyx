@@ -1,3 +1,755 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=True
+# cython: embedsignature=True, embedsignature.format=python
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""placeholder"""
+"""Units and keys: who is running.
+
+A *unit* is the record of one process, thread, greenlet, task or context. It is a weak reference to what it stands for;
+the reference's callback ends it. What it stands for may be kept alive by nothing but its own program, and its address may
+be used again at once: an ended unit has left the registry by then, so no later one can be taken for it.
+
+The registry is a hash table of all living units by the address of what they stand for. It owns them. Nothing that a unit
+holds is reachable from it for the garbage collector: stores own what they keep (see ``_local``), units only find it.
+
+A *key* finds the unit that is current. The thread state counts context changes and greenlet switches (``context_ver``), so
+while that count stands still the unit is the same, and nobody is asked.
+"""
+from cpython.object cimport Py_EQ, Py_NE, Py_TYPE, PyObject, PyTypeObject
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.string cimport memset
+
+
+cdef extern from *:
+    """
+    /* What this thread was last found to be running. Pointers are borrowed from the registry. */
+    typedef struct {
+        uint64_t tsid;          /* of the thread state that all the rest is about */
+        PyObject *thread;       /* its unit, or NULL */
+        uint64_t greenlet_at;   /* the context_ver at which `greenlet` was found */
+        PyObject *greenlet;
+        uint64_t task_at;       /* likewise for `task` */
+        PyObject *task;
+    } xctx_here_t;
+    static XCTX_TLS xctx_here_t xctx_here;
+    #define XCTX_NEVER UINT64_MAX
+
+    #if PY_VERSION_HEX >= 0x030D0000
+    #  define xctx_is_finalizing Py_IsFinalizing
+    #else
+    #  define xctx_is_finalizing _Py_IsFinalizing
+    #endif
+    #define XCTX_IDENTITY_HASH(o) (Py_TYPE(o)->tp_hash == PyBaseObject_Type.tp_hash)
+    #define XCTX_WEAKREFS(o) (Py_TYPE(o)->tp_weaklistoffset != 0)
+    """
+    ctypedef struct xctx_here_t:
+        uint64_t tsid
+        PyObject *thread
+        uint64_t greenlet_at
+        PyObject *greenlet
+        uint64_t task_at
+        PyObject *task
+    xctx_here_t here "xctx_here"
+    uint64_t NEVER "XCTX_NEVER"
+    int is_finalizing "xctx_is_finalizing"()
+    bint has_identity_hash "XCTX_IDENTITY_HASH"(object)
+    bint has_weak_references "XCTX_WEAKREFS"(object)
+
+cdef extern from "Python.h":
+    PyObject *PyImport_GetModuleDict()
+    PyObject *PyThreadState_GetDict()
+    PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
+    PyObject *_PyType_Lookup(PyTypeObject *, PyObject *)
+    unsigned long PyThread_get_thread_ident() nogil
+    object PyContext_CopyCurrent()
+    void *PyMem_RawCalloc(size_t, size_t) nogil
+    void PyMem_RawFree(void *) nogil
+
+cdef str RUNG_NAMES = "process thread greenlet task context value"
+
+
+# --- fork ------------------------------------------------------------------------------------------------------------
+
+cdef uint32_t generation = 0   # counts forks on the way here; a unit of another generation is a parent's
+
+
+cdef uint32_t fork_generation() noexcept:
+    return generation
+
+
+cdef void forked() noexcept nogil:
+    # In the child, with no other thread. The parent's units are left alone, not ended: what they hold is the parent's to
+    # finalise. Another thread may have held the lock.
+    global generation, buckets, bucket_mask, unit_count, process_unit
+    generation += 1
+    buckets = NULL
+    bucket_mask = 0
+    unit_count = 0
+    process_unit = NULL
+    memset(&registry_lock, 0, sizeof(registry_lock))
+    memset(&here, 0, sizeof(here))
+
+
+# --- units -----------------------------------------------------------------------------------------------------------
+
+cdef class Unit(ReferenceType):
+    """The record of one execution unit: a process, thread, greenlet, task or context, alive once.
+
+    A unit is a weak reference: calling it gives what it stands for, or None. Units compare by identity, and are hashable.
+    They are made by keys (:meth:`Key.current`), never by hand.
+
+    Thread-safety: all methods may be called from any thread.
+    Lifetime: a unit ends when what it stands for ends; the object may be kept longer and then says ``alive == False``.
+    """
+
+    def __dealloc__(self):
+        # Only the units of a callable's key that the garbage collector took whole get here with anything left.
+        if self.shelf != NULL and self.generation == generation:
+            release_shelf(self)
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError("units are made by keys: call xctx.keys.greenlet.current() or the like")
+
+    @property
+    def alive(self):
+        """Whether what this unit stands for still runs, in this process."""
+        return not self.ended and self.generation == generation
+
+    @property
+    def kind(self):
+        """The kind of unit: 'process', 'thread', 'greenlet', 'task', 'context', or 'value' for a callable's."""
+        return RUNG_NAMES.split()[<int>self.rung]
+
+    def __richcmp__(self, other, int op):
+        # By identity, where a plain weak reference compares what it refers to.
+        if op == Py_EQ:
+            return self is other
+        if op == Py_NE:
+            return self is not other
+        return NotImplemented
+
+    def __hash__(self):
+        return <Py_hash_t>(<uintptr_t><void*>self >> 4)
+
+    def __repr__(self):
+        return f"<xctx unit: {self.kind} {<uintptr_t>self.anchor:#x}{'' if self.alive else ', ended'}>"
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("cannot pickle 'Unit' object: a unit has no meaning in another process")
+
+
+cdef class Lease:
+    """What a unit stands for where nothing else can be referred to weakly: a thread, a process, a callable's value."""
+    cdef Unit unit
+    cdef object __weakref__
+
+
+cdef shelf_release release_shelf = NULL
+
+
+cdef void set_shelf_release(shelf_release release) noexcept:
+    global release_shelf
+    release_shelf = release
+
+
+def on_death(Unit unit):
+    """The callback of every unit's weak reference."""
+    end_unit(unit)
+
+
+cdef void end_unit(Unit unit) noexcept:
+    # `unit` is held by the caller throughout. Runs finalisers, hence any Python code.
+    cdef bint registered
+    cdef int turn
+    if unit.generation != generation:
+        return
+    xctx_lock(&registry_lock)
+    registered = not unit.ended and unregister(unit)
+    if unit.ended:
+        xctx_unlock(&registry_lock)
+        return
+    unit.ended = True
+    xctx_unlock(&registry_lock)
+    # A thread's finalisers run in that very thread and may fill the shelf again; it is the thread's unit until they are
+    # through. Each turn empties it; one that refills it for ever (as with pthread destructors) is left after a few.
+    for turn in range(8):
+        if unit.shelf == NULL or release_shelf == NULL:
+            break
+        release_shelf(unit)
+    if here.thread == <PyObject*>unit:
+        here.thread = NULL
+        here.greenlet_at = here.task_at = NEVER
+    if registered:
+        Py_DECREF(unit)
+
+
+# --- the registry ----------------------------------------------------------------------------------------------------
+
+cdef xctx_mutex registry_lock       # guards what follows, and every unit's next_in_bucket and ended; innermost
+cdef PyObject **buckets = NULL      # each entry owns its unit
+cdef size_t bucket_mask = 0
+cdef size_t unit_count = 0
+cdef size_t sweep_at = 64
+
+memset(&registry_lock, 0, sizeof(registry_lock))
+memset(&here, 0, sizeof(here))
+
+
+cdef inline size_t bucket_of(void *anchor) noexcept nogil:
+    return ((<size_t>anchor >> 4) * <size_t>0x9E3779B97F4A7C15 >> 20) & bucket_mask
+
+
+cdef Unit registered_unit(void *anchor, Rung rung):
+    # The living unit of the thing at that address, or None. The lock keeps it in the registry until it is held.
+    cdef PyObject *p
+    cdef Unit unit = None
+    xctx_lock(&registry_lock)
+    if buckets != NULL:
+        p = buckets[bucket_of(anchor)]
+        while p != NULL:
+            if (<Unit>p).anchor == anchor and (<Unit>p).rung == rung:
+                unit = <Unit>p
+                break
+            p = (<Unit>p).next_in_bucket
+    xctx_unlock(&registry_lock)
+    return unit
+
+
+cdef bint grow_registry() noexcept nogil:
+    # With the lock held.
+    global buckets, bucket_mask
+    cdef size_t size = (bucket_mask + 1) * 2 if buckets != NULL else 64
+    cdef size_t old_size = bucket_mask + 1 if buckets != NULL else 0
+    cdef PyObject **old = buckets
+    cdef PyObject **new = <PyObject**>PyMem_RawCalloc(size, sizeof(PyObject*))
+    cdef PyObject *p
+    cdef PyObject *following
+    cdef size_t i, at
+    if new == NULL:
+        return False
+    buckets = new
+    bucket_mask = size - 1
+    for i in range(old_size):
+        p = old[i]
+        while p != NULL:
+            following = (<Unit>p).next_in_bucket
+            at = bucket_of((<Unit>p).anchor)
+            (<Unit>p).next_in_bucket = new[at]
+            new[at] = p
+            p = following
+    PyMem_RawFree(old)
+    return True
+
+
+cdef void enlist(Unit unit) except *:
+    global unit_count
+    cdef size_t at
+    cdef bint done = False
+    xctx_lock(&registry_lock)
+    if buckets != NULL and unit_count <= bucket_mask or grow_registry():
+        at = bucket_of(unit.anchor)
+        unit.next_in_bucket = buckets[at]
+        buckets[at] = <PyObject*>unit
+        Py_INCREF(unit)   # the registry's
+        unit_count += 1
+        done = True
+    xctx_unlock(&registry_lock)
+    if not done:
+        raise MemoryError()
+
+
+cdef bint unregister(Unit unit) noexcept:
+    # With the lock held. True where the registry held it: its reference is now the caller's.
+    global unit_count
+    cdef PyObject **at
+    if buckets == NULL:
+        return False
+    at = &buckets[bucket_of(unit.anchor)]
+    while at[0] != NULL:
+        if at[0] == <PyObject*>unit:
+            at[0] = unit.next_in_bucket
+            unit.next_in_bucket = NULL
+            unit_count -= 1
+            return True
+        at = &(<Unit>at[0]).next_in_bucket
+    return False
+
+
+cdef list living_units():
+    """All living units, in no order."""
+    cdef list units = []
+    cdef PyObject *p
+    cdef size_t i
+    cdef Py_ssize_t size
+    # The list is made long enough first: nothing may be allocated for the collector under the lock.
+    while True:
+        units = [None] * (<Py_ssize_t>unit_count + 16)
+        size = 0
+        xctx_lock(&registry_lock)
+        if unit_count <= <size_t>len(units) and buckets != NULL:
+            for i in range(bucket_mask + 1):
+                p = buckets[i]
+                while p != NULL:
+                    units[size] = <Unit>p
+                    size += 1
+                    p = (<Unit>p).next_in_bucket
+            xctx_unlock(&registry_lock)
+            return units[:size]
+        xctx_unlock(&registry_lock)
+        if buckets == NULL:
+            return []
+
+
+cdef Unit new_unit(object thing, void *anchor, Rung rung, object callback):
+    cdef Unit unit = Unit.__new__(Unit, thing, callback)
+    unit.anchor = anchor
+    unit.rung = rung
+    unit.generation = generation
+    return unit
+
+
+cdef Unit unit_of(object thing, Rung rung, bint create):
+    # The unit of a greenlet, task or context: a thing that can be referred to weakly and that is known by its address.
+    cdef Unit unit = registered_unit(<void*>thing, rung)
+    cdef Unit mine
+    if unit is None and create:
+        mine = new_unit(thing, <void*>thing, rung, on_death)
+        # Making it may have run code (the garbage collector does) that came first.
+        unit = registered_unit(<void*>thing, rung)
+        if unit is not None:
+            return unit
+        enlist(mine)
+        unit = mine
+        try:
+            watch(thing, rung)
+        except Exception:
+            pass   # the weak reference ends the unit all the same, if later
+        if unit_count > sweep_at:
+            sweep()
+    return unit
+
+
+cdef void watch(object thing, Rung rung) except *:
+    """Asks for the news of the end of a thing that may be referred to long after."""
+    if rung == GREENLET:
+        # gevent's Greenlet; a plain one has no such method and is swept.
+        if _PyType_Lookup(Py_TYPE(thing), <PyObject*>RAWLINK) != NULL:
+            thing.rawlink(greenlet_finished)
+    elif rung == TASK:
+        if _PyType_Lookup(Py_TYPE(thing), <PyObject*>ADD_DONE_CALLBACK) != NULL:
+            # In a context of its own: a copy of the current one would keep everything bound here alive.
+            thing.add_done_callback(task_done, context=empty_context())
+
+
+cdef str RAWLINK = "rawlink"
+cdef str ADD_DONE_CALLBACK = "add_done_callback"
+
+
+cdef object empty_context():
+    from contextvars import Context
+    return Context()
+
+
+def greenlet_finished(finished):
+    """Called by gevent's loop, in the hub, when a Greenlet has finished."""
+    cdef Unit unit = registered_unit(<void*>finished, GREENLET)
+    if unit is not None:
+        end_unit(unit)
+
+
+def task_done(done):
+    """Called by the event loop when a task is done."""
+    cdef Unit unit = registered_unit(<void*>done, TASK)
+    if unit is not None:
+        end_unit(unit)
+
+
+cdef void sweep() noexcept:
+    # A plain greenlet tells nobody that it has finished, and what its unit holds may be what keeps it referred to. Looking
+    # through them all each time their number has doubled costs a constant for each.
+    global sweep_at
+    cdef Unit unit
+    cdef list units
+    sweep_at = <size_t>-1   # not again from within
+    try:
+        units = living_units()
+        for unit in units:
+            if unit.rung == GREENLET and greenlet_is_dead(unit()):
+                end_unit(unit)
+    except Exception:
+        pass
+    sweep_at = 2 * unit_count if unit_count > 32 else 64
+
+
+# --- greenlets, where the program has them -----------------------------------------------------------------------------
+
+ctypedef PyObject *(*getcurrent_t)() noexcept
+ctypedef int (*ask_greenlet_t)(PyObject *) noexcept
+
+# greenlet's C API, as far as its header promises it: entries of a table in a capsule. NULL until the program has imported
+# greenlet: xctx never does, since that switches the GIL on where greenlet does not do without it.
+cdef getcurrent_t greenlet_getcurrent = NULL
+cdef ask_greenlet_t greenlet_is_main = NULL
+cdef ask_greenlet_t greenlet_started = NULL
+cdef ask_greenlet_t greenlet_active = NULL
+
+
+cdef bint find_greenlet() except -1:
+    global greenlet_getcurrent, greenlet_is_main, greenlet_started, greenlet_active
+    cdef PyObject *modules = PyImport_GetModuleDict()   # borrowed from the interpreter
+    cdef PyObject *module
+    cdef void **table
+    if modules == NULL:
+        return False
+    module = PyDict_GetItemWithError(modules, <PyObject*>GREENLET_MODULE)
+    if module == NULL:
+        return False
+    capsule = getattr(<object>module, "_C_API", None)   # absent while the import is under way
+    if not PyCapsule_IsValid(capsule, "greenlet._C_API"):
+        return False
+    table = <void**>PyCapsule_GetPointer(capsule, "greenlet._C_API")
+    greenlet_is_main = <ask_greenlet_t>table[8]
+    greenlet_started = <ask_greenlet_t>table[9]
+    greenlet_active = <ask_greenlet_t>table[10]
+    greenlet_getcurrent = <getcurrent_t>table[4]
+    return True
+
+
+cdef str GREENLET_MODULE = "greenlet"
+
+
+cdef object running_greenlet(bint or_main):
+    # None also stands for a thread's main greenlet, unless asked for: its unit is the thread's, which may have been in use
+    # before greenlet was imported.
+    cdef PyObject *current
+    if greenlet_getcurrent == NULL and not find_greenlet() or is_finalizing():
+        return None
+    current = greenlet_getcurrent()
+    if current == NULL:
+        return None
+    running = <object>current
+    Py_DECREF(running)   # the call's reference; `running` holds one of its own
+    return running if or_main or not greenlet_is_main(current) else None
+
+
+cdef bint greenlet_is_dead(object thing):
+    return (thing is not None and greenlet_active != NULL
+            and greenlet_started(<PyObject*>thing) and not greenlet_active(<PyObject*>thing))
+
+
+# --- tasks, where the program has them ---------------------------------------------------------------------------------
+
+cdef object asyncio_loop = None   # asyncio._get_running_loop and .current_task, once the program has imported asyncio
+cdef object asyncio_task = None
+cdef object trio_task = None      # trio.lowlevel.current_task, likewise
+
+
+cdef object find_function(str module, str name):
+    cdef PyObject *modules = PyImport_GetModuleDict()   # borrowed from the interpreter
+    cdef PyObject *found = NULL if modules == NULL else PyDict_GetItemWithError(modules, <PyObject*>module)
+    return None if found == NULL else getattr(<object>found, name, None)
+
+
+cdef object running_task():
+    global asyncio_loop, asyncio_task, trio_task
+    if asyncio_task is None:
+        asyncio_loop = find_function("asyncio.events", "_get_running_loop")
+        if asyncio_loop is not None:
+            asyncio_task = find_function("asyncio.tasks", "current_task")
+    if asyncio_task is not None:
+        loop = asyncio_loop()
+        if loop is not None:
+            running = asyncio_task(loop)
+            if running is not None:
+                return running
+    if trio_task is None:
+        trio_task = find_function("trio.lowlevel", "current_task")
+    if trio_task is not None:
+        try:
+            return trio_task()
+        except RuntimeError:   # not in trio
+            pass
+    return None
+
+
+# --- the current unit, rung by rung ------------------------------------------------------------------------------------
+
+cdef PyObject *process_unit = NULL   # owns it; set once in each process
+
+
+cdef Unit current_process(bint create):
+    global process_unit
+    cdef Lease lease
+    cdef Unit unit
+    if process_unit == NULL and create:
+        lease = Lease()
+        unit = new_unit(lease, NULL, PROCESS, on_death)
+        lease.unit = unit
+        xctx_lock(&registry_lock)
+        if process_unit == NULL:
+            Py_INCREF(lease)   # for as long as the process lives
+            Py_INCREF(unit)
+            process_unit = <PyObject*>unit
+        xctx_unlock(&registry_lock)
+    return None if process_unit == NULL else <Unit>process_unit
+
+
+cdef Unit current_thread(bint create):
+    cdef uint64_t tsid = xctx_tstate().id
+    cdef PyObject *slots
+    cdef PyObject *found
+    cdef Lease lease
+    cdef Unit unit
+    if here.tsid == tsid and here.thread != NULL:
+        return <Unit>here.thread
+    slots = PyThreadState_GetDict()   # borrowed from the thread state, which drops it when the thread exits
+    if slots == NULL:
+        if not create:
+            return None
+        raise MemoryError()
+    found = PyDict_GetItemWithError(slots, <PyObject*>Lease)
+    unit = None if found == NULL else (<Lease>found).unit
+    if unit is None or unit.generation != generation or unit.ended:
+        if not create:
+            return None
+        lease = Lease()
+        unit = new_unit(lease, <void*><uintptr_t>PyThread_get_thread_ident(), THREAD, on_death)
+        lease.unit = unit
+        # Making these may have run code (the garbage collector does) that came first.
+        if here.tsid == tsid and here.thread != NULL:
+            return <Unit>here.thread
+        enlist(unit)   # to be listed, and to be found by the thread's ident
+        (<dict><object>slots)[Lease] = lease
+    here.tsid = tsid
+    here.thread = <PyObject*>unit
+    here.greenlet_at = here.task_at = NEVER
+    return unit
+
+
+cdef Unit current_greenlet(bint create):
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef uint64_t ver = tstate.context_ver
+    cdef Unit unit
+    if here.greenlet_at == ver and here.tsid == tstate.id:
+        return <Unit>here.greenlet
+    running = running_greenlet(False)
+    if running is None:
+        unit = current_thread(create)
+    else:
+        unit = unit_of(running, GREENLET, create)
+    if unit is not None and settle(tstate, ver):
+        here.greenlet = <PyObject*>unit
+        here.greenlet_at = ver
+    return unit
+
+
+cdef Unit current_task(bint create):
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef uint64_t ver = tstate.context_ver
+    cdef Unit unit
+    if here.task_at == ver and here.tsid == tstate.id:
+        return <Unit>here.task
+    running = running_task()
+    if running is None:
+        unit = current_greenlet(create)
+    else:
+        unit = unit_of(running, TASK, create)
+    if unit is not None and settle(tstate, ver):
+        here.task = <PyObject*>unit
+        here.task_at = ver
+    return unit
+
+
+cdef bint settle(PyThreadState *tstate, uint64_t ver) noexcept:
+    # Makes `here` speak of this thread state. False where the search itself let something else run: then what was found
+    # is right for the caller, but says nothing of the count.
+    if here.tsid != tstate.id:
+        here.tsid = tstate.id
+        here.thread = NULL
+        here.greenlet_at = here.task_at = NEVER
+    return tstate.context_ver == ver
+
+
+cdef Unit current_context(bint create):
+    cdef PyThreadState *tstate = xctx_tstate()
+    if tstate.context == NULL:
+        if not create:
+            return None
+        PyContext_CopyCurrent()   # gives the thread a context where it had none
+    return unit_of(<object>tstate.context, CONTEXT, create)
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+cdef class Key:
+    """Which notion of "unit" a store goes by.
+
+    ``Key(func, name=None)`` makes a key from any callable that takes nothing and returns a hashable: each value is a unit.
+    Where a value compares by identity and can be referred to weakly, its unit ends with it; otherwise it lives until
+    :meth:`forget` is called, or the key dies. The keys of the ladder are made already: see :mod:`xctx.keys`.
+
+    Thread-safety: all methods may be called from any thread. The callable is called at each use of a store, in the unit
+    that uses it.
+
+    Raises:
+        TypeError: `func` is not callable.
+    """
+
+    def __init__(self, func, name=None):
+        if not callable(func):
+            raise TypeError(f"a key is made from a callable that returns a hashable, not {func!r}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"a key's name is a str, not {name!r}")
+        self.func = func
+        self.name = name if name is not None else getattr(func, "__name__", type(func).__name__)
+        self.rung = VALUE
+        self.leases = {}
+        self.units = {}
+        self.generation = generation
+
+    cdef Unit find(self, bint create):
+        """The current unit; where nothing has been kept for it yet, None unless `create`."""
+        if self.rung == GREENLET:
+            return current_greenlet(create)
+        if self.rung == THREAD:
+            return current_thread(create)
+        if self.rung == TASK:
+            return current_task(create)
+        if self.rung == PROCESS:
+            return current_process(create)
+        if self.rung == CONTEXT:
+            return current_context(create)
+        return self.unit_of_value(self.func(), create)
+
+    cdef Unit unit_of_value(self, object value, bint create):
+        cdef Lease lease
+        cdef Unit unit
+        cdef object address
+        if self.generation != generation:
+            # In a forked child. The old leases may die: a parent's units are not ended here.
+            self.leases = {}
+            self.units = {}
+            self.generation = generation
+        # Where equality is identity the unit ends with the value; otherwise an equal one may come at any time.
+        if value_is_its_identity(value):
+            address = <uintptr_t><void*>value
+            unit = self.units.get(address)
+            if unit is None and create:
+                unit = new_unit(value, <void*>value, VALUE, self.value_died)
+                unit = self.units.setdefault(address, unit)
+            return unit
+        try:
+            lease = self.leases.get(value)
+        except TypeError:
+            raise TypeError(f"the key {self.name!r} gave {value!r}: a key's callable returns a hashable") from None
+        if lease is None and create:
+            lease = Lease()
+            lease.unit = new_unit(lease, <void*>lease, VALUE, on_death)
+            lease = self.leases.setdefault(value, lease)
+        return None if lease is None else lease.unit
+
+    def value_died(self, Unit unit):
+        """The callback of the weak reference to a value."""
+        if unit.generation == generation:
+            self.units.pop(<uintptr_t>unit.anchor, None)
+            end_unit(unit)
+
+    cpdef object current(self):
+        """The unit that is current under this key.
+
+        Returns:
+            The :class:`Unit`; made now where this is the first use of it.
+        """
+        return self.find(True)
+
+    def of(self, thing):
+        """The unit of something else than what runs now, if anything has been kept for it.
+
+        Args:
+            thing: a greenlet, an asyncio or trio task, a :class:`contextvars.Context`, a :class:`threading.Thread` or its
+                ident, or (for a callable's key) a value, as this key goes by.
+
+        Returns:
+            The living :class:`Unit`, or None.
+        """
+        if self.rung == THREAD:
+            ident = getattr(thing, "ident", thing)
+            if ident is None:   # a thread that has not been started
+                return None
+            if not isinstance(ident, int):
+                raise TypeError(f"a thread or its ident was wanted, not {thing!r}")
+            return registered_unit(<void*><uintptr_t>ident, THREAD)
+        if self.rung == PROCESS:
+            return current_process(False)
+        if self.rung == VALUE:
+            return self.unit_of_value(thing, False)
+        if self.rung == GREENLET or self.rung == TASK:
+            if thing is not None and thing is running_greenlet(True):
+                return current_greenlet(False)
+        return registered_unit(<void*>thing, self.rung)
+
+    def forget(self, value):
+        """Ends the unit of a value of a callable's key; what stores keep for it is released. Unknown values are ignored.
+
+        Raises:
+            TypeError: this is a key of the ladder, whose units end by themselves.
+        """
+        if self.rung != VALUE:
+            raise TypeError(f"only values of a callable's key can be forgotten; {self!r} is none")
+        cdef Unit unit = self.unit_of_value(value, False)
+        if unit is not None:
+            self.units.pop(<uintptr_t>unit.anchor, None)
+            if not value_is_its_identity(value):
+                self.leases.pop(value, None)
+            end_unit(unit)
+
+    def __call__(self):
+        """The same as :meth:`current`, so that a key can be given where a scope function is wanted."""
+        return self.find(True)
+
+    def __repr__(self):
+        return f"<xctx.keys.Key {self.name!r}>" if self.rung == VALUE else f"xctx.keys.{self.name}"
+
+    def __reduce__(self):
+        if self.rung == VALUE:
+            raise TypeError(f"cannot pickle {self!r}: only the keys of the ladder can be found again elsewhere")
+        return ladder_key, (self.name,)
+
+
+cdef bint value_is_its_identity(object value) noexcept:
+    return has_identity_hash(value) and has_weak_references(value)
+
+
+cdef Key rung_key(str name, Rung rung):
+    cdef Key key = Key.__new__(Key)
+    key.name = name
+    key.rung = rung
+    return key
+
+
+process = rung_key("process", PROCESS)
+thread = rung_key("thread", THREAD)
+greenlet = rung_key("greenlet", GREENLET)
+task = rung_key("task", TASK)
+context = rung_key("context", CONTEXT)
+
+
+def ladder_key(name):
+    """The key of the ladder with that name: how a key is unpickled."""
+    for key in (process, thread, greenlet, task, context):
+        if key.name == name:
+            return key
+    raise ValueError(f"no key {name!r}: the ladder is process, thread, greenlet, task, context")
+
+
+cdef Key as_key(object key):
+    """`key` itself, or a key made of it where it is a callable."""
+    if isinstance(key, Key):
+        return <Key>key
+    if callable(key):
+        return Key(key)
+    raise TypeError(f"a key is one of xctx.keys or a callable that returns a hashable, not {key!r}")
+
+
+if xctx_at_fork_in_child(forked):
+    raise MemoryError("no room for a fork handler")

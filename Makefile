@@ -1,0 +1,119 @@
+# Everything a developer runs. Each interpreter has a virtual environment of its own, made on first use; stamps in it
+# tell what is installed and built, so that a second run does no work twice.
+#
+#   make test PYTHON=python3.13 ARGS="-k xlocal -x"
+
+PYTHON ?= python3
+WORKERS ?= auto
+STRESS_SECONDS ?= 30
+ARGS ?=
+
+# 3.11, 3.13t: names the environment. Interpreters share the tree, for the names of built modules carry the same.
+TAG := $(shell $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) and print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
+VENV := .venv-$(or $(TAG),$(error $(PYTHON) is no Python of 3.11 or later: say which one with PYTHON=...))
+PY := $(VENV)/bin/python
+# A free-threaded 3.13 gets no greenlet, which would switch its GIL on, and no free-threaded build gets gevent.
+GREENLETS := $(if $(filter 3.13t,$(TAG)),,$(if $(filter %t,$(TAG)),test-greenlet,test-gevent))
+COMPILED := $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.h) pyproject.toml setup.cfg
+PACKAGE := $(COMPILED) $(wildcard xctx/*.py xctx/*.pyi) xctx/py.typed
+SETUP := -W ignore -c 'import setuptools; setuptools.setup()' --quiet
+groups = $(addprefix $(VENV)/.group-,$(1))
+TESTS := $(call groups,build test $(GREENLETS))
+
+# Imports come from the environment, never from the directory a command happens to stand in.
+export PYTHONSAFEPATH := 1
+
+.PHONY: help demo test test-free-threaded test-all stress lint types bench docs dist debug sanitize clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help: ## show this help
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(VENV)/.built $(call groups,examples) ## see a gevent server keep a thousand requests apart (ARGS="--mode threads")
+	$(PY) examples/gevent_server.py $(ARGS)
+
+test: $(VENV)/.built $(TESTS) ## run the tests (PYTHON=python3.13 for another interpreter, ARGS for pytest)
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+# Those of the names that start: a pyenv shim is on PATH whether or not it leads anywhere.
+found = $(strip $(foreach python,$(1),$(if $(shell $(python) -c 'print(1)' 2>/dev/null),$(python))))
+FREE_THREADED ?= $(firstword $(call found,python3.14t python3.13t))
+EVERY = $(call found,python3.11 python3.12 python3.13 python3.14 python3.13t python3.14t)
+
+test-free-threaded: ## run the tests without the GIL (FREE_THREADED=path of a python3.13t or 3.14t not on PATH)
+	@test -n "$(FREE_THREADED)" || { echo "No python3.14t or python3.13t on PATH: say FREE_THREADED=path." >&2; exit 1; }
+	$(MAKE) --no-print-directory test PYTHON=$(FREE_THREADED)
+
+test-all: ## run the tests on every supported interpreter on PATH, and on FREE_THREADED
+	@failed=; for python in $(EVERY) $(filter-out $(EVERY),$(FREE_THREADED)); do \
+		$(MAKE) --no-print-directory test PYTHON=$$python || failed="$$failed $$python"; \
+	done; test -z "$$failed" || { echo "Failed:$$failed" >&2; exit 1; }
+
+stress: $(VENV)/.built $(TESTS) ## run the stress tests for long (STRESS_SECONDS=30 each)
+	XCTX_STRESS_SECONDS=$(STRESS_SECONDS) $(PY) -m pytest -m stress $(ARGS)
+
+lint: $(call groups,lint) ## check the style of Python and Cython
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	PATH="$(VENV)/bin:$$PATH" cython-lint $(wildcard xctx/*.pyx xctx/*.pxd)
+
+types: $(VENV)/.built $(call groups,types) ## check the types, and the stubs against what was compiled
+	$(PY) -m mypy
+	$(PY) -m mypy.stubtest xctx --mypy-config-file pyproject.toml --allowlist tests/stubtest.allow
+
+bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers (ARGS for the runner)
+	PYTHONPATH=. $(PY) -m benchmarks $(ARGS)
+
+docs: $(VENV)/.built $(call groups,docs) ## build the manual into docs/_build
+	$(PY) -m sphinx -W --keep-going -q docs docs/_build
+
+dist: $(call groups,build) ## build the sdist, and the wheel from it, into dist
+	rm -rf dist
+	$(PY) $(SETUP) sdist
+	$(PY) -m pip wheel -qq --no-deps --wheel-dir dist dist/*.tar.gz
+
+# A build with other flags is installed into an environment of its own, which borrows the packages of the plain one.
+# The refnanny is left out: it sees what Cython counts by itself, not the references that these rooms count by hand.
+FLAGS_debug := -O0 -g -UNDEBUG
+# No red zones on the stack: greenlets copy it as a whole.
+FLAGS_sanitize := -O1 -g -UNDEBUG -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+	-fno-omit-frame-pointer --param asan-stack=0
+
+debug: $(VENV)-debug/.built $(TESTS) ## run the tests with the assertions of C and Cython compiled in
+	$(VENV)-debug/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
+
+# libstdc++ is there for greenlet, whose C++ exceptions the sanitizer intercepts. capture=sys lets reports through, which
+# pytest would hold and lose in the crash. Objects come from malloc, which the sanitizer watches, where there is a GIL;
+# free-threaded builds insist on an allocator of their own.
+sanitize: $(VENV)-sanitize/.built $(TESTS) ## run the tests with the address and undefined-behaviour sanitizers
+	LD_PRELOAD="$$(for name in asan ubsan stdc++; do $(CC) -print-file-name=lib$$name.so; done | xargs)" \
+	ASAN_OPTIONS=detect_leaks=0:handle_segv=2 UBSAN_OPTIONS=print_stacktrace=1 \
+	PYTHONMALLOC=$(if $(filter %t,$(TAG)),default,malloc) \
+	$(VENV)-sanitize/bin/python -m pytest --capture=sys -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
+
+clean: ## remove everything that was built, installed or cached
+	rm -rf .venv-* build dist docs/_build *.egg-info xctx/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -qq --upgrade 'pip>=25.1'
+	pwd > $$(echo $(VENV)/lib/python*/site-packages)/tree.pth
+
+# Wheels are preferred to newer releases: some have none yet for a free-threaded build.
+$(VENV)/.group-%: pyproject.toml | $(PY)
+	$(PY) -m pip install -qq --prefer-binary --group $*
+	@touch $@
+
+# Flags are no dependency that setuptools knows of, so a change of the configuration builds everything anew.
+$(VENV)/.built: $(COMPILED) $(VENV)/.group-build
+	$(PY) $(SETUP) build_ext --inplace $(if $(filter %.toml %.cfg,$?),--force)
+	@touch $@
+
+$(VENV)-%/.built: $(PACKAGE) Makefile $(VENV)/.group-build
+	$(PYTHON) -m venv --clear --without-pip $(VENV)-$*
+	echo $(CURDIR)/$(VENV)/lib/python*/site-packages > $$(echo $(VENV)-$*/lib/python*/site-packages)/borrowed.pth
+	CFLAGS="$(FLAGS_$*)" LDFLAGS="$(FLAGS_$*)" $(PY) $(SETUP) build --build-base build/$*-$(TAG) \
+		--build-lib $$(echo $(VENV)-$*/lib/python*/site-packages) --force
+	@touch $@

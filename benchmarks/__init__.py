@@ -1,0 +1,1 @@
+"""Speed and memory, measured against the peers installed beside xctx, in one run: ``python -m benchmarks``."""

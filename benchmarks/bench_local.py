@@ -1,0 +1,103 @@
+"""local beside the four that it stands in for, and asgiref's."""
+
+import threading
+
+import xctx
+from benchmarks.harness import Case, Contender
+
+
+def peers():
+    """The peers that install on this interpreter, by name."""
+    found = {"threading.local": threading.local()}
+    for name, module, cls in [
+        ("gevent.local", "gevent.local", "local"),
+        ("werkzeug.local", "werkzeug.local", "Local"),
+        ("asgiref.local", "asgiref.local", "Local"),
+        ("multiprocessing_utils", "multiprocessing_utils.local", "Local"),
+    ]:
+        try:
+            found[name] = getattr(__import__(module, fromlist=[cls]), cls)()
+        except ImportError:
+            continue
+    return found
+
+
+# Key -> peer -> the ratios that reading and writing are not to pass.
+TARGETS = {
+    "greenlet": {"threading.local": (0.8, 0.8), "gevent.local": (1 / 4, 1 / 4)},
+    "context": {"werkzeug.local": (1 / 4, 1 / 4)},
+    "task": {"asgiref.local": (1 / 15, 1 / 15)},
+    "thread": {"threading.local": (0.8, 0.8), "multiprocessing_utils": (0.8, 0.8)},
+    "process": {"threading.local": (1.0, 1.0)},
+}
+
+
+def cases():
+    """The cases that this room is measured by."""
+    others = peers()
+    made = []
+    for store in others.values():
+        store.a = 1
+    for key, targets in TARGETS.items():
+        store = xctx.local(key=getattr(xctx.keys, key))
+        store.a = 1
+        beside = [name for name in targets if name in others]
+        for at, (operation, statement) in enumerate([("get", "store.a"), ("set", "store.a = 1")]):
+            made.append(
+                Case(
+                    f"local ({key})",
+                    operation,
+                    [Contender("xctx", statement, {"store": store})]
+                    + [Contender(name, statement, {"store": others[name]}) for name in beside],
+                    {name: targets[name][at] for name in beside},
+                )
+            )
+        if key == "greenlet":
+            for name, statement in [("hasattr", "hasattr(store, 'b')"), ("getattr", "getattr(store, 'b', None)")]:
+                made.append(
+                    Case(
+                        f"local ({key})",
+                        f"miss ({name})",
+                        [Contender("xctx", statement, {"store": store})]
+                        + [Contender(peer, statement, {"store": others[peer]}) for peer in beside],
+                        {"threading.local": 1.0},
+                    )
+                )
+    return made
+
+
+def thread_bodies():
+    """What two threads do at once: name -> a function for harness.thread_times."""
+    store = xctx.local()
+    old = threading.local()
+
+    def reader(which):
+        def make():
+            which.a = object()  # of this thread: a shared value's own count would be what is measured
+
+            def body(number):
+                for _ in range(number):
+                    which.a  # noqa: B018
+
+            return body
+
+        return make
+
+    def writer(which):
+        def make():
+            value = object()
+
+            def body(number):
+                for _ in range(number):
+                    which.a = value
+
+            return body
+
+        return make
+
+    return {
+        "local: get": reader(store),
+        "local: set": writer(store),
+        "threading.local: get": reader(old),
+        "threading.local: set": writer(old),
+    }

@@ -1,0 +1,214 @@
+"""Laws of the house: each holds for every module in xctx/, also for those that are yet to come."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import xctx
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "xctx"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+# From the ground up: a room imports only what stands before it. A new room gets its place here.
+ROOMS = [
+    *("_declare", "_wrap", "_core", "_local", "_xlocal", "_proxy", "_prefetch", "_batch"),
+    *("keys", "debug", "__init__"),
+]
+
+SOURCES = {path.stem: path for path in sorted(PACKAGE.glob("*.py")) + sorted(PACKAGE.glob("*.pyx"))}
+MODULES = ["xctx" if stem == "__init__" else f"xctx.{stem}" for stem in SOURCES]
+COMPILED = sorted(path.stem for path in PACKAGE.glob("*.pyx"))
+
+
+def python(*args, **env):
+    """What an interpreter of its own writes: nothing on stderr, for every warning is an error there."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", *args], env=inherited | env, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+# What is imported
+
+
+def imported_rooms(path):
+    """The rooms of xctx that a source file imports or cimports, wherever in the file it does."""
+    statement = re.compile(
+        r"^\s*(?:from\s+(?P<source>xctx[.\w]*|\.\w*)\s+c?import\s+(?P<names>\([^)]*\)|[^\n]*)|c?import\s+(?P<whole>xctx[^\n]*))",
+        re.MULTILINE,
+    )
+    for match in statement.finditer(path.read_text()):
+        if match["whole"]:
+            modules = re.findall(r"xctx(?:\.(\w+))?", match["whole"])
+        elif match["source"] in {".", "xctx"}:
+            names = re.sub(r"#.*", "", match["names"]).strip("()").split(",")
+            modules = [name.split()[0] for name in names if name.strip()]
+        else:
+            modules = [match["source"].rpartition(".")[2]]
+        for module in modules:
+            yield module if module in SOURCES else "__init__"
+
+
+@pytest.mark.parametrize("stem", SOURCES)
+def test_imports_go_down_only(stem):
+    below = ROOMS[: ROOMS.index(stem)]
+    for path in (SOURCES[stem], SOURCES[stem].with_suffix(".pxd")):
+        if path.exists():
+            assert set(imported_rooms(path)) <= set(below)
+
+
+@pytest.mark.parametrize(
+    ("line", "rooms"),
+    [
+        ("from xctx._core cimport Unit, unit", ["_core"]),
+        ("    from . import _core", ["_core"]),
+        ("from ._core import (\n    Unit,\n    unit,\n)", ["_core"]),
+        ("cimport xctx._core", ["_core"]),
+        ("import xctx", ["__init__"]),
+        ("from xctx import xlocal", ["__init__"]),
+        ("from cpython.object cimport PyObject\nimport weakref", []),
+    ],
+)
+def test_what_counts_as_an_import(line, rooms, tmp_path):
+    path = tmp_path / "room.pyx"
+    path.write_text(line)
+    assert list(imported_rooms(path)) == rooms
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_alone_and_in_silence(module):
+    assert python("-c", f"import {module}") == ""
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this interpreter always has a GIL")
+@pytest.mark.parametrize("module", MODULES)
+def test_importing_leaves_the_gil_off(module):
+    assert python("-c", f"import sys, {module}; print(sys._is_gil_enabled())") == "False\n"
+
+
+def test_importing_touches_no_greenlet_that_happens_to_be_installed(tmp_path):
+    for name in ("greenlet", "gevent", "trio"):
+        (tmp_path / f"{name}.py").write_text("raise AssertionError('imported')")
+    assert python("-c", "import xctx", PYTHONPATH=str(tmp_path)) == ""
+
+
+# What is public
+
+
+def test_the_facade_only_re_exports():
+    docstring, *statements = ast.parse((PACKAGE / "__init__.py").read_text()).body
+    assert isinstance(docstring, ast.Expr)
+    names = []
+    for statement in statements:
+        if isinstance(statement, ast.Assign):
+            assert [ast.unparse(target) for target in statement.targets] == ["__all__"]
+            assert ast.literal_eval(statement.value) == xctx.__all__
+        else:
+            assert isinstance(statement, ast.ImportFrom)
+            assert statement.level == 1 or statement.module.partition(".")[0] == "xctx"
+            names += [alias.asname or alias.name for alias in statement.names]
+    assert sorted(names) == sorted(xctx.__all__)
+
+
+def test_all_names_what_is_there():
+    assert len(set(xctx.__all__)) == len(xctx.__all__)
+    for name in xctx.__all__:
+        assert not name.startswith("_")
+        assert hasattr(xctx, name)
+
+
+@pytest.mark.parametrize("stem", COMPILED)
+def test_a_compiled_room_has_a_stub(stem):
+    assert (PACKAGE / f"{stem}.pyi").exists()
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.pyi")), ids=lambda path: path.name)
+def test_a_stub_names_all_that_the_module_does(path):
+    """stubtest compares `__all__` only where the module has one: a stub must not claim one by itself."""
+    module = importlib.import_module("xctx" if path.stem == "__init__" else f"xctx.{path.stem}")
+    claimed = [
+        list(ast.literal_eval(node.value))
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    assert claimed == ([list(module.__all__)] if hasattr(module, "__all__") else [])
+
+
+def public_members():
+    for name in xctx.__all__:
+        value = getattr(xctx, name)
+        yield name, value
+        if inspect.isclass(value) or inspect.ismodule(value):
+            for member, inner in vars(value).items():
+                described = inspect.isroutine(inner) or inspect.isclass(inner) or inspect.isdatadescriptor(inner)
+                ours = inspect.isclass(value) or getattr(inner, "__module__", "").startswith("xctx")
+                if described and ours and not member.startswith("_"):
+                    yield f"{name}.{member}", inner
+
+
+def test_every_public_name_says_what_it_is():
+    assert xctx.__doc__
+    assert [name for name, value in public_members() if not (inspect.getdoc(value) or "").strip()] == []
+
+
+# What is built, written and shipped
+
+
+def test_every_compiled_room_is_built():
+    extensions = PROJECT["tool"]["setuptools"]["ext-modules"]
+    assert {extension["name"]: extension["sources"] for extension in extensions} == {
+        f"xctx.{stem}": [f"xctx/{stem}.pyx"] for stem in COMPILED
+    }
+
+
+def test_builds_in_the_tree_use_what_other_builds_use():
+    assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
+    assert "dependencies" not in PROJECT["project"]
+
+
+def readme_blocks():
+    """Each `code-block:: python` of the README, dedented."""
+    text = (ROOT / "README.rst").read_text()
+    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:(?: {3,}.*)?\n)+)", text, re.MULTILINE)
+    return [inspect.cleandoc(block) for block in blocks]
+
+
+def test_what_the_readme_shows_is_what_happens(tmp_path):
+    """Sessions at the prompt give what they show; all other code runs as a program of its own."""
+    text = (ROOT / "README.rst").read_text()
+    if "import gevent" in text:
+        pytest.importorskip("gevent", reason="the README shows gevent")
+    failed, tried = doctest.testfile(str(ROOT / "README.rst"), module_relative=False, optionflags=doctest.ELLIPSIS)
+    programs = [block for block in readme_blocks() if not block.startswith(">>>")]
+    for number, block in enumerate(programs):
+        program = tmp_path / f"block_{number}.py"
+        program.write_text(block)
+        python(str(program))
+    assert failed == 0
+    assert tried or programs
+
+
+def test_no_file_names_a_machine_or_a_registry():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("not in a git work tree")
+    # Written so that this file does not name them either.
+    places = re.compile(r"/(?:root|home|Users|work)/\w|\b(?:pypi[.]org|pythonhosted[.]org)\b")
+    found = []
+    for name in filter(None, listed.stdout.split("\0")):
+        text = (ROOT / name).read_bytes().decode(errors="replace") if (ROOT / name).exists() else ""
+        found += [f"{name}: {match[0]}" for match in places.finditer(text)]
+    assert found == []

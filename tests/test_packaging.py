@@ -1,0 +1,100 @@
+"""The sdist builds, and the wheel installs and works where there is nothing else."""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "xctx"
+
+# All that `import xctx` may import besides itself and built-in modules. A new name here slows the start of every
+# program that uses xctx: typing, inspect or threading would cost more than xctx does.
+IMPORTS = {
+    *("__future__", "_contextvars", "_weakrefset", "contextvars", "types", "weakref"),
+    *("collections", "collections.abc", "keyword", "operator", "reprlib"),
+}
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command, cwd):
+    """Run a command that must succeed, away from the tree and its settings, and return what it printed."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env["CFLAGS"] = "-O0"  # what is built is looked at, not measured
+    done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def build(kind, source, destination):
+    code = f"from setuptools import build_meta; build_meta.build_{kind}({str(destination)!r})"
+    run(sys.executable, "-W", "ignore", "-c", code, cwd=source)
+    (built,) = destination.iterdir()
+    return built
+
+
+def make_empty_environment(home):
+    """The interpreter of an environment with nothing in it, not even pip."""
+    venv.create(home, symlinks=os.name != "nt")
+    return home / "Scripts" / "python.exe" if os.name == "nt" else home / "bin" / "python"
+
+
+@pytest.fixture
+def sdist(tmp_path):
+    """An sdist, made from a copy of what git tracks (or would), so that nothing is left in the tree."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    tracked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("not in a git work tree")
+    for name in filter(None, tracked.stdout.split("\0")):
+        if (ROOT / name).exists():
+            copy = tmp_path / "tree" / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes((ROOT / name).read_bytes())
+    # What a build in the tree may leave behind.
+    for leftover in ("_core.c", "_core.so"):
+        (tmp_path / "tree" / "xctx" / leftover).touch()
+    return build("sdist", tmp_path / "tree", tmp_path / "sdist")
+
+
+def test_the_sdist_has_what_it_builds_from_and_nothing_generated(sdist):
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    sources = {
+        f"xctx/{path.name}" for suffix in ("py", "pyi", "pyx", "pxd", "h") for path in PACKAGE.glob(f"*.{suffix}")
+    }
+    assert {name for name in names if name.startswith("xctx/")} == sources | {"xctx/py.typed"}
+    assert names >= {"LICENSE", "README.rst", "CHANGES", "pyproject.toml", "setup.cfg", "tests/test_packaging.py"}
+    assert not [name for name in names if name.endswith((".c", ".so", ".pyc"))]
+
+
+def test_the_wheel_has_the_package_alone_and_works_where_there_is_nothing_else(sdist, tmp_path):
+    run(sys.executable, "-m", "tarfile", "--extract", sdist, tmp_path / "unpacked", cwd=tmp_path)
+    (source,) = (tmp_path / "unpacked").iterdir()
+    with zipfile.ZipFile(build("wheel", source, tmp_path / "wheel")) as archive:
+        names = set(archive.namelist())
+        (info,) = (name.removesuffix("WHEEL") for name in names if name.endswith("/WHEEL"))
+        metadata = archive.read(f"{info}METADATA").decode().splitlines()
+        python = make_empty_environment(tmp_path / "empty")
+        site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('platlib'))", cwd=tmp_path).strip()
+        archive.extractall(site)
+
+    compiled = {f"xctx/{path.stem}{sysconfig.get_config_var('EXT_SUFFIX')}" for path in PACKAGE.glob("*.pyx")}
+    sources = {f"xctx/{path.name}" for suffix in ("py", "pyi") for path in PACKAGE.glob(f"*.{suffix}")}
+    assert {name for name in names if not name.startswith(info)} == sources | compiled | {"xctx/py.typed"}
+    assert f"{info}licenses/LICENSE" in names
+    assert not [line for line in metadata if line.startswith("Requires-Dist")]
+
+    code = "import sys; before = set(sys.modules); import xctx; print(*set(sys.modules) - before, sep='\\n')"
+    modules = run(python, "-I", "-W", "error", "-c", code, cwd=tmp_path).splitlines()
+    own = {name for name in modules if re.match(r"xctx\b|_?cython_", name)}
+    assert "xctx" in own
+    assert set(modules) - own - set(sys.builtin_module_names) <= IMPORTS

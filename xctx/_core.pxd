@@ -1,0 +1,66 @@
+"""What the other compiled rooms use of this one: units, and the keys that find them."""
+from libc.stdint cimport uint32_t, uint64_t
+from cpython.object cimport PyObject
+
+
+cdef extern from "_compat.h" nogil:
+    ctypedef struct PyThreadState:
+        PyObject *context       # the PEP 567 context that is current, or NULL
+        uint64_t context_ver    # counts context changes and greenlet switches, never down
+        uint64_t id             # never used again within this process
+    PyThreadState *xctx_tstate()
+    ctypedef struct xctx_mutex:
+        pass
+    void xctx_lock(xctx_mutex *)
+    void xctx_unlock(xctx_mutex *)
+    void *xctx_load_ptr(void **)
+    void xctx_store_ptr(void **, void *)
+    int xctx_cas_ptr(void **, void *, void *)
+    uint64_t xctx_next_u64(uint64_t *)
+    int xctx_at_fork_in_child(void (*)() noexcept nogil)
+    void xctx_promote(PyObject *)
+
+cdef extern from "_compat.h":
+    int xctx_type_put(PyObject *, object, object) except -1
+
+
+cdef extern from "Python.h":
+    ctypedef class weakref.ReferenceType [object PyWeakReference]:
+        cdef PyObject *wr_object
+
+
+cdef enum Rung:
+    PROCESS, THREAD, GREENLET, TASK, CONTEXT, VALUE
+
+
+cdef class Unit(ReferenceType):
+    cdef object __weakref__
+    cdef Rung rung                # never changes after it is made
+    cdef bint ended               # set once, under the registry's lock
+    cdef uint32_t generation      # never changes: the process (counted by forks) it was made in
+    cdef void *anchor             # never changes: the address of what it stands for, while that lives
+    cdef PyObject *next_in_bucket   # guarded by the registry's lock
+    cdef void *shelf              # what `local` stores keep for this unit: theirs alone to use
+
+
+cdef class Key:
+    cdef readonly str name        # never changes after __init__
+    cdef Rung rung                # never changes after __init__
+    cdef readonly object func     # never changes after __init__; None but for keys of callables
+    cdef dict leases              # of a callable's key: value -> the lease of its unit
+    cdef dict units               # likewise, where the value can be referred to weakly: its address -> Unit
+    cdef uint32_t generation
+    cdef object __weakref__
+
+    cdef Unit find(self, bint create)
+    cdef Unit unit_of_value(self, object value, bint create)
+    cpdef object current(self)
+
+
+# Called once for each unit that ends, before its registry lets go of it, in whatever unit ran the last line:
+# what is kept for the unit must be released there. Not called for the parent's units in a forked child.
+ctypedef void (*shelf_release)(Unit unit) noexcept
+cdef void set_shelf_release(shelf_release release) noexcept
+
+cdef uint32_t fork_generation() noexcept
+cdef Key as_key(object key)

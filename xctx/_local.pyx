@@ -1,0 +1,1146 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""local: mutable attributes, kept apart for each execution unit.
+
+What one store keeps for one unit is a *holding*: a few names and values side by side, or a dict once somebody asked for
+``__dict__`` or there are many. A store has its holdings in a list, and a unit has the same holdings in a table (its *shelf*)
+by the store's serial number:
+
+    store A ---- holding(A,U) ---- holding(A,V)          The store owns the holdings: the garbage collector sees the
+    store B ---- holding(B,U)                            values as the store's, so a value that refers to its own store
+                    |                  |                 is collected with it. A unit only finds them. Whoever dies
+                 unit U             unit V               first, store or unit, takes its holdings out of the other's
+                                                         hands under the lock, and lets go of the values afterwards.
+
+A unit's holdings are touched only by the code that runs in it, so reading takes no lock. Two things reach in from outside:
+the death of a store (nobody can be reading through it) and :mod:`xctx.debug`, for whose sake writers lock the holding. The
+units that several threads share (a process, a callable's value) hold dicts, which do their own locking.
+
+Under the `context` key there is no unit: a context variable holds an immutable *edition* of the names and values, a new one
+at each change, which copied contexts share until they make their own. Editions too are the store's for the collector.
+"""
+cimport cython
+from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.string cimport memset
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+
+from xctx._core cimport (CONTEXT, PROCESS, VALUE, Key, PyThreadState, Unit, as_key, fork_generation, set_shelf_release,
+                         xctx_at_fork_in_child, xctx_lock, xctx_mutex, xctx_next_u64, xctx_tstate, xctx_type_put,
+                         xctx_unlock)
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from weakref import ref
+
+from xctx import _core
+
+
+cdef extern from "_slots.h" nogil:
+    ctypedef struct xctx_slot:
+        void *what
+    xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
+    bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
+    void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
+    void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
+    void slots_empty "xctx_slots_empty"() noexcept
+
+cdef extern from "_getattro.h":
+    PyObject *missing "xctx_missing"
+    const char *type_name "xctx_type_name"(object)
+    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
+
+cdef extern from *:
+    """
+    /* As an object to Cython, which takes over the reference. */
+    #define XCTX_TAKEN(p) (p)
+    #define XCTX_INTERNED(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
+    #define XCTX_RESERVED(name) (PyUnicode_Check(name) && PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
+
+    static PyObject *xctx_interned(PyObject *name) {
+        Py_INCREF(name);
+        PyUnicode_InternInPlace(&name);
+        return name;
+    }
+
+    /* Both give a new reference, or NULL with no exception. */
+    #if PY_VERSION_HEX >= 0x030D0000
+    #  define xctx_type_lookup _PyType_LookupRef
+    #  define xctx_dict_get(dict, key, found) PyDict_GetItemRef(dict, key, found)
+    #else
+    static inline PyObject *xctx_type_lookup(PyTypeObject *type, PyObject *name) {
+        return Py_XNewRef(_PyType_Lookup(type, name));
+    }
+    static inline int xctx_dict_get(PyObject *dict, PyObject *key, PyObject **found) {
+        *found = Py_XNewRef(PyDict_GetItemWithError(dict, key));
+        return *found ? 1 : PyErr_Occurred() ? -1 : 0;
+    }
+    #endif
+
+    #ifdef Py_GIL_DISABLED
+    #  define XCTX_NO_GIL 1
+    #else
+    #  define XCTX_NO_GIL 0
+    #endif
+    """
+    object taken "XCTX_TAKEN"(PyObject *)
+    bint NO_GIL "XCTX_NO_GIL"
+    bint is_interned "XCTX_INTERNED"(PyObject *)
+    bint is_reserved "XCTX_RESERVED"(PyObject *)
+    object interned "xctx_interned"(object)
+    PyObject *type_lookup "xctx_type_lookup"(PyTypeObject *, PyObject *)
+    int dict_get "xctx_dict_get"(PyObject *, PyObject *, PyObject **) except -1
+
+cdef extern from "Python.h":
+    ctypedef int (*visitproc)(PyObject *, void *) noexcept
+    ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
+    ctypedef int (*inquiry)(PyObject *) noexcept
+    ctypedef void (*destructor)(PyObject *) noexcept
+    ctypedef object (*descrgetfunc)(object, object, object)
+    ctypedef int (*descrsetfunc)(object, object, PyObject *) except -1
+    ctypedef int (*initproc)(object, object, object) except -1
+    ctypedef struct TypeObject "PyTypeObject":
+        traverseproc tp_traverse
+        inquiry tp_clear
+        destructor tp_dealloc
+        descrgetfunc tp_descr_get
+        descrsetfunc tp_descr_set
+        initproc tp_init
+    initproc object_init "PyBaseObject_Type.tp_init"
+    void PyObject_GC_UnTrack(void *)
+    PyObject *PyErr_Format(object, const char *, ...) except NULL
+    object PyUnicode_FromObject(object)
+    Py_ssize_t Py_REFCNT(PyObject *)
+    int PyContextVar_Get(object, PyObject *, PyObject **) except -1
+    object PyContextVar_Set(object, object)
+    int PyContextVar_Reset(object, object) except -1
+    PyObject *PyTuple_New_ "PyTuple_New"(Py_ssize_t) except NULL
+    PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
+    void PyTuple_SET_ITEM_ "PyTuple_SET_ITEM"(PyObject *, Py_ssize_t, PyObject *)
+    Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
+    bint PyTuple_CheckExact_ "PyTuple_CheckExact"(PyObject *)
+    int PyObject_RichCompareBool(object, object, int) except -1
+    void *PyMem_RawMalloc(size_t) nogil
+    void *PyMem_RawCalloc(size_t, size_t) nogil
+    void PyMem_RawFree(void *) nogil
+    void Py_XINCREF_ "Py_XINCREF"(PyObject *)
+    void Py_INCREF_ "Py_INCREF"(PyObject *)
+    void Py_DECREF_ "Py_DECREF"(PyObject *)
+    void Py_XDECREF_ "Py_XDECREF"(PyObject *)
+
+
+# --- holdings and shelves ----------------------------------------------------------------------------------------------
+
+cdef struct Item:
+    PyObject *name     # owned; interned, hence told apart by address
+    PyObject *value    # owned
+
+cdef enum:
+    INSIDE = 2   # items that a holding has room for within itself
+    MOST = 12    # with more names than this it turns to a dict
+
+cdef enum How:       # a store keeps things
+    OWN        # a holding for each unit, touched by that unit alone
+    SHARED     # the same, with a dict, where several threads are one unit
+    EDITIONS   # in a context variable
+
+cdef struct Holding:
+    Holding *prev      # in the store's list: guarded by the lock
+    Holding *next
+    PyObject *store    # borrowed: a store that dies takes its holdings away first. Never changes
+    PyObject *unit     # borrowed: likewise. Never changes
+    PyObject *dict     # owned; NULL until there is need of one, then it alone counts
+    uint16_t count
+    uint16_t room
+    xctx_mutex lock    # held to change what follows and the three above, for those who look from outside
+    Item *items
+    Item inside[INSIDE]
+
+cdef struct Place:
+    uint64_t serial    # of the store; 0 where free, GONE where it was taken away
+    Holding *holding
+
+cdef struct Shelf:
+    uint32_t mask
+    uint32_t used      # places not free
+    Place places[1]
+
+cdef uint64_t GONE = <uint64_t>-1
+cdef uint64_t serials = 0
+cdef xctx_mutex lock   # guards lists of holdings and editions, and the making and growing of shelves. Innermost
+
+
+cdef Place *place_of(Shelf *shelf, uint64_t serial) noexcept:
+    """Where the store's holding stands, or NULL."""
+    cdef uint32_t at, step
+    if shelf == NULL:
+        return NULL
+    at = <uint32_t>serial & shelf.mask
+    for step in range(shelf.mask + 1):
+        if shelf.places[at].serial == serial:
+            return &shelf.places[at]
+        if shelf.places[at].serial == 0:
+            return NULL
+        at = (at + 1) & shelf.mask
+    return NULL
+
+
+cdef void put_up(Shelf *shelf, uint64_t serial, Holding *holding) noexcept:
+    cdef uint32_t at = <uint32_t>serial & shelf.mask
+    while shelf.places[at].serial != 0:
+        at = (at + 1) & shelf.mask
+    shelf.places[at].holding = holding
+    shelf.places[at].serial = serial
+    shelf.used += 1
+
+
+cdef Shelf *roomy(Shelf *shelf) noexcept:
+    """A shelf with room for one more, in place of `shelf`, or NULL where there is no memory. With the lock held."""
+    cdef uint32_t size = 1
+    cdef uint32_t live = 0
+    cdef uint32_t i
+    cdef Shelf *new
+    if shelf != NULL:
+        if shelf.used <= shelf.mask and (shelf.mask < 8 or shelf.used < (shelf.mask + 1) // 4 * 3):
+            return shelf
+        for i in range(shelf.mask + 1):
+            live += shelf.places[i].serial != GONE
+        size = shelf.mask + 1
+        if live > size // 2:   # else the room is taken by what was taken away
+            size *= 2
+    new = <Shelf*>PyMem_RawCalloc(1, sizeof(Shelf) + (size - 1) * sizeof(Place))
+    if new == NULL:
+        return NULL
+    new.mask = size - 1
+    if shelf != NULL:
+        for i in range(shelf.mask + 1):
+            if shelf.places[i].serial != GONE and shelf.places[i].serial != 0:
+                put_up(new, shelf.places[i].serial, shelf.places[i].holding)
+        PyMem_RawFree(shelf)
+    return new
+
+
+cdef Holding *new_holding(local store, Unit unit, PyObject *content) except NULL:
+    # `content`, a dict, is for a unit that threads share: one of them may have come first, then theirs is the holding.
+    cdef Holding *made = <Holding*>PyMem_RawCalloc(1, sizeof(Holding))
+    cdef Shelf *shelf
+    cdef Place *place = NULL
+    if made == NULL:
+        raise MemoryError()
+    made.store = <PyObject*>store
+    made.unit = <PyObject*>unit
+    made.room = INSIDE
+    made.items = made.inside
+    xctx_lock(&lock)
+    if store.generation != fork_generation():
+        # In a forked child: the parent's values are not ours to release.
+        store.generation = fork_generation()
+        store.holdings = NULL
+    if content != NULL:
+        place = place_of(<Shelf*>unit.shelf, store.serial)
+    shelf = roomy(<Shelf*>unit.shelf) if place == NULL else NULL
+    if shelf != NULL:
+        unit.shelf = shelf
+        put_up(shelf, store.serial, made)
+        made.next = store.holdings
+        if made.next != NULL:
+            made.next.prev = made
+        store.holdings = made
+        Py_XINCREF_(content)
+        made.dict = content
+    xctx_unlock(&lock)
+    if shelf == NULL:
+        PyMem_RawFree(made)
+        if place == NULL:
+            raise MemoryError()
+        return place.holding
+    return made
+
+
+cdef void unlist(Holding *holding) noexcept:
+    """Takes it out of its store's list. With the lock held."""
+    if holding.prev != NULL:
+        holding.prev.next = holding.next
+    else:
+        (<local>holding.store).holdings = holding.next
+    if holding.next != NULL:
+        holding.next.prev = holding.prev
+
+
+cdef void take_down(Holding *holding) noexcept:
+    """Takes it off its unit's shelf. With the lock held."""
+    cdef Place *place = place_of(<Shelf*>(<Unit>holding.unit).shelf, (<local>holding.store).serial)
+    if place != NULL:
+        place.serial = GONE
+        place.holding = NULL
+
+
+cdef void let_go(Holding *holding) noexcept:
+    """Releases a chain of holdings that neither store nor unit knows any more. Runs finalisers, hence any Python code."""
+    cdef Holding *following
+    cdef int i
+    while holding != NULL:
+        following = holding.next
+        Py_XDECREF_(holding.dict)
+        for i in range(holding.count):
+            Py_DECREF_(holding.items[i].value)
+            Py_DECREF_(holding.items[i].name)
+        if holding.items != holding.inside:
+            PyMem_RawFree(holding.items)
+        PyMem_RawFree(holding)
+        holding = following
+
+
+cdef void release_shelf(Unit unit) noexcept:
+    # The unit has ended. What finalisers put up meanwhile stands on a new shelf.
+    cdef Shelf *shelf
+    cdef Holding *chain = NULL
+    cdef Holding *holding
+    cdef uint32_t i
+    xctx_lock(&lock)
+    shelf = <Shelf*>unit.shelf
+    unit.shelf = NULL
+    if shelf != NULL:
+        for i in range(shelf.mask + 1):
+            holding = shelf.places[i].holding
+            if holding != NULL:
+                unlist(holding)
+                holding.next = chain
+                chain = holding
+    xctx_unlock(&lock)
+    slots_empty()   # a thread that ends is still itself while its values are finalised
+    PyMem_RawFree(shelf)
+    let_go(chain)
+
+
+cdef Holding *forsake(local store) noexcept:
+    """Takes all holdings of a store away, and gives them as a chain to let go."""
+    cdef Holding *chain
+    cdef Holding *holding
+    xctx_lock(&lock)
+    chain = store.holdings
+    store.holdings = NULL
+    if store.generation != fork_generation():
+        chain = NULL   # a parent's
+    holding = chain
+    while holding != NULL:
+        take_down(holding)
+        holding = holding.next
+    xctx_unlock(&lock)
+    slot_drop(slot_of(store.serial), store.serial)
+    return chain
+
+
+# --- names and values within a holding ---------------------------------------------------------------------------------
+
+cdef int index_of(Holding *holding, PyObject *name) except -2:
+    """Where the name stands among the items, or -1."""
+    cdef int i
+    for i in range(holding.count):
+        if holding.items[i].name == name:
+            return i
+    if not is_interned(name):
+        for i in range(holding.count):
+            if PyObject_RichCompareBool(<object>holding.items[i].name, <object>name, 2):
+                return i
+    return -1
+
+
+cdef PyObject *read(Holding *holding, PyObject *name) except? NULL:
+    """A new reference to the value, or NULL with no exception."""
+    cdef PyObject *found = NULL
+    cdef int i
+    for i in range(holding.count):
+        if holding.items[i].name == name:
+            found = holding.items[i].value
+            Py_INCREF_(found)
+            return found
+    if holding.dict != NULL:
+        dict_get(holding.dict, name, &found)
+    elif not is_interned(name):
+        i = index_of(holding, name)
+        if i >= 0:
+            found = holding.items[i].value
+            Py_INCREF_(found)
+    return found
+
+
+cdef int write(Holding *holding, object name, object value) except -1:
+    cdef PyObject *old
+    cdef Item *items
+    cdef Item *outgrown = NULL
+    cdef int i
+    for i in range(holding.count):
+        if holding.items[i].name == <PyObject*>name:
+            Py_INCREF_(<PyObject*>value)   # the item's
+            xctx_lock(&holding.lock)
+            old = holding.items[i].value
+            holding.items[i].value = <PyObject*>value
+            xctx_unlock(&holding.lock)
+            Py_DECREF_(old)   # last of all: this may run any code
+            return 0
+    if not is_interned(<PyObject*>name):
+        return write(holding, interned(PyUnicode_FromObject(name)), value)
+    if holding.count == MOST:
+        as_dict(holding)
+    if holding.dict != NULL:
+        (<dict>holding.dict)[name] = value
+        return 0
+    if holding.count == holding.room:
+        items = <Item*>PyMem_RawMalloc(2 * holding.room * sizeof(Item))
+        if items == NULL:
+            raise MemoryError()
+        for i in range(holding.count):
+            items[i] = holding.items[i]
+        xctx_lock(&holding.lock)
+        if holding.items != holding.inside:
+            outgrown = holding.items
+        holding.items = items
+        holding.room *= 2
+        xctx_unlock(&holding.lock)
+        PyMem_RawFree(outgrown)
+    Py_INCREF_(<PyObject*>name)   # both the item's
+    Py_INCREF_(<PyObject*>value)
+    xctx_lock(&holding.lock)
+    holding.items[holding.count].name = <PyObject*>name
+    holding.items[holding.count].value = <PyObject*>value
+    holding.count += 1
+    xctx_unlock(&holding.lock)
+    return 0
+
+
+cdef bint erase(Holding *holding, object name) except -1:
+    """Whether the name was there to be deleted."""
+    cdef Item gone
+    cdef int i
+    if holding.dict != NULL:
+        if name not in <dict>holding.dict:
+            return False
+        del (<dict>holding.dict)[name]
+        return True
+    i = index_of(holding, <PyObject*>name)
+    if i < 0:
+        return False
+    xctx_lock(&holding.lock)
+    gone = holding.items[i]
+    holding.count -= 1
+    for i in range(i, holding.count):
+        holding.items[i] = holding.items[i + 1]
+    xctx_unlock(&holding.lock)
+    Py_DECREF_(gone.name)
+    Py_DECREF_(gone.value)   # last of all: this may run any code
+    return True
+
+
+cdef dict contents(Holding *holding):
+    """A new dict of the names and values."""
+    cdef dict names = {}
+    cdef int i
+    if holding.dict != NULL:
+        return dict(<dict>holding.dict)
+    for i in range(holding.count):
+        names[<object>holding.items[i].name] = <object>holding.items[i].value
+    return names
+
+
+cdef object as_dict(Holding *holding):
+    """The dict that stands for the names and values from now on."""
+    cdef dict names
+    cdef int i, count
+    if holding.dict == NULL:
+        names = contents(holding)
+        if holding.dict != NULL:
+            return <object>holding.dict   # making a dict runs the garbage collector, hence any code: it came first
+        Py_INCREF(names)   # the holding's
+        xctx_lock(&holding.lock)
+        holding.dict = <PyObject*>names
+        count = holding.count
+        holding.count = 0
+        xctx_unlock(&holding.lock)
+        for i in range(count):   # the dict holds them all: nothing dies here
+            Py_DECREF_(holding.items[i].name)
+            Py_DECREF_(holding.items[i].value)
+        if holding.items != holding.inside:
+            PyMem_RawFree(holding.items)
+            holding.items = holding.inside
+            holding.room = INSIDE
+    return <object>holding.dict
+
+
+# --- editions, under the context key -----------------------------------------------------------------------------------
+
+@cython.final
+@cython.freelist(32)
+cdef class Edition:
+    """What a store holds in a context: never changed, replaced. The contexts own it, its store owns what is in it.
+
+    `content` is a tuple (name, value, name, value, ...), or a dict where there are many, or NULL once the store has died.
+    """
+    cdef PyObject *content      # owned, for the store's sake; not seen by the collector from here
+    # The store's list; guarded by the lock.
+    cdef PyObject **head        # where it starts: within the store, or with whoever empties the store
+    cdef PyObject *prev
+    cdef PyObject *next
+
+    def __dealloc__(self):
+        cdef PyObject *content
+        xctx_lock(&lock)
+        content = unlist_edition(<PyObject*>self)
+        xctx_unlock(&lock)
+        Py_XDECREF_(content)
+
+
+cdef PyObject *unlist_edition(PyObject *edition) noexcept:
+    """Takes it out of its list and its content out of it, for the caller to release. With the lock held."""
+    cdef PyObject *content = (<Edition>edition).content
+    cdef PyObject *prev = (<Edition>edition).prev
+    cdef PyObject *following = (<Edition>edition).next
+    if content != NULL:
+        if prev != NULL:
+            (<Edition>prev).next = following
+        else:
+            (<Edition>edition).head[0] = following
+        if following != NULL:
+            (<Edition>following).prev = prev
+        (<Edition>edition).content = NULL
+    return content
+
+
+cdef void forsake_editions(local store, PyObject **head) noexcept:
+    """Makes a store's list of editions the caller's."""
+    cdef PyObject *edition
+    xctx_lock(&lock)
+    head[0] = edition = store.editions
+    store.editions = NULL
+    while edition != NULL:
+        (<Edition>edition).head = head
+        edition = (<Edition>edition).next
+    xctx_unlock(&lock)
+    slot_drop(slot_of(store.serial), store.serial)
+
+
+cdef void empty_editions(PyObject **head) noexcept:
+    # Runs finalisers, hence any Python code; contexts that die meanwhile take their editions out of the list.
+    cdef PyObject *content
+    while True:
+        xctx_lock(&lock)
+        content = NULL if head[0] == NULL else unlist_edition(head[0])
+        xctx_unlock(&lock)
+        if content == NULL:
+            break
+        Py_DECREF_(content)
+
+
+cdef object publish(local store, object content):
+    """Makes an edition of the content current in this context; gives the context variable's token."""
+    cdef Edition made = Edition.__new__(Edition)
+    Py_INCREF(content)   # the edition's
+    xctx_lock(&lock)
+    made.content = <PyObject*>content
+    made.head = &store.editions
+    made.next = store.editions
+    if made.next != NULL:
+        (<Edition>made.next).prev = <PyObject*>made
+    store.editions = <PyObject*>made
+    xctx_unlock(&lock)
+    slot_drop(slot_of(store.serial), store.serial)
+    token = PyContextVar_Set(store.var, made)
+    slot_set(slot_of(store.serial), store.serial, xctx_tstate(), <void*>made)
+    return token
+
+
+cdef Edition edition_here(local store):
+    """The edition that is current in this context, or None."""
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef PyObject *value = NULL
+    cdef Edition found
+    if tstate.context == NULL:
+        return None
+    PyContextVar_Get(store.var, NULL, &value)
+    found = None
+    if value != NULL:
+        found = <Edition>value
+        Py_DECREF_(value)   # the call's reference; `found` holds one of its own
+        # Borrowed: the context holds it until its version changes or publish() replaces it.
+        slot_set(slot_of(store.serial), store.serial, tstate, <void*>found)
+    elif store.initialises:
+        token = publish(store, ())
+        try:
+            initialise(store)
+        except BaseException:
+            PyContextVar_Reset(store.var, token)
+            slot_drop(slot_of(store.serial), store.serial)
+            raise
+        return edition_here(store)
+    return found
+
+
+cdef PyObject *in_edition(PyObject *content, PyObject *name) except? NULL:
+    """A new reference to the value, or NULL with no exception."""
+    cdef PyObject *found = NULL
+    cdef Py_ssize_t i
+    if content == NULL:
+        return NULL
+    if not PyTuple_CheckExact_(content):
+        dict_get(content, name, &found)
+        return found
+    for i in range(0, PyTuple_GET_SIZE_(content), 2):
+        if PyTuple_GET_ITEM_(content, i) == name:
+            found = PyTuple_GET_ITEM_(content, i + 1)
+            break
+    else:
+        if not is_interned(name):
+            for i in range(0, PyTuple_GET_SIZE_(content), 2):
+                if <object>PyTuple_GET_ITEM_(content, i) == <object>name:
+                    found = PyTuple_GET_ITEM_(content, i + 1)
+                    break
+    Py_XINCREF_(found)
+    return found
+
+
+cdef object with_name(PyObject *content, object name, object value):
+    """The content with one name bound anew."""
+    cdef PyObject *changed
+    cdef PyObject *each
+    cdef Py_ssize_t i, n, at
+    if not is_interned(<PyObject*>name):
+        name = interned(PyUnicode_FromObject(name))
+    if content == NULL:
+        return (name, value)
+    if not PyTuple_CheckExact_(content):
+        return {**<dict>content, name: value}
+    n = at = PyTuple_GET_SIZE_(content)
+    for i in range(0, n, 2):
+        if PyTuple_GET_ITEM_(content, i) == <PyObject*>name:
+            at = i
+            break
+    if at == n and n >= 2 * MOST:
+        return {**content_dict(content), name: value}
+    changed = PyTuple_New_(n if at < n else n + 2)
+    for i in range(n):
+        each = PyTuple_GET_ITEM_(content, i) if i != at + 1 else <PyObject*>value
+        Py_INCREF_(each)
+        PyTuple_SET_ITEM_(changed, i, each)
+    if at == n:
+        Py_INCREF_(<PyObject*>name)
+        PyTuple_SET_ITEM_(changed, n, <PyObject*>name)
+        Py_INCREF_(<PyObject*>value)
+        PyTuple_SET_ITEM_(changed, n + 1, <PyObject*>value)
+    return taken(changed)
+
+
+cdef dict content_dict(PyObject *content):
+    """A new dict of an edition's names and values."""
+    if content == NULL:
+        return {}
+    if PyTuple_CheckExact_(content):
+        items = iter(<tuple>content)
+        return dict(zip(items, items))
+    return dict(<dict>content)
+
+
+cdef object from_dict(dict names):
+    """What an edition of these names and values holds."""
+    if len(names) > MOST:
+        return names
+    return tuple([each for item in names.items() for each in item])
+
+
+class EditionDict(MutableMapping):
+    """The ``__dict__`` of a store under the `context` key: reads and changes what the current context has."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store):
+        self._store = store
+
+    def _names(self):
+        return names_here(<local>self._store)
+
+    def __getitem__(self, name):
+        return self._names()[name]
+
+    def __setitem__(self, name, value):
+        if not isinstance(name, str):
+            raise TypeError(f"an attribute's name is a str, not {name!r}")
+        publish(self._store, from_dict({**self._names(), name: value}))
+
+    def __delitem__(self, name):
+        names = self._names()
+        del names[name]
+        publish(self._store, from_dict(names))
+
+    def __iter__(self):
+        return iter(self._names())
+
+    def __len__(self):
+        return len(self._names())
+
+    def __repr__(self):
+        return repr(self._names())
+
+
+# --- local -----------------------------------------------------------------------------------------------------------
+
+cdef class local:
+    """Attributes of one execution unit: each has its own, and they end with it. What a unit is, `key` says.
+
+    In place of ``threading.local`` (key ``thread``, or the default), ``gevent.local.local`` (the default), a fork-safe local
+    (any but ``context``), and werkzeug's ``Local`` (key ``context``). As with those, a subclass's ``__init__`` is called again,
+    with the arguments of the constructor, in each unit that touches the object; its ``__slots__`` are shared by all units.
+
+    Args:
+        key: one of :mod:`xctx.keys`, or a callable that returns a hashable. Default: the class's key, which is
+            :data:`xctx.keys.greenlet` unless ``class L(xctx.local, key=...)`` says otherwise. Where a subclass has an
+            ``__init__``, all arguments are its own.
+
+    Raises:
+        TypeError: arguments are given and there is no ``__init__`` to take them, or `key` is no key.
+
+    Thread-safety: all operations, from any thread. Under the ``process`` key and those of callables, several threads may share
+        one unit's attributes, each operation on which is atomic.
+    Lifetime: a unit's values are released when it ends, all when the store dies. In a forked child every unit starts empty,
+        except under the ``context`` key. Without the GIL, a store that several threads use ten thousand times lives from then on
+        as long as a function or module does there: on 3.13t for ever.
+    """
+    # None of these changes after __cinit__, but `args` and `kwargs` for the garbage collector.
+    cdef uint64_t serial
+    cdef Key key
+    cdef object var          # the context variable, under the `context` key
+    cdef bint initialises    # there is an __init__ to call in each unit
+    cdef How how
+    cdef object args
+    cdef object kwargs
+    cdef object self_ref     # where there is no GIL: how xctx.debug gets hold of a store that may be dying
+    cdef object __weakref__
+    # Guarded by the lock.
+    cdef uint32_t generation     # of forks; the holdings of another one are a parent's
+    cdef Holding *holdings
+    cdef PyObject *editions
+
+    def __cinit__(self, *args, **kwargs):
+        key = None
+        self.initialises = (<TypeObject*>Py_TYPE(self)).tp_init != object_init
+        if not self.initialises:
+            key = kwargs.pop("key", None)
+            if args or kwargs:
+                raise TypeError(f"{type(self).__name__}() takes no arguments but `key`: there is no __init__ for "
+                                f"{args + tuple(kwargs) !r}")
+        self.key = as_key(type(self).__xctx_key__ if key is None else key)
+        if self.key.rung == CONTEXT:
+            self.how = EDITIONS
+            self.var = ContextVar("xctx.local")
+        elif self.key.rung == PROCESS or self.key.rung == VALUE:
+            self.how = SHARED
+        self.serial = xctx_next_u64(&serials)
+        self.generation = fork_generation()
+        if NO_GIL:
+            self.self_ref = ref(self)
+        if self.initialises:
+            self.args = args
+            self.kwargs = kwargs
+            # The constructor calls __init__ for the unit that it runs in.
+            if self.how == EDITIONS:
+                publish(self, ())
+            else:
+                new_holding_here(self, self.key.find(True))
+
+    def __getattribute__(self, name):
+        cdef PyObject *found
+        cdef descrgetfunc get = NULL
+        attribute = None
+        if Py_TYPE(self) != <PyTypeObject*>local or is_reserved(<PyObject*>name):
+            if is_reserved(<PyObject*>name) and name == "__dict__":
+                return dict_here(self)
+            found = type_lookup(Py_TYPE(self), <PyObject*>name)
+            if found != NULL:
+                attribute = taken(found)   # held, whatever the class does meanwhile
+                get = (<TypeObject*>Py_TYPE(attribute)).tp_descr_get
+                if get != NULL and (<TypeObject*>Py_TYPE(attribute)).tp_descr_set != NULL:
+                    return get(attribute, self, type(self))
+            found = value_here(self, <PyObject*>name)
+            if found == NULL and attribute is not None:
+                return attribute if get == NULL else get(attribute, self, type(self))
+        else:
+            found = value_here(self, <PyObject*>name)
+        return <object>missing if found == NULL else taken(found)
+
+    def __setattr__(self, name, value):
+        if set_by_class(self, name, <PyObject*>value):
+            return
+        if self.how == OWN:
+            write(holding_here(self, True), name, value)
+        elif self.how == SHARED:
+            shared_here(self, True)[name] = value
+        else:
+            publish(self, with_name(content_here(self), name, value))
+
+    def __delattr__(self, name):
+        cdef Holding *holding
+        cdef bint found = False
+        if set_by_class(self, name, NULL):
+            return
+        if self.how == EDITIONS:
+            names = names_here(self)
+            found = name in names
+            if found:
+                del names[name]
+                publish(self, from_dict(names))
+        elif self.how == SHARED:
+            names = shared_here(self, False)
+            found = names is not None and names.pop(name, names) is not names
+        else:
+            holding = holding_here(self, False)
+            found = holding != NULL and erase(holding, name)
+        if not found:
+            PyErr_Format(AttributeError, "'%.200s' object has no attribute '%S'", type_name(self), <PyObject*>name)
+
+    @property
+    def __dict__(self):
+        """The current unit's names and values. Changing it changes them."""
+        return dict_here(self)
+
+    def __dir__(self):
+        return sorted({*type.__dir__(type(self)), *dir(type(self)), *names_here(self)})
+
+    def __copy__(self):
+        # As in gevent: another store, in which the current unit has the same values.
+        if self.initialises:
+            other = type(self)(*self.args, **self.kwargs)
+        else:
+            other = type(self)(key=self.key)
+        other.__dict__.update(names_here(self))
+        return other
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object: its values belong to the unit that runs here")
+
+    def __release_local__(self):
+        """Deletes the current unit's attributes: what werkzeug's ``release_local`` calls."""
+        cdef Holding *holding
+        if self.how == EDITIONS:
+            publish(self, ())
+        else:
+            names = dict_here(self)
+            names.clear()
+
+    def __iter__(self):
+        """Pairs of name and value, as werkzeug's Local gives them."""
+        return iter(list(names_here(self).items()))
+
+
+install_getattro(<PyObject*>local, object(), b"'%.200s' object has no attribute '%S'")
+
+cdef Key default_key = _core.greenlet
+
+
+def init_subclass(cls, key=None, **kwargs):
+    """Takes the key of a class."""
+    super(local, cls).__init_subclass__(**kwargs)
+    if key is not None:
+        cls.__xctx_key__ = as_key(key)
+
+
+xctx_type_put(<PyObject*>local, "__init_subclass__", classmethod(init_subclass))
+xctx_type_put(<PyObject*>local, "__xctx_key__", default_key)
+
+
+cdef inline bint set_by_class(local self, object name, PyObject *value) except -1:
+    """Whether the class says how the name is set: by a property, a slot or the like. Deletes where `value` is NULL."""
+    if Py_TYPE(self) == <PyTypeObject*>local and not is_reserved(<PyObject*>name):
+        return False
+    return set_by_descriptor(self, name, value)
+
+
+cdef bint set_by_descriptor(local self, object name, PyObject *value) except -1:
+    cdef PyObject *found
+    cdef descrsetfunc put
+    if is_reserved(<PyObject*>name) and name == "__dict__":
+        raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
+    found = type_lookup(Py_TYPE(self), <PyObject*>name)
+    if found == NULL:
+        return False
+    attribute = taken(found)
+    put = (<TypeObject*>Py_TYPE(attribute)).tp_descr_set
+    if put == NULL:
+        return False
+    put(attribute, self, value)
+    return True
+
+
+cdef int initialise(local store) except -1:
+    return (<TypeObject*>Py_TYPE(store)).tp_init(store, store.args, store.kwargs)
+
+
+cdef Holding *new_holding_here(local store, Unit unit) except NULL:
+    """A holding for a unit that has none."""
+    if store.how == SHARED:
+        names = {}
+        return new_holding(store, unit, <PyObject*>names)
+    return new_holding(store, unit, NULL)
+
+
+cdef Holding *find_holding(local store, bint create) except? NULL:
+    """What the store keeps for the current unit, found the long way; NULL where that is nothing, unless `create`."""
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef Unit unit = store.key.find(create or store.initialises)
+    cdef Holding *holding = NULL
+    cdef Place *place
+    if unit is not None:
+        if store.how == SHARED:
+            xctx_lock(&lock)
+        place = place_of(<Shelf*>unit.shelf, store.serial)
+        if place != NULL:
+            holding = place.holding
+        if store.how == SHARED:
+            xctx_unlock(&lock)
+        if holding == NULL and (create or store.initialises):
+            holding = new_holding_here(store, unit)
+            if store.initialises:
+                try:
+                    initialise(store)
+                except BaseException:
+                    # Nothing of it is kept, and the next touch begins anew.
+                    abandon(store, unit)
+                    raise
+    if store.how == OWN:
+        # Borrowed: the unit keeps it until it ends, which it does not while it runs.
+        slot_set(slot_of(store.serial), store.serial, tstate, <void*>holding)
+    return holding
+
+
+cdef int abandon(local store, Unit unit) except -1:
+    cdef Holding *holding = NULL
+    cdef Place *place
+    xctx_lock(&lock)
+    place = place_of(<Shelf*>unit.shelf, store.serial)
+    if place != NULL:
+        holding = place.holding
+        unlist(holding)
+        take_down(holding)
+        holding.next = NULL
+    xctx_unlock(&lock)
+    slot_drop(slot_of(store.serial), store.serial)
+    let_go(holding)
+    return 0
+
+
+cdef inline Holding *holding_here(local store, bint create) except? NULL:
+    """What the store keeps for the current unit, of those that threads do not share."""
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef xctx_slot *slot = slot_of(store.serial)
+    if slot_hit(slot, store.serial, tstate, <PyObject*>store) and (slot.what != NULL or not create):
+        return <Holding*>slot.what
+    return find_holding(store, create)
+
+
+cdef dict shared_here(local store, bint create):
+    """The dict of a unit that threads share, or None. Held by the caller: another thread may end the unit."""
+    cdef Holding *holding = NULL
+    cdef Place *place
+    cdef dict names = None
+    cdef Unit unit
+    holding = find_holding(store, create)
+    if holding == NULL:
+        return None
+    unit = store.key.find(create)
+    xctx_lock(&lock)
+    place = place_of(<Shelf*>unit.shelf, store.serial)
+    if place != NULL:
+        names = <dict>place.holding.dict
+    xctx_unlock(&lock)
+    return names
+
+
+cdef PyObject *content_here(local store) except? NULL:
+    """The content of the current edition; borrowed from it, and it from the context."""
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef xctx_slot *slot = slot_of(store.serial)
+    cdef Edition found
+    if slot_hit(slot, store.serial, tstate, <PyObject*>store) and tstate.context != NULL:
+        return (<Edition>slot.what).content
+    found = edition_here(store)
+    return NULL if found is None else found.content
+
+
+cdef PyObject *value_here(local store, PyObject *name) except? NULL:
+    """A new reference to the current unit's value of the name, or NULL with no exception."""
+    cdef Holding *holding
+    cdef PyObject *found = NULL
+    if store.how == OWN:
+        holding = holding_here(store, False)
+        return NULL if holding == NULL else read(holding, name)
+    if store.how == EDITIONS:
+        return in_edition(content_here(store), name)
+    names = shared_here(store, False)
+    if names is not None:
+        dict_get(<PyObject*>names, name, &found)
+    return found
+
+
+cdef dict names_here(local store):
+    """A new dict of the current unit's names and values."""
+    cdef Holding *holding
+    if store.how == EDITIONS:
+        return content_dict(content_here(store))
+    if store.how == SHARED:
+        return dict(shared_here(store, False) or ())
+    holding = holding_here(store, False)
+    return {} if holding == NULL else contents(holding)
+
+
+cdef object dict_here(local store):
+    if store.how == EDITIONS:
+        return EditionDict(store)
+    if store.how == SHARED:
+        return shared_here(store, True)
+    return as_dict(holding_here(store, True))
+
+
+# --- what the collector is told, and how a store dies ------------------------------------------------------------------
+
+cdef traverseproc cython_traverse = (<TypeObject*><PyObject*>local).tp_traverse
+cdef inquiry cython_clear = (<TypeObject*><PyObject*>local).tp_clear
+cdef destructor cython_dealloc = (<TypeObject*><PyObject*>local).tp_dealloc
+
+
+cdef int store_traverse(PyObject *store, visitproc visit, void *arg) noexcept:
+    # No count may be changed here. The lock is not taken: the collector runs between lines of this room, not within.
+    cdef int result = cython_traverse(store, visit, arg)
+    cdef Holding *holding = NULL
+    cdef PyObject *edition = (<local>store).editions
+    cdef int i
+    if (<local>store).generation == fork_generation():
+        holding = (<local>store).holdings
+    while holding != NULL and not result:
+        if holding.dict != NULL:
+            result = visit(holding.dict, arg)
+        for i in range(holding.count):
+            if not result:
+                result = visit(holding.items[i].value, arg)
+        holding = holding.next
+    while edition != NULL and not result:
+        if (<Edition>edition).content != NULL:
+            result = visit((<Edition>edition).content, arg)
+        edition = (<Edition>edition).next
+    return result
+
+
+cdef int store_clear(PyObject *store) noexcept:
+    # `key` and `var` stay: they lead nowhere, and the store may yet be used by what is cleared with it.
+    cdef PyObject *editions
+    cdef Holding *chain = forsake(<local>store)
+    forsake_editions(<local>store, &editions)
+    (<local>store).args = None
+    (<local>store).kwargs = None
+    let_go(chain)
+    empty_editions(&editions)
+    return 0
+
+
+cdef void store_dealloc(PyObject *store) noexcept:
+    # First out of everybody's reach, with no Python code run; the values are released when the store is gone, so that no
+    # finaliser can meet it half dead.
+    cdef Holding *chain
+    cdef PyObject *editions
+    PyObject_GC_UnTrack(store)
+    chain = forsake(<local>store)
+    forsake_editions(<local>store, &editions)
+    cython_dealloc(store)
+    let_go(chain)
+    empty_editions(&editions)
+
+
+(<TypeObject*><PyObject*>local).tp_traverse = store_traverse
+(<TypeObject*><PyObject*>local).tp_clear = store_clear
+(<TypeObject*><PyObject*>local).tp_dealloc = store_dealloc
+
+set_shelf_release(release_shelf)
+
+
+# --- fork ------------------------------------------------------------------------------------------------------------
+
+cdef void forked() noexcept nogil:
+    # In the child, with no other thread; another one may have held the lock.
+    memset(&lock, 0, sizeof(lock))
+    slots_empty()
+
+
+forked()
+if xctx_at_fork_in_child(forked):
+    raise MemoryError("no room for a fork handler")
+
+
+# --- for those who look from outside -----------------------------------------------------------------------------------
+
+cdef object living(PyObject *store):
+    """The store, held, unless it is dying. With the lock held."""
+    if NO_GIL:
+        return (<local>store).self_ref()
+    return <object>store if Py_REFCNT(store) > 0 else None
+
+
+# In each of these, nothing is allocated for the collector under the lock: collecting may run any code, which may take away what
+# is being looked at.
+
+cdef dict kept(local store, Unit unit):
+    """A new dict of what the store keeps for the unit, or None."""
+    cdef dict names = {}
+    cdef dict whole = None
+    cdef Place *place
+    cdef int i
+    xctx_lock(&lock)
+    place = place_of(<Shelf*>unit.shelf, store.serial) if unit.alive else NULL
+    if place != NULL:
+        xctx_lock(&place.holding.lock)
+        if place.holding.dict != NULL:
+            whole = <dict>place.holding.dict
+        for i in range(place.holding.count):
+            names[<object>place.holding.items[i].name] = <object>place.holding.items[i].value
+        xctx_unlock(&place.holding.lock)
+    xctx_unlock(&lock)
+    return None if place == NULL else names if whole is None else whole.copy()
+
+
+def stores_of(Unit unit):
+    """What each living store keeps for the unit: a list of pairs (store, dict)."""
+    cdef Shelf *shelf
+    cdef uint32_t i, size = 0
+    cdef list stores
+    while True:
+        stores = [None] * size
+        xctx_lock(&lock)
+        shelf = <Shelf*>unit.shelf if unit.alive else NULL
+        if shelf == NULL or shelf.mask < size:
+            if shelf != NULL:
+                for i in range(shelf.mask + 1):
+                    if shelf.places[i].holding != NULL:
+                        stores[i] = living(shelf.places[i].holding.store)
+            xctx_unlock(&lock)
+            break
+        size = shelf.mask + 1
+        xctx_unlock(&lock)
+    pairs = [(store, kept(<local>store, unit)) for store in stores if store is not None]
+    return [pair for pair in pairs if pair[1] is not None]
+
+
+def units_of(local store):
+    """The units for which the store keeps anything: a list of pairs (unit, dict)."""
+    cdef Holding *holding
+    cdef Py_ssize_t count, size = 0
+    cdef list units
+    while True:
+        units = [None] * size
+        count = 0
+        xctx_lock(&lock)
+        holding = store.holdings if store.generation == fork_generation() else NULL
+        while holding != NULL:
+            if count < size:
+                units[count] = <Unit>holding.unit
+            count += 1
+            holding = holding.next
+        xctx_unlock(&lock)
+        if count <= size:
+            break
+        size = count
+    pairs = [(unit, kept(store, <Unit>unit)) for unit in units if unit is not None]
+    return [pair for pair in pairs if pair[1] is not None]

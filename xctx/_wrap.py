@@ -1,0 +1,87 @@
+"""Running functions, coroutines and generators inside a context manager that each call makes anew."""
+
+import functools
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AbstractContextManager
+from typing import Any
+
+
+def wrap(func: Callable[..., Any], make: Callable[[], AbstractContextManager[Any]]) -> Callable[..., Any]:
+    """Gives `func` wrapped so that its code runs inside ``with make():``.
+
+    Args:
+        func: a function, coroutine function, generator function or async generator function.
+        make: a callable that returns a new context manager.
+
+    Returns:
+        A function of the same kind. A generator is inside while it runs, and outside while it is suspended.
+
+    Raises:
+        TypeError: `func` is not callable.
+    """
+    import inspect  # not at the top: importing xctx stays cheap
+
+    if not callable(func):
+        raise TypeError(f"a binding decorates a function, not {func!r}")
+
+    if inspect.isasyncgenfunction(func):
+
+        @functools.wraps(func)
+        async def async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+            steps = func(*args, **kwargs)
+            step, value = steps.asend, None
+            while True:
+                try:
+                    with make():
+                        item = await step(value)
+                except StopAsyncIteration:
+                    return
+                try:
+                    step, value = steps.asend, (yield item)
+                except GeneratorExit:
+                    with make():
+                        await steps.aclose()
+                    raise
+                except BaseException as exc:
+                    step, value = steps.athrow, exc
+
+        return async_generator
+
+    if inspect.iscoroutinefunction(func):
+
+        @functools.wraps(func)
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            with make():
+                return await func(*args, **kwargs)
+
+        return coroutine
+
+    if inspect.isgeneratorfunction(func):
+
+        @functools.wraps(func)
+        def generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+            steps = func(*args, **kwargs)
+            step, value = steps.send, None
+            while True:
+                try:
+                    with make():
+                        item = step(value)
+                except StopIteration as stop:
+                    return stop.value
+                try:
+                    step, value = steps.send, (yield item)
+                except GeneratorExit:
+                    with make():
+                        steps.close()
+                    raise
+                except BaseException as exc:
+                    step, value = steps.throw, exc
+
+        return generator
+
+    @functools.wraps(func)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        with make():
+            return func(*args, **kwargs)
+
+    return function

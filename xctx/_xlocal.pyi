@@ -1,0 +1,29 @@
+from collections.abc import Callable, Hashable
+from types import TracebackType
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, final
+
+from xctx._core import Key
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_X = TypeVar("_X", bound=xlocal)
+
+class xlocal:
+    def __init__(self, *, key: Key | Callable[[], Hashable] | None = None) -> None: ...
+    def __init_subclass__(cls, key: Key | Callable[[], Hashable] | None = None, **kwargs: Any) -> None: ...
+    @classmethod
+    def new(cls, *, key: Key | Callable[[], Hashable] | None = None) -> Self: ...
+    def __call__(self, **names: Any) -> Scope[Self]: ...
+    # Any name may be bound where the class declares none; declared names have the types they are declared with.
+    def __getattr__(self, name: str) -> Any: ...
+
+@final
+class Binding: ...
+
+@final
+class Scope(Generic[_X]):
+    def __enter__(self) -> _X: ...
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> Literal[False]: ...
+    def __call__(self, func: Callable[_P, _R]) -> Callable[_P, _R]: ...

@@ -1,0 +1,578 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""xlocal: scoped, read-only names, visible to one execution unit.
+
+A *binding* says: these names have these values, set by this unit. Bindings form a chain, the innermost first, whose top
+is the value of a context variable, so a copied context has the same chain, and grows it or takes from it for itself.
+
+    context A   [top] --> inner --> outer           with x(outer), x(inner): both of unit U
+    context B   [top] --> other -----^              a copy made inside `outer`, with a binding of unit V on top
+
+Reading takes the first binding of the current unit and those of the same unit beneath it. Leaving a block takes out the
+binding which that block made, wherever it stands in the chain of the context that leaves; the part above is made anew, each
+copy knowing the *origin* it stands for, and bindings are never changed. In the common case (the binding is the top, in the
+context it was made in) the context variable is reset by its token, so that nothing at all is left behind.
+
+A context may be copied inside a block and live on when the block is left, and its own copies too: a timer that re-arms itself
+inside a block would grow the chain for ever. A block that was left can take out nothing any more (its binding is *spent*),
+so spent neighbours are merged, now and then, when a binding is put on top.
+"""
+cimport cython
+from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
+from libc.stdint cimport uint32_t, uint64_t
+
+from xctx._core cimport (CONTEXT, VALUE, Key, PyThreadState, Unit, as_key, xctx_at_fork_in_child, xctx_next_u64,
+                         xctx_tstate, xctx_type_put)
+from xctx import _core
+from contextvars import ContextVar
+
+
+cdef extern from "_slots.h" nogil:
+    ctypedef struct xctx_slot:
+        uint64_t serial
+        void *what
+    xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
+    bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
+    void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
+    void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
+    void slots_empty "xctx_slots_empty"() noexcept
+
+cdef extern from "_getattro.h":
+    PyObject *missing "xctx_missing"
+    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
+
+cdef extern from *:
+    """
+    #define XCTX_HAS_VECTORCALL(type, offset) do { \\
+        (type)->tp_vectorcall_offset = (offset); \\
+        (type)->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL; \\
+    } while (0)
+    /* 3.12 and later do this by themselves, and undo it should the class be given another __call__ afterwards. */
+    #if PY_VERSION_HEX < 0x030C0000
+    #  define XCTX_INHERIT_VECTORCALL(type, base) do { \\
+        if (((PyTypeObject *)(type))->tp_call == ((PyTypeObject *)(base))->tp_call) \\
+            ((PyTypeObject *)(type))->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL; \\
+    } while (0)
+    #else
+    #  define XCTX_INHERIT_VECTORCALL(type, base)
+    #endif
+    #define XCTX_INTERNED(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
+    #define XCTX_RESERVED(name) (PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
+    """
+    ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *)
+    void give_vectorcall "XCTX_HAS_VECTORCALL"(PyTypeObject *, Py_ssize_t)
+    void inherit_vectorcall "XCTX_INHERIT_VECTORCALL"(PyObject *, PyObject *)
+    bint is_interned "XCTX_INTERNED"(PyObject *)
+    bint is_reserved "XCTX_RESERVED"(PyObject *)
+    Py_ssize_t PyVectorcall_NARGS(size_t)
+    int PyContextVar_Get(object, PyObject *, PyObject **) except -1
+    object PyContextVar_Set(object, object)
+    int PyContextVar_Reset(object, object) except -1
+    PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
+    Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
+    object PyObject_GenericGetAttr(object, object)
+    PyObject *_PyType_Lookup(PyTypeObject *, PyObject *)
+    PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
+
+cdef extern from *:
+    """
+    static PyObject *xctx_interned(PyObject *name) {
+        Py_INCREF(name);
+        PyUnicode_InternInPlace(&name);
+        return name;
+    }
+    """
+    object interned "xctx_interned"(object)
+
+
+slots_empty()
+if xctx_at_fork_in_child(slots_empty):
+    raise MemoryError("no room for a fork handler")
+
+
+# --- bindings --------------------------------------------------------------------------------------------------------
+
+cdef enum:
+    FEW = 8  # a binding with more names than these is looked up by hash
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Binding:
+    """These names have these values, set by this unit: one link of the chain.
+
+    Nothing but `merged` and `spent` changes once it is made, so threads may share it.
+    """
+    cdef Unit unit          # None under the `context` key: every unit reads it. Held, so that its address stays its own
+    cdef tuple names        # interned, hence told apart by address
+    cdef tuple values
+    cdef Binding outer
+    cdef Binding origin     # the one that the block made, where this is a copy made anew above what was taken out
+    cdef dict merged        # made when first wanted: all that is visible from here, names to values
+    cdef uint32_t depth
+    cdef bint covers        # there are bindings of the same unit beneath
+    cdef bint spent         # of an origin: its block was left, so nobody will take it out of anywhere again
+
+
+cdef Binding bind(Unit unit, tuple names, tuple values, Binding outer, Binding origin):
+    cdef Binding made = Binding.__new__(Binding)
+    made.unit = unit
+    made.names = names
+    made.values = values
+    made.outer = outer
+    made.origin = origin
+    if outer is not None:
+        made.depth = outer.depth + 1
+        made.covers = of_unit(outer, unit) is not None
+    return made
+
+
+cdef Binding of_unit(Binding top, Unit unit):
+    """The innermost binding of `unit` in the chain, or None."""
+    while top is not None and top.unit is not unit:
+        top = top.outer
+    return top
+
+
+cdef inline Binding origin_of(Binding made):
+    return made if made.origin is None else made.origin
+
+
+cdef dict merge(Binding top):
+    """All that is visible from `top`. Not to be changed."""
+    cdef list chain = []
+    cdef dict names
+    cdef Binding link
+    cdef Py_ssize_t i
+    with cython.critical_section(top):
+        if top.merged is None:
+            link = top
+            while link is not None:
+                chain.append(link)
+                link = of_unit(link.outer, top.unit)
+            names = {}
+            for link in reversed(chain):
+                for i in range(PyTuple_GET_SIZE(link.names)):
+                    names[link.names[i]] = link.values[i]
+            top.merged = names
+        return top.merged
+
+
+cdef PyObject *look_up(PyObject *top, PyObject *name) except? NULL:
+    # Gives a reference borrowed from the binding, or NULL with no exception where the name is not bound.
+    cdef PyObject *names = <PyObject*>(<Binding>top).names
+    cdef Py_ssize_t i, n = PyTuple_GET_SIZE_(names)
+    if n <= FEW:
+        for i in range(n):
+            if PyTuple_GET_ITEM_(names, i) == name:
+                return PyTuple_GET_ITEM_(<PyObject*>(<Binding>top).values, i)
+        if not (<Binding>top).covers and is_interned(name):
+            return NULL
+    names = <PyObject*>(<Binding>top).merged
+    if names == <PyObject*>None:
+        merge(<Binding>top)
+        names = <PyObject*>(<Binding>top).merged   # the binding keeps it
+    return PyDict_GetItemWithError(names, name)
+
+
+cdef Binding take_out(Binding top, Binding origin):
+    """The chain without the binding that stands for `origin`; the part above it made anew."""
+    cdef list above = []
+    cdef Binding link = top
+    while link is not None and origin_of(link) is not origin:
+        above.append(link)
+        link = link.outer
+    if link is None:
+        return top
+    link = link.outer
+    while above:
+        top = above.pop()
+        link = bind(top.unit, top.names, top.values, link, origin_of(top))
+    return link
+
+
+cdef Binding compact(Binding top):
+    """The chain with spent neighbours of one unit merged, and those of ended units dropped."""
+    cdef list chain = []
+    cdef Binding link = top
+    cdef Binding made = None
+    cdef bint made_is_spent = False
+    while link is not None:
+        chain.append(link)
+        link = link.outer
+    while chain:
+        link = chain.pop()
+        if not origin_of(link).spent:
+            made = link if link.outer is made else bind(link.unit, link.names, link.values, made, origin_of(link))
+            made_is_spent = False
+        elif link.unit is not None and link.unit.ended:
+            continue
+        elif made_is_spent and made.unit is link.unit:
+            names = dict(zip(made.names, made.values))
+            names.update(zip(link.names, link.values))
+            made = bind(link.unit, tuple(names), tuple(names.values()), made.outer, None)
+            made.spent = True
+        else:
+            made = link if link.outer is made else bind(link.unit, link.names, link.values, made, origin_of(link))
+            made_is_spent = True
+    return made
+
+
+cdef Binding chain_of(xlocal owner):
+    """The top of the chain in the current context, or None."""
+    cdef PyObject *value = NULL
+    cdef Binding top
+    PyContextVar_Get(owner.var, NULL, &value)
+    if value == NULL:
+        return None
+    top = <object>value if <object>value is not None else None
+    Py_DECREF(<object>value)   # the call's reference; `top` holds one of its own
+    return top
+
+
+cdef Binding find_binding(xlocal owner, PyThreadState *tstate):
+    # What the current unit sees, found the long way, and kept in this thread's slot.
+    cdef uint64_t ver = tstate.context_ver
+    cdef Binding top
+    cdef Unit unit
+    if tstate.context == NULL:
+        return None
+    top = chain_of(owner)
+    if top is not None and owner.key.rung != CONTEXT:
+        unit = owner.key.find(False)   # may call a key's callable
+        top = None if unit is None else of_unit(top, unit)
+    if owner.key.rung != VALUE and tstate.context_ver == ver:
+        # Borrowed: the current context holds it until its version changes or this room sets the variable.
+        slot_set(slot_of(owner.serial), owner.serial, tstate, NULL if top is None else <void*>top)
+    return top
+
+
+# --- xlocal ----------------------------------------------------------------------------------------------------------
+
+cdef uint64_t serials = 0
+
+
+cdef class xlocal:
+    """Scoped, read-only names of one execution unit.
+
+    ``with x(a=1):`` binds; ``x.a`` reads; nothing leaks out of the block, nor to other units. What a unit is, `key` says.
+    A subclass may declare its names, with types and defaults: then only those can be bound::
+
+        class Current(xctx.xlocal):
+            request: Request
+            user: User | None = None
+
+    Args:
+        key: one of :mod:`xctx.keys`, or a callable that returns a hashable. Default: the class's key, which is
+            :data:`xctx.keys.greenlet` unless ``class C(xctx.xlocal, key=...)`` says otherwise.
+
+    Raises:
+        TypeError: `key` is neither.
+
+    Thread-safety: all operations, from any thread.
+    Lifetime: an xlocal is held by what is bound through it while that is bound. Without the GIL, one that several threads
+        read ten thousand times lives from then on as long as a function or module does there: on 3.13t for ever.
+    """
+    # None of these changes after __cinit__.
+    cdef vectorcallfunc vectorcall
+    cdef uint64_t serial
+    cdef Key key
+    cdef object var
+    cdef object declared    # frozenset of the names that can be bound; None for any
+    cdef object __weakref__
+
+    def __cinit__(self, *args, key=None, **kwargs):
+        self.key = default_key
+        self.declared = None
+        if type(self) is not xlocal:
+            self.key = type(self).__xctx_key__ if key is None else as_key(key)
+            self.declared = type(self).__xctx_names__
+        elif key is not None:
+            self.key = as_key(key)
+        self.serial = xctx_next_u64(&serials)
+        self.var = ContextVar("xctx.xlocal")
+        self.vectorcall = <vectorcallfunc>bind_call
+
+    def __init__(self, *, key=None):
+        pass
+
+    @classmethod
+    def new(cls, *, key=None):
+        """Makes an xlocal: the same as calling the class."""
+        return cls() if key is None else cls(key=key)
+
+    def __call__(self, *args, **names):
+        """Binds names to values, for a block: ``with x(a=1, b=2) as y:`` (`y` is `x`).
+
+        Nothing is bound until the block is entered. The object returned can be entered again, nested, in several units at
+        once, and be used as a decorator of functions, coroutine functions, generators and async generators.
+
+        Raises:
+            TypeError: a name starts with ``_``, or is not one that the class declares, or an argument has no name.
+        """
+        if args:
+            raise TypeError(f"an xlocal binds keyword arguments, it was given {args[0]!r} without a name")
+        return make_scope(self, tuple(names), tuple(names.values()))
+
+    def __getattribute__(self, name):
+        cdef PyThreadState *tstate = xctx_tstate()
+        cdef xctx_slot *slot = slot_of(self.serial)
+        cdef PyObject *found = NULL
+        cdef Binding top
+        # A thread whose context was taken down, at its end, has no bindings: what its slots point to is gone.
+        if slot_hit(slot, self.serial, tstate, <PyObject*>self) and tstate.context != NULL:
+            if slot.what != NULL:
+                found = look_up(<PyObject*>slot.what, <PyObject*>name)
+        else:
+            top = find_binding(self, tstate)
+            if top is not None:
+                found = look_up(<PyObject*>top, <PyObject*>name)
+        if found != NULL:
+            return <object>found
+        if _PyType_Lookup(Py_TYPE(self), <PyObject*>name) != NULL:
+            if name == "__dict__":
+                return self.visible()
+            return PyObject_GenericGetAttr(self, name)
+        return <object>missing
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"cannot set {name!r}: an xlocal is read-only, names are bound by `with x({name}=...):`")
+
+    def __delattr__(self, name):
+        raise AttributeError(f"cannot delete {name!r}: an xlocal is read-only, a name is bound until its block is left")
+
+    @property
+    def __dict__(self):
+        """What is bound here: a new dict."""
+        return self.visible()
+
+    cdef dict visible(self):
+        cdef Binding top = find_binding(self, xctx_tstate())
+        return {} if top is None else merge(top).copy()
+
+    def __dir__(self):
+        return sorted({*object.__dir__(self), *self.visible()})
+
+    def __repr__(self):
+        # Names only: a value's repr may be long, or read this xlocal.
+        return f"<{type(self).__name__} ({self.key.name}): {', '.join(self.visible()) or 'nothing bound'}>"
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object: an xlocal is found by name where it is needed")
+
+
+install_getattro(<PyObject*>xlocal, object(), b"'%.200s' object has nothing bound to '%S' here")
+
+cdef Key default_key = _core.greenlet
+
+
+def init_subclass(cls, key=None, **kwargs):
+    """Takes the key of a class and the names that it declares."""
+    from xctx._declare import annotated_names
+    super(xlocal, cls).__init_subclass__(**kwargs)
+    inherit_vectorcall(<PyObject*>cls, <PyObject*>xlocal)
+    if key is not None:
+        cls.__xctx_key__ = as_key(key)
+    names = annotated_names(cls)
+    if names:
+        cls.__xctx_names__ = names | (cls.__xctx_names__ or frozenset())
+
+
+xctx_type_put(<PyObject*>xlocal, "__init_subclass__", classmethod(init_subclass))
+xctx_type_put(<PyObject*>xlocal, "__xctx_key__", default_key)
+xctx_type_put(<PyObject*>xlocal, "__xctx_names__", None)
+
+
+cdef object bind_call(PyObject *callable, PyObject **args, size_t nargsf, PyObject *kwnames):
+    # xlocal.__call__ without a dict on the way.
+    cdef Py_ssize_t i, n = 0 if kwnames == NULL else PyTuple_GET_SIZE_(kwnames)
+    cdef tuple values
+    if PyVectorcall_NARGS(nargsf):
+        raise TypeError(f"an xlocal binds keyword arguments, it was given {<object>args[0]!r} without a name")
+    values = PyTuple_New(n)
+    for i in range(n):
+        Py_INCREF(<object>args[i])   # PyTuple_SET_ITEM takes this one over
+        PyTuple_SET_ITEM(values, i, <object>args[i])
+    return make_scope(<xlocal>callable, () if kwnames == NULL else <tuple>kwnames, values)
+
+
+cdef Scope make_scope(xlocal owner, tuple names, tuple values):
+    cdef Scope scope
+    cdef PyObject *name
+    cdef Py_ssize_t i
+    for i in range(PyTuple_GET_SIZE(names)):
+        name = PyTuple_GET_ITEM_(<PyObject*>names, i)
+        if is_reserved(name):
+            raise TypeError(f"cannot bind {<object>name!r}: names that start with an underscore are reserved")
+        if owner.declared is not None and <object>name not in owner.declared:
+            from xctx._declare import undeclared
+            raise undeclared(type(owner), <object>name, owner.declared)
+        if not is_interned(name):
+            names = tuple([interned(str(each)) for each in names])
+    scope = Scope.__new__(Scope)
+    scope.vectorcall = <vectorcallfunc>scope_call
+    scope.owner = owner
+    scope.names = names
+    scope.values = values
+    return scope
+
+
+# --- scopes ----------------------------------------------------------------------------------------------------------
+
+@cython.final
+@cython.freelist(64)
+cdef class Scope:
+    """What calling an xlocal returns: names and values that can be bound for a block, again and again.
+
+    Thread-safety: may be entered in several units at the same time, from any thread.
+    Lifetime: holds its values as long as it lives; what was bound through it, until the block is left.
+    """
+    cdef vectorcallfunc vectorcall
+    cdef xlocal owner           # these three never change once it is made
+    cdef tuple names
+    cdef tuple values
+    # One block that is entered and not left, which is all that most have; the others stand in `more`. Guarded by the
+    # critical section of the scope.
+    cdef Binding entry
+    cdef object token           # of its context variable, to leave no trace
+    cdef PyObject *context      # the context it was made in: compared only, the token keeps it alive
+    cdef list more
+
+    cdef object enter(self):
+        cdef xlocal owner = self.owner
+        cdef PyThreadState *tstate
+        cdef Unit unit = None if owner.key.rung == CONTEXT else owner.key.find(True)
+        cdef Binding top = chain_of(owner)
+        cdef Binding made
+        if top is not None and top.depth & 15 == 15:
+            top = compact(top)
+        made = bind(unit, self.names, self.values, top, None)
+        with cython.critical_section(self):
+            if self.entry is None:
+                self.entry = made
+                self.token = PyContextVar_Set(owner.var, made)
+                self.context = xctx_tstate().context
+            else:
+                self.more = [made] if self.more is None else [*self.more, made]
+                PyContextVar_Set(owner.var, made)
+        if owner.key.rung != VALUE:
+            slot_set(slot_of(owner.serial), owner.serial, xctx_tstate(), <void*>made)
+        return owner
+
+    cdef object leave(self):
+        cdef xlocal owner = self.owner
+        cdef xctx_slot *slot
+        cdef Binding entry
+        cdef Binding top = chain_of(owner)
+        cdef object token
+        cdef PyObject *context
+        with cython.critical_section(self):
+            if self.more is None:
+                entry = self.entry
+                token = self.token
+                context = self.context
+                self.entry = None
+                self.token = None
+            else:
+                entry = self.pick(top)
+                if entry is self.entry:
+                    token = self.token
+                    context = self.context
+                    self.entry = None
+                    self.token = None
+                else:
+                    token = None
+                    context = NULL
+                    self.more = [each for each in self.more if each is not entry] or None
+        if entry is None:
+            raise RuntimeError("this binding is left, but it was not entered")
+        entry.spent = True
+        slot = slot_of(owner.serial)
+        slot_drop(slot, owner.serial)
+        if top is entry and token is not None and context == xctx_tstate().context:
+            PyContextVar_Reset(owner.var, token)
+        elif top is not None:
+            made = take_out(top, entry)
+            if made is not top:
+                PyContextVar_Set(owner.var, made)
+        return False
+
+    cdef Binding pick(self, Binding top):
+        """Which of several entries this exit is about: the innermost here, or else the last of this unit, or the last."""
+        cdef list entries = self.more if self.entry is None else [self.entry] + self.more
+        cdef Binding link = top
+        cdef Unit unit
+        while link is not None:
+            for entry in entries:
+                if entry is origin_of(link):
+                    return entry
+            link = link.outer
+        unit = None if self.owner.key.rung == CONTEXT else self.owner.key.find(False)
+        for entry in reversed(entries):
+            if (<Binding>entry).unit is unit:
+                return entry
+        return entries[len(entries) - 1] if entries else None
+
+    def __call__(self, *args):
+        """Decorates a function, coroutine function, generator or async generator: what it runs, runs with these bound.
+
+        A generator has them bound while it runs, not while it is suspended.
+        """
+        if len(args) == 0:
+            return self.enter()
+        if len(args) == 3:
+            return self.leave()
+        if len(args) != 1:
+            raise TypeError(f"a binding decorates one function, it was given {args!r}")
+        from xctx._wrap import wrap
+        return wrap(args[0], self.again)
+
+    def again(self):
+        """Another of the same, not entered."""
+        return make_scope(self.owner, self.names, self.values)
+
+    def __repr__(self):
+        return f"<binding of {', '.join(self.names) or 'nothing'} for {self.owner!r}>"
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("cannot pickle a binding of an xlocal: bind the values where they are needed")
+
+
+@cython.final
+cdef class Step:
+    """``__enter__`` and ``__exit__`` of a scope.
+
+    A with statement binds both to the scope before it calls them, and drops what it bound: two objects made for nothing, which
+    cost as much as the rest of the block's own work. So binding gives the scope itself, and the scope tells by the number
+    of arguments which of them is called: none for the one, three for the other.
+    """
+
+    def __get__(self, scope, cls):
+        return self if scope is None else scope
+
+    def __call__(self, scope, *args):
+        return scope(*args)
+
+
+cdef object scope_call(PyObject *scope, PyObject **args, size_t nargsf, PyObject *kwnames):
+    # Scope.__call__ without a tuple on the way.
+    cdef Py_ssize_t n = PyVectorcall_NARGS(nargsf)
+    if kwnames != NULL and PyTuple_GET_SIZE_(kwnames):
+        raise TypeError(f"a binding takes no keyword arguments, it was given {<object>kwnames!r}")
+    if n == 0:
+        return (<Scope>scope).enter()
+    if n == 3:
+        return (<Scope>scope).leave()
+    return Scope.__call__(<object>scope, *[<object>args[i] for i in range(n)])
+
+
+cdef void install_calls(xlocal any_xlocal, Scope any_scope) except *:
+    give_vectorcall(<PyTypeObject*>xlocal, <char*>&any_xlocal.vectorcall - <char*><PyObject*>any_xlocal)
+    give_vectorcall(<PyTypeObject*>Scope, <char*>&any_scope.vectorcall - <char*><PyObject*>any_scope)
+    xctx_type_put(<PyObject*>Scope, "__enter__", Step())
+    xctx_type_put(<PyObject*>Scope, "__exit__", Step())
+
+
+install_calls(xlocal(), xlocal()())
