@@ -169,6 +169,9 @@ class Raises(Scenario):
 class Spawns(Scenario):
     """Starts threads that load too, and waits for one that only computes."""
 
+    def __init__(self, cls, size):
+        super().__init__(cls, size, every=max(5, size // 50))
+
     def act(self, number):
         worker = threading.Thread(target=time.sleep, args=(0,))
         worker.start()

@@ -120,9 +120,19 @@ def test_there_is_no_second_one(act):
             act(value)
 
 
-def test_a_handle_is_made_by_its_executor():
-    with pytest.raises(TypeError, match="as_local"):
-        type(BatchExecutor(object, 1).as_local())()
+def test_a_handle_is_of_an_executor():
+    kind = type(BatchExecutor(object, 1).as_local())
+    assert kind(BatchExecutor(int, 1)).load() == 0
+    for wrong in ((), (None,), (object(),)):
+        with pytest.raises(TypeError):
+            kind(*wrong)
+        with pytest.raises(TypeError):
+            kind.__new__(kind, *wrong)
+
+
+def test_none_is_made_without_a_source():
+    with pytest.raises(TypeError):
+        BatchExecutor.__new__(BatchExecutor)
 
 
 def test_a_subclass_is_one_too():
@@ -440,7 +450,6 @@ def test_a_load_inside_a_source_of_batches():
     executor = BatchExecutor.from_batches(source, 2)
     got = [executor.load() for _ in range(3)]
     assert got == ["1 second", ("outer", "1 first"), "outer 2"]
-    del executor, source
 
 
 # Prefetch
@@ -507,7 +516,7 @@ def test_a_helper_keeps_no_executor_alive():
     executor = BatchExecutor(object, 4, prefetch=2)
     for _ in range(4):
         executor.load()
-    until(lambda: executor.__length_hint__() >= 3)
+    until(executor.__length_hint__)
     died = weakref.ref(executor)
     del executor
     until(lambda: died() is None)
@@ -600,7 +609,6 @@ def test_close_from_inside_the_source():
         executor.load()
     assert not executor.closed
     assert executor.close() == []
-    del executor
 
 
 # Forking
@@ -722,7 +730,7 @@ def test_a_child_has_a_helper_of_its_own():
     def work():
         executor.load()
         until(lambda: executor.__length_hint__() > 8)
-        return [executor.load() for _ in range(50)][0] >= 10
+        return executor.load() >= 10
 
     assert child(work) == "True"
     executor.close()
@@ -744,10 +752,9 @@ def test_values_in_the_store_are_released_with_it():
         return value
 
     executor = BatchExecutor(source, 10)
-    thread = in_thread(lambda: [executor.load() for _ in range(3)])
-    joined(thread)
-    thread.result = None
-    del thread
+    thread = threading.Thread(target=lambda load: [load(), load(), load()], args=(executor.load,))
+    thread.start()
+    thread.join()
     executor.load()
     gc.collect()
     assert sum(value() is not None for value in values) == 6
@@ -771,16 +778,18 @@ def test_cycles_are_collected(kind):
 
     source = Source()
     if kind == "error":
+        executors = []
 
         def call():
-            if next(calls):
-                raise Made(executor)
+            if not executors[0].stats.fills or executors[1:]:
+                raise Made(executors)
+            executors.append(None)
             return 1
 
-        calls = itertools.count()
-        executor = BatchExecutor(call, 3)
+        executors.append(BatchExecutor(call, 3))
+        executor = executors[0]
         executor.load()
-        del call
+        del call, executors
     else:
         executor = BatchExecutor(source, 10)
         source.executor = executor.as_local() if kind == "handle" else executor

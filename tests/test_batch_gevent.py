@@ -208,7 +208,6 @@ def test_a_filler_that_nobody_refers_to_any_more():
     gc.collect()
     assert died() is None
     assert [executor.load() for _ in range(3)] == [0, 1, 3]
-    del main
 
 
 def test_a_filler_whose_thread_ended():

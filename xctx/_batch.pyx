@@ -10,6 +10,7 @@ after all, or the error that lies there, or it becomes the *filler*, or it waits
 decided under the store's mutex; sources, waiters and finalisers run outside it, because each of them may run Python,
 switch greenlets, fork, or come back here.
 """
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -18,109 +19,7 @@ from libc.stdint cimport uint64_t
 import sys
 from collections import namedtuple
 from time import monotonic
-
-
-cdef extern from "_batch.h" nogil:
-    ctypedef struct xb_thread:
-        int forks
-        xb_thread* fills
-
-    ctypedef struct xb_waiter:
-        xb_waiter* next
-        PyObject* owner
-        int linked
-        int woken
-        int hub
-        double since
-
-    ctypedef struct xb_core:
-        Py_ssize_t size
-        size_t mark
-        int forks
-        int closed
-        int helper
-        size_t head
-        size_t tail
-        PyObject* error
-        int filling
-        int due
-        uint64_t fill
-        xb_thread* filler
-        void* greenlet
-        uint64_t made
-        uint64_t fills
-        uint64_t waits
-        uint64_t left
-        size_t index
-        size_t fresh_tail
-        int hot
-        int promoted
-
-    enum:
-        XB_VALUE
-        XB_ERROR
-        XB_CLOSED
-        XB_FILL
-        XB_INNER
-        XB_SIBLING
-        XB_WAIT
-
-    xb_thread* xb_here
-    int xb_forks
-    xb_core* xb_new(Py_ssize_t size, size_t mark)
-    void xb_unref(xb_core* core)
-    void xb_spare_index(size_t index)
-    void xb_lock(xb_core* core)
-    void xb_unlock(xb_core* core)
-    void xb_spin(xb_core* core)
-    double xb_now()
-
-
-cdef extern from "_batch.h":
-    int xb_setup() except -1
-    void xb_enqueue(xb_core* core, xb_waiter* waiter, int front)
-    void xb_unlink(xb_core* core, xb_waiter* waiter)
-    void xb_pick(xb_core* core, size_t n, xb_waiter** chain)
-    void xb_pass_on(xb_core* core, xb_waiter** chain)
-    size_t xb_held(xb_core* core)
-    PyObject* xb_pop(xb_core* core)
-    int xb_turn(xb_core* core, xb_thread* thread, void* greenlet, xb_waiter* waiter, int front, int rob,
-                PyObject** value, xb_waiter** wake)
-    int xb_current(xb_core* core, uint64_t fill)
-    int xb_add(xb_core* core, PyObject* value, xb_waiter** wake) except -1
-    int xb_keep(xb_core* core, PyObject* value) except -1
-    int xb_make(xb_core* core, PyObject* source, uint64_t fill, xb_waiter** wake) except -1
-    PyObject* xb_fresh_pop(xb_core* core)
-    PyObject* xb_publish(xb_core* core, xb_thread* thread, uint64_t fill, int own, PyObject** error, xb_waiter** wake)
-    PyObject* xb_swap_error(xb_core* core, PyObject* error)
-    PyObject** xb_drain(xb_core* core, size_t* n) except NULL
-    int xb_release(xb_core* core)
-    void xb_give_back(xb_core* core, PyObject* value)
-    int xb_refill_turn(xb_core* core, xb_thread* thread, void* greenlet)
-    xb_waiter* xb_thread_end(xb_thread* thread)
-    void xb_thread_renew(xb_thread* thread)
-    void xb_collect(PyTypeObject* type, Py_ssize_t offset)
-    int xb_shorten(object descriptor, int which)
-    object xb_own(PyObject* value)
-    void PyMem_RawFree(void* memory)
-    void xctx_store_int(int* flag, int value)
-    void xctx_promote(PyObject* op)
-
-
-cdef extern from "Python.h":
-    ctypedef void* PyThread_type_lock
-    ctypedef enum PyLockStatus:
-        PY_LOCK_FAILURE
-        PY_LOCK_ACQUIRED
-        PY_LOCK_INTR
-    PyThread_type_lock PyThread_allocate_lock() nogil
-    void PyThread_free_lock(PyThread_type_lock lock) nogil
-    void PyThread_release_lock(PyThread_type_lock lock) nogil
-    PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int intr) nogil
-    PyObject* PyObject_CallNoArgs(PyObject* callable) except NULL  # an owned reference
-    PyObject* PyThreadState_GetDict()  # borrowed
-    int Py_EnterRecursiveCall(const char* where) except -1
-    void Py_LeaveRecursiveCall()
+from types import GenericAlias
 
 
 # A waiter looks again after this long even if nobody woke it: whoever should have may have died in a fork, or been
@@ -313,7 +212,6 @@ cdef int pass_on(xb_core* core) except -1:
 cdef int wait(xb_core* core, _Waiter waiter, double until) except -1:
     """Waits until woken, or for a while; what to do then is the next turn's to say. `until` < 0 is for ever."""
     cdef double seconds = LOOK_AGAIN
-    cdef int woken
     cdef int forks = xb_forks
     if until >= 0:
         seconds = min(seconds, max(until - <double>monotonic(), 0.0))
@@ -381,7 +279,7 @@ cdef class BatchExecutor:
     """
 
     cdef xb_core* core              # never changes; owned
-    cdef readonly object source     # never changes
+    cdef object call                # never changes: the source
     cdef object count               # never changes: `size` for a source of batches, None for one of values
     cdef object helper              # set once, by the first that kicks it
     cdef list unused                # set once, by close()
@@ -398,7 +296,7 @@ cdef class BatchExecutor:
             raise ValueError(f"size {size!r} is not usable: 1 or more is wanted")
         if prefetch < 0:
             raise ValueError(f"prefetch {prefetch!r} is not usable: 0 or more is wanted")
-        self.source = source
+        self.call = source
         self.core = xb_new(size, prefetch)
         if self.core == NULL:
             raise MemoryError()
@@ -427,10 +325,7 @@ cdef class BatchExecutor:
         """A handle for one thread or greenlet. On a free-threaded interpreter, calling through a handle of one's own never
         touches the executor's reference count; with the GIL it is as good as the executor.
         """
-        cdef LocalBatch handle = LocalBatch.__new__(LocalBatch)
-        handle.core = self.core
-        handle.wrapped = self
-        return handle
+        return LocalBatch.__new__(LocalBatch, self)
 
     def __iter__(self):
         return self
@@ -505,6 +400,11 @@ cdef class BatchExecutor:
     # Views
 
     @property
+    def source(self):
+        """The callable that makes the values, or the batches."""
+        return self.call
+
+    @property
     def size(self):
         """How many values a batch is to have."""
         return self.core.size
@@ -538,10 +438,14 @@ cdef class BatchExecutor:
 
     def __repr__(self):
         state = "closed" if self.core.closed else f"holds {self.__length_hint__()}"
-        return f"<xctx.{type(self).__name__} of {self.source!r}, size {self.core.size}, {state}>"
+        return f"<xctx.{type(self).__name__} of {self.call!r}, size {self.core.size}, {state}>"
 
     def __reduce__(self):
         raise TypeError(f"{self!r} cannot be copied or pickled: each of its values is handed out once")
+
+    @classmethod
+    def __class_getitem__(cls, item):
+        return GenericAlias(cls, item)
 
     def _refill(self):
         """What the helper runs."""
@@ -565,21 +469,22 @@ cdef class BatchExecutor:
             xb_unref(core)
 
 
+@cython.final
 cdef class LocalBatch:
-    """What ``BatchExecutor.as_local()`` gives: `load` without a touch on what other threads touch.
+    """What ``BatchExecutor.as_local()`` gives: ``load`` without a touch on what other threads touch.
 
     Thread-safety: as the executor; only the speed is gone where threads share one. Lifetime: keeps the executor alive.
     """
 
-    cdef xb_core* core           # never changes; kept alive by `wrapped`
-    cdef readonly object wrapped # never changes: the executor
+    cdef xb_core* core                   # never changes; kept alive by `wrapped`
+    cdef readonly BatchExecutor wrapped  # never changes
 
-    def __init__(self):
-        raise TypeError("a LocalBatch is not made by its class: BatchExecutor.as_local() is wanted")
+    def __cinit__(self, BatchExecutor wrapped not None):
+        self.core = wrapped.core
+        self.wrapped = wrapped
 
     def load(self, block=True, timeout=None):
-        """As ``BatchExecutor.load``.
-        """
+        """As ``BatchExecutor.load``."""
         return slow(self.wrapped, block, timeout, False)
 
     def __iter__(self):
@@ -744,23 +649,23 @@ cdef int make(BatchExecutor self, xb_core* core, uint64_t number, bint stream) e
     cdef xb_waiter* wake = NULL
     cdef Py_ssize_t n = 0
     if self.count is not None:
-        batch = self.source(self.count)
+        batch = self.call(self.count)
         try:
             items = iter(batch)
         except TypeError:
-            raise TypeError(f"source {self.source!r} gave {batch!r}: an iterable of values is wanted") from None
+            raise TypeError(f"source {self.call!r} gave {batch!r}: an iterable of values is wanted") from None
         for item in items:
             Py_INCREF(item)
             n += 1
             keep(core, number, <PyObject*>item)
         if n == 0:
-            raise EmptyBatch(f"source {self.source!r} gave a batch without any value: at least one is wanted")
+            raise EmptyBatch(f"source {self.call!r} gave a batch without any value: at least one is wanted")
         return 0
     if not stream:
-        xb_make(core, <PyObject*>self.source, number, &wake)
+        xb_make(core, <PyObject*>self.call, number, &wake)
         return wake_all(wake)
     while n < core.size and not core.closed and xb_current(core, number):
-        keep_at_once(core, PyObject_CallNoArgs(<PyObject*>self.source))
+        keep_at_once(core, PyObject_CallNoArgs(<PyObject*>self.call))
         n += 1
     return 0
 
@@ -791,7 +696,7 @@ cdef object inner(BatchExecutor self, xb_core* core):
         if self.count is not None:
             make(self, core, core.fill, False)
             return slow(self, True, None, False)  # inner again, unless this fill was given up
-        value = PyObject_CallNoArgs(<PyObject*>self.source)
+        value = PyObject_CallNoArgs(<PyObject*>self.call)
     finally:
         Py_LeaveRecursiveCall()
     xb_lock(core)
@@ -850,7 +755,6 @@ cdef bint refill(BatchExecutor self) except -1:
     """One batch, by the helper; whether it should go on. What the source raises is kept for the load it belongs to."""
     cdef xb_core* core = self.core
     cdef xb_thread* here = thread_here()
-    cdef xb_waiter* wake
     cdef PyObject* error = NULL
     cdef uint64_t number
     if not xb_refill_turn(core, here, greenlet_here()):

@@ -1,4 +1,5 @@
-"""The helper that keeps a BatchExecutor with ``prefetch`` filled: a greenlet for one batch, or a thread that lingers."""
+"""The helper that refills a BatchExecutor with ``prefetch``: a greenlet for one batch, or a thread that lingers."""
+
 import sys
 import weakref
 
