@@ -816,6 +816,33 @@ def test_a_value_whose_finaliser_loads():
     assert sorted(seen) == [0, 1, 2, 3]
 
 
+NO_GIL = not getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+@pytest.mark.skipif(not NO_GIL, reason="references are counted the same way everywhere with the GIL")
+def test_only_an_executor_that_threads_share_and_use_a_lot_is_promoted():
+    def executor_after(threads, loads):
+        executor = BatchExecutor(object, 100)
+        workers = [threading.Thread(target=list, args=(itertools.islice(executor, loads),)) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        return executor
+
+    # The iterators of the workers take values through the executor, which is what is counted.
+    assert sys.getrefcount(executor_after(2, 1000)) < 100
+    assert sys.getrefcount(executor_after(1, 40_000)) < 100
+    hot = executor_after(2, 40_000)
+    if sys.version_info < (3, 14):
+        assert sys.getrefcount(hot) > 2**31
+    assert len(hot.close()) <= 200
+    for threads, loads in [(2, 1000), (1, 40_000)]:
+        died = weakref.ref(executor_after(threads, loads))
+        gc.collect()
+        assert died() is None
+
+
 def output(code):
     """What a program writes that ends without a word on stderr."""
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
