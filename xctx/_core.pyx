@@ -160,7 +160,7 @@ cdef void set_shelf_release(shelf_release release) noexcept:
     release_shelf = release
 
 
-def on_death(Unit unit):
+def on_death(Unit unit not None):
     """The callback of every unit's weak reference."""
     end_unit(unit)
 
