@@ -153,10 +153,11 @@ def run():
 for _ in range(3):
     thread = threading.Thread(target=run)
     thread.start(); thread.join()
-print(len(contextvars.copy_context()))
+assert not contextvars.copy_context()
 """
     )
-    assert out == "died\n" * 24 + "0\n"
+    # No order is promised: join() may return before the thread's finalisers have run.
+    assert out == "died\n" * 24
 
 
 @pytest.mark.usefixtures("greenlet")

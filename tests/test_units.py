@@ -595,10 +595,10 @@ def test_a_unit_made_past_the_end_of_a_thread_is_not_the_next_threads(in_thread)
         variable.set(AtExit(lambda: late.append(keys.thread.current())))
 
     in_thread(run)
+    if late[0] is keys.thread.current():
+        pytest.skip("the context is the Thread object's here, and died with it in this thread")
     for _ in range(50):
-        ident, found, unit = in_thread(
-            lambda: (threading.get_ident(), keys.thread.of(threading.get_ident()), keys.thread.current())
-        )
+        ident, unit = in_thread(lambda: (threading.get_ident(), keys.thread.current()))
         assert unit is not late[0]
         if ident == idents[0]:
             assert not late[0].alive
