@@ -26,13 +26,36 @@
 #  define xctx_tstate _PyThreadState_UncheckedGet
 #endif
 
-/* A lock for a few instructions that run no Python code and switch nothing. Where the GIL is held throughout it is
- * that lock already, and these are nothing. A PyMutex detaches the thread while it waits, so that a stop-the-world
- * pause cannot deadlock with it. */
+/* A lock for a few instructions that run no Python code, switch nothing and reach no point where the interpreter may stop
+ * or end a thread. Where the GIL is held throughout it is that lock already, and these are nothing.
+ *
+ * A PyMutex would not do: a thread that waits for one is detached, may be handed the lock in its sleep, and where the
+ * interpreter is ending meanwhile it never wakes up to give it back. Who waits here stays attached: a pause that stops the
+ * world waits for it, and it for a holder that runs on to the end of its few instructions. */
 #ifdef Py_GIL_DISABLED
-typedef PyMutex xctx_mutex;
-#  define xctx_lock(m) PyMutex_Lock(m)
-#  define xctx_unlock(m) PyMutex_Unlock(m)
+#  if defined(_MSC_VER)
+#    include <windows.h>
+typedef volatile char xctx_mutex;
+static inline char xctx_try(xctx_mutex *m) { return !_InterlockedExchange8(m, 1); }
+static inline char xctx_is_free(xctx_mutex *m) { return !*m; }
+static inline void xctx_unlock(xctx_mutex *m) { _InterlockedExchange8(m, 0); }
+#    define xctx_let_others_run() SwitchToThread()
+#  else
+#    include <sched.h>
+typedef char xctx_mutex;
+static inline char xctx_try(xctx_mutex *m) { return !__atomic_exchange_n(m, 1, __ATOMIC_ACQUIRE); }
+static inline char xctx_is_free(xctx_mutex *m) { return !__atomic_load_n(m, __ATOMIC_RELAXED); }
+static inline void xctx_unlock(xctx_mutex *m) { __atomic_store_n(m, 0, __ATOMIC_RELEASE); }
+#    define xctx_let_others_run() sched_yield()
+#  endif
+static inline void xctx_lock(xctx_mutex *m) {
+    int turns = 0;
+    while (XCTX_UNLIKELY(!xctx_try(m))) {
+        while (!xctx_is_free(m)) {
+            if (++turns % 64 == 0) xctx_let_others_run();   /* the holder may be waiting for this very core */
+        }
+    }
+}
 #else
 typedef char xctx_mutex;
 #  define xctx_lock(m) ((void)(m))

@@ -1117,6 +1117,10 @@ cdef object living(PyObject *store):
     return <object>store if Py_REFCNT(store) > 0 else None
 
 
+cdef bint is_alive(Unit unit) noexcept:
+    return not unit.ended and unit.generation == fork_generation()
+
+
 # In each of these, nothing is allocated for the collector under the lock: collecting may run any code, which may take away what
 # is being looked at.
 
@@ -1127,7 +1131,7 @@ cdef dict kept(local store, Unit unit):
     cdef Place *place
     cdef int i
     xctx_lock(&lock)
-    place = place_of(<Shelf*>unit.shelf, store.serial) if unit.alive else NULL
+    place = place_of(<Shelf*>unit.shelf, store.serial) if is_alive(unit) else NULL
     if place != NULL:
         xctx_lock(&place.holding.lock)
         if place.holding.dict != NULL:
@@ -1147,7 +1151,7 @@ def stores_of(Unit unit not None):
     while True:
         stores = [None] * size
         xctx_lock(&lock)
-        shelf = <Shelf*>unit.shelf if unit.alive else NULL
+        shelf = <Shelf*>unit.shelf if is_alive(unit) else NULL
         if shelf == NULL or shelf.mask < size:
             if shelf != NULL:
                 for i in range(shelf.mask + 1):
