@@ -28,9 +28,10 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from xctx._core cimport (CONTEXT, PROCESS, VALUE, Key, PyThreadState, Unit, as_key, fork_generation, set_shelf_release,
                          xctx_at_fork_in_child, xctx_lock, xctx_mutex, xctx_next_u64, xctx_tstate, xctx_type_put,
                          xctx_unlock)
-from collections.abc import MutableMapping
+# Underscored for a cheap start: each interpreter has these at hand, `collections` and `weakref` it would have to load.
+from _collections_abc import MutableMapping
+from _weakref import ref
 from contextvars import ContextVar
-from weakref import ref
 
 from xctx import _core
 
