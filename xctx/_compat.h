@@ -95,6 +95,27 @@ static inline void xctx_promote(PyObject *op) {
 #  define xctx_promote(op) ((void)(op))
 #endif
 
+/* Setting a context variable, with no code of anybody run in the midst of it. CPython builds the new mapping from one that it
+ * does not hold, and 3.11 collects garbage whenever it allocates: a finaliser that sets a variable then frees the mapping
+ * that is being read. (Nothing dies of the setting itself: the token holds the old value.) */
+#if PY_VERSION_HEX < 0x030C0000
+static inline PyObject *xctx_var_set(PyObject *var, PyObject *value) {
+    int collects = PyGC_Disable();
+    PyObject *token = PyContextVar_Set(var, value);
+    if (collects) PyGC_Enable();
+    return token;
+}
+static inline int xctx_var_reset(PyObject *var, PyObject *token) {
+    int collects = PyGC_Disable();
+    int done = PyContextVar_Reset(var, token);
+    if (collects) PyGC_Enable();
+    return done;
+}
+#else
+#  define xctx_var_set PyContextVar_Set
+#  define xctx_var_reset PyContextVar_Reset
+#endif
+
 /* Gives a type made by Cython, which takes no attributes afterwards, one more; before anything derives from it. */
 static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value) {
     if (PyDict_SetItem(((PyTypeObject *)type)->tp_dict, name, value)) return -1;

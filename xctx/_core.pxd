@@ -50,6 +50,7 @@ cdef class Key:
     cdef readonly object func     # never changes after __init__; None but for keys of callables
     cdef dict leases              # of a callable's key: value -> the lease of its unit
     cdef dict units               # likewise, where the value can be referred to weakly: its address -> Unit
+    cdef object on_value_death    # likewise; made with the first of them
     cdef uint32_t generation
     cdef object __weakref__
 

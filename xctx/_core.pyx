@@ -18,6 +18,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
+from weakref import ref
 
 
 cdef extern from *:
@@ -95,7 +96,7 @@ cdef void forked() noexcept nogil:
 cdef class Unit(ReferenceType):
     """The record of one execution unit: a process, thread, greenlet, task or context, alive once.
 
-    A unit is a weak reference: calling it gives what it stands for, or None. Units compare by identity, and are hashable.
+    A unit is a weak reference: calling it gives the object that it stands for, or None. Units compare by identity, and are hashable.
     They are made by keys (:meth:`Key.current`), never by hand.
 
     Thread-safety: all methods may be called from any thread.
@@ -119,6 +120,12 @@ cdef class Unit(ReferenceType):
     def kind(self):
         """What kind of unit it is, 'process', 'thread', 'greenlet', 'task', 'context', or 'value' for a callable's."""
         return RUNG_NAMES.split()[<int>self.rung]
+
+    def __call__(self):
+        """What this unit stands for, where that is an object: a greenlet, a task, a context or a key's value; or None."""
+        # Not a lease: holding one would keep the unit alive.
+        cdef object thing = ReferenceType.__call__(self)
+        return None if isinstance(thing, Lease) else thing
 
     def __richcmp__(self, other, int op):
         # By identity, where a plain weak reference compares what it refers to.
@@ -422,7 +429,7 @@ cdef object running_greenlet(bint or_main):
     # None also stands for a thread's main greenlet, unless asked for: its unit is the thread's, which may have been in use
     # before greenlet was imported.
     cdef PyObject *current
-    if greenlet_getcurrent == NULL and not find_greenlet() or is_finalizing():
+    if is_finalizing() or greenlet_getcurrent == NULL and not find_greenlet():
         return None
     current = greenlet_getcurrent()
     if current == NULL:
@@ -445,8 +452,12 @@ cdef object trio_task = None      # trio.lowlevel.current_task, likewise
 
 
 cdef object find_function(str module, str name):
-    cdef PyObject *modules = PyImport_GetModuleDict()   # borrowed from the interpreter
-    cdef PyObject *found = NULL if modules == NULL else PyDict_GetItemWithError(modules, <PyObject*>module)
+    cdef PyObject *modules
+    cdef PyObject *found
+    if is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
+        return None
+    modules = PyImport_GetModuleDict()   # borrowed from the interpreter
+    found = NULL if modules == NULL else PyDict_GetItemWithError(modules, <PyObject*>module)
     return None if found == NULL else getattr(<object>found, name, None)
 
 
@@ -518,6 +529,10 @@ cdef Unit current_thread(bint create):
         # Making these may have run code (the garbage collector does) that came first.
         if here.tsid == tsid and here.thread != NULL:
             return <Unit>here.thread
+        # One with this ident was made by a finaliser at the very end of an earlier thread, past the death of its dict.
+        late = registered_unit(unit.anchor, THREAD)
+        if late is not None:
+            end_unit(late)
         enlist(unit)   # to be listed, and to be found by the thread's ident
         (<dict><object>slots)[Lease] = lease
     here.tsid = tsid
@@ -635,7 +650,9 @@ cdef class Key:
             address = <uintptr_t><void*>value
             unit = self.units.get(address)
             if unit is None and create:
-                unit = new_unit(value, <void*>value, VALUE, self.value_died)
+                if self.on_value_death is None:
+                    self.on_value_death = value_death(ref(self))
+                unit = new_unit(value, <void*>value, VALUE, self.on_value_death)
                 unit = self.units.setdefault(address, unit)
             return unit
         try:
@@ -647,12 +664,6 @@ cdef class Key:
             lease.unit = new_unit(lease, <void*>lease, VALUE, on_death)
             lease = self.leases.setdefault(value, lease)
         return None if lease is None else lease.unit
-
-    def value_died(self, Unit unit):
-        """The callback of the weak reference to a value."""
-        if unit.generation == generation:
-            self.units.pop(<uintptr_t>unit.anchor, None)
-            end_unit(unit)
 
     cpdef object current(self):
         """The unit that is current under this key.
@@ -675,6 +686,8 @@ cdef class Key:
         if self.rung == THREAD:
             ident = getattr(thing, "ident", thing)
             if ident is None:   # a thread that has not been started
+                return None
+            if ident is not thing and not thing.is_alive():   # its ident may be another's by now
                 return None
             if not isinstance(ident, int):
                 raise TypeError(f"a thread or its ident was wanted, not {thing!r}")
@@ -714,6 +727,19 @@ cdef class Key:
         if self.rung == VALUE:
             raise TypeError(f"cannot pickle {self!r}: only the keys of the ladder can be found again elsewhere")
         return ladder_key, (self.name,)
+
+
+def value_death(key_ref):
+    """The callback of the weak references to a key's values. It does not hold the key, which holds the units that hold it."""
+
+    def value_died(Unit unit):
+        cdef Key key = key_ref()
+        if unit.generation == generation:
+            if key is not None:
+                key.units.pop(<uintptr_t>unit.anchor, None)
+            end_unit(unit)
+
+    return value_died
 
 
 cdef bint value_is_its_identity(object value) noexcept:

@@ -45,9 +45,16 @@ cdef extern from "_slots.h" nogil:
     void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
     void slots_empty "xctx_slots_empty"() noexcept
 
+ctypedef void (*destructor)(PyObject *) noexcept
+
+cdef extern from "_compat.h":
+    object var_set "xctx_var_set"(object, object)
+    int var_reset "xctx_var_reset"(object, object) except -1
+
 cdef extern from "_getattro.h":
     PyObject *missing "xctx_missing"
     const char *type_name "xctx_type_name"(object)
+    object plain_name "xctx_plain_name"(object)
     int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
 
 cdef extern from *:
@@ -58,9 +65,18 @@ cdef extern from *:
     #define XCTX_RESERVED(name) (PyUnicode_Check(name) && PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
 
     static PyObject *xctx_interned(PyObject *name) {
-        Py_INCREF(name);
-        PyUnicode_InternInPlace(&name);
+        name = xctx_plain_name(name);
+        if (name != NULL) PyUnicode_InternInPlace(&name);
         return name;
+    }
+
+    /* Stores in stores in stores: as deep as it likes, on a stack that is not. What is too deep waits for the rest. */
+    static void (*xctx_store_dealloc_at_last)(PyObject *);
+    static void xctx_store_dealloc(PyObject *store) {
+        PyObject_GC_UnTrack(store);
+        Py_TRASHCAN_BEGIN(store, xctx_store_dealloc)
+        xctx_store_dealloc_at_last(store);
+        Py_TRASHCAN_END
     }
 
     /* Both give a new reference, or NULL with no exception. */
@@ -88,6 +104,8 @@ cdef extern from *:
     bint is_interned "XCTX_INTERNED"(PyObject *)
     bint is_reserved "XCTX_RESERVED"(PyObject *)
     object interned "xctx_interned"(object)
+    destructor store_dealloc "xctx_store_dealloc"
+    destructor store_dealloc_at_last "xctx_store_dealloc_at_last"
     PyObject *type_lookup "xctx_type_lookup"(PyTypeObject *, PyObject *)
     int dict_get "xctx_dict_get"(PyObject *, PyObject *, PyObject **) except -1
 
@@ -95,7 +113,6 @@ cdef extern from "Python.h":
     ctypedef int (*visitproc)(PyObject *, void *) noexcept
     ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
     ctypedef int (*inquiry)(PyObject *) noexcept
-    ctypedef void (*destructor)(PyObject *) noexcept
     ctypedef object (*descrgetfunc)(object, object, object)
     ctypedef int (*descrsetfunc)(object, object, PyObject *) except -1
     ctypedef int (*initproc)(object, object, object) except -1
@@ -107,13 +124,9 @@ cdef extern from "Python.h":
         descrsetfunc tp_descr_set
         initproc tp_init
     initproc object_init "PyBaseObject_Type.tp_init"
-    void PyObject_GC_UnTrack(void *)
     PyObject *PyErr_Format(object, const char *, ...) except NULL
-    object PyUnicode_FromObject(object)
     Py_ssize_t Py_REFCNT(PyObject *)
     int PyContextVar_Get(object, PyObject *, PyObject **) except -1
-    object PyContextVar_Set(object, object)
-    int PyContextVar_Reset(object, object) except -1
     PyObject *PyTuple_New_ "PyTuple_New"(Py_ssize_t) except NULL
     PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
     void PyTuple_SET_ITEM_ "PyTuple_SET_ITEM"(PyObject *, Py_ssize_t, PyObject *)
@@ -170,12 +183,17 @@ cdef uint64_t serials = 0
 cdef xctx_mutex lock   # guards lists of holdings and editions, and the making and growing of shelves. Innermost
 
 
+cdef inline uint32_t home_of(uint64_t serial, Shelf *shelf) noexcept nogil:
+    # Serials come in runs, which side by side would make one run for all that shares its end to walk along.
+    return <uint32_t>(serial * <uint64_t>0x9E3779B97F4A7C15 >> 32) & shelf.mask
+
+
 cdef Place *place_of(Shelf *shelf, uint64_t serial) noexcept:
     """Where the store's holding stands, or NULL."""
     cdef uint32_t at, _step
     if shelf == NULL:
         return NULL
-    at = <uint32_t>serial & shelf.mask
+    at = home_of(serial, shelf)
     for _step in range(shelf.mask + 1):
         if shelf.places[at].serial == serial:
             return &shelf.places[at]
@@ -186,7 +204,7 @@ cdef Place *place_of(Shelf *shelf, uint64_t serial) noexcept:
 
 
 cdef void put_up(Shelf *shelf, uint64_t serial, Holding *holding) noexcept:
-    cdef uint32_t at = <uint32_t>serial & shelf.mask
+    cdef uint32_t at = home_of(serial, shelf)
     while shelf.places[at].serial != 0:
         at = (at + 1) & shelf.mask
     shelf.places[at].holding = holding
@@ -334,7 +352,7 @@ cdef Holding *forsake(local store) noexcept:
 # --- names and values within a holding ---------------------------------------------------------------------------------
 
 cdef int index_of(Holding *holding, PyObject *name) except -2:
-    """Where the name stands among the items, or -1."""
+    """Where the name, a plain str, stands among the items, or -1."""
     cdef int i
     for i in range(holding.count):
         if holding.items[i].name == name:
@@ -380,7 +398,7 @@ cdef int write(Holding *holding, object name, object value) except -1:
             Py_DECREF_(old)   # last of all: this may run any code
             return 0
     if not is_interned(<PyObject*>name):
-        return write(holding, interned(PyUnicode_FromObject(name)), value)
+        return write(holding, interned(name), value)
     if holding.count == MOST:
         as_dict(holding)
     if holding.dict != NULL:
@@ -478,7 +496,7 @@ cdef class Edition:
     """
     cdef PyObject *content      # owned, for the store's sake; not seen by the collector from here
     # The store's list; guarded by the lock.
-    cdef PyObject **head        # where it starts: within the store, or with whoever empties the store
+    cdef PyObject **head        # where it starts: within the store, or on the heap with whoever empties the store
     cdef PyObject *prev
     cdef PyObject *next
 
@@ -498,7 +516,7 @@ cdef PyObject *unlist_edition(PyObject *edition) noexcept:
     if content != NULL:
         if prev != NULL:
             (<Edition>prev).next = following
-        else:
+        elif (<Edition>edition).head != NULL:
             (<Edition>edition).head[0] = following
         if following != NULL:
             (<Edition>following).prev = prev
@@ -506,27 +524,35 @@ cdef PyObject *unlist_edition(PyObject *edition) noexcept:
     return content
 
 
-cdef void forsake_editions(local store, PyObject **head) noexcept:
-    """Makes a store's list of editions the caller's."""
+cdef PyObject **forsake_editions(local store) noexcept:
+    """Makes a store's list of editions the caller's, to be emptied. NULL where it is empty."""
+    # On the heap: a finaliser may switch to another greenlet, and the list is used from there when this stack is elsewhere.
+    cdef PyObject **head = NULL
     cdef PyObject *edition
     xctx_lock(&lock)
-    head[0] = edition = store.editions
+    edition = store.editions
+    if edition != NULL:
+        head = <PyObject**>PyMem_RawMalloc(sizeof(PyObject*))
+    if head != NULL:   # else there is no memory: the store's death leaves the values to their contexts' death
+        head[0] = edition
     store.editions = NULL
     while edition != NULL:
         (<Edition>edition).head = head
         edition = (<Edition>edition).next
     xctx_unlock(&lock)
     slot_drop(slot_of(store.serial), store.serial)
+    return head
 
 
 cdef void empty_editions(PyObject **head) noexcept:
     # Runs finalisers, hence any Python code; contexts that die meanwhile take their editions out of the list.
     cdef PyObject *content
-    while True:
+    while head != NULL:
         xctx_lock(&lock)
         content = NULL if head[0] == NULL else unlist_edition(head[0])
         xctx_unlock(&lock)
         if content == NULL:
+            PyMem_RawFree(head)
             break
         Py_DECREF_(content)
 
@@ -544,7 +570,7 @@ cdef object publish(local store, object content):
     store.editions = <PyObject*>made
     xctx_unlock(&lock)
     slot_drop(slot_of(store.serial), store.serial)
-    token = PyContextVar_Set(store.var, made)
+    token = var_set(store.var, made)
     slot_set(slot_of(store.serial), store.serial, xctx_tstate(), <void*>made)
     return token
 
@@ -554,9 +580,8 @@ cdef Edition edition_here(local store):
     cdef PyThreadState *tstate = xctx_tstate()
     cdef PyObject *value = NULL
     cdef Edition found
-    if tstate.context == NULL:
-        return None
-    PyContextVar_Get(store.var, NULL, &value)
+    if tstate.context != NULL:
+        PyContextVar_Get(store.var, NULL, &value)
     found = None
     if value != NULL:
         found = <Edition>value
@@ -568,7 +593,7 @@ cdef Edition edition_here(local store):
         try:
             initialise(store)
         except BaseException:
-            PyContextVar_Reset(store.var, token)
+            var_reset(store.var, token)
             slot_drop(slot_of(store.serial), store.serial)
             raise
         return edition_here(store)
@@ -600,11 +625,13 @@ cdef PyObject *in_edition(PyObject *content, PyObject *name) except? NULL:
 
 cdef object with_name(PyObject *content, object name, object value):
     """The content with one name bound anew."""
+    # Held: making a tuple or a dict runs the garbage collector, hence any code, which may put another edition in its place.
+    held = None if content == NULL else <object>content
     cdef PyObject *changed
     cdef PyObject *each
     cdef Py_ssize_t i, n, at
     if not is_interned(<PyObject*>name):
-        name = interned(PyUnicode_FromObject(name))
+        name = interned(name)
     if content == NULL:
         return (name, value)
     if not PyTuple_CheckExact_(content):
@@ -633,6 +660,7 @@ cdef dict content_dict(PyObject *content):
     """A new dict of an edition's names and values."""
     if content == NULL:
         return {}
+    held = <object>content   # as in with_name
     if PyTuple_CheckExact_(content):
         items = iter(<tuple>content)
         return dict(zip(items, items))
@@ -643,7 +671,7 @@ cdef object from_dict(dict names):
     """What an edition of these names and values holds."""
     if len(names) > MOST:
         return names
-    return tuple([each for item in names.items() for each in item])
+    return tuple([each for name, value in names.items() for each in (interned(name), value)])
 
 
 class EditionDict(MutableMapping):
@@ -661,9 +689,7 @@ class EditionDict(MutableMapping):
         return self._names()[name]
 
     def __setitem__(self, name, value):
-        if not isinstance(name, str):
-            raise TypeError(f"an attribute's name is a str, not {name!r}")
-        publish(self._store, from_dict({**self._names(), name: value}))
+        publish(self._store, from_dict({**self._names(), plain_name(name): value}))
 
     def __delitem__(self, name):
         names = self._names()
@@ -675,6 +701,9 @@ class EditionDict(MutableMapping):
 
     def __len__(self):
         return len(self._names())
+
+    def copy(self):
+        return self._names()
 
     def __repr__(self):
         return repr(self._names())
@@ -771,7 +800,7 @@ cdef class local:
         if self.how == OWN:
             write(holding_here(self, True), name, value)
         elif self.how == SHARED:
-            shared_here(self, True)[name] = value
+            shared_here(self, True)[plain_name(name)] = value
         else:
             publish(self, with_name(content_here(self), name, value))
 
@@ -780,6 +809,7 @@ cdef class local:
         cdef bint found = False
         if set_by_class(self, name, NULL):
             return
+        name = plain_name(name)
         if self.how == EDITIONS:
             names = names_here(self)
             found = name in names
@@ -886,26 +916,26 @@ cdef Holding *find_holding(local store, bint create) except? NULL:
     cdef Holding *holding = NULL
     cdef Place *place
     if unit is not None:
-        if store.how == SHARED:
-            xctx_lock(&lock)
         place = place_of(<Shelf*>unit.shelf, store.serial)
         if place != NULL:
             holding = place.holding
-        if store.how == SHARED:
-            xctx_unlock(&lock)
-        if holding == NULL and (create or store.initialises):
-            holding = new_holding_here(store, unit)
+        elif create or store.initialises:
+            holding = new_holding(store, unit, NULL)
             if store.initialises:
-                try:
-                    initialise(store)
-                except BaseException:
-                    # Nothing of it is kept, and the next touch begins anew.
-                    abandon(store, unit)
-                    raise
-    if store.how == OWN:
-        # Borrowed: the unit keeps it until it ends, which it does not while it runs.
-        slot_set(slot_of(store.serial), store.serial, tstate, <void*>holding)
+                initialise_for(store, unit)
+    # Borrowed: the unit keeps it until it ends, which it does not while it runs.
+    slot_set(slot_of(store.serial), store.serial, tstate, <void*>holding)
     return holding
+
+
+cdef int initialise_for(local store, Unit unit) except -1:
+    try:
+        initialise(store)
+    except BaseException:
+        # Nothing of it is kept, and the next touch begins anew.
+        abandon(store, unit)
+        raise
+    return 0
 
 
 cdef int abandon(local store, Unit unit) except -1:
@@ -933,21 +963,34 @@ cdef inline Holding *holding_here(local store, bint create) except? NULL:
     return find_holding(store, create)
 
 
-cdef dict shared_here(local store, bint create):
-    """The dict of a unit that threads share, or None. Held by the caller: another thread may end the unit."""
-    cdef Holding *holding = NULL
+cdef dict dict_of(local store, Unit unit):
+    """What the store keeps for a unit that threads share, or None. Held by the caller: another thread may end the unit."""
     cdef Place *place
     cdef dict names = None
-    cdef Unit unit
-    holding = find_holding(store, create)
-    if holding == NULL:
-        return None
-    unit = store.key.find(create)
     xctx_lock(&lock)
     place = place_of(<Shelf*>unit.shelf, store.serial)
     if place != NULL:
         names = <dict>place.holding.dict
     xctx_unlock(&lock)
+    return names
+
+
+cdef dict shared_here(local store, bint create):
+    """The same for the current unit; None where that is nothing, unless `create`."""
+    # The key is asked once: a callable may give another value the next time.
+    cdef Unit unit = store.key.find(create or store.initialises)
+    cdef dict names = None
+    cdef dict mine
+    if unit is not None:
+        names = dict_of(store, unit)
+        if names is None and (create or store.initialises):
+            mine = {}
+            new_holding(store, unit, <PyObject*>mine)
+            names = dict_of(store, unit)
+            if names is None:
+                names = mine   # the unit has been ended by another thread
+            if names is mine and store.initialises:
+                initialise_for(store, unit)
     return names
 
 
@@ -1027,31 +1070,28 @@ cdef int store_traverse(PyObject *store, visitproc visit, void *arg) noexcept:
 
 cdef int store_clear(PyObject *store) noexcept:
     # `key` and `var` stay: they lead nowhere, and the store may yet be used by what is cleared with it.
-    cdef PyObject *editions
     cdef Holding *chain = forsake(<local>store)
-    forsake_editions(<local>store, &editions)
+    cdef PyObject **editions = forsake_editions(<local>store)
     (<local>store).args = None
     (<local>store).kwargs = None
     let_go(chain)
-    empty_editions(&editions)
+    empty_editions(editions)
     return 0
 
 
-cdef void store_dealloc(PyObject *store) noexcept:
+cdef void dealloc_store(PyObject *store) noexcept:
     # First out of everybody's reach, with no Python code run; the values are released when the store is gone, so that no
     # finaliser can meet it half dead.
-    cdef Holding *chain
-    cdef PyObject *editions
-    PyObject_GC_UnTrack(store)
-    chain = forsake(<local>store)
-    forsake_editions(<local>store, &editions)
+    cdef Holding *chain = forsake(<local>store)
+    cdef PyObject **editions = forsake_editions(<local>store)
     cython_dealloc(store)
     let_go(chain)
-    empty_editions(&editions)
+    empty_editions(editions)
 
 
 (<TypeObject*><PyObject*>local).tp_traverse = store_traverse
 (<TypeObject*><PyObject*>local).tp_clear = store_clear
+store_dealloc_at_last = dealloc_store
 (<TypeObject*><PyObject*>local).tp_dealloc = store_dealloc
 
 set_shelf_release(release_shelf)
@@ -1101,7 +1141,7 @@ cdef dict kept(local store, Unit unit):
     return None if place == NULL else names if whole is None else whole.copy()
 
 
-def stores_of(Unit unit):
+def stores_of(Unit unit not None):
     """What each living store keeps for the unit: a list of pairs (store, dict)."""
     cdef Shelf *shelf
     cdef uint32_t i, size = 0
@@ -1123,7 +1163,7 @@ def stores_of(Unit unit):
     return [pair for pair in pairs if pair[1] is not None]
 
 
-def units_of(local store):
+def units_of(local store not None):
     """The units for which the store keeps anything: a list of pairs (unit, dict)."""
     cdef Holding *holding
     cdef Py_ssize_t count, size = 0

@@ -15,6 +15,7 @@ typedef struct {
     uint64_t serial;   /* of the store; 0 is none */
     uint64_t ver;      /* the context_ver at which this was found */
     uint64_t tsid;     /* the thread state it was found in: one OS thread may have several, one after the other */
+    PyObject *context; /* the thread state's, borrowed: compared only. A context made where there was none is not counted */
     void *what;        /* borrowed; NULL where the store holds nothing */
 #ifdef Py_GIL_DISABLED
     uint64_t uses;
@@ -50,6 +51,7 @@ static inline void xctx_slot_set(xctx_slot *slot, uint64_t serial, PyThreadState
     slot->serial = serial;
     slot->ver = tstate->context_ver;
     slot->tsid = tstate->id;
+    slot->context = tstate->context;
     slot->what = what;
 }
 

@@ -33,16 +33,13 @@ def wrap(func: Callable[..., Any], make: Callable[[], AbstractContextManager[Any
             while True:
                 try:
                     with make():
-                        item = await step(value)
+                        item = [await step(value)]
                 except StopAsyncIteration:
                     return
+                value = None  # suspended, keep nothing: an exception thrown in holds this frame
                 try:
-                    step, value = steps.asend, (yield item)
-                except GeneratorExit:
-                    with make():
-                        await steps.aclose()
-                    raise
-                except BaseException as exc:
+                    step, value = steps.asend, (yield item.pop())
+                except BaseException as exc:  # GeneratorExit too: what it comes to, the generator says
                     step, value = steps.athrow, exc
 
         return async_generator
@@ -65,16 +62,13 @@ def wrap(func: Callable[..., Any], make: Callable[[], AbstractContextManager[Any
             while True:
                 try:
                     with make():
-                        item = step(value)
+                        item = [step(value)]
                 except StopIteration as stop:
                     return stop.value
+                value = None  # suspended, keep nothing: an exception thrown in holds this frame
                 try:
-                    step, value = steps.send, (yield item)
-                except GeneratorExit:
-                    with make():
-                        steps.close()
-                    raise
-                except BaseException as exc:
+                    step, value = steps.send, (yield item.pop())
+                except BaseException as exc:  # GeneratorExit too: what it comes to, the generator says
                     step, value = steps.throw, exc
 
         return generator

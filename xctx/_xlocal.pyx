@@ -32,12 +32,17 @@ from contextvars import ContextVar
 cdef extern from "_slots.h" nogil:
     ctypedef struct xctx_slot:
         uint64_t serial
+        PyObject *context
         void *what
     xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
     bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
     void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
     void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
     void slots_empty "xctx_slots_empty"() noexcept
+
+cdef extern from "_compat.h":
+    object var_set "xctx_var_set"(object, object)
+    int var_reset "xctx_var_reset"(object, object) except -1
 
 cdef extern from "_getattro.h":
     PyObject *missing "xctx_missing"
@@ -59,22 +64,23 @@ cdef extern from *:
     #  define XCTX_INHERIT_VECTORCALL(type, base)
     #endif
     #define XCTX_INTERNED(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
+    #define XCTX_EXACT(name) PyUnicode_CheckExact(name)
     #define XCTX_RESERVED(name) (PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
     """
     ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *)
     void give_vectorcall "XCTX_HAS_VECTORCALL"(PyTypeObject *, Py_ssize_t)
     void inherit_vectorcall "XCTX_INHERIT_VECTORCALL"(PyObject *, PyObject *)
     bint is_interned "XCTX_INTERNED"(PyObject *)
+    bint is_exact "XCTX_EXACT"(PyObject *)
     bint is_reserved "XCTX_RESERVED"(PyObject *)
     Py_ssize_t PyVectorcall_NARGS(size_t)
     int PyContextVar_Get(object, PyObject *, PyObject **) except -1
-    object PyContextVar_Set(object, object)
-    int PyContextVar_Reset(object, object) except -1
     PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
     Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
     object PyObject_GenericGetAttr(object, object)
     PyObject *_PyType_Lookup(PyTypeObject *, PyObject *)
     PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
+    object exact_str "PyUnicode_FromObject"(object)
 
 cdef extern from *:
     """
@@ -103,7 +109,7 @@ cdef enum:
 cdef class Binding:
     """These names have these values, set by this unit: one link of the chain.
 
-    Nothing but `merged` and `spent` changes once it is made, so threads may share it.
+    Nothing but `merged`, `spent` and `compact_at` changes once it is made, so threads may share it.
     """
     cdef Unit unit          # None under the `context` key: every unit reads it. Held, so that its address stays its own
     cdef tuple names        # interned, hence told apart by address
@@ -112,6 +118,7 @@ cdef class Binding:
     cdef Binding origin     # the one that the block made, where this is a copy made anew above what was taken out
     cdef dict merged        # made when first wanted: all that is visible from here, names to values
     cdef uint32_t depth
+    cdef uint32_t compact_at   # the depth at which the chain is next looked through for what is spent
     cdef bint covers        # there are bindings of the same unit beneath
     cdef bint spent         # of an origin: its block was left, so nobody will take it out of anywhere again
 
@@ -123,8 +130,10 @@ cdef Binding bind(Unit unit, tuple names, tuple values, Binding outer, Binding o
     made.values = values
     made.outer = outer
     made.origin = origin
+    made.compact_at = 15
     if outer is not None:
         made.depth = outer.depth + 1
+        made.compact_at = outer.compact_at
         made.covers = of_unit(outer, unit) is not None
     return made
 
@@ -160,8 +169,9 @@ cdef dict merge(Binding top):
         return top.merged
 
 
-cdef PyObject *look_up(PyObject *top, PyObject *name) except? NULL:
-    # Gives a reference borrowed from the binding, or NULL with no exception where the name is not bound.
+cdef PyObject *look_up(PyObject *top, PyObject *name, bint *unsure) except? NULL:
+    # Gives a reference borrowed from the binding, or NULL with no exception. Runs no code, so that `top` may be borrowed
+    # too; where that would not do, it says that it is unsure.
     cdef PyObject *names = <PyObject*>(<Binding>top).names
     cdef Py_ssize_t i, n = PyTuple_GET_SIZE_(names)
     if n <= FEW:
@@ -171,10 +181,19 @@ cdef PyObject *look_up(PyObject *top, PyObject *name) except? NULL:
         if not (<Binding>top).covers and is_interned(name):
             return NULL
     names = <PyObject*>(<Binding>top).merged
-    if names == <PyObject*>None:
-        merge(<Binding>top)
-        names = <PyObject*>(<Binding>top).merged   # the binding keeps it
+    if names == <PyObject*>None or not is_exact(name):
+        unsure[0] = True
+        return NULL
     return PyDict_GetItemWithError(names, name)
+
+
+cdef object look_up_slowly(Binding top, object name):
+    # Making the dict may run the collector, and a str of another kind has a comparison of its own: either may leave the
+    # block and let go of the binding, so the caller holds it.
+    cdef dict names = merge(top)
+    cdef object exact = exact_str(name)
+    cdef PyObject *found = PyDict_GetItemWithError(<PyObject*>names, <PyObject*>exact)
+    return <object>missing if found == NULL else <object>found
 
 
 cdef Binding take_out(Binding top, Binding origin):
@@ -217,6 +236,9 @@ cdef Binding compact(Binding top):
         else:
             made = link if link.outer is made else bind(link.unit, link.names, link.values, made, origin_of(link))
             made_is_spent = True
+    if made is not None:
+        # Blocks that are still open stay: where there are many, looking at them all each time would cost their square.
+        made.compact_at = 2 * made.depth + 15
     return made
 
 
@@ -320,17 +342,24 @@ cdef class xlocal:
         cdef PyThreadState *tstate = xctx_tstate()
         cdef xctx_slot *slot = slot_of(self.serial)
         cdef PyObject *found = NULL
-        cdef Binding top
-        # A thread whose context was taken down, at its end, has no bindings: what its slots point to is gone.
-        if slot_hit(slot, self.serial, tstate, <PyObject*>self) and tstate.context != NULL:
+        cdef Binding top = None
+        cdef bint unsure = False
+        # At the end of a thread its context is taken down with no change of version, and finalisers may make another.
+        if slot_hit(slot, self.serial, tstate, <PyObject*>self) and slot.context == tstate.context:
             if slot.what != NULL:
-                found = look_up(<PyObject*>slot.what, <PyObject*>name)
+                found = look_up(<PyObject*>slot.what, <PyObject*>name, &unsure)
+                if unsure:
+                    top = <Binding>slot.what
         else:
             top = find_binding(self, tstate)
             if top is not None:
-                found = look_up(<PyObject*>top, <PyObject*>name)
+                found = look_up(<PyObject*>top, <PyObject*>name, &unsure)
         if found != NULL:
             return <object>found
+        if unsure:
+            value = look_up_slowly(top, name)
+            if value is not <object>missing:
+                return value
         if _PyType_Lookup(Py_TYPE(self), <PyObject*>name) != NULL:
             if name == "__dict__":
                 return self.visible()
@@ -376,8 +405,10 @@ def init_subclass(cls, key=None, **kwargs):
     if key is not None:
         cls.__xctx_key__ = as_key(key)
     names = annotated_names(cls)
+    for base in cls.__bases__:
+        names |= getattr(base, "__xctx_names__", None) or frozenset()
     if names:
-        cls.__xctx_names__ = names | (cls.__xctx_names__ or frozenset())
+        cls.__xctx_names__ = names
 
 
 xctx_type_put(<PyObject*>xlocal, "__init_subclass__", classmethod(init_subclass))
@@ -445,17 +476,19 @@ cdef class Scope:
         cdef Unit unit = None if owner.key.rung == CONTEXT else owner.key.find(True)
         cdef Binding top = chain_of(owner)
         cdef Binding made
-        if top is not None and top.depth & 15 == 15:
+        if top is not None and top.depth >= top.compact_at:
             top = compact(top)
+            # Setting the variable lets go of what was merged: its finalisers may read.
+            slot_drop(slot_of(owner.serial), owner.serial)
         made = bind(unit, self.names, self.values, top, None)
         with cython.critical_section(self):
             if self.entry is None:
                 self.entry = made
-                self.token = PyContextVar_Set(owner.var, made)
+                self.token = var_set(owner.var, made)
                 self.context = xctx_tstate().context
             else:
                 self.more = [made] if self.more is None else [*self.more, made]
-                PyContextVar_Set(owner.var, made)
+                var_set(owner.var, made)
         if owner.key.rung != VALUE:
             slot_set(slot_of(owner.serial), owner.serial, xctx_tstate(), <void*>made)
         return owner
@@ -491,11 +524,11 @@ cdef class Scope:
         slot = slot_of(owner.serial)
         slot_drop(slot, owner.serial)
         if top is entry and token is not None and context == xctx_tstate().context:
-            PyContextVar_Reset(owner.var, token)
+            var_reset(owner.var, token)
         elif top is not None:
             made = take_out(top, entry)
             if made is not top:
-                PyContextVar_Set(owner.var, made)
+                var_set(owner.var, made)
         return False
 
     cdef Binding pick(self, Binding top):
