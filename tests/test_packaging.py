@@ -16,11 +16,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "xctx"
 
 # All that `import xctx` may import besides itself and built-in modules. A new name here slows the start of every
-# program that uses xctx: typing, inspect or threading would cost more than xctx does.
-IMPORTS = {
-    *("__future__", "_contextvars", "_weakrefset", "contextvars", "types", "weakref"),
-    *("collections", "collections.abc", "keyword", "operator", "reprlib"),
-}
+# program that uses xctx: collections and weakref would double its cost, typing, inspect or threading cost still more.
+IMPORTS = {"_contextvars", "contextvars"}
 
 pytestmark = pytest.mark.slow
 

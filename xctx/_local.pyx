@@ -626,7 +626,7 @@ cdef PyObject *in_edition(PyObject *content, PyObject *name) except? NULL:
 cdef object with_name(PyObject *content, object name, object value):
     """The content with one name bound anew."""
     # Held: making a tuple or a dict runs the garbage collector, hence any code, which may put another edition in its place.
-    held = None if content == NULL else <object>content
+    _held = None if content == NULL else <object>content
     cdef PyObject *changed
     cdef PyObject *each
     cdef Py_ssize_t i, n, at
@@ -660,7 +660,7 @@ cdef dict content_dict(PyObject *content):
     """A new dict of an edition's names and values."""
     if content == NULL:
         return {}
-    held = <object>content   # as in with_name
+    _held = <object>content   # as in with_name
     if PyTuple_CheckExact_(content):
         items = iter(<tuple>content)
         return dict(zip(items, items))
