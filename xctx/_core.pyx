@@ -65,6 +65,7 @@ cdef extern from "Python.h":
     object PyContext_CopyCurrent()
     void *PyMem_RawCalloc(size_t, size_t) nogil
     void PyMem_RawFree(void *) nogil
+    void PyErr_Clear()
 
 cdef str RUNG_NAMES = "process thread greenlet task context value"
 
@@ -185,7 +186,7 @@ cdef void end_unit(Unit unit) noexcept:
         release_shelf(unit)
     if here.thread == <PyObject*>unit:
         here.thread = NULL
-        here.greenlet_at = here.task_at = NEVER
+    here.greenlet_at = here.task_at = NEVER   # neither may outlive it, should it be theirs
     if registered:
         Py_DECREF(unit)
 
@@ -433,6 +434,7 @@ cdef object running_greenlet(bint or_main):
         return None
     current = greenlet_getcurrent()
     if current == NULL:
+        PyErr_Clear()   # greenlet refuses once its own exit handler has run
         return None
     running = <object>current
     Py_DECREF(running)   # the call's reference; `running` holds one of its own

@@ -1,7 +1,8 @@
 """Running functions, coroutines and generators inside a context manager that each call makes anew."""
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Generator
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -29,7 +30,7 @@ def wrap(func: Callable[..., Any], make: Callable[[], AbstractContextManager[Any
         @functools.wraps(func)
         async def async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
             steps = func(*args, **kwargs)
-            step, value = steps.asend, None
+            step, value = unhooked, steps
             while True:
                 try:
                     with make():
@@ -79,3 +80,16 @@ def wrap(func: Callable[..., Any], make: Callable[[], AbstractContextManager[Any
             return func(*args, **kwargs)
 
     return function
+
+
+def unhooked(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """The first step of an async generator, which the event loop does not get to know.
+
+    It would close `generator` itself in the end, outside the context manager and at the same time as its wrapper.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return generator.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)

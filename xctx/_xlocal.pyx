@@ -15,7 +15,7 @@ context it was made in) the context variable is reset by its token, so that noth
 
 A context may be copied inside a block and live on when the block is left, and its own copies too: a timer that re-arms itself
 inside a block would grow the chain for ever. A block that was left can take out nothing any more (its binding is *spent*),
-so spent neighbours are merged, now and then, when a binding is put on top.
+so the spent bindings of a unit are merged, now and then, when a binding is put on top.
 """
 cimport cython
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
@@ -213,39 +213,74 @@ cdef Binding take_out(Binding top, Binding origin):
 
 
 cdef Binding compact(Binding top):
-    """The chain with spent neighbours of one unit merged, and those of ended units dropped."""
-    cdef list chain = []
+    """The chain with the spent bindings of each unit merged, and those of ended units dropped."""
+    cdef list links = []
+    cdef list kept = []
+    cdef dict last = {}   # unit -> where in `kept` its uppermost binding stands, if that one is spent
     cdef Binding link = top
     cdef Binding made = None
-    cdef bint made_is_spent = False
+    cdef bint spent
     while link is not None:
-        chain.append(link)
+        links.append(link)
         link = link.outer
-    while chain:
-        link = chain.pop()
+    while links:
+        link = links.pop()
         if not origin_of(link).spent:
-            made = link if link.outer is made else bind(link.unit, link.names, link.values, made, origin_of(link))
-            made_is_spent = False
-        elif link.unit is not None and link.unit.ended:
-            continue
-        elif made_is_spent and made.unit is link.unit:
-            names = dict(zip(made.names, made.values))
-            names.update(zip(link.names, link.values))
-            made = bind(link.unit, tuple(names), tuple(names.values()), made.outer, None)
-            made.spent = True
-        else:
-            made = link if link.outer is made else bind(link.unit, link.names, link.values, made, origin_of(link))
-            made_is_spent = True
+            last.pop(link.unit, None)
+            kept.append(link)
+        elif link.unit is None or not link.unit.ended:
+            at = last.get(link.unit)
+            if at is None:
+                last[link.unit] = len(kept)
+                kept.append(link)
+            else:
+                kept[at] = both(kept[at], link)
+    for link in kept:
+        spent = origin_of(link).spent
+        if link.outer is not made or spent and link.origin is not None:
+            # What is spent needs no origin, and an origin would hold all that was beneath it.
+            link = bind(link.unit, link.names, link.values, made, None if spent else origin_of(link))
+            link.spent = spent
+        made = link
     if made is not None:
         # Blocks that are still open stay: where there are many, looking at them all each time would cost their square.
         made.compact_at = 2 * made.depth + 15
     return made
 
 
+cdef Binding both(Binding lower, Binding upper):
+    """One spent binding for two of the same unit."""
+    cdef Binding made
+    cdef dict names = dict(zip(lower.names, lower.values))
+    names.update(zip(upper.names, upper.values))
+    made = bind(upper.unit, tuple(names), tuple(names.values()), None, None)
+    made.spent = True
+    return made
+
+
+cdef extern from *:
+    """
+    static XCTX_TLS struct { uint64_t tsid, ver; PyObject *context; } xctx_last;   /* compared only */
+
+    /* When a thread ends its context is taken down; a finaliser may have another one made. Neither is counted, so context
+     * variables go on giving values cached of the first one, though they are gone: count it for them. */
+    static inline void xctx_count_contexts(PyThreadState *tstate) {
+        if (xctx_last.context != tstate->context) {
+            if (xctx_last.tsid == tstate->id && xctx_last.ver == tstate->context_ver) tstate->context_ver++;
+            xctx_last.context = tstate->context;
+        }
+        xctx_last.tsid = tstate->id;
+        xctx_last.ver = tstate->context_ver;
+    }
+    """
+    void count_contexts "xctx_count_contexts"(PyThreadState *) noexcept nogil
+
+
 cdef Binding chain_of(xlocal owner):
     """The top of the chain in the current context, or None."""
     cdef PyObject *value = NULL
     cdef Binding top
+    count_contexts(xctx_tstate())
     PyContextVar_Get(owner.var, NULL, &value)
     if value == NULL:
         return None
@@ -256,12 +291,13 @@ cdef Binding chain_of(xlocal owner):
 
 cdef Binding find_binding(xlocal owner, PyThreadState *tstate):
     # What the current unit sees, found the long way, and kept in this thread's slot.
-    cdef uint64_t ver = tstate.context_ver
+    cdef uint64_t ver
     cdef Binding top
     cdef Unit unit
     if tstate.context == NULL:
         return None
     top = chain_of(owner)
+    ver = tstate.context_ver
     if top is not None and owner.key.rung != CONTEXT:
         unit = owner.key.find(False)   # may call a key's callable
         top = None if unit is None else of_unit(top, unit)
@@ -489,6 +525,7 @@ cdef class Scope:
             else:
                 self.more = [made] if self.more is None else [*self.more, made]
                 var_set(owner.var, made)
+        count_contexts(xctx_tstate())   # setting it may have made a context
         if owner.key.rung != VALUE:
             slot_set(slot_of(owner.serial), owner.serial, xctx_tstate(), <void*>made)
         return owner
