@@ -38,12 +38,14 @@ from xctx import _core
 
 cdef extern from "_slots.h" nogil:
     ctypedef struct xctx_slot:
+        PyObject *context
         void *what
     xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
     bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
     void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
     void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
     void slots_empty "xctx_slots_empty"() noexcept
+    void count_contexts "xctx_count_contexts"(PyThreadState *)
 
 ctypedef void (*destructor)(PyObject *) noexcept
 
@@ -241,6 +243,7 @@ cdef Shelf *roomy(Shelf *shelf) noexcept:
 cdef Holding *new_holding(local store, Unit unit, PyObject *content) except NULL:
     # `content`, a dict, is for a unit that threads share: one of them may have come first, then theirs is the holding.
     cdef Holding *made = <Holding*>PyMem_RawCalloc(1, sizeof(Holding))
+    cdef Holding *theirs = NULL
     cdef Shelf *shelf
     cdef Place *place = NULL
     if made == NULL:
@@ -256,6 +259,8 @@ cdef Holding *new_holding(local store, Unit unit, PyObject *content) except NULL
         store.holdings = NULL
     if content != NULL:
         place = place_of(<Shelf*>unit.shelf, store.serial)
+        if place != NULL:
+            theirs = place.holding
     shelf = roomy(<Shelf*>unit.shelf) if place == NULL else NULL
     if shelf != NULL:
         unit.shelf = shelf
@@ -271,7 +276,7 @@ cdef Holding *new_holding(local store, Unit unit, PyObject *content) except NULL
         PyMem_RawFree(made)
         if place == NULL:
             raise MemoryError()
-        return place.holding
+        return theirs
     return made
 
 
@@ -571,6 +576,7 @@ cdef object publish(local store, object content):
     xctx_unlock(&lock)
     slot_drop(slot_of(store.serial), store.serial)
     token = var_set(store.var, made)
+    count_contexts(xctx_tstate())   # setting it may have made a context
     slot_set(slot_of(store.serial), store.serial, xctx_tstate(), <void*>made)
     return token
 
@@ -581,6 +587,7 @@ cdef Edition edition_here(local store):
     cdef PyObject *value = NULL
     cdef Edition found
     if tstate.context != NULL:
+        count_contexts(tstate)
         PyContextVar_Get(store.var, NULL, &value)
     found = None
     if value != NULL:
@@ -623,10 +630,21 @@ cdef PyObject *in_edition(PyObject *content, PyObject *name) except? NULL:
     return found
 
 
+cdef int set_in_edition(local store, object name, object value) except -1:
+    # Making the new content may run the garbage collector, and a finaliser put another edition in the place of this one: so
+    # this one is held, and what came first stays.
+    cdef PyObject *content
+    while True:
+        content = content_here(store)
+        _held = None if content == NULL else <object>content
+        changed = with_name(content, name, value)
+        if content == content_here(store):
+            publish(store, changed)
+            return 0
+
+
 cdef object with_name(PyObject *content, object name, object value):
-    """The content with one name bound anew."""
-    # Held: making a tuple or a dict runs the garbage collector, hence any code, which may put another edition in its place.
-    _held = None if content == NULL else <object>content
+    """The content, which the caller holds, with one name bound anew."""
     cdef PyObject *changed
     cdef PyObject *each
     cdef Py_ssize_t i, n, at
@@ -660,7 +678,7 @@ cdef dict content_dict(PyObject *content):
     """A new dict of an edition's names and values."""
     if content == NULL:
         return {}
-    _held = <object>content   # as in with_name
+    _held = <object>content   # as in set_in_edition
     if PyTuple_CheckExact_(content):
         items = iter(<tuple>content)
         return dict(zip(items, items))
@@ -802,7 +820,7 @@ cdef class local:
         elif self.how == SHARED:
             shared_here(self, True)[plain_name(name)] = value
         else:
-            publish(self, with_name(content_here(self), name, value))
+            set_in_edition(self, name, value)
 
     def __delattr__(self, name):
         cdef Holding *holding
@@ -923,6 +941,10 @@ cdef Holding *find_holding(local store, bint create) except? NULL:
             holding = new_holding(store, unit, NULL)
             if store.initialises:
                 initialise_for(store, unit)
+                # That ran any code: the unit may have been left behind in the parent of a fork, or have ended. Then anew.
+                place = place_of(<Shelf*>unit.shelf, store.serial)
+                if unit.generation != fork_generation() or place == NULL or place.holding != holding:
+                    return find_holding(store, create)
     # Borrowed: the unit keeps it until it ends, which it does not while it runs.
     slot_set(slot_of(store.serial), store.serial, tstate, <void*>holding)
     return holding
@@ -941,6 +963,8 @@ cdef int initialise_for(local store, Unit unit) except -1:
 cdef int abandon(local store, Unit unit) except -1:
     cdef Holding *holding = NULL
     cdef Place *place
+    if unit.generation != fork_generation():
+        return 0   # a parent's
     xctx_lock(&lock)
     place = place_of(<Shelf*>unit.shelf, store.serial)
     if place != NULL:
@@ -999,8 +1023,9 @@ cdef PyObject *content_here(local store) except? NULL:
     cdef PyThreadState *tstate = xctx_tstate()
     cdef xctx_slot *slot = slot_of(store.serial)
     cdef Edition found
-    if slot_hit(slot, store.serial, tstate, <PyObject*>store) and tstate.context != NULL:
-        return (<Edition>slot.what).content
+    # At the end of a thread its context is taken down with no change of version, and finalisers may make another.
+    if slot_hit(slot, store.serial, tstate, <PyObject*>store) and slot.context == tstate.context:
+        return NULL if slot.what == NULL else (<Edition>slot.what).content
     found = edition_here(store)
     return NULL if found is None else found.content
 

@@ -37,8 +37,8 @@ cdef extern from "_slots.h" nogil:
     xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
     bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
     void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
-    void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
     void slots_empty "xctx_slots_empty"() noexcept
+    void count_contexts "xctx_count_contexts"(PyThreadState *)
 
 cdef extern from "_compat.h":
     object var_set "xctx_var_set"(object, object)
@@ -64,14 +64,15 @@ cdef extern from *:
     #  define XCTX_INHERIT_VECTORCALL(type, base)
     #endif
     #define XCTX_INTERNED(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
-    #define XCTX_EXACT(name) PyUnicode_CheckExact(name)
+    #define XCTX_IS_BINDING(o, type) Py_IS_TYPE(o, (PyTypeObject *)(type))
+    #define XCTX_TAKE(o) (o)
     #define XCTX_RESERVED(name) (PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
     """
     ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *)
     void give_vectorcall "XCTX_HAS_VECTORCALL"(PyTypeObject *, Py_ssize_t)
     void inherit_vectorcall "XCTX_INHERIT_VECTORCALL"(PyObject *, PyObject *)
     bint is_interned "XCTX_INTERNED"(PyObject *)
-    bint is_exact "XCTX_EXACT"(PyObject *)
+    bint is_binding "XCTX_IS_BINDING"(PyObject *, PyObject *)
     bint is_reserved "XCTX_RESERVED"(PyObject *)
     Py_ssize_t PyVectorcall_NARGS(size_t)
     int PyContextVar_Get(object, PyObject *, PyObject **) except -1
@@ -80,7 +81,10 @@ cdef extern from *:
     object PyObject_GenericGetAttr(object, object)
     PyObject *_PyType_Lookup(PyTypeObject *, PyObject *)
     PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
-    object exact_str "PyUnicode_FromObject"(object)
+    int get_variable "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1
+
+cdef class Binding
+
 
 cdef extern from *:
     """
@@ -91,6 +95,7 @@ cdef extern from *:
     }
     """
     object interned "xctx_interned"(object)
+    Binding take_binding "XCTX_TAKE"(PyObject *)   # takes the reference over
 
 
 slots_empty()
@@ -169,31 +174,22 @@ cdef dict merge(Binding top):
         return top.merged
 
 
-cdef PyObject *look_up(PyObject *top, PyObject *name, bint *unsure) except? NULL:
-    # Gives a reference borrowed from the binding, or NULL with no exception. Runs no code, so that `top` may be borrowed
-    # too; where that would not do, it says that it is unsure.
-    cdef PyObject *names = <PyObject*>(<Binding>top).names
+cdef PyObject *look_up(Binding top, PyObject *name) except? NULL:
+    # Gives a reference borrowed from the binding, or NULL with no exception where the name is not bound. The caller holds
+    # `top`: making the dict may run the collector, and a str of another kind has a comparison of its own.
+    cdef PyObject *names = <PyObject*>top.names
     cdef Py_ssize_t i, n = PyTuple_GET_SIZE_(names)
     if n <= FEW:
         for i in range(n):
             if PyTuple_GET_ITEM_(names, i) == name:
-                return PyTuple_GET_ITEM_(<PyObject*>(<Binding>top).values, i)
-        if not (<Binding>top).covers and is_interned(name):
+                return PyTuple_GET_ITEM_(<PyObject*>top.values, i)
+        if not top.covers and is_interned(name):
             return NULL
-    names = <PyObject*>(<Binding>top).merged
-    if names == <PyObject*>None or not is_exact(name):
-        unsure[0] = True
-        return NULL
+    names = <PyObject*>top.merged
+    if names == <PyObject*>None:
+        merge(top)
+        names = <PyObject*>top.merged   # the binding keeps it
     return PyDict_GetItemWithError(names, name)
-
-
-cdef object look_up_slowly(Binding top, object name):
-    # Making the dict may run the collector, and a str of another kind has a comparison of its own: either may leave the
-    # block and let go of the binding, so the caller holds it.
-    cdef dict names = merge(top)
-    cdef object exact = exact_str(name)
-    cdef PyObject *found = PyDict_GetItemWithError(<PyObject*>names, <PyObject*>exact)
-    return <object>missing if found == NULL else <object>found
 
 
 cdef Binding take_out(Binding top, Binding origin):
@@ -258,24 +254,6 @@ cdef Binding both(Binding lower, Binding upper):
     return made
 
 
-cdef extern from *:
-    """
-    static XCTX_TLS struct { uint64_t tsid, ver; PyObject *context; } xctx_last;   /* compared only */
-
-    /* When a thread ends its context is taken down; a finaliser may have another one made. Neither is counted, so context
-     * variables go on giving values cached of the first one, though they are gone: count it for them. */
-    static inline void xctx_count_contexts(PyThreadState *tstate) {
-        if (xctx_last.context != tstate->context) {
-            if (xctx_last.tsid == tstate->id && xctx_last.ver == tstate->context_ver) tstate->context_ver++;
-            xctx_last.context = tstate->context;
-        }
-        xctx_last.tsid = tstate->id;
-        xctx_last.ver = tstate->context_ver;
-    }
-    """
-    void count_contexts "xctx_count_contexts"(PyThreadState *) noexcept nogil
-
-
 cdef Binding chain_of(xlocal owner):
     """The top of the chain in the current context, or None."""
     cdef PyObject *value = NULL
@@ -290,20 +268,23 @@ cdef Binding chain_of(xlocal owner):
 
 
 cdef Binding find_binding(xlocal owner, PyThreadState *tstate):
-    # What the current unit sees, found the long way, and kept in this thread's slot.
+    # What the current unit sees, found the long way. Which unit that is, is kept in this thread's slot.
     cdef uint64_t ver
     cdef Binding top
-    cdef Unit unit
+    cdef Unit unit = None
     if tstate.context == NULL:
         return None
     top = chain_of(owner)
     ver = tstate.context_ver
-    if top is not None and owner.key.rung != CONTEXT:
+    if owner.key.rung != CONTEXT:
+        if top is None and owner.key.rung == VALUE:
+            return None
         unit = owner.key.find(False)   # may call a key's callable
-        top = None if unit is None else of_unit(top, unit)
+        top = None if top is None or unit is None else of_unit(top, unit)
     if owner.key.rung != VALUE and tstate.context_ver == ver:
-        # Borrowed: the current context holds it until its version changes or this room sets the variable.
-        slot_set(slot_of(owner.serial), owner.serial, tstate, NULL if top is None else <void*>top)
+        # Borrowed, and compared only: it is the current unit until the version changes.
+        slot_set(slot_of(owner.serial), owner.serial, tstate,
+                 NULL if unit is None and owner.key.rung != CONTEXT else <void*>unit)
     return top
 
 
@@ -377,25 +358,26 @@ cdef class xlocal:
     def __getattribute__(self, name):
         cdef PyThreadState *tstate = xctx_tstate()
         cdef xctx_slot *slot = slot_of(self.serial)
-        cdef PyObject *found = NULL
-        cdef Binding top = None
-        cdef bint unsure = False
+        cdef PyObject *value = NULL
+        cdef PyObject *found
+        cdef Binding top
         # At the end of a thread its context is taken down with no change of version, and finalisers may make another.
         if slot_hit(slot, self.serial, tstate, <PyObject*>self) and slot.context == tstate.context:
-            if slot.what != NULL:
-                found = look_up(<PyObject*>slot.what, <PyObject*>name, &unsure)
-                if unsure:
-                    top = <Binding>slot.what
+            # The variable is asked each time. Others may set it too: there is code that copies whole contexts so.
+            get_variable(<PyObject*>self.var, NULL, &value)
+            if value == NULL:
+                top = None
+            elif is_binding(value, <PyObject*>Binding) and <void*>(<Binding>value).unit == slot.what:
+                top = take_binding(value)
+            else:
+                Py_DECREF(<object>value)
+                top = find_binding(self, tstate)
         else:
             top = find_binding(self, tstate)
-            if top is not None:
-                found = look_up(<PyObject*>top, <PyObject*>name, &unsure)
-        if found != NULL:
-            return <object>found
-        if unsure:
-            value = look_up_slowly(top, name)
-            if value is not <object>missing:
-                return value
+        if top is not None:
+            found = look_up(top, <PyObject*>name)
+            if found != NULL:
+                return <object>found
         if _PyType_Lookup(Py_TYPE(self), <PyObject*>name) != NULL:
             if name == "__dict__":
                 return self.visible()
@@ -514,8 +496,6 @@ cdef class Scope:
         cdef Binding made
         if top is not None and top.depth >= top.compact_at:
             top = compact(top)
-            # Setting the variable lets go of what was merged: its finalisers may read.
-            slot_drop(slot_of(owner.serial), owner.serial)
         made = bind(unit, self.names, self.values, top, None)
         with cython.critical_section(self):
             if self.entry is None:
@@ -527,12 +507,11 @@ cdef class Scope:
                 var_set(owner.var, made)
         count_contexts(xctx_tstate())   # setting it may have made a context
         if owner.key.rung != VALUE:
-            slot_set(slot_of(owner.serial), owner.serial, xctx_tstate(), <void*>made)
+            slot_set(slot_of(owner.serial), owner.serial, xctx_tstate(), <void*>unit)
         return owner
 
     cdef object leave(self):
         cdef xlocal owner = self.owner
-        cdef xctx_slot *slot
         cdef Binding entry
         cdef Binding top = chain_of(owner)
         cdef object token
@@ -558,8 +537,6 @@ cdef class Scope:
         if entry is None:
             raise RuntimeError("this binding is left, but it was not entered")
         entry.spent = True
-        slot = slot_of(owner.serial)
-        slot_drop(slot, owner.serial)
         if top is entry and token is not None and context == xctx_tstate().context:
             var_reset(owner.var, token)
         elif top is not None:
