@@ -160,7 +160,7 @@ cdef void set_shelf_release(shelf_release release) noexcept:
     release_shelf = release
 
 
-def on_death(Unit unit):
+def on_death(Unit unit not None):
     """The callback of every unit's weak reference."""
     end_unit(unit)
 
@@ -197,6 +197,7 @@ cdef xctx_mutex registry_lock       # guards what follows, and every unit's next
 cdef PyObject **buckets = NULL      # each entry owns its unit
 cdef size_t bucket_mask = 0
 cdef size_t unit_count = 0
+cdef size_t SWEEPING = <size_t>-1
 cdef size_t sweep_at = 64
 
 memset(&registry_lock, 0, sizeof(registry_lock))
@@ -268,7 +269,7 @@ cdef void enlist(Unit unit) except *:
 
 cdef bint unregister(Unit unit) noexcept:
     # With the lock held. True where the registry held it: its reference is now the caller's.
-    global unit_count
+    global sweep_at, unit_count
     cdef PyObject **at
     if buckets == NULL:
         return False
@@ -278,6 +279,8 @@ cdef bint unregister(Unit unit) noexcept:
             at[0] = unit.next_in_bucket
             unit.next_in_bucket = NULL
             unit_count -= 1
+            if SWEEPING > sweep_at > 64 and sweep_at > 4 * unit_count:
+                sweep_at = max(<size_t>64, 2 * unit_count)   # after a crowd, a few are worth a look again
             return True
         at = &(<Unit>at[0]).next_in_bucket
     return False
@@ -378,7 +381,7 @@ cdef void sweep() noexcept:
     global sweep_at
     cdef Unit unit
     cdef list units
-    sweep_at = <size_t>-1   # not again from within
+    sweep_at = SWEEPING   # not again from within
     try:
         units = living_units()
         for unit in units:

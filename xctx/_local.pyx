@@ -63,6 +63,7 @@ cdef extern from *:
     """
     /* As an object to Cython, which takes over the reference. */
     #define XCTX_TAKEN(p) (p)
+    #define XCTX_IS_EDITION(o, type) Py_IS_TYPE(o, (PyTypeObject *)(type))
     #define XCTX_INTERNED(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
     #define XCTX_RESERVED(name) (PyUnicode_Check(name) && PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
 
@@ -102,6 +103,7 @@ cdef extern from *:
     #endif
     """
     object taken "XCTX_TAKEN"(PyObject *)
+    bint is_edition "XCTX_IS_EDITION"(PyObject *, PyObject *)
     bint NO_GIL "XCTX_NO_GIL"
     bint is_interned "XCTX_INTERNED"(PyObject *)
     bint is_reserved "XCTX_RESERVED"(PyObject *)
@@ -129,6 +131,7 @@ cdef extern from "Python.h":
     PyObject *PyErr_Format(object, const char *, ...) except NULL
     Py_ssize_t Py_REFCNT(PyObject *)
     int PyContextVar_Get(object, PyObject *, PyObject **) except -1
+    int get_variable "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1
     PyObject *PyTuple_New_ "PyTuple_New"(Py_ssize_t) except NULL
     PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
     void PyTuple_SET_ITEM_ "PyTuple_SET_ITEM"(PyObject *, Py_ssize_t, PyObject *)
@@ -574,10 +577,8 @@ cdef object publish(local store, object content):
         (<Edition>made.next).prev = <PyObject*>made
     store.editions = <PyObject*>made
     xctx_unlock(&lock)
-    slot_drop(slot_of(store.serial), store.serial)
     token = var_set(store.var, made)
     count_contexts(xctx_tstate())   # setting it may have made a context
-    slot_set(slot_of(store.serial), store.serial, xctx_tstate(), <void*>made)
     return token
 
 
@@ -591,17 +592,15 @@ cdef Edition edition_here(local store):
         PyContextVar_Get(store.var, NULL, &value)
     found = None
     if value != NULL:
-        found = <Edition>value
+        found = <object>value
         Py_DECREF_(value)   # the call's reference; `found` holds one of its own
-        # Borrowed: the context holds it until its version changes or publish() replaces it.
-        slot_set(slot_of(store.serial), store.serial, tstate, <void*>found)
+        slot_set(slot_of(store.serial), store.serial, tstate, NULL)   # says that contexts were counted
     elif store.initialises:
         token = publish(store, ())
         try:
             initialise(store)
         except BaseException:
             var_reset(store.var, token)
-            slot_drop(slot_of(store.serial), store.serial)
             raise
         return edition_here(store)
     return found
@@ -1023,9 +1022,15 @@ cdef PyObject *content_here(local store) except? NULL:
     cdef PyThreadState *tstate = xctx_tstate()
     cdef xctx_slot *slot = slot_of(store.serial)
     cdef Edition found
+    cdef PyObject *value = NULL
     # At the end of a thread its context is taken down with no change of version, and finalisers may make another.
     if slot_hit(slot, store.serial, tstate, <PyObject*>store) and slot.context == tstate.context:
-        return NULL if slot.what == NULL else (<Edition>slot.what).content
+        # The variable is asked each time: there is code that copies whole contexts by setting each.
+        get_variable(<PyObject*>store.var, NULL, &value)
+        if value != NULL and is_edition(value, <PyObject*>Edition):
+            Py_DECREF_(value)   # the call's reference; the context has its own
+            return (<Edition>value).content
+        Py_XDECREF_(value)
     found = edition_here(store)
     return NULL if found is None else found.content
 
@@ -1144,6 +1149,10 @@ cdef object living(PyObject *store):
     return <object>store if Py_REFCNT(store) > 0 else None
 
 
+cdef bint is_alive(Unit unit) noexcept:
+    return not unit.ended and unit.generation == fork_generation()
+
+
 # In each of these, nothing is allocated for the collector under the lock: collecting may run any code, which may take away what
 # is being looked at.
 
@@ -1154,7 +1163,7 @@ cdef dict kept(local store, Unit unit):
     cdef Place *place
     cdef int i
     xctx_lock(&lock)
-    place = place_of(<Shelf*>unit.shelf, store.serial) if unit.alive else NULL
+    place = place_of(<Shelf*>unit.shelf, store.serial) if is_alive(unit) else NULL
     if place != NULL:
         xctx_lock(&place.holding.lock)
         if place.holding.dict != NULL:
@@ -1174,7 +1183,7 @@ def stores_of(Unit unit not None):
     while True:
         stores = [None] * size
         xctx_lock(&lock)
-        shelf = <Shelf*>unit.shelf if unit.alive else NULL
+        shelf = <Shelf*>unit.shelf if is_alive(unit) else NULL
         if shelf == NULL or shelf.mask < size:
             if shelf != NULL:
                 for i in range(shelf.mask + 1):
