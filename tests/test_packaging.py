@@ -16,8 +16,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "xctx"
 
 # All that `import xctx` may import besides itself and built-in modules. A new name here slows the start of every
-# program that uses xctx: collections and weakref would double its cost, typing, inspect or threading cost still more.
-IMPORTS = {"_contextvars", "contextvars"}
+# program that uses xctx: weakref would cost as much as all compiled rooms together, typing, inspect or threading more.
+IMPORTS = {
+    *("_contextvars", "contextvars"),
+    *("collections", "keyword", "operator", "reprlib", "types"),  # what a named tuple takes
+}
 
 pytestmark = pytest.mark.slow
 
