@@ -1,8 +1,8 @@
 """A library written for threading.local serves greenlets and threads at once, after its import is changed.
 
-`Transactions` is such a library: "the current transaction" is found wherever the code happens to be, as long as one thread
-does one thing at a time. The import is the only thing that this example changes: `local` is threading.local first, then
-xctx.local, and nothing is monkey-patched.
+`Transactions` is such a library: "the current transaction" is found wherever the code happens to be, as long as one
+thread does one thing at a time. The import is the only thing that this example changes: `local` is threading.local
+first, then xctx.local, and nothing is monkey-patched.
 
     python examples/legacy_library.py
 
@@ -93,7 +93,7 @@ def main():
     import xctx
 
     try:
-        import greenlet  # noqa: F401 - whether there is one
+        import greenlet
     except ImportError:
         greenlet = None
 

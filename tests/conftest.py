@@ -39,7 +39,7 @@ def installed(name):
 THREAD_INHERITS = bool(getattr(sys.flags, "thread_inherit_context", False))
 
 
-# --- running a function in another unit --------------------------------------------------------------------------------
+# --- running a function in another unit -------------------------------------------------------------------------------
 
 
 def in_thread(func):
@@ -164,7 +164,7 @@ def _result(outcome):
     return value
 
 
-# --- the table: which key tells which kind of unit from the one that asks ------------------------------------------------
+# --- the table: which key tells which kind of unit from the one that asks ---------------------------------------------
 
 
 def _keys(names):
@@ -206,7 +206,7 @@ KINDS = {kind.name: kind for kind in _TABLE}
 KEYS = ["process", "thread", "greenlet", "task", "context", "callable"]
 
 
-# --- fixtures ------------------------------------------------------------------------------------------------------------
+# --- fixtures ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=KEYS)

@@ -192,7 +192,7 @@ def test_while_others_write_and_die():
             for store in stores:
                 for unit, values in debug.units_of(store):
                     assert all(isinstance(value, list) for value in values.values())
-                    for other, values in debug.stores_of(unit):
+                    for other, _values in debug.stores_of(unit):
                         assert isinstance(other, xctx.local)
         gc.collect()
     finally:

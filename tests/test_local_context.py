@@ -202,7 +202,7 @@ def test_a_finaliser_that_switches_while_a_store_dies(greenlet, no_collector):
             others[-1].run(setattr, other, "value", name)
         kill.switch()
         assert sorted(released) == list(range(10))
-        assert [each.run(lambda: other.value) for each in others] == list(range(20))
+        assert [each.run(getattr, other, "value") for each in others] == list(range(20))
 
 
 def test_finalisers_that_write_the_store_they_come_from():

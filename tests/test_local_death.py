@@ -54,7 +54,7 @@ def fill(request, log):
 ends = pytest.mark.parametrize("key_name", ["thread", "greenlet", "task"])  # the keys whose units end by themselves
 
 
-# --- threads -----------------------------------------------------------------------------------------------------------
+# --- threads ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("key_name", ["thread", "greenlet", "task", "context", "callable"])
@@ -162,7 +162,7 @@ def test_an_initialised_store_is_initialised_anew_for_a_finaliser(log, in_thread
     assert log == ["value"]
 
 
-# --- greenlets ---------------------------------------------------------------------------------------------------------
+# --- greenlets --------------------------------------------------------------------------------------------------------
 
 greenlet_ends = pytest.mark.parametrize("key_name", ["greenlet", "task", "context"])
 
@@ -291,7 +291,11 @@ def test_a_finaliser_that_switches(log, greenlet):
 
 def test_a_finished_greenlet_of_gevent_that_is_still_referred_to(fill, log, gevent):
     store = xctx.local()
-    jobs = [gevent.spawn(fill, store), gevent.spawn(lambda: (fill(store), 1 / 0)), gevent.spawn(lambda: (fill(store), gevent.sleep(60)))]
+    jobs = [
+        gevent.spawn(fill, store),
+        gevent.spawn(lambda: (fill(store), 1 / 0)),
+        gevent.spawn(lambda: (fill(store), gevent.sleep(60))),
+    ]
     gevent.get_hub().print_exception = lambda *args: None
     try:
         gevent.sleep(0)
@@ -333,7 +337,7 @@ def test_finished_greenlets_kept_by_their_own_values_are_swept(log, greenlet):
     assert len(log) == 2000
 
 
-# --- tasks -------------------------------------------------------------------------------------------------------------
+# --- tasks ------------------------------------------------------------------------------------------------------------
 
 
 async def settled():
@@ -404,7 +408,7 @@ def test_a_task_that_is_done_when_its_loop_closes(fill, log):
         fill(store)
         loop.stop()
 
-    loop.create_task(work())
+    loop.create_task(work())  # noqa: RUF006 (held by nobody else)
     loop.run_forever()
     loop.close()  # before anybody has been told
     gc.collect()
@@ -451,7 +455,7 @@ def test_a_finaliser_uses_the_store_when_its_task_is_done(log):
     asyncio.run(main())
 
 
-# --- values of a callable's key ----------------------------------------------------------------------------------------
+# --- values of a callable's key ---------------------------------------------------------------------------------------
 
 
 def test_a_value_of_a_callables_key_dies(fill, log, thing):

@@ -74,7 +74,7 @@ def released(log, count, workers):
     return log == ["value"] * count
 
 
-# --- a store dies ------------------------------------------------------------------------------------------------------
+# --- a store dies -----------------------------------------------------------------------------------------------------
 
 
 def test_values_die_with_the_store_in_every_unit(key, key_name, log, workers, no_collector):
@@ -199,7 +199,10 @@ def test_weak_reference_callbacks_at_the_death_of_a_store(key, log, no_collector
     order = []
     store = xctx.local(key=key)
     store.value = value = Value(order)
-    references = [weakref.ref(store, lambda _: order.append("store")), weakref.ref(value, lambda _: order.append("dead"))]
+    references = [
+        weakref.ref(store, lambda _: order.append("store")),
+        weakref.ref(value, lambda _: order.append("dead")),
+    ]
     del value, store
     assert sorted(order) == ["dead", "store", "value"]
     assert [each() for each in references] == [None, None]
@@ -309,7 +312,7 @@ def test_a_thread_exits_while_its_stores_die_elsewhere(log):
     assert len(log) == 100 * 20 * 2
 
 
-# --- large numbers -----------------------------------------------------------------------------------------------------
+# --- large numbers ----------------------------------------------------------------------------------------------------
 
 
 def test_ten_thousand_stores(log, in_thread, no_collector):
@@ -434,8 +437,9 @@ def test_what_units_leave_behind(key, key_name, other_unit, unit_kind, no_collec
 
     tracemalloc.start()
     try:
-        bare = growth(lambda: None)  # of which asyncio has some
-        touched = growth(touch)
+        # Of three each, for what else goes on in this process: a leak is in all of them.
+        bare = max(growth(lambda: None) for _ in range(3))  # asyncio has some
+        touched = min(growth(touch) for _ in range(3))
     finally:
         tracemalloc.stop()
     assert touched - bare < 30 * 50

@@ -17,7 +17,9 @@ from xctx import debug, keys
 NAMES = st.sampled_from([f"name{i}" for i in range(15)]).map(lambda name: "".join(name))
 VALUES = st.integers(0, 100)
 
-SETTINGS = settings(max_examples=20, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(
+    max_examples=20, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
 
 
 class ThreadUnit:
@@ -243,7 +245,7 @@ def same_in_any_order(listed, expected):
 
 
 @pytest.mark.parametrize(
-    "key, unit_class",
+    ("key", "unit_class"),
     [
         (keys.thread, ThreadUnit),
         (keys.greenlet, ThreadUnit),

@@ -87,7 +87,7 @@ def run_threads(count, func):
         raise errors[0]
 
 
-# --- what CPython's suite shows ------------------------------------------------------------------------------------------
+# --- what CPython's suite shows ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [2, 10, 50])
@@ -214,6 +214,7 @@ def test_arguments(local, maker):
     with pytest.raises(TypeError):
         local(a=1)
     if maker != "gevent":  # where a subclass has no __init__, takes any
+
         class Without(local):
             pass
 
@@ -261,7 +262,7 @@ def test_init_that_raises_in_a_thread(local, maker):
     def work(i):
         for _ in range(2):
             with pytest.raises(LookupError):
-                made.half  # noqa: B018 - the look-up is the test
+                made.half
         # Nothing was kept that would hide the failure.
         with pytest.raises(LookupError):
             made.__dict__["half"]
@@ -321,6 +322,8 @@ def test_the_dict_is_the_threads(local):
 def test_a_value_that_uses_its_store_while_it_dies(local, maker):
     if maker == "_threading_local":
         pytest.skip("finds itself: the dict is still there")
+    if maker == "gevent":
+        pytest.skip("lets go of a thread's values in its own time")
     seen = []
 
     class Value:
@@ -377,7 +380,7 @@ def test_an_attribute_that_is_replaced_while_it_dies(local):
     assert seen == ["new", "gone"]
 
 
-# --- what gevent's suite shows -------------------------------------------------------------------------------------------
+# --- what gevent's suite shows ----------------------------------------------------------------------------------------
 
 
 def test_slots_and_class_with_properties(local, maker):
@@ -542,7 +545,7 @@ def test_names_made_up_at_run_time(local):
     assert not made.__dict__
 
 
-# --- greenlets -----------------------------------------------------------------------------------------------------------
+# --- greenlets --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["gevent", "xctx", "xctx task"])

@@ -23,7 +23,7 @@ def rung(request):
     return getattr(keys, request.param)
 
 
-# --- which unit is current ---------------------------------------------------------------------------------------------
+# --- which unit is current --------------------------------------------------------------------------------------------
 
 
 def test_a_key_tells_the_units_apart_that_it_should(key, other_unit, told_apart):
@@ -94,7 +94,7 @@ def test_holding_what_a_threads_unit_refers_to_does_not_keep_it_alive(in_thread)
     assert not unit.alive
 
 
-# --- the end of a unit ---------------------------------------------------------------------------------------------------
+# --- the end of a unit ------------------------------------------------------------------------------------------------
 
 
 def test_a_unit_ends_when_its_thread_exits(no_collector, in_thread):
@@ -274,7 +274,7 @@ def test_a_threads_task_key_does_not_see_the_loop_of_another(in_thread, in_async
     assert in_asyncio(lambda: in_thread(lambda: keys.task.current().kind)) == "thread"
 
 
-# --- forks ---------------------------------------------------------------------------------------------------------------
+# --- forks ------------------------------------------------------------------------------------------------------------
 
 
 def test_no_unit_survives_a_fork(rung, in_fork):
@@ -335,7 +335,7 @@ def test_pids_may_be_used_again_and_processes_are_not(in_fork):
     assert [in_fork(lambda u=keys.process.current(): keys.process.current() is u) for _ in range(3)] == [False] * 3
 
 
-# --- Key.of ----------------------------------------------------------------------------------------------------------------
+# --- Key.of -----------------------------------------------------------------------------------------------------------
 
 
 def test_of_finds_the_unit_of_a_thread_and_of_its_ident():
@@ -357,7 +357,9 @@ def test_of_does_not_take_a_thread_for_an_ended_one_with_the_same_ident():
     ended.join()
     for _ in range(50):
         found = []
-        later = threading.Thread(target=lambda found=found: found.append((keys.thread.current(), keys.thread.of(ended))))
+        later = threading.Thread(
+            target=lambda found=found: found.append((keys.thread.current(), keys.thread.of(ended)))
+        )
         later.start()
         later.join()
         if later.ident == ended.ident:
@@ -413,7 +415,7 @@ def test_of_finds_the_unit_of_a_value():
     assert key.of("there") is None
 
 
-# --- keys of callables -------------------------------------------------------------------------------------------------------
+# --- keys of callables ------------------------------------------------------------------------------------------------
 
 
 def test_equal_values_are_one_unit():
@@ -496,7 +498,7 @@ def test_a_callable_that_raises_is_heard():
 
 def test_a_callables_value_must_be_hashable():
     with pytest.raises(TypeError, match=r"the key 'f' gave \[\]: a key's callable returns a hashable"):
-        keys.Key(lambda: [], "f").current()
+        keys.Key(list, "f").current()
 
 
 def test_an_error_of_hash_or_eq_is_not_lost():
@@ -546,7 +548,7 @@ def test_a_key_is_pickled_to_a_spawned_process(in_spawned):
     assert in_spawned(functools.partial(getattr, keys.thread, "name")) == "thread"
 
 
-# --- the end of a thread, as finalisers see it ---------------------------------------------------------------------------------
+# --- the end of a thread, as finalisers see it ------------------------------------------------------------------------
 
 
 class AtExit:
@@ -605,7 +607,7 @@ def test_a_unit_made_past_the_end_of_a_thread_is_not_the_next_threads(in_thread)
             break
 
 
-# --- greenlet comes and goes -----------------------------------------------------------------------------------------------------
+# --- greenlet comes and goes ------------------------------------------------------------------------------------------
 
 BLOCK = """
 import sys

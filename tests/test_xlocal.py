@@ -31,7 +31,7 @@ def nothing_left_bound():
     assert list(contextvars.copy_context()) == before
 
 
-# --- blocks ------------------------------------------------------------------------------------------------------------
+# --- blocks -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_name_is_bound_inside_its_block_and_not_outside(x):
@@ -148,9 +148,9 @@ def test_an_xlocal_is_called_any_way_there_is(x):
 
 def test_a_missing_name_is_an_attribute_error_that_names_it(x):
     with pytest.raises(AttributeError, match="'xlocal' object has nothing bound to 'nope' here"):
-        x.nope  # noqa: B018
+        x.nope
     with x(a=1), pytest.raises(AttributeError, match="'nope'"):
-        x.nope  # noqa: B018
+        x.nope
     assert getattr(x, "nope", 1) == 1
 
 
@@ -220,7 +220,7 @@ def test_a_binding_is_not_pickled_nor_copied(x):
             attempt(x(a=1))
 
 
-# --- how it shows ------------------------------------------------------------------------------------------------------
+# --- how it shows -----------------------------------------------------------------------------------------------------
 
 
 def test_vars_is_a_new_dict_of_what_is_bound(x):
@@ -264,7 +264,7 @@ def test_new_is_the_same_as_calling_the_class(key):
     assert key.name in repr(Mine.new(key=key))
 
 
-# --- who sees it ---------------------------------------------------------------------------------------------------------
+# --- who sees it ------------------------------------------------------------------------------------------------------
 
 
 def test_a_binding_is_seen_where_the_key_says(x, other_unit, sees_bindings):
@@ -381,7 +381,7 @@ def test_a_forgotten_values_bindings_are_not_those_of_its_next_unit():
     assert vars(x) == {}
 
 
-# --- subclasses --------------------------------------------------------------------------------------------------------
+# --- subclasses -------------------------------------------------------------------------------------------------------
 
 
 class Current(xctx.xlocal):
@@ -489,7 +489,7 @@ def test_a_subclass_that_declares_nothing_binds_anything():
 def test_string_annotations():
     class Quoted(xctx.xlocal):
         a: "int"
-        b: "not.defined[anywhere]"
+        b: "not.defined[anywhere]"  # noqa: F722
         c: "ClassVar[int]" = 1
         d: "typing.ClassVar" = 2
 
@@ -575,7 +575,7 @@ def test_a_subclass_with_getattribute_of_its_own():
     with mine(a=1):
         assert mine.the_a == 1
         with pytest.raises(AttributeError, match="'b'"):
-            mine.the_b  # noqa: B018
+            mine.the_b
 
 
 def test_a_subclass_with_a_call_of_its_own():
@@ -599,9 +599,9 @@ def test_a_property_that_raises_is_heard():
             return self.nope
 
     with pytest.raises(OSError, match="bad"):
-        Mine().bad  # noqa: B018
+        Mine().bad
     with pytest.raises(AttributeError, match="'nope'"):
-        Mine().missing  # noqa: B018
+        Mine().missing
 
 
 def test_an_xlocal_as_a_class_attribute():
@@ -612,7 +612,7 @@ def test_an_xlocal_as_a_class_attribute():
         assert Holder().current.a == 1
 
 
-# --- names that run code --------------------------------------------------------------------------------------------------
+# --- names that run code ----------------------------------------------------------------------------------------------
 
 
 class Leaves(str):

@@ -103,7 +103,7 @@ def test_a_coroutine_function(x):
     assert asyncio.run(main()) == [2, 3]
 
 
-# --- generators --------------------------------------------------------------------------------------------------------
+# --- generators -------------------------------------------------------------------------------------------------------
 
 
 def test_a_generator_is_bound_while_it_runs_and_not_while_suspended(x):
@@ -268,7 +268,7 @@ def test_a_generator_resumed_in_another_unit(x, other_unit, unit_kind):
     assert not hasattr(x, "a")
 
 
-# --- async generators --------------------------------------------------------------------------------------------------
+# --- async generators -------------------------------------------------------------------------------------------------
 
 
 def run(main):

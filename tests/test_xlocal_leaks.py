@@ -98,7 +98,7 @@ def test_a_values_reference_count_is_what_it_was(x):
     for _ in range(100):
         with x(a=value), x(b=value):
             for _ in range(10):
-                x.a, x.b  # noqa: B018
+                x.a, x.b
             vars(x)
             getattr(x, "c", None)
     assert sys.getrefcount(value) == before

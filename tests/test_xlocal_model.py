@@ -1,4 +1,4 @@
-"""xlocal against a model of a few lines: a context is a list of blocks, each the unit, its names and who may leave it."""
+"""xlocal against a model of a few lines: a context is a list of blocks, each with its unit, names and leaver."""
 
 import contextvars
 

@@ -53,7 +53,7 @@ def test_reading_what_is_not_bound_leaves_nothing(x):
     assert in_new_context(use) == 0
 
 
-# --- the wrong order ---------------------------------------------------------------------------------------------------
+# --- the wrong order --------------------------------------------------------------------------------------------------
 
 
 def test_the_outer_block_is_left_first(x):
@@ -120,7 +120,7 @@ def test_an_abandoned_generator_never_restores(x):
     in_new_context(use)
 
 
-# --- elsewhere -----------------------------------------------------------------------------------------------------------
+# --- elsewhere --------------------------------------------------------------------------------------------------------
 
 
 def test_a_block_left_in_a_copied_context_is_left_there_alone():
@@ -236,7 +236,7 @@ def test_an_async_generator_closed_by_the_loop(x):
     assert not hasattr(x, "a")
 
 
-# --- tasks ---------------------------------------------------------------------------------------------------------------
+# --- tasks ------------------------------------------------------------------------------------------------------------
 
 
 def test_interleaved_tasks_do_not_meet(x):
@@ -299,7 +299,7 @@ def test_tasks_that_share_one_context(x):
     assert asyncio.run(main()) == {}
 
 
-# --- contexts that outlive the block ----------------------------------------------------------------------------------------
+# --- contexts that outlive the block ----------------------------------------------------------------------------------
 
 
 def test_a_copied_context_keeps_what_was_bound_when_it_was_copied(x, key_name):
@@ -504,7 +504,7 @@ def test_many_blocks_that_were_never_left_die_together():
     del context
 
 
-# --- greenlets ------------------------------------------------------------------------------------------------------------
+# --- greenlets --------------------------------------------------------------------------------------------------------
 
 
 def test_interleaved_greenlets_do_not_meet(x, key_name, greenlet):
@@ -594,7 +594,7 @@ def test_gevent_greenlets_do_not_meet(x, gevent):
         assert [each.get() for each in [gevent.spawn(work, i) for i in range(20)]] == [{}] * 20
 
 
-# --- threads that end ---------------------------------------------------------------------------------------------------------
+# --- threads that end -------------------------------------------------------------------------------------------------
 
 
 def test_a_threads_open_bindings_die_with_it(x, in_thread, thing, no_collector):

@@ -86,7 +86,7 @@ def test_threads_share_copies_of_contexts(hammer, x):
     def work(chance):
         def inside():
             with x(a=chance.random(), **{chance.choice("bcd"): object()}):
-                x.a  # noqa: B018
+                x.a
                 copied = contextvars.copy_context()
                 if chance.random() < 0.01:
                     x(e=1).__enter__()

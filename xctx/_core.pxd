@@ -25,7 +25,8 @@ cdef extern from "_compat.h":
 
 
 cdef extern from "Python.h":
-    ctypedef class weakref.ReferenceType [object PyWeakReference]:
+    # Found where the interpreter has it built in: the module `weakref` would be half of what importing xctx costs.
+    ctypedef class _weakref.ReferenceType [object PyWeakReference]:
         cdef PyObject *wr_object
 
 

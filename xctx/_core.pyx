@@ -18,7 +18,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
-from weakref import ref
+from _weakref import ref   # not weakref, which the interpreter would have to load
 
 
 cdef extern from *:
@@ -97,7 +97,7 @@ cdef void forked() noexcept nogil:
 cdef class Unit(ReferenceType):
     """The record of one execution unit: a process, thread, greenlet, task or context, alive once.
 
-    A unit is a weak reference: calling it gives the object that it stands for, or None. Units compare by identity, and are hashable.
+    A unit is a weak reference: calling it gives the object it stands for, or None. Units compare by identity, and are hashable.
     They are made by keys (:meth:`Key.current`), never by hand.
 
     Thread-safety: all methods may be called from any thread.

@@ -28,9 +28,10 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from xctx._core cimport (CONTEXT, PROCESS, VALUE, Key, PyThreadState, Unit, as_key, fork_generation, set_shelf_release,
                          xctx_at_fork_in_child, xctx_lock, xctx_mutex, xctx_next_u64, xctx_tstate, xctx_type_put,
                          xctx_unlock)
-from collections.abc import MutableMapping
+# Underscored for a cheap start: each interpreter has these at hand, `collections` and `weakref` it would have to load.
+from _collections_abc import MutableMapping
+from _weakref import ref
 from contextvars import ContextVar
-from weakref import ref
 
 from xctx import _core
 
@@ -634,7 +635,7 @@ cdef int set_in_edition(local store, object name, object value) except -1:
     cdef PyObject *content
     while True:
         content = content_here(store)
-        held = None if content == NULL else <object>content
+        _held = None if content == NULL else <object>content
         changed = with_name(content, name, value)
         if content == content_here(store):
             publish(store, changed)
@@ -676,7 +677,7 @@ cdef dict content_dict(PyObject *content):
     """A new dict of an edition's names and values."""
     if content == NULL:
         return {}
-    held = <object>content   # as in set_in_edition
+    _held = <object>content   # as in set_in_edition
     if PyTuple_CheckExact_(content):
         items = iter(<tuple>content)
         return dict(zip(items, items))

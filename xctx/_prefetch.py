@@ -2,11 +2,12 @@
 
 import sys
 import weakref
+from typing import Any
 
 LINGER = 2.0  # seconds that the thread waits for the next kick
 
 
-def real(name):
+def real(name: str) -> Any:
     """A function of `_thread` as it was before gevent patched it: a thread's hub may never run what that one starts."""
     monkey = sys.modules.get("gevent.monkey")
     return getattr(sys.modules["_thread"], name) if monkey is None else monkey.get_original("_thread", name)
@@ -19,15 +20,15 @@ class Helper:
     owned by the executor, and by its thread, which holds the executor only while it refills.
     """
 
-    def __init__(self, executor, forks):
+    def __init__(self, executor: Any, forks: int) -> None:
         self.forks = forks  # a child makes a helper of its own: this one's thread is not there
-        self._executor = weakref.ref(executor)
+        self._executor: Any = weakref.ref(executor)
         self._guard = real("allocate_lock")()
         self._gate = real("allocate_lock")()  # held, but for the moment of a kick
         self._gate.acquire()
         self._idle = False  # the thread is at the gate, or on its way
 
-    def kick(self, in_greenlet):
+    def kick(self, in_greenlet: bool) -> None:
         if in_greenlet:
             sys.modules["gevent"].spawn(self._once)
         elif self._leave_gate():
@@ -35,19 +36,19 @@ class Helper:
         else:
             real("start_new_thread")(self._run, ())  # a daemon: nobody joins it
 
-    def _leave_gate(self):
+    def _leave_gate(self) -> bool:
         with self._guard:
             idle, self._idle = self._idle, False
         return idle
 
-    def _once(self):
+    def _once(self) -> None:
         executor = self._executor()
         again = executor is not None
         while again:
             executor._refill()
             again = executor._refilled()
 
-    def _run(self):
+    def _run(self) -> None:
         executor = self._executor()
         while executor is not None:
             again = True

@@ -76,6 +76,16 @@ def attributes() -> None:
     Connection("localhost").host = 80  # type: ignore[assignment]
 
 
+# A batch has the type that its source makes.
+
+
+def batches() -> None:
+    xctx.BatchExecutor(len, 4)  # type: ignore[arg-type]
+    xctx.BatchExecutor(str, "4")  # type: ignore[arg-type]
+    number: int = xctx.BatchExecutor(str, 4).load()  # type: ignore[assignment]
+    print(number)
+
+
 # Keys are callables of nothing that return a hashable; units are made by keys alone.
 
 

@@ -213,6 +213,21 @@ def a_local_of_any_names() -> None:
     del store.a
 
 
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+def batches() -> None:
+    executor = xctx.BatchExecutor(lambda: User("ada"), 4)
+    assert_type(executor, xctx.BatchExecutor[User])
+    assert_type(executor.load(), User)
+    assert_type(executor.as_local().load(), User)
+    assert_type(next(iter(executor)), User)
+    assert_type(executor.stats.loads, int)
+    with xctx.BatchExecutor.from_batches(range, 4, prefetch=1) as numbers:
+        assert_type(numbers.load(timeout=5), int)
+    assert_type(executor.close(), list[User])
+
+
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
@@ -255,6 +270,7 @@ def main() -> None:
     asyncio.run(decorated())
     a_local_with_types()
     a_local_of_any_names()
+    batches()
     keys_and_units()
     what_is_kept()
 
