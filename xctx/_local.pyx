@@ -835,7 +835,7 @@ cdef class local:
                 publish(self, from_dict(names))
         elif self.how == SHARED:
             names = shared_here(self, False)
-            found = names is not None and names.pop(name, names) is not names
+            found = names is not None and names.pop(name, <object>missing) is not <object>missing
         else:
             holding = holding_here(self, False)
             found = holding != NULL and erase(holding, name)
