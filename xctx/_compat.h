@@ -49,6 +49,7 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
     return _InterlockedCompareExchangePointer(p, v, expected) == expected;
 }
 static inline uint64_t xctx_next_u64(uint64_t *p) { return (uint64_t)_InterlockedIncrement64((volatile __int64 *)p); }
+static inline uint64_t xctx_load_u64(uint64_t *p) { return *(volatile uint64_t *)p; }
 #  else
 static inline void *xctx_load_ptr(void **p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void xctx_store_ptr(void **p, void *v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
@@ -57,6 +58,7 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
     return __atomic_compare_exchange_n(p, &expected, v, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 static inline uint64_t xctx_next_u64(uint64_t *p) { return __atomic_add_fetch(p, 1, __ATOMIC_RELAXED); }
+static inline uint64_t xctx_load_u64(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 #  endif
 #else
 static inline void *xctx_load_ptr(void **p) { return *p; }
@@ -68,6 +70,7 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
     return 1;
 }
 static inline uint64_t xctx_next_u64(uint64_t *p) { return ++*p; }
+static inline uint64_t xctx_load_u64(uint64_t *p) { return *p; }
 #endif
 
 #endif
