@@ -13,10 +13,12 @@
 #  define XCTX_TLS __declspec(thread)
 #  define XCTX_LIKELY(x) (x)
 #  define XCTX_UNLIKELY(x) (x)
+#  define XCTX_NOINLINE __declspec(noinline)
 #else
 #  define XCTX_TLS __thread
 #  define XCTX_LIKELY(x) __builtin_expect(!!(x), 1)
 #  define XCTX_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#  define XCTX_NOINLINE __attribute__((noinline))
 #endif
 
 /* The current thread state. Every caller runs with one attached, so the check of PyThreadState_Get is not needed. */

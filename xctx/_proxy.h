@@ -13,8 +13,8 @@
  * The slots themselves are a table: _proxy_slots.h. The class of a LocalWrapper is made once for each target type,
  * with the slots that this type has: _proxy_class.h.
  *
- * Thread-safety: every field is written before the object is published and never again (`spare` is exchanged
- * atomically).
+ * Thread-safety: every field is written before the object is published and never again, but for the memory of the
+ * last method.
  * Lifetime: no tp_clear. What a proxy refers to is fixed at birth, so every cycle through it goes through something
  * mutable too, which breaks it; and no operation can meet a proxy that lost its target. */
 #ifndef XCTX_PROXY_H
@@ -43,7 +43,10 @@ typedef struct {
     vectorcallfunc call;  /* never changes */
     xp_kind kind;         /* never changes, but for XP_UNSET, once */
 #ifdef Py_GIL_DISABLED
-    PyObject *spare;      /* memory of one dead xp_method for the next one; exchanged atomically */
+    PyObject *spare;      /* memory of a dead xp_method for the next one; touched only by the thread that owns this */
+#else
+    PyObject *function;   /* owned: the method that was last asked for, and */
+    PyObject *bound;      /* owned: what it became, bound to target; see xp_bind. Guarded by the GIL */
 #endif
 } xp_object;
 
@@ -81,19 +84,23 @@ static PyObject *xp_default_message;
 static PyObject *xp_implicit_names;
 
 static PyObject *xp_getattro(PyObject *self, PyObject *name);
-#ifdef Py_GIL_DISABLED
-/* Exported by every free-threaded CPython and declared in its internal headers: whether `name` is a method that the
- * call can hand `obj` to (1: the unbound one) or another attribute (0). *method must be NULL before. */
+/* Exported by every CPython, but from 3.13 on declared in its internal headers: whether `name` is a method that a call
+ * can hand `obj` to (1: the unbound one) or another attribute (0). *method must be NULL before. */
 PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name, PyObject **method);
+#ifdef Py_GIL_DISABLED
 static PyObject *xp_method_new(PyObject *wrapper, PyObject *function);
 static PyObject *xp_method_real(PyObject *self);
+static void xp_method_free(PyObject *spare);
 static PyObject *xp_iterator_real(PyObject *self);
 #endif
 
-/* Is this a proxy? Operands are mostly of static types, which the flag answers. */
+/* May this be a proxy? Operands are mostly of static types, which are none. */
+static inline int xp_suspect(PyObject *o) { return (Py_TYPE(o)->tp_flags & Py_TPFLAGS_HEAPTYPE) != 0; }
+
+/* Is this a proxy? */
 static inline int xp_check(PyObject *o) {
     PyTypeObject *type = Py_TYPE(o);
-    if (XCTX_LIKELY(!(type->tp_flags & Py_TPFLAGS_HEAPTYPE))) return 0;
+    if (XCTX_LIKELY(!xp_suspect(o))) return 0;
     return type->tp_getattro == xp_getattro || PyType_IsSubtype(type, xp_base_type);
 }
 
@@ -246,18 +253,6 @@ static int xp_own(PyObject *self, PyObject *name) {
     }
 }
 
-/* The same for reading, when pickle and copy ask as well, and as fast as it goes: no for nearly every name. */
-static inline int xp_own_read(PyObject *self, PyObject *name) {
-    if (XCTX_LIKELY(PyUnicode_CHECK_INTERNED(name) && name != xp_s_reduce_ex && name != xp_s_reduce)) {
-        if (XP(self)->target != NULL) {
-            if (XCTX_LIKELY(name != xp_s_wrapped && Py_TYPE(self)->tp_base == xp_wrapper_type)) return 0;
-        }
-        else if (XCTX_LIKELY(name != xp_s_current && Py_TYPE(self) == xp_local_type)) return 0;
-        return xp_own(self, name);
-    }
-    return xp_own(self, name) || xp_same(name, xp_s_reduce_ex) || xp_same(name, xp_s_reduce);
-}
-
 /* The few names that a LocalProxy answers with nothing behind it, as in werkzeug. Called with the error set. */
 static PyObject *xp_getattr_unbound(PyObject *self, PyObject *name) {
     if (!xp_unbound_raised()) return NULL;
@@ -279,7 +274,7 @@ static PyObject *xp_getattr_unbound(PyObject *self, PyObject *name) {
 }
 
 /* A class in the bases of a new class. Types do not have __mro_entries__, so this is asked only after a failure. */
-static PyObject *xp_getattr_missing(PyObject *self, PyObject *target, PyObject *name) {
+static XCTX_NOINLINE PyObject *xp_getattr_missing(PyObject *self, PyObject *target, PyObject *name) {
     if (name == xp_s_mro_entries && PyType_Check(target) && PyErr_ExceptionMatches(PyExc_AttributeError)) {
         PyErr_Clear();
         return PyObject_GenericGetAttr(self, name);
@@ -293,22 +288,69 @@ static inline PyObject *xp_getattr_of(PyObject *target, PyObject *name) {
     return XCTX_LIKELY(get != NULL) ? get(target, name) : PyObject_GetAttr(target, name);
 }
 
-static PyObject *xp_getattro(PyObject *self, PyObject *name) {
-    PyObject *owned, *target, *found = NULL;
-    if (XCTX_UNLIKELY(xp_own_read(self, name))) return PyObject_GenericGetAttr(self, name);
+/* Every other case: a name of the proxy's own, a LocalProxy, an error. */
+static XCTX_NOINLINE PyObject *xp_getattr_slow(PyObject *self, PyObject *name) {
+    PyObject *owned, *target, *found;
+    if (xp_same(name, xp_s_reduce_ex) || xp_same(name, xp_s_reduce) || xp_own(self, name))
+        return PyObject_GenericGetAttr(self, name);
     target = xp_hold(self, &owned);
-    if (XCTX_UNLIKELY(target == NULL)) return xp_getattr_unbound(self, name);
-#ifdef Py_GIL_DISABLED
-    if (owned == NULL) {
-        /* A bound method would hold the target, and count it. This one holds the proxy, which its thread owns. */
-        if (_PyObject_GetMethod(target, name, &found)) return xp_method_new(self, found);
-    }
-    else
-#endif
+    if (target == NULL) return xp_getattr_unbound(self, name);
     found = xp_getattr_of(target, name);
-    if (XCTX_UNLIKELY(found == NULL)) found = xp_getattr_missing(self, target, name);
+    if (found == NULL) found = xp_getattr_missing(self, target, name);
     Py_XDECREF(owned);
     return found;
+}
+
+#ifdef Py_GIL_DISABLED
+/* A bound method would hold the target, and count it. This one holds the proxy, which its thread owns. */
+#  define xp_bind xp_method_new
+#else
+/* The bound method of target, which most of the time is the one that was asked for before: to make one and throw it
+ * away is a third of the cost of a call. Takes over function. */
+static inline PyObject *xp_bind(PyObject *self, PyObject *function) {
+    xp_object *p = XP(self);
+    if (XCTX_LIKELY(p->function == function)) {
+        Py_DECREF(function);  /* p has one */
+        return Py_NewRef(p->bound);
+    }
+    PyObject *bound = Py_TYPE(function)->tp_descr_get(function, p->target, (PyObject *)Py_TYPE(p->target));
+    if (bound == NULL) {
+        Py_DECREF(function);
+        return NULL;
+    }
+    PyObject *old_function = p->function, *old_bound = p->bound;
+    p->function = function;
+    p->bound = Py_NewRef(bound);
+    Py_XDECREF(old_function);  /* both may run Python code, and find the new ones in place */
+    Py_XDECREF(old_bound);
+    return bound;
+}
+#endif
+
+static PyObject *xp_getattro(PyObject *self, PyObject *name) {
+    PyObject *target = XP(self)->target, *found;
+    if (XCTX_UNLIKELY(!PyUnicode_CHECK_INTERNED(name) || name == xp_s_reduce_ex || name == xp_s_reduce))
+        return xp_getattr_slow(self, name);
+    if (target != NULL) {
+        if (XCTX_UNLIKELY(name == xp_s_wrapped || Py_TYPE(self)->tp_base != xp_wrapper_type))
+            return xp_getattr_slow(self, name);
+        found = NULL;
+        if (_PyObject_GetMethod(target, name, &found)) return xp_bind(self, found);
+        return XCTX_LIKELY(found != NULL) ? found : xp_getattr_missing(self, target, name);
+    }
+    if (XP(self)->kind == XP_CONTEXTVAR && Py_TYPE(self) == xp_local_type && name != xp_s_current) {
+        /* Held until the operation is over: the variable can be set meanwhile. */
+        target = xp_step(self);
+        if (XCTX_LIKELY(target != NULL && !xp_check(target))) {
+            found = xp_getattr_of(target, name);
+            if (XCTX_UNLIKELY(found == NULL)) found = xp_getattr_missing(self, target, name);
+            Py_DECREF(target);
+            return found;
+        }
+        Py_XDECREF(target);
+        PyErr_Clear();  /* to be met again */
+    }
+    return xp_getattr_slow(self, name);
 }
 
 static int xp_setattro(PyObject *self, PyObject *name, PyObject *value) {
@@ -337,6 +379,10 @@ static PyObject *xp_vectorcall(PyObject *self, PyObject *const *args, size_t nar
 static int xp_traverse(PyObject *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(XP(self)->source);
+#ifndef Py_GIL_DISABLED
+    Py_VISIT(XP(self)->function);
+    Py_VISIT(XP(self)->bound);
+#endif
     return 0;
 }
 
@@ -351,10 +397,16 @@ static void xp_dealloc(PyObject *self) {
         Py_CLEAR(XP_LOCAL(self)->message);
     }
 #ifdef Py_GIL_DISABLED
-    if (XP(self)->spare != NULL) PyObject_GC_Del(XP(self)->spare);
+    if (XP(self)->spare != NULL) xp_method_free(XP(self)->spare);
+#else
+    PyObject *function = XP(self)->function, *bound = XP(self)->bound;
 #endif
     type->tp_free(self);
     /* Last: the death of the target may run Python code, and must not find half a proxy. */
+#ifndef Py_GIL_DISABLED
+    Py_XDECREF(function);
+    Py_XDECREF(bound);
+#endif
     Py_XDECREF(source);
     Py_DECREF(type);
     Py_TRASHCAN_END
@@ -369,6 +421,8 @@ static PyObject *xp_wrapper_alloc(PyTypeObject *type, PyObject *obj) {
         self->weakrefs = NULL;
 #ifdef Py_GIL_DISABLED
         self->spare = NULL;
+#else
+        self->function = self->bound = NULL;
 #endif
     }
     else {

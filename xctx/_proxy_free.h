@@ -29,6 +29,9 @@ typedef struct {
     Py_ssize_t index;  /* of the next item, -1 after the end. Atomic: threads may share the iterator, as CPython's */
 } xp_iterator;
 
+/* Whether this thread made o: then no other one touches o's spare. */
+static inline int xp_mine(PyObject *o) { return o->ob_tid == _Py_ThreadId(); }
+
 static PyObject *xp_method_real(PyObject *self) {
     PyObject *function = ((xp_method *)self)->function, *target = XP(XP(self)->source)->target;
     return Py_TYPE(function)->tp_descr_get(function, target, (PyObject *)Py_TYPE(target));
@@ -58,19 +61,26 @@ static PyObject *xp_method_call(PyObject *self, PyObject *const *args, size_t na
 
 /* Takes over function. `wrapper` has a target. */
 static PyObject *xp_method_new(PyObject *wrapper, PyObject *function) {
-    xp_method *self = xctx_swap_ptr((void **)&XP(wrapper)->spare, NULL);
-    if (self != NULL) PyObject_Init((PyObject *)self, xp_method_type);
-    else self = PyObject_GC_New(xp_method, xp_method_type);
-    if (XCTX_UNLIKELY(self == NULL)) {
-        Py_DECREF(function);
-        return NULL;
+    int mine = xp_mine(wrapper);
+    xp_method *self = mine ? (xp_method *)XP(wrapper)->spare : NULL;
+    if (XCTX_LIKELY(self != NULL)) {
+        /* Everything is as xp_method_dealloc left it; only the references are new. */
+        XP(wrapper)->spare = NULL;
+        self->base.ob_base.ob_ref_local = 1;
     }
-    self->base.target = NULL;
+    else {
+        self = PyObject_GC_New(xp_method, xp_method_type);
+        if (XCTX_UNLIKELY(self == NULL)) {
+            Py_DECREF(function);
+            return NULL;
+        }
+        self->base.target = NULL;
+        self->base.weakrefs = NULL;
+        self->base.call = xp_method_call;
+        self->base.kind = XP_METHOD;
+        self->base.spare = NULL;
+    }
     self->base.source = Py_NewRef(wrapper);
-    self->base.weakrefs = NULL;
-    self->base.call = xp_method_call;
-    self->base.kind = XP_METHOD;
-    self->base.spare = NULL;
     self->function = function;
     PyObject_GC_Track(self);
     return (PyObject *)self;
@@ -85,12 +95,24 @@ static void xp_method_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject *wrapper = XP(self)->source, *function = ((xp_method *)self)->function;
     PyObject_GC_UnTrack(self);
-    if (XP(self)->weakrefs != NULL) PyObject_ClearWeakRefs(self);
-    /* The memory goes to the wrapper, for the next method; the wrapper frees it when it dies. */
-    self = xctx_swap_ptr((void **)&XP(wrapper)->spare, self);
-    if (self != NULL) PyObject_GC_Del(self);
+    if (XCTX_UNLIKELY(XP(self)->weakrefs != NULL)) PyObject_ClearWeakRefs(self);
+    if (XCTX_LIKELY(XP(wrapper)->spare == NULL && xp_mine(wrapper) && xp_mine(self)
+                    && self->ob_ref_shared == 0)) {
+        /* The memory goes to the wrapper for its next method, and is freed with the wrapper. It was never seen by
+         * another thread, so its header is as good as new; it keeps its reference to the type. */
+        XP(wrapper)->spare = self;
+    }
+    else {
+        PyObject_GC_Del(self);
+        Py_DECREF(type);
+    }
     Py_DECREF(function);
-    Py_DECREF(wrapper);  /* may run Python code */
+    Py_DECREF(wrapper);  /* last: may run Python code */
+}
+
+static void xp_method_free(PyObject *spare) {
+    PyTypeObject *type = Py_TYPE(spare);
+    PyObject_GC_Del(spare);
     Py_DECREF(type);
 }
 

@@ -146,10 +146,15 @@ static PyObject *xp_rebind(PyObject *self, PyObject *target, PyObject *result) {
     return result;
 }
 
+/* The way of nearly every call, which leaves nothing to do afterwards: a wrapper, and an operand that is no proxy. */
+#define XP_STRAIGHT(self, call) if (XCTX_LIKELY(XP(self)->target != NULL)) return call;
+#define XP_STRAIGHT_WITH(self, b, call) if (XCTX_LIKELY(!xp_suspect(b) && XP(self)->target != NULL)) return call;
+
 /* ---- the families ---------------------------------------------------------------------------------------- */
 
 #define XP_DEF_UNARY(slot, f) \
     static PyObject *xp_##slot(PyObject *self) { \
+        XP_STRAIGHT(self, f(XP(self)->target)) \
         XP_HOLD(self, target, NULL) \
         PyObject *result = f(target); \
         XP_DROP(); \
@@ -159,6 +164,7 @@ static PyObject *xp_rebind(PyObject *self, PyObject *target, PyObject *result) {
 /* Either side may be the proxy, or both. */
 #define XP_DEF_BINARY(slot, f) \
     static PyObject *xp_##slot(PyObject *a, PyObject *b) { \
+        XP_STRAIGHT_WITH(a, b, f(XP(a)->target, b)) /* b is none, so a is the proxy */ \
         PyObject *owned_a, *owned_b, *result = NULL; \
         a = xp_operand(a, &owned_a); \
         if (XCTX_UNLIKELY(a == NULL)) return NULL; \
@@ -209,6 +215,7 @@ static PyObject *xp_rebind(PyObject *self, PyObject *target, PyObject *result) {
 
 #define XP_DEF_COMPARE(slot, f) \
     static PyObject *xp_##slot(PyObject *self, PyObject *b, int op) { \
+        XP_STRAIGHT_WITH(self, b, f(XP(self)->target, b, op)) \
         XP_HOLD(self, target, NULL) \
         PyObject *owned_b, *result = NULL; \
         b = xp_operand(b, &owned_b); \
@@ -220,6 +227,7 @@ static PyObject *xp_rebind(PyObject *self, PyObject *target, PyObject *result) {
 
 #define XP_DEF_OF(type, slot, f) \
     static type xp_##slot(PyObject *self) { \
+        XP_STRAIGHT(self, f(XP(self)->target)) \
         XP_HOLD(self, target, -1) \
         type result = f(target); \
         XP_DROP(); \
@@ -258,6 +266,11 @@ static PyObject *xp_rebind(PyObject *self, PyObject *target, PyObject *result) {
 
 #define XP_DEF_KEY(slot, f) \
     static PyObject *xp_##slot(PyObject *self, PyObject *key) { \
+        if (XCTX_LIKELY(!xp_suspect(key) && XP(self)->target != NULL)) { \
+            PyObject *borrowed = XP(self)->target; \
+            PyMappingMethods *m = Py_TYPE(borrowed)->tp_as_mapping;  /* what f would look for first */ \
+            return XCTX_LIKELY(m != NULL && m->mp_subscript != NULL) ? m->mp_subscript(borrowed, key) : f(borrowed, key); \
+        } \
         XP_HOLD(self, target, NULL) \
         PyObject *owned_key, *result = NULL; \
         key = xp_operand(key, &owned_key); \
@@ -281,6 +294,7 @@ static PyObject *xp_rebind(PyObject *self, PyObject *target, PyObject *result) {
 
 #define XP_DEF_CONTAINS(slot, f) \
     static int xp_##slot(PyObject *self, PyObject *item) { \
+        XP_STRAIGHT_WITH(self, item, f(XP(self)->target, item)) \
         XP_HOLD(self, target, -1) \
         PyObject *owned_item; \
         int result = -1; \
