@@ -10,6 +10,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint64_t
 from functools import partial
+from types import UnionType
 from weakref import ref
 
 cdef extern from "_proxy_class.h":
@@ -32,7 +33,7 @@ cdef extern from "_proxy_class.h":
     object (*xp_find_class)(PyTypeObject *leaf, PyTypeObject *type)
     int (*xp_configure)(object self, object args, object kwargs) except -1
 
-    int xp_init(object implicit_names, object plain) except -1
+    int xp_init(object implicit_names, object plain, object union_type) except -1
     bint xp_check(object o)
     object xp_resolve(object self)
     uint64_t xp_mask(PyTypeObject *type)
@@ -206,6 +207,6 @@ xp_init(frozenset((
     "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__slots__", "__annotations__", "__annotate__",
     "__annotate_func__", "__annotations_cache__", "__parameters__", "__orig_bases__", "__firstlineno__",
     "__static_attributes__", "__match_args__", "__abstractmethods__", "_abc_impl", "__xctx_classes__",
-)), type("plain", (), {}))
+)), type("plain", (), {}), UnionType)
 LocalWrapper = <object>xp_wrapper_type
 LocalProxy = <object>xp_local_type

@@ -77,13 +77,16 @@ static int xp_serves(PyTypeObject *type, int slot) {
     return 0;
 }
 
+/* The type of `int | str`, which isinstance() knows by itself from 3.13 on. */
+static PyTypeObject *xp_union_type;
+
 static int xp_serves_method(PyTypeObject *type, PyObject *name) {
     if (name == xp_n__complex__) return PyType_HasFeature(type, Py_TPFLAGS_UNICODE_SUBCLASS);
     if (name == xp_n__fspath__)
         return PyType_HasFeature(type, Py_TPFLAGS_UNICODE_SUBCLASS)
             || PyType_HasFeature(type, Py_TPFLAGS_BYTES_SUBCLASS);
     if (name == xp_n__instancecheck__ || name == xp_n__subclasscheck__)
-        return PyType_HasFeature(type, Py_TPFLAGS_TUPLE_SUBCLASS);
+        return PyType_HasFeature(type, Py_TPFLAGS_TUPLE_SUBCLASS) || type == xp_union_type;
     return 0;
 }
 
@@ -212,11 +215,15 @@ static inline PyTypeObject *xp_class_of(PyTypeObject *type) {
 
 /* A new wrapper of class `leaf` around obj. */
 static PyObject *xp_wrap_new(PyTypeObject *leaf, PyObject *obj) {
+    PyObject *end = obj;
+    /* What a wrapper of a wrapper can do is what the innermost one can. */
+    while (XCTX_UNLIKELY(xp_check(end)) && XP(end)->kind == XP_WRAPPER)
+        end = XP(end)->target != NULL ? XP(end)->target : XP(end)->source;
     if (XCTX_LIKELY(leaf == xp_wrapper_type)) {
-        PyTypeObject *cls = xp_class_of(Py_TYPE(obj));
+        PyTypeObject *cls = xp_class_of(Py_TYPE(end));
         return cls != NULL ? xp_wrapper_alloc(cls, obj) : NULL;
     }
-    PyObject *cls = xp_find_class(leaf, Py_TYPE(obj));
+    PyObject *cls = xp_find_class(leaf, Py_TYPE(end));
     if (cls == NULL) return NULL;
     PyObject *self = xp_wrapper_alloc((PyTypeObject *)cls, obj);  /* counts cls */
     Py_DECREF(cls);
@@ -291,7 +298,9 @@ static PyObject *xp_local_new(PyTypeObject *type, PyObject *args, PyObject *kwar
     return self;
 }
 
-static int xp_local_init(PyObject *self, PyObject *args, PyObject *kwargs) { return xp_configure(self, args, kwargs); }
+static int xp_local_init(PyObject *self, PyObject *args, PyObject *kwargs) {
+    return xp_configure(self, args, kwargs != NULL ? kwargs : Py_None);
+}
 
 static PyObject *xp_local_current(PyObject *self, PyObject *unused) { return xp_resolve(self); }
 
@@ -385,7 +394,8 @@ static PyTypeObject *xp_make_local_type(void) {
 }
 
 /* Once, when the module is imported. `plain` is an empty class written in Python. */
-static int xp_init(PyObject *implicit_names, PyObject *plain) {
+static int xp_init(PyObject *implicit_names, PyObject *plain, PyObject *union_type) {
+    xp_union_type = (PyTypeObject *)Py_NewRef(union_type);
     xp_no_next = (void *)((PyTypeObject *)plain)->tp_iternext;
 #define XP_INTERN(ident, text) if ((xp_s_##ident = PyUnicode_InternFromString(text)) == NULL) return -1;
     XP_NAMES(XP_INTERN)

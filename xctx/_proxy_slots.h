@@ -12,7 +12,6 @@
  *   tp_getattr, tp_setattr    of old; tp_getattro and tp_setattro serve
  *   tp_clear                  see _proxy.h
  *   tp_finalize, tp_del       the death of a proxy is not the death of its target
- *   am_send                   CPython falls back to the attribute `send`, which is the target's
  *   bf_releasebuffer          the buffer belongs to the target, which releases it
  *   tp_descr_*, __set_name__  on LocalProxy: in a class body there is no target yet (werkzeug leaves them out too)
  *   __new__, __init__, __init_subclass__, __slots__, __subclasshook__, __class_getitem__ on the class
@@ -90,7 +89,8 @@
     IF(bf_getbuffer, BUFFER, PyObject_GetBuffer) \
     IF(am_await, ASYNC, am_await) \
     IF(am_aiter, ASYNC, am_aiter) \
-    IF(am_anext, ASYNC, am_anext)
+    IF(am_anext, ASYNC, am_anext) \
+    IF(am_send, SEND, PyIter_Send)
 
 /* Special methods without a slot, which CPython looks up in the type. Same columns; the last one is what the call
  * does with `target`, `args` and `nargs`. */
@@ -213,10 +213,16 @@ static PyObject *xp_rebind(PyObject *self, PyObject *target, PyObject *result) {
         return result; \
     }
 
+/* Unbound is equal to itself only, as in werkzeug: containers compare what they hold. */
 #define XP_DEF_COMPARE(slot, f) \
     static PyObject *xp_##slot(PyObject *self, PyObject *b, int op) { \
         XP_STRAIGHT_WITH(self, b, f(XP(self)->target, b, op)) \
-        XP_HOLD(self, target, NULL) \
+        PyObject *owned, *target = xp_hold(self, &owned); \
+        if (target == NULL) { \
+            if ((op != Py_EQ && op != Py_NE) || !xp_unbound_raised()) return NULL; \
+            PyErr_Clear(); \
+            return Py_NewRef(Py_NotImplemented); \
+        } \
         PyObject *owned_b, *result = NULL; \
         b = xp_operand(b, &owned_b); \
         if (XCTX_LIKELY(b != NULL)) result = f(target, b, op); \
@@ -372,13 +378,24 @@ static PyObject *xp_iterator_new(PyObject *wrapper, PyObject *target);
         PyAsyncMethods *m = Py_TYPE(target)->tp_as_async; \
         PyObject *result = NULL; \
         if (XCTX_LIKELY(m != NULL && m->f != NULL)) result = m->f(target); \
-        else if (PyGen_CheckExact(target) && xp_awaitable(target, #f)) result = Py_NewRef(target); \
+        else if (PyGen_CheckExact(target) && xp_awaitable(target, #f)) result = xp_wrap(xp_wrapper_type, target); \
         else PyErr_Format(PyExc_TypeError, "'%.200s' object does not have " #f, Py_TYPE(target)->tp_name); \
         XP_DROP(); \
         return result; \
     }
 
-/* A generator made awaitable by types.coroutine. */
+#define XP_DEF_SEND(slot, f) \
+    static PySendResult xp_##slot(PyObject *self, PyObject *value, PyObject **result) { \
+        PyObject *owned, *target = xp_hold(self, &owned); \
+        *result = NULL; \
+        if (target == NULL) return PYGEN_ERROR; \
+        PySendResult kind = f(target, value, result); \
+        XP_DROP(); \
+        return kind; \
+    }
+
+/* A generator made awaitable by types.coroutine. CPython takes it as it is, but from __await__ it takes only an
+ * iterator that is none: a wrapper is one. */
 static int xp_awaitable(PyObject *target, const char *slot) {
     int result = 0;
     if (strcmp(slot, "am_await") != 0) return 0;
