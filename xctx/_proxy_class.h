@@ -73,6 +73,8 @@ static int xp_serves(PyTypeObject *type, int slot) {
     case Py_nb_float: return xp_is_text(type) || xp_has_slot(type, Py_nb_index);
     case Py_mp_subscript: return PyType_IsSubtype(type, &PyType_Type);  /* list[int] */
     case Py_am_await: return type == &PyGen_Type;  /* types.coroutine */
+    case Py_sq_inplace_concat: return xp_has_slot(type, Py_sq_concat);  /* the result is wrapped */
+    case Py_sq_inplace_repeat: return xp_has_slot(type, Py_sq_repeat);
     }
     return 0;
 }
@@ -81,7 +83,8 @@ static int xp_serves(PyTypeObject *type, int slot) {
 static PyTypeObject *xp_union_type;
 
 static int xp_serves_method(PyTypeObject *type, PyObject *name) {
-    if (name == xp_n__complex__) return PyType_HasFeature(type, Py_TPFLAGS_UNICODE_SUBCLASS);
+    /* A wrapper of text has nb_float, which these would use: they have to ask the text itself. */
+    if (name == xp_n__floor__ || name == xp_n__ceil__ || name == xp_n__complex__) return xp_is_text(type);
     if (name == xp_n__fspath__)
         return PyType_HasFeature(type, Py_TPFLAGS_UNICODE_SUBCLASS)
             || PyType_HasFeature(type, Py_TPFLAGS_BYTES_SUBCLASS);
@@ -154,11 +157,14 @@ static PyObject *xp_make_class(PyTypeObject *leaf, PyTypeObject *type, uint64_t 
         return NULL;
     }
     /* Behind the names' back, and last, for a new name in the class would compute the slots anew. */
-    if (xp_serves(type, Py_nb_int) && cls->tp_as_number->nb_int == NULL) cls->tp_as_number->nb_int = xp_nb_int;
-    if (xp_serves(type, Py_nb_float) && cls->tp_as_number->nb_float == NULL) cls->tp_as_number->nb_float = xp_nb_float;
-    if (xp_serves(type, Py_am_await) && cls->tp_as_async->am_await == NULL) cls->tp_as_async->am_await = xp_am_await;
-    if (xp_serves(type, Py_mp_subscript) && cls->tp_as_mapping->mp_subscript == NULL)
-        cls->tp_as_mapping->mp_subscript = xp_mp_subscript;
+#define XP_SERVE(suite, slot) \
+    if (xp_serves(type, Py_##slot) && cls->suite->slot == NULL) cls->suite->slot = xp_##slot;
+    XP_SERVE(tp_as_number, nb_int)
+    XP_SERVE(tp_as_number, nb_float)
+    XP_SERVE(tp_as_async, am_await)
+    XP_SERVE(tp_as_mapping, mp_subscript)
+    XP_SERVE(tp_as_sequence, sq_inplace_concat)
+    XP_SERVE(tp_as_sequence, sq_inplace_repeat)
     return (PyObject *)cls;
 }
 

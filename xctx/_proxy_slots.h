@@ -107,7 +107,7 @@
     IF(__floor__, xp_module_call("math", "floor", target)) \
     IF(__ceil__, xp_module_call("math", "ceil", target)) \
     IF(__complex__, PyObject_CallOneArg((PyObject *)&PyComplex_Type, target)) \
-    IF(__bytes__, PyObject_Bytes(target)) \
+    IF(__bytes__, PyObject_CallOneArg((PyObject *)&PyBytes_Type, target)) \
     IF(__fspath__, PyOS_FSPath(target)) \
     IF(__length_hint__, xp_special(target, name, args, nargs, NULL)) \
     IF(__reversed__, PyObject_CallOneArg((PyObject *)&PyReversed_Type, target)) \
