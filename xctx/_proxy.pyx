@@ -208,5 +208,6 @@ xp_init(frozenset((
     "__annotate_func__", "__annotations_cache__", "__parameters__", "__orig_bases__", "__firstlineno__",
     "__static_attributes__", "__match_args__", "__abstractmethods__", "_abc_impl", "__xctx_classes__",
 )), type("plain", (), {}), UnionType)
+Proxy = <object>xp_base_type
 LocalWrapper = <object>xp_wrapper_type
 LocalProxy = <object>xp_local_type

@@ -279,7 +279,13 @@ PyDoc_STRVAR(xp_wrapper_doc,
 "Thread-safety: a wrapper never changes. Give each thread its own, for its own reference count is not spared.\n"
 "Lifetime: owns the object.");
 
+static PyMethodDef xp_wrapper_methods[] = {
+    {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations: LocalWrapper[Config]."},
+    {NULL, NULL, 0, NULL}
+};
+
 static PyType_Slot xp_wrapper_slots[] = {
+    {Py_tp_methods, xp_wrapper_methods},
     {Py_tp_doc, (void *)xp_wrapper_doc},
     {Py_tp_new, xp_wrapper_new},
     {Py_tp_init, xp_wrapper_init},
