@@ -94,14 +94,15 @@ static void xp_method_free(PyObject *spare);
 static PyObject *xp_iterator_real(PyObject *self);
 #endif
 
-/* May this be a proxy? Operands are mostly of static types, which are none. */
-static inline int xp_suspect(PyObject *o) { return (Py_TYPE(o)->tp_flags & Py_TPFLAGS_HEAPTYPE) != 0; }
+/* May this be a proxy? One load, and no for nearly every object: proxies alone keep weak references at this place. */
+static inline int xp_suspect(PyObject *o) {
+    return Py_TYPE(o)->tp_weaklistoffset == (Py_ssize_t)offsetof(xp_object, weakrefs);
+}
 
 /* Is this a proxy? */
 static inline int xp_check(PyObject *o) {
-    PyTypeObject *type = Py_TYPE(o);
-    if (XCTX_LIKELY(!xp_suspect(o))) return 0;
-    return type->tp_getattro == xp_getattro || PyType_IsSubtype(type, xp_base_type);
+    return XCTX_UNLIKELY(xp_suspect(o))
+        && (Py_TYPE(o)->tp_getattro == xp_getattro || PyType_IsSubtype(Py_TYPE(o), xp_base_type));
 }
 
 /* ---- the target ------------------------------------------------------------------------------------------ */
@@ -120,9 +121,9 @@ static int xp_unbound_raised(void) {
     return PyErr_ExceptionMatches(PyExc_RuntimeError) && !PyErr_ExceptionMatches(PyExc_RecursionError);
 }
 
-/* Follows path from o, which it takes over. */
-static PyObject *xp_follow(PyObject *o, PyObject *path) {
-    for (Py_ssize_t i = 0, n = PyTuple_GET_SIZE(path); o != NULL && i < n; i++) {
+/* Follows the names of path, from the i-th on, from o, which it takes over. */
+static PyObject *xp_follow(PyObject *o, PyObject *path, Py_ssize_t i) {
+    for (Py_ssize_t n = PyTuple_GET_SIZE(path); o != NULL && i < n; i++) {
         PyObject *next = PyObject_GetAttr(o, PyTuple_GET_ITEM(path, i));
         Py_DECREF(o);
         o = next;
@@ -141,7 +142,8 @@ static PyObject *xp_ask(xp_local *p) {
         found = PyObject_CallNoArgs(source);
         break;
     case XP_STORE:
-        found = xp_follow(Py_NewRef(source), p->path);
+        found = PyObject_GetAttr(source, PyTuple_GET_ITEM(p->path, 0));
+        if (found != NULL && PyTuple_GET_SIZE(p->path) > 1) found = xp_follow(found, p->path, 1);
         if (found == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) return xp_unbound(p);
         return found;
     case XP_STACK:
@@ -159,14 +161,26 @@ static PyObject *xp_ask(xp_local *p) {
         PyErr_Format(PyExc_RuntimeError, "%.100s.__init__() was not called", Py_TYPE(p)->tp_name);
         return NULL;
     }
-    return found != NULL && p->path != NULL ? xp_follow(found, p->path) : found;
+    return found != NULL && p->path != NULL ? xp_follow(found, p->path, 0) : found;
 }
 
-/* 3.12 and 3.13 allow 10,000 nested C calls whatever each takes of the stack, and this one takes eight frames. */
+/* One level of recursion counts as eight on 3.12 and 3.13, which allow 10,000 nested C calls however deep the stack is
+ * by then: this one takes eight frames. */
 #if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000
 enum { XP_WEIGHT = 8 };
+static inline int xp_enter(void) {
+    PyThreadState *tstate = xctx_tstate();
+    if (XCTX_LIKELY(tstate->c_recursion_remaining > XP_WEIGHT)) {
+        tstate->c_recursion_remaining -= XP_WEIGHT;
+        return 0;
+    }
+    PyErr_SetString(PyExc_RecursionError, "maximum recursion depth exceeded while asking a LocalProxy for its object");
+    return -1;
+}
+static inline void xp_leave(void) { xctx_tstate()->c_recursion_remaining += XP_WEIGHT; }
 #else
-enum { XP_WEIGHT = 1 };
+static inline int xp_enter(void) { return Py_EnterRecursiveCall(" while asking a LocalProxy for its object"); }
+static inline void xp_leave(void) { Py_LeaveRecursiveCall(); }
 #endif
 
 /* What a proxy without a target of its own yields now, which may be a proxy again. New reference. */
@@ -182,10 +196,9 @@ static PyObject *xp_step(PyObject *self) {
 #ifdef Py_GIL_DISABLED
     if (p->kind < XP_UNSET) return p->kind == XP_METHOD ? xp_method_real(self) : xp_iterator_real(self);
 #endif
-    int depth = 0;
-    while (depth < XP_WEIGHT && !Py_EnterRecursiveCall(" while asking a LocalProxy for its object")) depth++;
-    found = depth == XP_WEIGHT ? xp_ask(XP_LOCAL(p)) : NULL;
-    while (depth-- > 0) Py_LeaveRecursiveCall();
+    if (XCTX_UNLIKELY(xp_enter())) return NULL;
+    found = xp_ask(XP_LOCAL(p));
+    xp_leave();
     return found;
 }
 
@@ -365,6 +378,11 @@ static PyObject *xp_getattro(PyObject *self, PyObject *name) {
 static int xp_setattro(PyObject *self, PyObject *name, PyObject *value) {
     PyObject *owned, *target;
     int result;
+    if (XCTX_LIKELY(XP(self)->target != NULL && PyUnicode_CHECK_INTERNED(name) && name != xp_s_wrapped
+                    && Py_TYPE(self)->tp_base == xp_wrapper_type)) {
+        setattrofunc set = Py_TYPE(XP(self)->target)->tp_setattro;  /* the name was checked on the way here */
+        return XCTX_LIKELY(set != NULL) ? set(XP(self)->target, name, value) : PyObject_SetAttr(XP(self)->target, name, value);
+    }
     if (XCTX_UNLIKELY(xp_own(self, name))) return PyObject_GenericSetAttr(self, name, value);
     target = xp_hold(self, &owned);
     if (target == NULL) return -1;

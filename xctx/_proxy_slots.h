@@ -231,6 +231,12 @@ static PyObject *xp_rebind(PyObject *self, PyObject *target, PyObject *result) {
         return result; \
     }
 
+/* PyObject_Size, and first what it would look for first. */
+static inline Py_ssize_t xp_size(PyObject *target) {
+    PySequenceMethods *m = Py_TYPE(target)->tp_as_sequence;
+    return XCTX_LIKELY(m != NULL && m->sq_length != NULL) ? m->sq_length(target) : PyObject_Size(target);
+}
+
 #define XP_DEF_OF(type, slot, f) \
     static type xp_##slot(PyObject *self) { \
         XP_STRAIGHT(self, f(XP(self)->target)) \
@@ -239,7 +245,7 @@ static PyObject *xp_rebind(PyObject *self, PyObject *target, PyObject *result) {
         XP_DROP(); \
         return result; \
     }
-#define XP_DEF_LENGTH(slot, f) XP_DEF_OF(Py_ssize_t, slot, f)
+#define XP_DEF_LENGTH(slot, f) XP_DEF_OF(Py_ssize_t, slot, xp_size)
 #define XP_DEF_HASH(slot, f) XP_DEF_OF(Py_hash_t, slot, f)
 
 /* Unbound is false, and has a repr. */
