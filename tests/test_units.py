@@ -717,3 +717,11 @@ def test_pid_is_not_what_tells_processes_apart(in_fork, monkeypatch):
     monkeypatch.setattr(os, "getpid", lambda: 1)
     assert keys.process.current() is unit
     assert in_fork(lambda: keys.process.current() is unit) is False
+
+
+@pytest.mark.parametrize("made", [keys.greenlet, keys.Key(int)], ids=["rung", "callable"])
+def test_a_key_never_changes(made):
+    before = repr(made)
+    with pytest.raises(TypeError, match="never changes"):
+        made.__init__(str)
+    assert repr(made) == before

@@ -3,6 +3,7 @@
 from xctx import keys
 from xctx._batch import BatchExecutor
 from xctx._local import local
+from xctx._proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._xlocal import xlocal
 
-__all__ = ["BatchExecutor", "keys", "local", "xlocal"]
+__all__ = ["BatchExecutor", "LocalProxy", "LocalWrapper", "is_proxy", "keys", "local", "unwrap", "xlocal"]

@@ -13,10 +13,12 @@
 #  define XCTX_TLS __declspec(thread)
 #  define XCTX_LIKELY(x) (x)
 #  define XCTX_UNLIKELY(x) (x)
+#  define XCTX_NOINLINE __declspec(noinline)
 #else
 #  define XCTX_TLS __thread
 #  define XCTX_LIKELY(x) __builtin_expect(!!(x), 1)
 #  define XCTX_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#  define XCTX_NOINLINE __attribute__((noinline))
 #endif
 
 /* The current thread state. Every caller runs with one attached, so the check of PyThreadState_Get is not needed. */
@@ -72,6 +74,7 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
     return _InterlockedCompareExchangePointer(p, v, expected) == expected;
 }
 static inline uint64_t xctx_next_u64(uint64_t *p) { return (uint64_t)_InterlockedIncrement64((volatile __int64 *)p); }
+static inline uint64_t xctx_load_u64(uint64_t *p) { return *(volatile uint64_t *)p; }
 #  else
 static inline void *xctx_load_ptr(void **p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void xctx_store_ptr(void **p, void *v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
@@ -80,6 +83,7 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
     return __atomic_compare_exchange_n(p, &expected, v, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 static inline uint64_t xctx_next_u64(uint64_t *p) { return __atomic_add_fetch(p, 1, __ATOMIC_RELAXED); }
+static inline uint64_t xctx_load_u64(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 #  endif
 #else
 static inline void *xctx_load_ptr(void **p) { return *p; }
@@ -91,6 +95,7 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
     return 1;
 }
 static inline uint64_t xctx_next_u64(uint64_t *p) { return ++*p; }
+static inline uint64_t xctx_load_u64(uint64_t *p) { return *p; }
 #endif
 
 /* Runs `handler` in the child of every fork, before any Python code does. Elsewhere than on POSIX nothing forks. */
@@ -119,6 +124,15 @@ static inline void xctx_store_int(int *p, int v) { __atomic_store_n(p, v, __ATOM
 #else
 static inline int xctx_load_int(int *p) { return *(volatile int *)p; }
 static inline void xctx_store_int(int *p, int v) { *(volatile int *)p = v; }
+#endif
+
+/* What was written before is seen by whoever finds, with no lock, a pointer that is stored after. */
+#if defined(Py_GIL_DISABLED) && defined(_MSC_VER)
+#  define xctx_publish_before() MemoryBarrier()
+#elif defined(Py_GIL_DISABLED)
+#  define xctx_publish_before() __atomic_thread_fence(__ATOMIC_RELEASE)
+#else
+#  define xctx_publish_before() ((void)0)
 #endif
 
 /* Tells the processor that this is a loop that waits for another one. */

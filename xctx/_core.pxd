@@ -38,6 +38,7 @@ cdef class Unit(ReferenceType):
     cdef object __weakref__
     cdef Rung rung                # never changes after it is made
     cdef bint ended               # set once, under the registry's lock
+    cdef uint64_t tsid            # never changes: the thread state that it was made in
     cdef uint32_t generation      # never changes: the process (counted by forks) it was made in
     cdef void *anchor             # never changes: the address of what it stands for, while that lives
     cdef PyObject *next_in_bucket   # guarded by the registry's lock

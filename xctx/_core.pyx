@@ -316,6 +316,7 @@ cdef Unit new_unit(object thing, void *anchor, Rung rung, object callback):
     unit.anchor = anchor
     unit.rung = rung
     unit.generation = generation
+    unit.tsid = xctx_tstate().id
     return unit
 
 
@@ -381,11 +382,13 @@ cdef void sweep() noexcept:
     global sweep_at
     cdef Unit unit
     cdef list units
+    cdef uint64_t tsid = xctx_tstate().id
     sweep_at = SWEEPING   # not again from within
     try:
         units = living_units()
         for unit in units:
-            if unit.rung == GREENLET and greenlet_is_dead(unit()):
+            # One of another thread may be on its last lines there.
+            if unit.rung == GREENLET and unit.tsid == tsid and greenlet_is_dead(unit()):
                 end_unit(unit)
     except Exception:
         pass
@@ -616,6 +619,8 @@ cdef class Key:
     """
 
     def __init__(self, func, name=None):
+        if self.name is not None:
+            raise TypeError(f"{self!r} is made already: a key never changes")
         if not callable(func):
             raise TypeError(f"a key is made from a callable that returns a hashable, not {func!r}")
         if name is not None and not isinstance(name, str):

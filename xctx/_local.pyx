@@ -870,12 +870,25 @@ cdef class local:
             names = dict_here(self)
             names.clear()
 
+    def __call__(self, name, *, unbound_message=None):
+        """A :class:`LocalProxy` of the attribute of that name, as werkzeug's Local gives it."""
+        return make_proxy(self, name, unbound_message=unbound_message)
+
     def __iter__(self):
         """Pairs of name and value, as werkzeug's Local gives them."""
         return iter(list(names_here(self).items()))
 
 
 install_getattro(<PyObject*>local, object(), b"'%.200s' object has no attribute '%S'")
+
+cdef object make_proxy = None
+
+
+def set_proxy_maker(maker):
+    """Says what a store gives when it is called: told by the room of proxies, which stands above this one."""
+    global make_proxy
+    make_proxy = maker
+
 
 cdef Key default_key = _core.greenlet
 
@@ -889,6 +902,7 @@ def init_subclass(cls, key=None, **kwargs):
 
 xctx_type_put(<PyObject*>local, "__init_subclass__", classmethod(init_subclass))
 xctx_type_put(<PyObject*>local, "__xctx_key__", default_key)
+xctx_type_put(<PyObject*>local, "__xctx_store__", True)   # a proxy looks names up in it, though it can be called
 
 
 cdef inline bint set_by_class(local self, object name, PyObject *value) except -1:

@@ -41,6 +41,7 @@ cdef extern from "_slots.h" nogil:
     void count_contexts "xctx_count_contexts"(PyThreadState *)
 
 cdef extern from "_compat.h":
+    void publish_before "xctx_publish_before"()
     object var_set "xctx_var_set"(object, object)
     int var_reset "xctx_var_reset"(object, object) except -1
 
@@ -170,6 +171,7 @@ cdef dict merge(Binding top):
             for link in reversed(chain):
                 for i in range(PyTuple_GET_SIZE(link.names)):
                     names[link.names[i]] = link.values[i]
+            publish_before()   # whoever finds the dict, with no lock, finds it whole
             top.merged = names
         return top.merged
 
@@ -432,6 +434,7 @@ def init_subclass(cls, key=None, **kwargs):
 xctx_type_put(<PyObject*>xlocal, "__init_subclass__", classmethod(init_subclass))
 xctx_type_put(<PyObject*>xlocal, "__xctx_key__", default_key)
 xctx_type_put(<PyObject*>xlocal, "__xctx_names__", None)
+xctx_type_put(<PyObject*>xlocal, "__xctx_store__", True)   # a proxy looks names up in it, though it can be called
 
 
 cdef object bind_call(PyObject *callable, PyObject **args, size_t nargsf, PyObject *kwnames):
