@@ -425,6 +425,8 @@ static int xp_init(PyObject *implicit_names, PyObject *plain, PyObject *union_ty
 #ifdef Py_GIL_DISABLED
     if ((xp_method_type = xp_make_type(&xp_method_spec, xp_base_type)) == NULL) return -1;
     if ((xp_iterator_type = xp_make_type(&xp_iterator_spec, xp_base_type)) == NULL) return -1;
+    xp_immortal(xp_method_type);
+    xp_immortal(xp_iterator_type);
 #endif
     return 0;
 }

@@ -133,9 +133,17 @@ static PyType_Spec xp_method_spec = {
 
 /* ---- iterators ------------------------------------------------------------------------------------------- */
 
+static inline Py_ssize_t xp_index(PyObject *self) {
+    return (Py_ssize_t)xctx_load_ptr((void **)&((xp_iterator *)self)->index);
+}
+
+static inline void xp_index_set(PyObject *self, Py_ssize_t index) {
+    xctx_store_ptr((void **)&((xp_iterator *)self)->index, (void *)index);
+}
+
 /* The iterator that CPython would have, at the same place. */
 static PyObject *xp_iterator_real(PyObject *self) {
-    Py_ssize_t index = __atomic_load_n(&((xp_iterator *)self)->index, __ATOMIC_RELAXED);
+    Py_ssize_t index = xp_index(self);
     PyObject *target = XP(XP(self)->source)->target, *real = PyObject_GetIter(target);
     PyObject *place = PyLong_FromSsize_t(index < 0 ? PY_SSIZE_T_MAX : index);
     PyObject *done = real != NULL && place != NULL ? PyObject_CallMethodOneArg(real, xp_s_setstate, place) : NULL;
@@ -154,20 +162,20 @@ static PyObject *xp_iterator_next(PyObject *self) {
     xp_iterator *it = (xp_iterator *)self;
     PyObject *target = XP(it->base.source)->target;  /* borrowed from the wrapper, which self owns */
     PySequenceMethods *m = Py_TYPE(target)->tp_as_sequence;
-    Py_ssize_t index = __atomic_load_n(&it->index, __ATOMIC_RELAXED);
+    Py_ssize_t index = xp_index(self);
     PyObject *item = NULL;
     if (index >= 0 && index < m->sq_length(target)) {
         item = m->sq_item(target, index);
         /* Another thread may have shortened it since: that is the end as well. */
         if (item == NULL && PyErr_ExceptionMatches(PyExc_IndexError)) PyErr_Clear();
     }
-    __atomic_store_n(&it->index, item != NULL ? index + 1 : -1, __ATOMIC_RELAXED);
+    xp_index_set(self, item != NULL ? index + 1 : -1);
     return item;
 }
 
 static PyObject *xp_iterator_hint(PyObject *self, PyObject *unused) {
     PyObject *target = XP(XP(self)->source)->target;
-    Py_ssize_t index = __atomic_load_n(&((xp_iterator *)self)->index, __ATOMIC_RELAXED);
+    Py_ssize_t index = xp_index(self);
     Py_ssize_t left = index < 0 ? 0 : PySequence_Size(target) - index;
     return PyLong_FromSsize_t(left < 0 ? 0 : left);
 }
@@ -175,8 +183,8 @@ static PyObject *xp_iterator_hint(PyObject *self, PyObject *unused) {
 static PyObject *xp_iterator_place(PyObject *self, PyObject *place) {
     Py_ssize_t index = PyLong_AsSsize_t(place);
     if (index == -1 && PyErr_Occurred()) return NULL;
-    if (__atomic_load_n(&((xp_iterator *)self)->index, __ATOMIC_RELAXED) >= 0)
-        __atomic_store_n(&((xp_iterator *)self)->index, index < 0 ? 0 : index, __ATOMIC_RELAXED);
+    if (xp_index(self) >= 0)
+        xp_index_set(self, index < 0 ? 0 : index);
     Py_RETURN_NONE;
 }
 
@@ -223,6 +231,15 @@ static PyType_Spec xp_iterator_spec = {
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     xp_iterator_slots
 };
+
+/* Every object counts its class, also when it dies; these two classes live for ever, and must not be what the threads
+ * meet at instead. */
+static void xp_immortal(PyTypeObject *type) {
+    PyObject *o = (PyObject *)type;
+    o->ob_tid = 0;
+    o->ob_ref_local = _Py_IMMORTAL_REFCNT_LOCAL;
+    o->ob_ref_shared = 0;
+}
 
 #endif
 #endif
