@@ -9,6 +9,7 @@ On a free-threaded build a second table shows one thread and two, each with a pr
 
 cases() gives everything as a list, for a common runner.
 """
+
 import argparse
 import importlib
 import math
@@ -39,16 +40,17 @@ class Plain:
 
 class Store:
     """Stands for an xlocal or a local until the real ones are measured by a common runner."""
+
     __xctx_store__ = True
 
 
 class Case(NamedTuple):
-    name: str        # the operation
-    statement: str   # on `p`, the proxy, or with `make`, what makes one
-    load: str        # what the statement loads, and does nothing with
-    setup: Any       # () -> the object behind the proxy
-    kind: str        # "wrapper" or "proxy"
-    target: dict     # peer, or "fastest" -> at least so many times as fast
+    name: str  # the operation
+    statement: str  # on `p`, the proxy, or with `make`, what makes one
+    load: str  # what the statement loads, and does nothing with
+    setup: Any  # () -> the object behind the proxy
+    kind: str  # "wrapper" or "proxy"
+    target: dict  # peer, or "fastest" -> at least so many times as fast
 
 
 def cases():
@@ -77,7 +79,8 @@ def cases():
     ]
     return [Case(n, s, load, f, "wrapper", t) for n, s, load, f, t in wrapper] + [
         Case(f"{n} over a {source}", s, load, f, f"proxy {source}", t if source != "callable" else {})
-        for source in ("ContextVar", "store", "callable") for n, s, load, f, t in proxy
+        for source in ("ContextVar", "store", "callable")
+        for n, s, load, f, t in proxy
     ]
 
 
@@ -91,6 +94,7 @@ def installed(name, attribute):
 def wrappers():
     """{peer: what makes a proxy of an object}"""
     import xctx
+
     peers = {"bare": lambda obj: obj, "xctx": xctx.LocalWrapper}
     if wrapt := installed("wrapt", "ObjectProxy"):
         peers["wrapt"] = wrapt
@@ -103,6 +107,7 @@ def wrappers():
 
 def proxies(source):
     import xctx
+
     peers = {}
 
     def over(proxy, local):
@@ -116,7 +121,9 @@ def proxies(source):
             store = local()
             store.obj = obj
             return proxy(store, "obj")
+
         return make
+
     peers["xctx"] = over(xctx.LocalProxy, Store)
     if werkzeug := installed("werkzeug.local", "LocalProxy"):
         peers["werkzeug"] = over(werkzeug, installed("werkzeug.local", "Local"))
@@ -125,8 +132,11 @@ def proxies(source):
 
 def timer(statement, names):
     """A function: nanoseconds a statement, over n times ten of them."""
-    code = f"def run(n, {', '.join(names)}):\n start = clock()\n for _ in range(n):\n  " \
-        + "; ".join([statement] * 10) + "\n return (clock() - start) / n / 10"
+    code = (
+        f"def run(n, {', '.join(names)}):\n start = clock()\n for _ in range(n):\n  "
+        + "; ".join([statement] * 10)
+        + "\n return (clock() - start) / n / 10"
+    )
     space = {"clock": perf_counter_ns}
     exec(code, space)
     run = space["run"]
@@ -190,8 +200,11 @@ def threads_run(statement, peer_make, obj, n, threads):
     """Nanoseconds an operation and thread, with `threads` of them at once; None where one had to wait for a processor,
     for then they did not run at once."""
     repeat = 1 if statement.startswith("for ") else 10
-    code = "def run(n, p):\n began, start = cpu(), clock()\n for _ in range(n):\n  " + "; ".join([statement] * repeat) \
+    code = (
+        "def run(n, p):\n began, start = cpu(), clock()\n for _ in range(n):\n  "
+        + "; ".join([statement] * repeat)
         + "\n return start, clock(), cpu() - began"
+    )
     space = {"clock": perf_counter_ns, "cpu": thread_time_ns}
     exec(code, space)
     run, barrier, results = space["run"], threading.Barrier(threads), []
@@ -201,6 +214,7 @@ def threads_run(statement, peer_make, obj, n, threads):
         run(10, p)
         barrier.wait()
         results.append(run(n, p))
+
     workers = [threading.Thread(target=work) for _ in range(threads)]
     for worker in workers:
         worker.start()

@@ -1,4 +1,5 @@
 """What proxies are: identity, introspection, sources, and what happens where there is nothing behind one."""
+
 import asyncio
 import collections.abc
 import contextlib
@@ -76,6 +77,7 @@ class Point:
 
 
 # ---- identity -----------------------------------------------------------------------------------------------------
+
 
 def test_names():
     assert xctx.LocalWrapper.__module__ == "xctx"
@@ -216,7 +218,7 @@ def test_method_looks_bound(proxy):
     assert callable(m)
     assert m(1, scale=3) == 12
     assert m(*range(20)) == real(*range(20))
-    assert m(**{"scale": 2}) == 6
+    assert m(scale=2) == 6
     with pytest.raises(TypeError):
         m(nothing=1)
     copied = copy.copy(m)
@@ -248,6 +250,7 @@ def test_method_outlives_wrapper():
 
 def test_release():
     """Neither the target nor the proxy lives longer than it has to, and no cycle is left for the collector."""
+
     class Target:
         def method(self):
             return self
@@ -294,13 +297,45 @@ def test_deep_nesting():
 # ---- truthful introspection ----------------------------------------------------------------------------------------
 
 TARGETS = [
-    1, 1.5, True, None, "a", b"a", [1], (1,), {1: 2}, {1}, range(3), iter([1]), len, Point, Point(1), lambda: None,
-    pathlib.Path("x"), sys, object(), contextlib.nullcontext(), memoryview(b"a"), 1j, NotImplemented, slice(1), Ellipsis,
-    (i for i in ()), types.SimpleNamespace(), property(), bytearray(b"a"), frozenset(), {}.keys(), int, list[int],
+    1,
+    1.5,
+    True,
+    None,
+    "a",
+    b"a",
+    [1],
+    (1,),
+    {1: 2},
+    {1},
+    range(3),
+    iter([1]),
+    len,
+    Point,
+    Point(1),
+    lambda: None,
+    pathlib.Path("x"),
+    sys,
+    object(),
+    contextlib.nullcontext(),
+    memoryview(b"a"),
+    1j,
+    NotImplemented,
+    slice(1),
+    Ellipsis,
+    (i for i in ()),
+    types.SimpleNamespace(),
+    property(),
+    bytearray(b"a"),
+    frozenset(),
+    {}.keys(),
+    int,
+    list[int],
 ]
-ABCS = [
-    getattr(collections.abc, name) for name in collections.abc.__all__ if name not in ("ByteString",)
-] + [contextlib.AbstractContextManager, contextlib.AbstractAsyncContextManager, typing.SupportsIndex]
+ABCS = [getattr(collections.abc, name) for name in collections.abc.__all__ if name not in ("ByteString",)] + [
+    contextlib.AbstractContextManager,
+    contextlib.AbstractAsyncContextManager,
+    typing.SupportsIndex,
+]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: type(t).__name__)
@@ -393,6 +428,7 @@ def test_pattern_matching():
 
 
 # ---- protocols with a story of their own -----------------------------------------------------------------------------
+
 
 def test_inplace():
     a = LocalWrapper([1])
@@ -632,7 +668,7 @@ def test_fspath_and_numbers(proxy):
     assert pathlib.Path("a") / proxy("b") == pathlib.Path("a/b")
     assert proxy(pathlib.Path("a")) / "b" == pathlib.Path("a/b")
     assert int(proxy("12")) == 12 and float(proxy("1.5")) == 1.5 and complex(proxy("1j")) == 1j
-    assert [0, 1, 2][proxy(1)] == 1 and [0, 1, 2][proxy(1):] == [1, 2]
+    assert [0, 1, 2][proxy(1)] == 1 and [0, 1, 2][proxy(1) :] == [1, 2]
     assert round(proxy(2.567), 2) == 2.57 and round(proxy(2.5)) == 2
     assert proxy([1, 2, 3])[proxy(slice(1, None))] == [2, 3]
     assert proxy([1, 2, 3])[-1] == 3
@@ -660,6 +696,7 @@ def test_replace():
 
 
 # ---- subclasses ------------------------------------------------------------------------------------------------------
+
 
 def test_wrapper_subclass():
     class Mine(LocalWrapper):
@@ -729,6 +766,7 @@ def test_proxy_subclass():
 
 # ---- LocalProxy: sources ---------------------------------------------------------------------------------------------
 
+
 def test_sources():
     variable = ContextVar("variable")
     p = LocalProxy(variable)
@@ -775,9 +813,29 @@ def unbound_sources():
 @pytest.mark.parametrize("i", range(6))
 def test_unbound(i):
     p = list(unbound_sources())[i]
-    for op in (len, str, hash, iter, lambda p: p + 1, lambda p: 1 + p, lambda p: p < 1, lambda p: p.x, lambda p: p(),
-               lambda p: p[0], lambda p: setattr(p, "x", 1), unwrap, copy.copy, pickle.dumps, lambda p: 1 in p, int,
-               lambda p: hasattr(p, "x"), lambda p: hasattr(p, "__len__"), bytes, format, memoryview):
+    for op in (
+        len,
+        str,
+        hash,
+        iter,
+        lambda p: p + 1,
+        lambda p: 1 + p,
+        lambda p: p < 1,
+        lambda p: p.x,
+        lambda p: p(),
+        lambda p: p[0],
+        lambda p: setattr(p, "x", 1),
+        unwrap,
+        copy.copy,
+        pickle.dumps,
+        lambda p: 1 in p,
+        int,
+        lambda p: hasattr(p, "x"),
+        lambda p: hasattr(p, "__len__"),
+        bytes,
+        format,
+        memoryview,
+    ):
         with pytest.raises(RuntimeError, match="^nothing here$"):
             op(p)
     assert repr(p) == f"<{type(p).__name__} unbound>"
@@ -796,9 +854,24 @@ def test_unbound_as_in_werkzeug():
     for message in (None, "nope"):
         theirs = local.LocalProxy(variable, unbound_message=message)
         ours = LocalProxy(variable, unbound_message=message)
-        for f in (repr, bool, dir, str, len, lambda p: p.x, lambda p: hasattr(p, "x"), lambda p: p.__wrapped__,
-                  lambda p: p.__repr__(), lambda p: p.__bool__(), lambda p: p.__dir__(), lambda p: p.__class__.__name__,
-                  lambda p: p._get_current_object(), lambda p: p == 1, lambda p: p != p, lambda p: isinstance(p, int)):
+        for f in (
+            repr,
+            bool,
+            dir,
+            str,
+            len,
+            lambda p: p.x,
+            lambda p: hasattr(p, "x"),
+            lambda p: p.__wrapped__,
+            lambda p: p.__repr__(),
+            lambda p: p.__bool__(),
+            lambda p: p.__dir__(),
+            lambda p: p.__class__.__name__,
+            lambda p: p._get_current_object(),
+            lambda p: p == 1,
+            lambda p: p != p,
+            lambda p: isinstance(p, int),
+        ):
             ours_kind, ours_value = outcome(f, ours)
             kind, value = outcome(f, theirs)
             assert ours_kind == kind
@@ -848,6 +921,7 @@ def test_subscript_for_annotations():
 
 # ---- reliability -----------------------------------------------------------------------------------------------------
 
+
 def test_recursion():
     variable = ContextVar("variable")
     itself = LocalProxy(variable)
@@ -860,8 +934,20 @@ def test_recursion():
     store.a = stored
     wrapped = LocalWrapper(itself)
     for p in (itself, first, second, named, stored, wrapped, LocalProxy(itself), LocalProxy(first, "x")):
-        for op in (lambda p: p.x, len, repr, bool, str, lambda p: p + 1, lambda p: p == p, hash, unwrap, lambda p: p(),
-                   lambda p: setattr(p, "x", 1), dir):
+        for op in (
+            lambda p: p.x,
+            len,
+            repr,
+            bool,
+            str,
+            lambda p: p + 1,
+            lambda p: p == p,
+            hash,
+            unwrap,
+            lambda p: p(),
+            lambda p: setattr(p, "x", 1),
+            dir,
+        ):
             if p is named or p is stored:
                 variable.set(p)
             with pytest.raises(RecursionError):
@@ -906,8 +992,16 @@ def test_target_deletes_its_proxy():
             yield self.holder
 
     for make in LEAVES:
-        for op in (lambda h: len(h["p"]), lambda h: h["p"].x, lambda h: h["p"][1], lambda h: h["p"] + 1,
-                   lambda h: h["p"] == 1, lambda h: h["p"](), lambda h: h["p"].method(), lambda h: list(h["p"])):
+        for op in (
+            lambda h: len(h["p"]),
+            lambda h: h["p"].x,
+            lambda h: h["p"][1],
+            lambda h: h["p"] + 1,
+            lambda h: h["p"] == 1,
+            lambda h: h["p"](),
+            lambda h: h["p"].method(),
+            lambda h: list(h["p"]),
+        ):
             target = Deletes()
             holder = target.holder
             holder["p"] = make(target)

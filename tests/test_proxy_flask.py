@@ -1,5 +1,6 @@
 """Flask and werkzeug with xctx.LocalProxy in the place of their own. In interpreters of their own, for Flask makes its
 proxies when it is imported."""
+
 import pathlib
 import subprocess
 import sys

@@ -1,4 +1,5 @@
 """Threads: reference counts that stay still, and no crash under eight of them that do everything at once."""
+
 import gc
 import os
 import random
@@ -78,6 +79,7 @@ def test_iterator(target):
     import copy
     import operator
     import pickle
+
     ours, theirs = iter(LocalWrapper(target)), iter(target)
     assert isinstance(ours, type(theirs)) and iter(ours) is ours
     for _ in range(len(target) + 2):
@@ -109,6 +111,7 @@ def run(workers, seconds=None):
         except BaseException as error:
             errors.append(error)
             raise
+
     threads = [threading.Thread(target=loop, args=(work,)) for work in workers]
     for thread in threads:
         thread.start()
@@ -228,6 +231,7 @@ def test_class_for_all():
         def make():
             barrier.wait()
             got.append(type(LocalWrapper(kind())))
+
         threads = [threading.Thread(target=make) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -239,6 +243,7 @@ def test_class_for_all():
 def test_needs_no_gil():
     if FREE and not os.environ.get("PYTHON_GIL"):
         import subprocess
+
         code = "import sys, xctx._proxy; print(sys._is_gil_enabled())"
         done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
         assert done.stdout == "False\n", done

@@ -122,11 +122,6 @@ cdef object _find_class(PyTypeObject *leaf, PyTypeObject *kind):
 
 # ---- the source of a LocalProxy ------------------------------------------------------------------------------------
 
-cdef object _has(object source, name):
-    """Whether the class of source defines the name; what an instance says does not count."""
-    return hasattr(<object>Py_TYPE(source), name)
-
-
 cdef xp_kind _kind_of(object source, object name) except XP_UNSET:
     if xp_check(source):
         return XP_PROXY

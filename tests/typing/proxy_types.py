@@ -1,4 +1,5 @@
 """What a type checker sees: the target. Checked by mypy and pyright, never run."""
+
 from contextvars import ContextVar
 from typing import Any, assert_type
 
