@@ -19,7 +19,7 @@ PACKAGE = ROOT / "xctx"
 # program that uses xctx: weakref would cost as much as all compiled rooms together, typing, inspect or threading more.
 IMPORTS = {
     *("_contextvars", "contextvars"),
-    *("collections", "keyword", "operator", "reprlib", "types"),  # what a named tuple takes
+    *("collections", "collections.abc", "keyword", "operator", "reprlib", "types"),  # what a named tuple takes
 }
 
 pytestmark = pytest.mark.slow

@@ -9,9 +9,9 @@ Here is what is decided once: the class for a target's type, and the kind of a s
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint64_t
-from functools import partial
+from _functools import partial   # underscored for a cheap start, as in _local
+from _weakref import ref
 from types import UnionType
-from weakref import ref
 
 from xctx._local import set_proxy_maker
 
