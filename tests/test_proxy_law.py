@@ -41,7 +41,8 @@ def bare(obj):
     return obj
 
 
-LEAVES = [LocalWrapper, through_variable, lambda obj: LocalProxy(lambda: obj), lambda obj: LocalWrapper(through_variable(obj))]
+LEAVES = [LocalWrapper, through_variable, lambda obj: LocalProxy(lambda: obj),
+          lambda obj: LocalWrapper(through_variable(obj))]
 
 
 class Broken(Exception):
@@ -56,8 +57,8 @@ def broken(name):
 
 SPECIAL = """
     len getitem setitem delitem contains iter next reversed call add radd iadd sub rsub mul rmul truediv floordiv mod
-    divmod pow rpow lshift and or xor neg pos abs invert int float complex index round trunc floor ceil eq ne lt le gt ge
-    bool str bytes format enter exit aenter aexit aiter anext await getattr delattr length_hint copy reduce_ex fspath
+    divmod pow rpow lshift and or xor neg pos abs invert int float complex index round trunc floor ceil
+    eq ne lt le gt ge bool str bytes format enter exit aenter aexit aiter anext await getattr delattr length_hint copy reduce_ex fspath
     dir
 """.split()
 Raises = type("Raises", (), {f"__{name}__": broken(name) for name in SPECIAL} | {
@@ -115,7 +116,8 @@ for _name in "add sub mul matmul truediv floordiv mod divmod pow lshift rshift a
 small = st.integers(-9, 9)
 texts = st.text("ab1%-", max_size=3)
 TARGETS = st.one_of(
-    small, st.integers(), st.floats(allow_nan=False), st.booleans(), st.none(), st.complex_numbers(max_magnitude=9, allow_nan=False),
+    small, st.integers(), st.floats(allow_nan=False), st.booleans(), st.none(),
+    st.complex_numbers(max_magnitude=9, allow_nan=False),
     texts, st.binary(max_size=3), st.binary(max_size=3).map(bytearray),
     st.lists(small, max_size=3), st.lists(small, max_size=3).map(tuple), st.dictionaries(texts, small, max_size=3),
     st.sets(small, max_size=3), st.frozensets(small, max_size=3), st.lists(small, max_size=3).map(collections.deque),
@@ -146,8 +148,8 @@ MADE = [generator, coroutine, lambda: iter([1, 2]), lambda: memoryview(b"ab"), l
         lambda: functools.partial(max, 1), lambda: {}.items(), lambda: (i for i in (1, 2))]
 
 BINARY = [
-    operator.add, operator.sub, operator.mul, operator.matmul, operator.truediv, operator.floordiv, operator.mod, divmod,
-    pow, operator.lshift, operator.rshift, operator.and_, operator.or_, operator.xor,
+    operator.add, operator.sub, operator.mul, operator.matmul, operator.truediv, operator.floordiv, operator.mod,
+    divmod, pow, operator.lshift, operator.rshift, operator.and_, operator.or_, operator.xor,
     operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge,
     operator.getitem, operator.contains, operator.concat, operator.delitem,
 ]
@@ -162,11 +164,15 @@ UNARY = [
     lambda o: list(reversed(o)), lambda o: next(o), lambda o: o.__class__, lambda o: o.__doc__, lambda o: o.__module__,
     lambda o: o(), lambda o: o(1), lambda o: o(1, 2), lambda o: o(a=1), lambda o: isinstance(1, o),
     lambda o: issubclass(int, o),
-    lambda o: round(o, 1), lambda o: format(o, ">5"), lambda o: f"{o!r}", lambda o: "%s" % (o,), lambda o: o[0], lambda o: o[-1],
-    lambda o: o[0:1], lambda o: o["a"], lambda o: o.nothing, lambda o: o.a, lambda o: o.real, lambda o: o.append(1), lambda o: o.copy(),
+    lambda o: round(o, 1), lambda o: format(o, ">5"), lambda o: f"{o!r}", lambda o: "%s" % (o,), lambda o: o[0],
+    lambda o: o[-1],
+    lambda o: o[0:1], lambda o: o["a"], lambda o: o.nothing, lambda o: o.a, lambda o: o.real, lambda o: o.append(1),
+    lambda o: o.copy(),
     lambda o: o.method(1), lambda o: o.upper(), lambda o: o.shape, lambda o: o.send(None), lambda o: o.close(),
-    lambda o: setattr(o, "a", 5), lambda o: delattr(o, "a"), lambda o: operator.setitem(o, 0, 5), lambda o: operator.setitem(o, "a", 5),
-    lambda o: operator.delitem(o, 0), lambda o: operator.delitem(o, slice(0, 1)), lambda o: operator.setitem(o, slice(0, 1), [7]),
+    lambda o: setattr(o, "a", 5), lambda o: delattr(o, "a"), lambda o: operator.setitem(o, 0, 5),
+    lambda o: operator.setitem(o, "a", 5),
+    lambda o: operator.delitem(o, 0), lambda o: operator.delitem(o, slice(0, 1)),
+    lambda o: operator.setitem(o, slice(0, 1), [7]),
     lambda o: [*o], lambda o: {**o}, lambda o: 1 in o, lambda o: o.__iter__, lambda o: hasattr(o, "__len__"),
     lambda o: pickle.loads(pickle.dumps(o)), lambda o: enter(o), numpy.sin,
 ]
@@ -190,7 +196,8 @@ def same(a, b):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, (float, complex, numpy.generic)):
         return repr(a) == repr(b)
-    if isinstance(a, (types.GeneratorType, types.CoroutineType, types.BuiltinMethodType, types.MethodWrapperType, memoryview)):
+    if isinstance(a, (types.GeneratorType, types.CoroutineType, types.BuiltinMethodType, types.MethodWrapperType,
+                      memoryview)):
         return True
     if type(a).__name__.endswith(("iterator", "reversed", "Raises", "SimpleNamespace", "partial", "_items", "object")):
         return True
@@ -244,7 +251,8 @@ LAW = settings(deadline=None, max_examples=int(os.environ.get("XCTX_EXAMPLES", "
 
 def too_big(op, *args):
     """`**` and `<<` of large numbers, and repetition, take for ever, proxy or not."""
-    return any(isinstance(a, (int, float, decimal.Decimal, fractions.Fraction)) and not isinstance(a, bool) and abs(a) > 99 for a in args)
+    numbers = (int, float, decimal.Decimal, fractions.Fraction)
+    return any(isinstance(a, numbers) and not isinstance(a, bool) and abs(a) > 99 for a in args)
 
 
 @LAW
@@ -329,14 +337,19 @@ def test_items(items, key, value, leaf, proxied_key):
 def test_every_method_is_reached(name, leaf):
     """An object that raises from each of its methods, and says which."""
     doing = {
-        "getattr": lambda o: o.nothing, "delattr": lambda o: delattr(o, "x"), "index": operator.index, "iadd": lambda o: operator.iadd(o, 1),
+        "getattr": lambda o: o.nothing, "delattr": lambda o: delattr(o, "x"), "index": operator.index,
+        "iadd": lambda o: operator.iadd(o, 1),
         "call": lambda o: o(), "getitem": lambda o: o[0], "setitem": lambda o: operator.setitem(o, 0, 0),
         "delitem": lambda o: operator.delitem(o, 0), "contains": lambda o: 0 in o, "divmod": lambda o: divmod(o, 1),
         "rpow": lambda o: 2 ** o, "radd": lambda o: 1 + o, "rsub": lambda o: 1 - o, "rmul": lambda o: 1 * o,
-        "pow": lambda o: pow(o, 2, 3), "and": lambda o: o & 1, "or": lambda o: o | 1, "enter": enter, "exit": lambda o: type(o).__exit__(o, None, None, None),
-        "trunc": math.trunc, "floor": math.floor, "ceil": math.ceil, "length_hint": lambda o: type(o).__length_hint__(o),
-        "copy": copy.copy, "fspath": os.fspath, "reduce_ex": None, "bytes": bytes, "complex": complex, "reversed": reversed,
-        "aenter": lambda o: type(o).__aenter__(o), "aexit": lambda o: type(o).__aexit__(o, 1, 2, 3), "aiter": aiter, "anext": lambda o: anext(o),
+        "pow": lambda o: pow(o, 2, 3), "and": lambda o: o & 1, "or": lambda o: o | 1, "enter": enter,
+        "exit": lambda o: type(o).__exit__(o, None, None, None),
+        "trunc": math.trunc, "floor": math.floor, "ceil": math.ceil,
+        "length_hint": lambda o: type(o).__length_hint__(o),
+        "copy": copy.copy, "fspath": os.fspath, "reduce_ex": None, "bytes": bytes, "complex": complex,
+        "reversed": reversed,
+        "aenter": lambda o: type(o).__aenter__(o), "aexit": lambda o: type(o).__aexit__(o, 1, 2, 3), "aiter": aiter,
+        "anext": lambda o: anext(o),
         "await": lambda o: type(o).__await__(o), "str": str, "format": format, "bool": bool, "dir": dir, "len": len,
     }
     op = doing.get(name, getattr(builtins, name, None) or getattr(operator, f"__{name}__", None))

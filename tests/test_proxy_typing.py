@@ -20,4 +20,5 @@ def test_assert_type():
 
 def test_stubs():
     pytest.importorskip("mypy")
-    run("mypy.stubtest", "xctx._proxy", "--allowlist", str(HERE / "typing" / "stubtest-proxy.txt"), "--ignore-unused-allowlist")
+    run("mypy.stubtest", "xctx._proxy", "--allowlist", str(HERE / "typing" / "stubtest-proxy.txt"),
+        "--ignore-unused-allowlist")
