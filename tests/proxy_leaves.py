@@ -1,4 +1,6 @@
 """What the tests of proxies share: every way to make one, and something to put behind it."""
+import sys
+import sysconfig
 import types
 from contextvars import ContextVar
 
@@ -36,6 +38,10 @@ LEAVES = [LocalWrapper, through_variable, through_callable, through_store]
 
 
 each_leaf = pytest.mark.parametrize("proxy", LEAVES, ids=lambda leaf: leaf.__name__)
+
+
+# Free-threaded 3.13 makes every class immortal once the program has started a thread.
+CLASSES_DIE = not sysconfig.get_config_var("Py_GIL_DISABLED") or sys.version_info >= (3, 14)
 
 
 class Point:

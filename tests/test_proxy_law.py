@@ -58,7 +58,8 @@ def broken(name):
 SPECIAL = """
     len getitem setitem delitem contains iter next reversed call add radd iadd sub rsub mul rmul truediv floordiv mod
     divmod pow rpow lshift and or xor neg pos abs invert int float complex index round trunc floor ceil
-    eq ne lt le gt ge bool str bytes format enter exit aenter aexit aiter anext await getattr delattr length_hint copy reduce_ex fspath
+    eq ne lt le gt ge bool str bytes format
+    enter exit aenter aexit aiter anext await getattr delattr length_hint copy reduce_ex fspath
     dir
 """.split()
 Raises = type("Raises", (), {f"__{name}__": broken(name) for name in SPECIAL} | {
