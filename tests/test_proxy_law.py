@@ -455,10 +455,8 @@ LAW = settings(
 
 def too_big(op, *args):
     """`**` and `<<` of large numbers, and repetition, take for ever, proxy or not."""
-    return any(
-        isinstance(a, (int, float, decimal.Decimal, fractions.Fraction)) and not isinstance(a, bool) and abs(a) > 99
-        for a in args
-    )
+    numbers = (int, float, decimal.Decimal, fractions.Fraction)
+    return any(isinstance(a, numbers) and not isinstance(a, bool) and abs(a) > 99 for a in args)
 
 
 @LAW

@@ -381,7 +381,8 @@ static int xp_setattro(PyObject *self, PyObject *name, PyObject *value) {
     if (XCTX_LIKELY(XP(self)->target != NULL && PyUnicode_CHECK_INTERNED(name) && name != xp_s_wrapped
                     && Py_TYPE(self)->tp_base == xp_wrapper_type)) {
         setattrofunc set = Py_TYPE(XP(self)->target)->tp_setattro;  /* the name was checked on the way here */
-        return XCTX_LIKELY(set != NULL) ? set(XP(self)->target, name, value) : PyObject_SetAttr(XP(self)->target, name, value);
+        if (XCTX_LIKELY(set != NULL)) return set(XP(self)->target, name, value);
+        return PyObject_SetAttr(XP(self)->target, name, value);
     }
     if (XCTX_UNLIKELY(xp_own(self, name))) return PyObject_GenericSetAttr(self, name, value);
     target = xp_hold(self, &owned);

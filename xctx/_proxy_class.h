@@ -250,7 +250,8 @@ static PyObject *xp_wrapper_new(PyTypeObject *type, PyObject *args, PyObject *kw
     PyObject *obj = PyTuple_GET_SIZE(args) > 0 ? PyTuple_GET_ITEM(args, 0)
                   : kwargs != NULL ? PyDict_GetItemWithError(kwargs, xp_s_wrapped) : NULL;
     if (obj == NULL)
-        return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_TypeError, "%.100s() missing argument: wrapped", type->tp_name);
+        return PyErr_Occurred() ? NULL
+             : PyErr_Format(PyExc_TypeError, "%.100s() missing argument: wrapped", type->tp_name);
     return xp_wrap_new(type, obj);
 }
 
@@ -327,7 +328,8 @@ PyDoc_STRVAR(xp_local_doc,
 "Lifetime: owns the source, and nothing of what it yields.");
 
 static PyMethodDef xp_local_methods[] = {
-    {"_get_current_object", xp_local_current, METH_NOARGS, "_get_current_object($self)\n--\n\nThe object behind the proxy."},
+    {"_get_current_object", xp_local_current, METH_NOARGS,
+     "_get_current_object($self)\n--\n\nThe object behind the proxy."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations: LocalProxy[Request]."},
     {NULL, NULL, 0, NULL}
 };

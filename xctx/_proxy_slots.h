@@ -281,7 +281,8 @@ static inline Py_ssize_t xp_size(PyObject *target) {
         if (XCTX_LIKELY(!xp_suspect(key) && XP(self)->target != NULL)) { \
             PyObject *borrowed = XP(self)->target; \
             PyMappingMethods *m = Py_TYPE(borrowed)->tp_as_mapping;  /* what f would look for first */ \
-            return XCTX_LIKELY(m != NULL && m->mp_subscript != NULL) ? m->mp_subscript(borrowed, key) : f(borrowed, key); \
+            if (XCTX_LIKELY(m != NULL && m->mp_subscript != NULL)) return m->mp_subscript(borrowed, key); \
+            return f(borrowed, key); \
         } \
         XP_HOLD(self, target, NULL) \
         PyObject *owned_key, *result = NULL; \
