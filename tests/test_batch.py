@@ -322,6 +322,15 @@ def test_a_timeout_leaves_no_trace():
     assert sorted([joined(filler), joined(waiting)]) == [0, 1]
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where this process was started to ignore it, as shells start what runs in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_control_c_interrupts_a_wait():
     gate = Gate()
     executor = BatchExecutor(gate, 1)
