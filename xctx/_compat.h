@@ -193,6 +193,29 @@ static inline int xctx_var_reset(PyObject *var, PyObject *token) {
 #  define xctx_var_reset PyContextVar_Reset
 #endif
 
+/* Looking into a dict that other threads change. Cython's own get() and setdefault() borrow from it for a moment, in which
+ * another thread may take out and free what was found. Both give a new reference; the first, or Py_None. */
+static inline PyObject *xctx_shared_get(PyObject *dict, PyObject *key) {
+    PyObject *found;
+#if PY_VERSION_HEX >= 0x030D0000
+    if (PyDict_GetItemRef(dict, key, &found) < 0) return NULL;
+#else
+    found = Py_XNewRef(PyDict_GetItemWithError(dict, key));
+    if (found == NULL && PyErr_Occurred()) return NULL;
+#endif
+    return found != NULL ? found : Py_NewRef(Py_None);
+}
+static inline PyObject *xctx_shared_setdefault(PyObject *dict, PyObject *key, PyObject *value) {
+    PyObject *found;
+#if PY_VERSION_HEX >= 0x030D0000
+    if (PyDict_SetDefaultRef(dict, key, value, &found) < 0) return NULL;
+    return found;
+#else
+    found = PyDict_SetDefault(dict, key, value);
+    return Py_XNewRef(found);
+#endif
+}
+
 /* Gives a type made by Cython, which takes no attributes afterwards, one more; before anything derives from it. */
 static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value) {
     if (PyDict_SetItem(((PyTypeObject *)type)->tp_dict, name, value)) return -1;

@@ -22,6 +22,8 @@ cdef extern from "_compat.h" nogil:
 
 cdef extern from "_compat.h":
     int xctx_type_put(PyObject *, object, object) except -1
+    object shared_get "xctx_shared_get"(dict, object)
+    object shared_setdefault "xctx_shared_setdefault"(dict, object, object)
 
 
 cdef extern from "Python.h":

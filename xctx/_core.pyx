@@ -658,21 +658,21 @@ cdef class Key:
         # Where equality is identity the unit ends with the value; otherwise an equal one may come at any time.
         if value_is_its_identity(value):
             address = <uintptr_t><void*>value
-            unit = self.units.get(address)
+            unit = shared_get(self.units, address)
             if unit is None and create:
                 if self.on_value_death is None:
                     self.on_value_death = value_death(ref(self))
                 unit = new_unit(value, <void*>value, VALUE, self.on_value_death)
-                unit = self.units.setdefault(address, unit)
+                unit = shared_setdefault(self.units, address, unit)
             return unit
         try:
-            lease = self.leases.get(value)
+            lease = shared_get(self.leases, value)
         except TypeError:
             raise TypeError(f"the key {self.name!r} gave {value!r}: a key's callable returns a hashable") from None
         if lease is None and create:
             lease = Lease()
             lease.unit = new_unit(lease, <void*>lease, VALUE, on_death)
-            lease = self.leases.setdefault(value, lease)
+            lease = shared_setdefault(self.leases, value, lease)
         return None if lease is None else lease.unit
 
     cpdef object current(self):

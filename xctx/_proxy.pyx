@@ -49,6 +49,8 @@ cdef extern from "Python.h":
 
 cdef extern from "_compat.h":
     uint64_t xctx_next_u64(uint64_t *p)
+    object shared_get "xctx_shared_get"(dict, object)
+    object shared_setdefault "xctx_shared_setdefault"(dict, object, object)
 
 
 # ---- the class of a wrapper ----------------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ cdef object _make_class(PyTypeObject *leaf, PyTypeObject *kind, uint64_t mask):
 
 def _forget(dict table, key, dead):
     """A target type died. Re-entry: runs wherever that happens."""
-    entry = table.get(key)
+    entry = shared_get(table, key)
     if entry is not None and entry[0] is dead:
         table.pop(key, None)
     xctx_next_u64(&xp_deaths)
@@ -107,16 +109,16 @@ cdef object _find_class(PyTypeObject *leaf, PyTypeObject *kind):
     cdef uint64_t mask = xp_mask(kind)  # first: it gives the type a version, which the cache notes
     cdef dict table = _table_of(<object>leaf)
     key = <size_t>kind
-    entry = table.get(key)
+    entry = shared_get(table, key)
     # A dead reference is a type whose callback has not run yet, and whose address is a new type's.
     if entry is None or entry[0]() is not <object>kind:
         if entry is not None:
             xctx_next_u64(&xp_deaths)
             table.pop(key, None)
-        entry = table.setdefault(key, (ref(<object>kind, partial(_forget, table, key)), {}))
-    cls = entry[1].get(mask)
+        entry = shared_setdefault(table, key, (ref(<object>kind, partial(_forget, table, key)), {}))
+    cls = shared_get(entry[1], mask)
     if cls is None:
-        cls = entry[1].setdefault(mask, _make_class(leaf, kind, mask))
+        cls = shared_setdefault(entry[1], mask, _make_class(leaf, kind, mask))
     return cls
 
 
