@@ -12,28 +12,31 @@ ARGS ?=
 TAG := $(shell $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) and print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
 VENV := .venv-$(or $(TAG),$(error $(PYTHON) is no Python of 3.11 or later: say which one with PYTHON=...))
 PY := $(VENV)/bin/python
-# A free-threaded 3.13 gets no greenlet, which would switch its GIL on, and no free-threaded build gets gevent, or mypy,
-# which has no wheel for each of them.
+# A free-threaded 3.13 gets no greenlet, which would switch its GIL on, and no free-threaded build gets gevent, what the
+# examples and the peers are made of, or mypy, for there is no wheel of each for each of them.
 GREENLETS := $(if $(filter 3.13t,$(TAG)),,$(if $(filter %t,$(TAG)),test-greenlet,test-gevent))
-TYPES := $(if $(filter %t,$(TAG)),,types)
+REST := $(if $(filter %t,$(TAG)),,types examples peers)
 COMPILED := $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.h) pyproject.toml setup.cfg
 PACKAGE := $(COMPILED) $(wildcard xctx/*.py xctx/*.pyi) xctx/py.typed
 SETUP := -W ignore -c 'import setuptools; setuptools.setup()' --quiet
 groups = $(addprefix $(VENV)/.group-,$(1))
-TESTS := $(call groups,build test $(GREENLETS) $(TYPES))
+TESTS := $(call groups,build test $(GREENLETS) $(REST))
 
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo test test-free-threaded test-all stress lint types bench docs dist debug sanitize clean
+.PHONY: help demo check examples test test-free-threaded test-all stress lint types bench docs dist debug sanitize clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help: ## show this help
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
-demo: $(VENV)/.built $(call groups,examples) ## see a gevent server keep a thousand requests apart (ARGS="--mode threads")
+demo: $(VENV)/.built $(call groups,test-gevent) ## see a gevent server keep a thousand requests apart (ARGS="--mode threads")
 	$(PY) examples/gevent_server.py $(ARGS)
+
+example-%: $(VENV)/.built $(call groups,examples)
+	PATH="$(VENV)/bin:$$PATH" PYTHONPATH=examples $(PY) examples/$(subst -,_,$*).py $(ARGS)
 
 test: $(VENV)/.built $(TESTS) ## run the tests (PYTHON=python3.13 for another interpreter, ARGS for pytest)
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
@@ -62,6 +65,7 @@ lint: $(call groups,lint) ## check the style of Python and Cython
 
 types: $(VENV)/.built $(call groups,types) ## check the types, and the stubs against what was compiled
 	$(PY) -m mypy
+	$(PY) -m basedpyright --level error
 	$(PY) -m mypy.stubtest xctx --mypy-config-file pyproject.toml --allowlist tests/stubtest.allow
 
 bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers (ARGS for the runner)

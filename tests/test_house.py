@@ -23,7 +23,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 # From the ground up: a room imports only what stands before it. A new room gets its place here.
 ROOMS = [
     *("_declare", "_wrap", "_core", "_local", "_xlocal", "_proxy", "_prefetch", "_batch"),
-    *("keys", "debug", "__init__"),
+    *("keys", "debug", "__init__", "__main__"),
 ]
 
 SOURCES = {path.stem: path for path in sorted(PACKAGE.glob("*.py")) + sorted(PACKAGE.glob("*.pyx"))}

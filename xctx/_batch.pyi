@@ -5,6 +5,7 @@ from typing import Any, Generic, NamedTuple, NoReturn, Self, TypeVar, final
 from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
+_V = TypeVar("_V")
 
 class BatchStats(NamedTuple):
     loads: int
@@ -14,8 +15,11 @@ class BatchStats(NamedTuple):
 @disjoint_base
 class BatchExecutor(Generic[_T]):
     def __new__(cls, source: Callable[[], _T], size: int, *, prefetch: int = 0) -> Self: ...
+    # Not Self: a checker takes the type of values from the source, and would not know it where the class stands bare.
     @classmethod
-    def from_batches(cls, source: Callable[[int], Iterable[_T]], size: int, *, prefetch: int = 0) -> Self: ...
+    def from_batches(
+        cls, source: Callable[[int], Iterable[_V]], size: int, *, prefetch: int = 0
+    ) -> BatchExecutor[_V]: ...
     @property
     def source(self) -> Callable[..., Any]: ...
     @property
