@@ -20,12 +20,13 @@ COMPILED := $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.h) pyproject.toml setup.cfg
 PACKAGE := $(COMPILED) $(wildcard xctx/*.py xctx/*.pyi) xctx/py.typed
 SETUP := -W ignore -c 'import setuptools; setuptools.setup()' --quiet
 groups = $(addprefix $(VENV)/.group-,$(1))
+EXAMPLES := $(patsubst examples/%.py,example-%,$(subst _,-,$(filter-out %/serving.py,$(wildcard examples/*.py))))
 TESTS := $(call groups,build test $(GREENLETS) $(REST))
 
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples test test-free-threaded test-all stress lint types bench docs dist debug sanitize clean
+.PHONY: help demo check examples $(EXAMPLES) test test-free-threaded test-all stress lint types bench docs dist debug sanitize clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -35,8 +36,14 @@ help: ## show this help
 demo: $(VENV)/.built $(call groups,test-gevent) ## see a gevent server keep a thousand requests apart (ARGS="--mode threads")
 	$(PY) examples/gevent_server.py $(ARGS)
 
-example-%: $(VENV)/.built $(call groups,examples)
-	PATH="$(VENV)/bin:$$PATH" PYTHONPATH=examples $(PY) examples/$(subst -,_,$*).py $(ARGS)
+check: $(VENV)/.built ## try what was built, in a few seconds (it is `python -m xctx --check`)
+	$(PY) -m xctx --check
+
+examples: $(EXAMPLES) ## run all programs under examples; one alone is `make example-flask-gunicorn` or the like
+	@echo "All well: $(EXAMPLES)"
+
+$(EXAMPLES): example-%: $(VENV)/.built $(call groups,examples)
+	PYTHONPATH=examples $(PY) -W error examples/$(subst -,_,$*).py $(ARGS)
 
 test: $(VENV)/.built $(TESTS) ## run the tests (PYTHON=python3.13 for another interpreter, ARGS for pytest)
 	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)

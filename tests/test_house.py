@@ -1,7 +1,6 @@
 """Laws of the house: each holds for every module in xctx/, also for those that are yet to come."""
 
 import ast
-import doctest
 import importlib
 import inspect
 import os
@@ -185,28 +184,6 @@ def test_every_compiled_room_is_built():
 def test_builds_in_the_tree_use_what_other_builds_use():
     assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
     assert "dependencies" not in PROJECT["project"]
-
-
-def readme_blocks():
-    """Each `code-block:: python` of the README, dedented."""
-    text = (ROOT / "README.rst").read_text()
-    blocks = re.findall(r"^\.\. code-block:: python\n\n((?:(?: {3,}.*)?\n)+)", text, re.MULTILINE)
-    return [inspect.cleandoc(block) for block in blocks]
-
-
-def test_what_the_readme_shows_is_what_happens(tmp_path):
-    """Sessions at the prompt give what they show; all other code runs as a program of its own."""
-    text = (ROOT / "README.rst").read_text()
-    if "import gevent" in text:
-        pytest.importorskip("gevent", reason="the README shows gevent")
-    failed, tried = doctest.testfile(str(ROOT / "README.rst"), module_relative=False, optionflags=doctest.ELLIPSIS)
-    programs = [block for block in readme_blocks() if not block.startswith(">>>")]
-    for number, block in enumerate(programs):
-        program = tmp_path / f"block_{number}.py"
-        program.write_text(block)
-        python(str(program))
-    assert failed == 0
-    assert tried or programs
 
 
 def test_no_file_names_a_machine_or_a_registry():
