@@ -78,7 +78,7 @@ def test_a_program_runs(block, tmp_path):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert (done.returncode, done.stderr) == (0, "")
-    shown = re.findall(r"#+ prints:? (.*)$", block.code, re.MULTILINE)
+    shown = re.findall(r"# prints: (.*)$", block.code, re.MULTILINE)
     assert [line for line in shown if line not in done.stdout] == []
 
 
@@ -112,10 +112,10 @@ def test_blocks_are_found(tmp_path):
 
 def test_names():
     """The tests that a file of tests has, with those in classes."""
-    assert "test_names" in tests_of(Path(__file__))
+    assert "test_names" in named_in(Path(__file__))
 
 
-def tests_of(path):
+def named_in(path):
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -131,7 +131,7 @@ def test_each_test_that_is_named_is_there(page):
         paths = sorted((ROOT / "tests").glob(name))
         assert paths, f"{name} is named, but not there"
         if test:
-            assert test in tests_of(paths[0]), f"{name}::{test} is named, but not there"
+            assert test in named_in(paths[0]), f"{name}::{test} is named, but not there"
     for name in re.findall(r"\bexamples/(\w+\.py)", text):
         assert (ROOT / "examples" / name).exists(), name
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
