@@ -641,7 +641,7 @@ def units_of(local store not None):
     cdef Holding *holding
     cdef Py_ssize_t count, size = 0
     cdef list units
-    while True:
+    while store.how != SHARED or store.key.rung != VALUE:
         units = [None] * size
         count = 0
         xctx_lock(&lock)
@@ -655,5 +655,8 @@ def units_of(local store not None):
         if count <= size:
             break
         size = count
+    else:
+        # Such a unit may be dying at this moment, with its key's values, and then not be held any more.
+        units = store.key.units_of_values()
     pairs = [(unit, kept(store, <Unit>unit)) for unit in units if unit is not None]
     return [pair for pair in pairs if pair[1] is not None]
