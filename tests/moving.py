@@ -572,7 +572,7 @@ def sides(peer):
 
             return xlocal
 
-        return XLOCAL, make, maker(xctx.xlocal, key=keys.task)
+        return XLOCAL, make, xctx.xlocal
     if peer == "werkzeug.local.LocalProxy":
 
         def make():
