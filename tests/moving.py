@@ -623,24 +623,32 @@ PEERS = {
 
 
 def answers(peer, side):
-    """Each question of a peer, and what one side answers, each in an interpreter of its own: some crash."""
-    found = {}
-    for number, question in enumerate(sides(peer)[0]):
+    """What one side answers to each question of a peer.
+
+    In an interpreter of its own; where a question crashes that, in another one from the next question on.
+    """
+    questions = list(sides(peer)[0])
+    found = []
+    while len(found) < len(questions):
         done = subprocess.run(
-            [sys.executable, __file__, peer, side, str(number)],
+            [sys.executable, __file__, peer, side, str(len(found))],
             capture_output=True,
             text=True,
             timeout=120,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path[1:]])},
         )
-        assert done.returncode == 0 or not done.stdout, done.stderr
-        found[question] = done.stdout.strip() if done.returncode == 0 else "crashes" if done.returncode < 0 else done.stderr
-    return found
+        assert done.returncode <= 0, done.stderr
+        found += done.stdout.splitlines()
+        if done.returncode:
+            found.append("crashes")
+    return dict(zip(questions, found, strict=True))
 
 
-def main(peer, side, number):
+def main(peer, side, first):
     questions, theirs, ours = sides(peer)
-    print(list(questions.values())[int(number)](theirs() if side == "theirs" else ours), flush=True)
+    make = theirs() if side == "theirs" else ours
+    for question in list(questions.values())[int(first) :]:
+        print(question(make), flush=True)
     os._exit(0)  # what a question left behind, such as a thread that waits for ever, is nobody's any more
 
 

@@ -1,0 +1,439 @@
+"""Every exception that the library raises: what, with which message, when, and a program that has it raised.
+
+``docs/errors.rst`` shows the first three, where an ellipsis stands for what is filled in; ``python tests/error_cases.py``
+prints its tables. A message of the sources that is not here fails a test.
+"""
+
+import pickle
+import threading
+
+import xctx
+from xctx.keys import Key
+
+
+class Declared(xctx.xlocal):
+    request: str
+
+
+class Nothing:
+    """Neither callable, nor a key, nor hashable."""
+
+    __hash__ = None
+
+    def __repr__(self):
+        return "<nothing>"
+
+
+NOTHING = Nothing()
+
+
+def reads_unbound():
+    _ = xctx.xlocal().name
+
+
+def reads_unset():
+    _ = xctx.local().name
+
+
+
+def replaces_dict():
+    xctx.local().__dict__ = {}
+
+
+def sets():
+    xctx.xlocal().name = 1
+
+
+def deletes():
+    del xctx.xlocal().name
+
+
+def declares_reserved():
+    class Mine(xctx.xlocal):
+        _name: int
+
+
+
+def left_unentered():
+    xctx.xlocal()(a=1).__exit__(None, None, None)
+
+
+def unhashable_value():
+    xctx.local(key=lambda: NOTHING).name = 1
+
+
+def key_made_twice():
+    Key(lambda: 1).__init__(lambda: 2)
+
+
+def no_such_rung():
+    make, _ = xctx.keys.task.__reduce__()
+    make("fibre")
+
+
+def unbound():
+    xctx.LocalProxy(xctx.xlocal(), "name") + 1
+
+
+
+def uninitialised_proxy():
+    xctx.LocalProxy.__new__(xctx.LocalProxy) + 1
+
+
+def circle():
+    first = xctx.LocalProxy(lambda: second)
+    second = xctx.LocalProxy(lambda: first)
+    first + 1
+
+
+def initialised_again():
+    proxy = xctx.LocalProxy(lambda: 1)
+    xctx.LocalProxy.__init__(proxy, lambda: 2)
+
+
+def subclass_of_wrapper():
+    class Mine(xctx.LocalWrapper):
+        pass
+
+    Mine()
+
+
+def closes_from_the_source():
+    executor = xctx.BatchExecutor(lambda: executor.close(), 1)
+    executor.load()
+
+
+def closed():
+    executor = xctx.BatchExecutor(int, 1)
+    executor.close()
+    executor.load()
+
+
+def while_filling(**named):
+    def call():
+        begun, finish = threading.Event(), threading.Event()
+
+        def source():
+            begun.set()
+            finish.wait()
+
+        executor = xctx.BatchExecutor(source, 1)
+        thread = threading.Thread(target=executor.load)
+        thread.start()
+        begun.wait()
+        try:
+            executor.load(**named)
+        finally:
+            finish.set()
+            thread.join()
+
+    return call
+
+
+def pickles(make):
+    return lambda: pickle.dumps(make())
+
+
+
+
+SECTIONS = {
+    "Units and keys": [
+        (
+            TypeError,
+            "a key is one of xctx.keys or a callable that returns a hashable, not …",
+            "a store is given something else as its key",
+            lambda: xctx.local(key=NOTHING),
+        ),
+        (
+            TypeError,
+            "the key … gave …: a key's callable returns a hashable",
+            "a store is used whose key's callable returns something else",
+            unhashable_value,
+        ),
+        (
+            TypeError,
+            "a key is made from a callable that returns a hashable, not …",
+            "``Key(func)``, where `func` cannot be called",
+            lambda: Key(NOTHING),
+        ),
+        (TypeError, "a key's name is a str, not …", "``Key(func, name)``", lambda: Key(len, 1)),
+        (TypeError, "… is made already: a key never changes", "a key is initialised again", key_made_twice),
+        (
+            TypeError,
+            "a thread or its ident was wanted, not …",
+            "``keys.thread.of(thing)``",
+            lambda: xctx.keys.thread.of("x"),
+        ),
+        (
+            TypeError,
+            "only values of a callable's key can be forgotten; … is none",
+            "``forget`` of a key of the ladder",
+            lambda: xctx.keys.task.forget(1),
+        ),
+        (
+            TypeError,
+            "cannot pickle …: only the keys of the ladder can be found again elsewhere",
+            "a callable's key is pickled",
+            pickles(lambda: Key(len)),
+        ),
+        (
+            ValueError,
+            "no key …: the ladder is process, thread, greenlet, task, context",
+            "a key is unpickled that this version does not have",
+            no_such_rung,
+        ),
+        (
+            TypeError,
+            "units are made by keys: call xctx.keys.greenlet.current() or the like",
+            "``Unit()``",
+            lambda: xctx.keys.Unit(len),
+        ),
+        (
+            TypeError,
+            "cannot pickle 'Unit' object: a unit has no meaning in another process",
+            "a unit is pickled",
+            pickles(xctx.keys.thread.current),
+        ),
+    ],
+    "xlocal": [
+        (AttributeError, "'…' object has nothing bound to '…' here", "a name is read that is not bound", reads_unbound),
+        (
+            AttributeError,
+            "cannot set …: an xlocal is read-only, names are bound by `with x(…=...):`",
+            "an attribute is set",
+            sets,
+        ),
+        (
+            AttributeError,
+            "cannot delete …: an xlocal is read-only, a name is bound until its block is left",
+            "an attribute is deleted",
+            deletes,
+        ),
+        (
+            TypeError,
+            "cannot bind …: names that start with an underscore are reserved",
+            "such a name is bound",
+            lambda: xctx.xlocal()(_a=1),
+        ),
+        (
+            TypeError,
+            "… declares no name …: did you mean …?",
+            "a name is bound that the class does not declare",
+            lambda: Declared()(requst=1),
+        ),
+        (TypeError, "… declares no name …: it declares …", "the same, where none is like it", lambda: Declared()(z=1)),
+        (
+            TypeError,
+            "… declares …: names that start with an underscore are reserved",
+            "a class annotates such a name",
+            declares_reserved,
+        ),
+        (
+            TypeError,
+            "an xlocal binds keyword arguments, it was given … without a name",
+            "``x(1)``",
+            lambda: xctx.xlocal()(1),
+        ),
+        (
+            TypeError,
+            "a binding takes no keyword arguments, it was given …",
+            "``x(a=1)(b=2)``",
+            lambda: xctx.xlocal()(a=1)(b=2),
+        ),
+        (
+            TypeError,
+            "a binding decorates one function, it was given …",
+            "``x(a=1)(f, g)``",
+            lambda: xctx.xlocal()(a=1)(len, len),
+        ),
+        (
+            TypeError,
+            "a binding decorates a function, not …",
+            "``x(a=1)(2)``",
+            lambda: xctx.xlocal()(a=1)(2),
+        ),
+        (
+            RuntimeError,
+            "this binding is left, but it was not entered",
+            "``__exit__`` is called once too often",
+            left_unentered,
+        ),
+        (
+            TypeError,
+            "cannot pickle … object: an xlocal is found by name where it is needed",
+            "an xlocal is pickled",
+            pickles(xctx.xlocal),
+        ),
+        (
+            TypeError,
+            "cannot pickle a binding of an xlocal: bind the values where they are needed",
+            "what calling an xlocal gave is pickled",
+            pickles(lambda: xctx.xlocal()(a=1)),
+        ),
+    ],
+    "local": [
+        (AttributeError, "'…' object has no attribute '…'", "a name is read or deleted that is not set", reads_unset),
+        (
+            AttributeError,
+            "… object attribute '__dict__' is read-only",
+            "``__dict__`` is set or deleted",
+            replaces_dict,
+        ),
+        (
+            TypeError,
+            "…() takes no arguments but `key`: there is no __init__ for …",
+            "arguments are given to a class that has no ``__init__``",
+            lambda: xctx.local(1),
+        ),
+        (
+            TypeError,
+            "cannot pickle … object: its values belong to the unit that runs here",
+            "a local is pickled",
+            pickles(xctx.local),
+        ),
+        (
+            TypeError,
+            "attribute name must be string, not '…'",
+            "a name that is no str, as with any object",
+            lambda: type(xctx.local()).__getattribute__(xctx.local(), 1),
+        ),
+    ],
+    "Proxies": [
+        (RuntimeError, "object is not bound", "a ``LocalProxy`` is used with nothing behind it", unbound),
+        (
+            TypeError,
+            "LocalProxy of a … needs the name of an attribute",
+            "the source is a store, and no name is given",
+            lambda: xctx.LocalProxy(xctx.local()),
+        ),
+        (
+            TypeError,
+            "… cannot be the source of a LocalProxy without a name: wanted a ContextVar, a LocalProxy, a callable, or an "
+            "object and the name of its attribute",
+            "the source is another object, and no name is given",
+            lambda: xctx.LocalProxy(NOTHING),
+        ),
+        (
+            TypeError,
+            "… is not the name of an attribute: wanted a str",
+            "``LocalProxy(source, name)``",
+            lambda: xctx.LocalProxy(NOTHING, 1),
+        ),
+        (TypeError, "the source of a LocalProxy never changes", "one is initialised again", initialised_again),
+        (
+            RuntimeError,
+            "….__init__() was not called",
+            "a subclass's ``__init__`` leaves out that of ``LocalProxy``",
+            uninitialised_proxy,
+        ),
+        (
+            RecursionError,
+            "proxies lead to each other in a circle",
+            "proxies whose sources give each other",
+            circle,
+        ),
+        (
+            TypeError,
+            "LocalWrapper() takes exactly one argument, wrapped (… given)",
+            "``LocalWrapper()``, ``LocalWrapper(1, 2)``",
+            lambda: xctx.LocalWrapper(1, 2),
+        ),
+        (
+            TypeError,
+            "…() missing argument: wrapped",
+            "the same, of a subclass",
+            subclass_of_wrapper,
+        ),
+    ],
+    "Batches": [
+        (
+            TypeError,
+            "source … is not usable: a callable is wanted",
+            "``BatchExecutor(source, size)``",
+            lambda: xctx.BatchExecutor(1, 1),
+        ),
+        (TypeError, "size … is not usable: an int is wanted", "likewise", lambda: xctx.BatchExecutor(int, "1")),
+        (ValueError, "size … is not usable: 1 or more is wanted", "likewise", lambda: xctx.BatchExecutor(int, 0)),
+        (
+            TypeError,
+            "prefetch … is not usable: an int is wanted",
+            "likewise",
+            lambda: xctx.BatchExecutor(int, 1, prefetch="1"),
+        ),
+        (
+            ValueError,
+            "prefetch … is not usable: 0 or more is wanted",
+            "likewise",
+            lambda: xctx.BatchExecutor(int, 1, prefetch=-1),
+        ),
+        (
+            ValueError,
+            "timeout … is not usable: None or a number of seconds, 0 or more, is wanted",
+            "``load(timeout=-1)``",
+            lambda: xctx.BatchExecutor(int, 1).load(timeout=-1),
+        ),
+        (
+            BlockingIOError,
+            "load(block=False): no value is there and another unit is filling the batch",
+            "``load(block=False)`` would have to wait",
+            while_filling(block=False),
+        ),
+        (
+            TimeoutError,
+            "load(timeout=…): no value came in that time",
+            "``load(timeout=...)`` has waited as long",
+            while_filling(timeout=0.01),
+        ),
+        (ValueError, "load() from …: an open one is wanted", "``load`` after ``close``", closed),
+        (
+            TypeError,
+            "source … gave …: an iterable of values is wanted",
+            "a source of batches gives something else",
+            lambda: xctx.BatchExecutor.from_batches(int, 1).load(),
+        ),
+        (
+            LookupError,
+            "source … gave a batch without any value: at least one is wanted",
+            "a source of batches has nothing now; iteration ends instead",
+            lambda: xctx.BatchExecutor.from_batches(lambda n: (), 1).load(),
+        ),
+        (
+            RuntimeError,
+            "close() cannot wait for a batch that its own caller is filling: a call from outside the source is wanted",
+            "the source closes its executor",
+            closes_from_the_source,
+        ),
+        (
+            TypeError,
+            "… cannot be copied or pickled: each of its values is handed out once",
+            "an executor is copied or pickled",
+            pickles(lambda: xctx.BatchExecutor(int, 1)),
+        ),
+        (
+            TypeError,
+            "… cannot be copied or pickled: as_local() makes another one",
+            "a handle is",
+            pickles(lambda: xctx.BatchExecutor(int, 1).as_local()),
+        ),
+    ],
+}
+
+# Messages of the sources that the page leaves out, and why.
+LEFT_OUT = {
+    "no room for a fork handler": "no memory is left while xctx is imported",
+    "a store's type has no __getattribute__ of its own": "a mistake in xctx itself",
+    "this thread has no state to keep values in": "the interpreter has no memory for a dict, or is past its end",
+    "maximum recursion depth exceeded while asking a LocalProxy for its object": "CPython's own, a little earlier",
+}
+
+
+def rows(cases):
+    return [[f":class:`{kind.__name__}`", f"``{message}``", when] for kind, message, when, _ in cases]
+
+
+if __name__ == "__main__":
+    for section, cases in SECTIONS.items():
+        print(f"{section}\n{'-' * len(section)}\n\n.. list-table::\n   :header-rows: 1\n   :widths: 16 50 34\n")
+        for row in [["exception", "message", "when"], *rows(cases)]:
+            print("   * - " + "\n     - ".join(row))
+        print()
