@@ -7,7 +7,7 @@ of another kind: ``console``, ``text``. A block that needs packages names them::
     .. code-block:: python
        :class: needs-gevent needs-flask
 
-and a page whose sessions need some starts with ``.. needs: gevent``.
+and a page that needs some starts with ``.. needs: gevent``. What is needed may be a name of xctx: ``.. needs: xctx.carry``.
 """
 
 import ast
@@ -22,6 +22,8 @@ from pathlib import Path
 
 import pytest
 from conftest import installed
+
+import xctx
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
@@ -59,14 +61,18 @@ PROGRAMS = [block for block in ALL if block.kind == "python" and not block.code.
 
 
 def skip_without(needs):
-    missing = [need for need in needs if not installed(need)]
+    missing = [need for need in needs if not (hasattr(xctx, need[5:]) if need.startswith("xctx.") else installed(need))]
     if missing:
         pytest.skip(f"{', '.join(missing)} cannot be imported here")
 
 
+def needed_by(page):
+    return re.findall(r"^\.\. needs: ([\w.]+)$", page.read_text(), re.MULTILINE)
+
+
 @pytest.mark.parametrize("block", PROGRAMS, ids=str)
 def test_a_program_runs(block, tmp_path):
-    skip_without(block.needs)
+    skip_without(block.needs + needed_by(block.page))
     program = tmp_path / "shown.py"
     program.write_text(block.code)
     done = subprocess.run(
@@ -84,7 +90,7 @@ def test_a_program_runs(block, tmp_path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_sessions_give_what_they_show(page):
-    skip_without(re.findall(r"^\.\. needs: (\w+)$", page.read_text(), re.MULTILINE))
+    skip_without(needed_by(page))
     failed, _ = doctest.testfile(str(page), module_relative=False, optionflags=doctest.ELLIPSIS, encoding="utf-8")
     assert failed == 0
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import moving
 import pytest
 import tables
-from conftest import installed
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "moving.rst"
 SHOWN = {
@@ -17,7 +16,7 @@ SHOWN = {
 
 @pytest.mark.parametrize("peer", moving.PEERS)
 def test_what_changes_is_what_the_table_says(peer):
-    if not installed(moving.PEERS[peer]) or not installed("gevent"):
+    if not moving.can_be_asked(peer):
         pytest.skip(f"{moving.PEERS[peer]} or gevent is not installed here")
     header, *rows = SHOWN[peer]
     assert header == ["", f"``{peer}``", "xctx"]
