@@ -418,6 +418,18 @@ SECTIONS = {
     ],
 }
 
+if hasattr(xctx, "SharedLock"):
+    import error_cases_lock
+
+    SECTIONS["Locks"] = error_cases_lock.LOCKS
+if hasattr(xctx, "carry"):
+    import error_cases_carry
+
+    SECTIONS["Carry"] = error_cases_carry.CARRY
+    if error_cases_carry.WIRE:
+        SECTIONS["To other machines"] = error_cases_carry.WIRE
+    SECTIONS["xlocal"] = [case for case in SECTIONS["xlocal"] if "an xlocal is found by name" not in case[1]]
+
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
     "no room for a fork handler": "no memory is left while xctx is imported",
@@ -425,6 +437,10 @@ LEFT_OUT = {
     "this thread has no state to keep values in": "the interpreter has no memory for a dict, or is past its end",
     "maximum recursion depth exceeded while asking a LocalProxy for its object": "CPython's own, a little earlier",
 }
+if hasattr(xctx, "SharedLock"):
+    LEFT_OUT |= error_cases_lock.LEFT_OUT
+if hasattr(xctx, "carry"):
+    LEFT_OUT |= error_cases_carry.LEFT_OUT
 
 
 def rows(cases):

@@ -2,7 +2,8 @@
 
 import re
 
-RAISES = re.compile(r"\braise (?P<kind>[A-Z]\w*)\(")
+LITERAL = re.compile(r"""\s*(f?)[br]?(?:"((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)')""")
+RAISES = re.compile(r"\braise (?P<kind>[A-Z]\w*|kind)\(")
 SETS = re.compile(r"\bPyErr_(?:Format|SetString)\(\s*(?:PyExc_)?(?P<kind>[A-Z]\w*),\s*")
 WARNS = re.compile(r"\bwarnings\.warn\(")
 
@@ -23,8 +24,8 @@ def in_source(text):
 def literals(text, at):
     """The literals that stand side by side as the first argument of a call, as one; '' where there is none."""
     said = ""
-    while match := re.compile(r'\s*(f?)[br]?"((?:[^"\\\n]|\\.)*)"').match(text, at):
-        part = match[2].replace('\\"', '"').replace("%%", "%")
+    while match := LITERAL.match(text, at):
+        part = (match[2] or match[3] or "").replace('\\"', '"').replace("%%", "%")
         said += re.sub(r"\{[^{}]*\}", "…", part) if match[1] else re.sub(r"%[.\d]*z?[a-zA-Z]", "…", part)
         at = match.end()
     return said

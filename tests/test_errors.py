@@ -9,6 +9,8 @@ import messages
 import pytest
 import tables
 
+import xctx
+
 ROOT = Path(__file__).resolve().parents[1]
 CASES = [case for cases in error_cases.SECTIONS.values() for case in cases]
 SOURCES = sorted(
@@ -34,6 +36,8 @@ def test_it_is_raised_with_its_message(kind, message, when, cause):
 
 
 def test_the_page_says_the_same():
+    if not {"SharedLock", "carry", "carried"} <= set(xctx.__all__):
+        pytest.skip("the page is about more than this version has")
     shown = [rows for _, rows in tables.tables((ROOT / "docs" / "errors.rst").read_text())]
     assert all(rows.pop(0) == ["exception", "message", "when"] for rows in shown)
     assert shown == [error_cases.rows(cases) for cases in error_cases.SECTIONS.values()]

@@ -30,7 +30,8 @@ import xctx
 from xctx import debug, keys
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-PACKAGES = ("greenlet", "gevent", "trio", "flask", "werkzeug", "sqlalchemy", "celery", "dask")
+PACKAGES = ("greenlet", "gevent", "trio", "flask", "werkzeug", "sqlalchemy", "celery", "distributed")
+NEEDS = {"gevent": "gevent", "celery": "celery", "dask": "distributed"}  # what some modules of xctx are about
 LADDER = ("process", "thread", "greenlet", "task", "context")
 PATIENCE = 60  # seconds after which a check that hangs is shown with its stacks and ended
 
@@ -88,8 +89,10 @@ def locks() -> str:
 
 
 def integrations() -> list[str]:
-    """The public modules of xctx, each of which is imported on demand."""
-    return sorted(name for _, name, _ in pkgutil.iter_modules(xctx.__path__) if not name.startswith("_"))
+    """The public modules of xctx, and which of them lack the package that they are about."""
+    found = sorted(name for _, name, _ in pkgutil.iter_modules(xctx.__path__) if not name.startswith("_"))
+    missing = {name for name, package in NEEDS.items() if version(package) is None}
+    return [f"xctx.{name}" + (f" (without {NEEDS[name]})" if name in missing else "") for name in found]
 
 
 def show() -> int:
@@ -105,7 +108,7 @@ def show() -> int:
         ("greenlets", "told apart" if hubs is None else hubs),
         ("fork", "a child starts empty" if hasattr(os, "fork") else "nothing forks here"),
         ("locks", locks()),
-        ("modules", ", ".join(f"xctx.{name}" for name in integrations())),
+        ("modules", ", ".join(integrations())),
         ("packages", ", ".join(f"{name} {version(name)}" for name in PACKAGES if version(name)) or "none of interest"),
     ]
     for name, value in rows:

@@ -1,0 +1,258 @@
+"""What carrying raises, to other units, processes and machines: see error_cases."""
+
+import asyncio
+import pickle
+import sys
+import types
+
+import xctx
+from xctx import concurrent
+
+module = types.ModuleType("error_cases_elsewhere")
+sys.modules[module.__name__] = module
+
+
+def found_elsewhere(change):
+    """Applies a snapshot where its xlocal's name means something else than where it was taken."""
+
+    def cause():
+        module.current = current = xctx.xlocal()
+        with current(a=1):
+            pickled = pickle.dumps(xctx.capture(current))
+        change()
+        pickle.loads(pickled).run(int)
+
+    return cause
+
+
+def unpicklable():
+    module.current = current = xctx.xlocal()
+    with current(a=lambda: 1):
+        pickle.dumps(xctx.capture(current))
+
+
+def left_unentered():
+    xctx.capture().__exit__(None, None, None)
+
+
+def awaits_a_tasks():
+    async def nothing():
+        pass
+
+    async def main():
+        task = concurrent.create_task(nothing())
+        try:
+            await task.get_coro()
+        finally:
+            await task
+
+    asyncio.run(main())
+
+
+CARRY = [
+    (TypeError, "capture takes xlocals, it was given …", "``capture(thing)``", lambda: xctx.capture(1)),
+    (
+        TypeError,
+        "capture takes contextvars and missing, and no keyword argument …",
+        "``capture(thing=...)``",
+        lambda: xctx.capture(thing=1),
+    ),
+    (
+        TypeError,
+        "contextvars are context variables, not …",
+        "``capture(contextvars=...)``",
+        lambda: xctx.capture(contextvars=[1]),
+    ),
+    (
+        ValueError,
+        "missing is 'error' or 'skip', not …",
+        "``capture(missing=...)``",
+        lambda: xctx.capture(missing="both"),
+    ),
+    (TypeError, "run calls a function, it was given none", "``snapshot.run()``", lambda: xctx.capture().run()),
+    (
+        TypeError,
+        "a snapshot wraps a function, not …",
+        "``carry(thing)``, ``snapshot(thing)``",
+        lambda: xctx.carry(1),
+    ),
+    (TypeError, "isolated decorates a function, not …", "``isolated(thing)``", lambda: xctx.isolated(1)),
+    (
+        RuntimeError,
+        "this snapshot's block is left, but it was not entered",
+        "``__exit__`` is called once too often",
+        left_unentered,
+    ),
+    (
+        TypeError,
+        "this snapshot cannot be pickled: …",
+        "a value in it cannot, or no module has one of its xlocals",
+        unpicklable,
+    ),
+    (
+        LookupError,
+        "this process has no … in module …: …",
+        "a snapshot from another process is applied, and its xlocal is not here",
+        found_elsewhere(lambda: delattr(module, "current")),
+    ),
+    (
+        LookupError,
+        "….… is no … in this process, but …",
+        "likewise, and something else has its name",
+        found_elsewhere(lambda: setattr(module, "current", 1)),
+    ),
+    (
+        TypeError,
+        "cannot pickle … object: it is found again by the module and name it stands under, and no module has this one",
+        "an xlocal is pickled that no module has by name",
+        lambda: pickle.dumps(xctx.xlocal()),
+    ),
+    (
+        ValueError,
+        "bindings is 'copy', 'share' or 'empty', not …",
+        "``ThreadPoolExecutor(bindings=...)`` and the like",
+        lambda: concurrent.ThreadPoolExecutor(bindings="all"),
+    ),
+    (
+        ValueError,
+        "bindings is 'copy' or 'empty' here, not 'share': …",
+        "likewise, where there can be no context in common",
+        lambda: concurrent.ThreadPoolExecutor(bindings="share"),
+    ),
+    (
+        TypeError,
+        "this coroutine is a task's: await the task",
+        "``await task.get_coro()`` of a task that took bindings along",
+        awaits_a_tasks,
+    ),
+]
+
+
+# --- to other machines ------------------------------------------------------------------------------------------------
+
+WIRE = []
+if hasattr(xctx, "carried"):
+    from typing import Annotated
+
+    from xctx import asgi, dask, logging, wire, wsgi
+
+    class Carrying(xctx.xlocal):
+        number: Annotated[int, xctx.carried]
+
+    def declares(annotation, **more):
+        def cause():
+            type("Mine", (xctx.xlocal,), {"__annotations__": {"name": annotation, **more}, "__module__": __name__})
+
+        return cause
+
+    def injects(value):
+        def cause():
+            current = Carrying()
+            with current(number=value):
+                wire.inject({}, current)
+
+        return cause
+
+    WIRE = [
+        (
+            TypeError,
+            "encode and decode go together, one of them is None: …, …",
+            "``carried(encode=...)``",
+            lambda: xctx.carried(encode=str),
+        ),
+        (
+            TypeError,
+            "… cannot be called: a function that encodes or decodes was wanted",
+            "``carried(encode=..., decode=...)``",
+            lambda: xctx.carried(encode=1, decode=2),
+        ),
+        (TypeError, "a carried name is a str, not …", "``carried(name)``", lambda: xctx.carried(1)),
+        (
+            ValueError,
+            "… cannot stand on the wire: letters and digits of ASCII and !#$&'*+-.^_`|~ can; "
+            'carried("another-name") gives another name there',
+            "likewise, or a name that is declared",
+            lambda: xctx.carried("a b"),
+        ),
+        (
+            TypeError,
+            "… is carried, but … is no type of JSON: give carried(encode=..., decode=...)",
+            "a class declares such a name",
+            declares(Annotated[complex, xctx.carried]),
+        ),
+        (
+            TypeError,
+            "… declares … as …, which cannot be evaluated",
+            "likewise, with an annotation that is text",
+            declares("Annotated[1 / 0, xctx.carried]"),
+        ),
+        (
+            TypeError,
+            "… declares … as …: no 'carried' is found in its module",
+            "likewise",
+            declares("Annotated[int, carried]"),
+        ),
+        (
+            TypeError,
+            "… carries both … and … as …",
+            "two names of a class are the same on the wire",
+            declares(Annotated[int, xctx.carried("a")], other=Annotated[int, xctx.carried("a")]),
+        ),
+        (TypeError, "… is no xlocal", "``wire.declare(thing)``, ``wire.inject({}, thing)``", lambda: wire.inject({}, 1)),
+        (
+            TypeError,
+            "… carries nothing: declare names of its class as xctx.carried, or use wire.declare",
+            "``wire.inject``, ``wire.extract`` and the middlewares are given an xlocal that does not carry",
+            lambda: wire.inject({}, xctx.xlocal()),
+        ),
+        (
+            TypeError,
+            "cannot carry … of …: … cannot be written: …",
+            "``wire.inject``; or a ``ValueError``, as whatever writes it says",
+            injects({1, 2}),
+        ),
+        (
+            TypeError,
+            "… cannot be called: an ASGI application was wanted",
+            "``asgi.Middleware(thing)``",
+            lambda: asgi.Middleware(1),
+        ),
+        (
+            TypeError,
+            "… cannot be called: a WSGI application was wanted",
+            "``wsgi.Middleware(thing)``",
+            lambda: wsgi.Middleware(1),
+        ),
+        (TypeError, "… cannot be called: a function was wanted", "``dask.carrying(thing)``", lambda: dask.carrying(1)),
+        (
+            TypeError,
+            "… has no method …: a distributed.Client was wanted",
+            "``dask.install(thing)``",
+            lambda: dask.install(1),
+        ),
+        (
+            TypeError,
+            "nothing is to be added: say what, as in request_id=current",
+            "``logging.Filter()``",
+            lambda: logging.Filter(),
+        ),
+        (
+            ValueError,
+            "… is what each record has of its own: another name was wanted",
+            "``logging.Filter(msg=...)``",
+            lambda: logging.Filter(msg=Carrying()),
+        ),
+        (
+            TypeError,
+            "…=…: a pair of a store and a name was wanted",
+            "``logging.Filter(name=(store,))``",
+            lambda: logging.Filter(number=(Carrying(),)),
+        ),
+    ]
+
+LEFT_OUT = {
+    "… is no JSON": "a reason that is reported, of something malformed from another machine",
+    "it is nested … deep": "likewise",
+    "… gave …: a str was wanted": "likewise",
+    "… is no …": "likewise",
+}
