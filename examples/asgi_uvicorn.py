@@ -1,8 +1,9 @@
 """A Starlette application under uvicorn: one name for the request, in tasks, their children and the threads they use.
 
-A middleware of a few lines binds ``current.request_id`` and ``current.user`` for each request. Under the ``context`` key
-a binding goes where a context goes: the handler's task, tasks that it starts, plain functions that Starlette runs in a
-pool of threads, background tasks. A :class:`xctx.local` under the ``task`` key holds what must not be shared by two tasks.
+A middleware of a few lines binds ``current.request_id`` and ``current.user`` for each request. Under the ``context``
+key a binding goes where a context goes: the handler's task, tasks that it starts, plain functions that Starlette runs
+in a pool of threads, background tasks. A :class:`xctx.local` under the ``task`` key holds what must not be shared by
+two tasks.
 
     python examples/asgi_uvicorn.py                          # starts uvicorn, asks it, says what was wrong, stops it
     cd examples; uvicorn asgi_uvicorn:app                    # serves
@@ -101,9 +102,7 @@ async def state(request):
     return JSONResponse({"bindings": debug.live_bindings() - 1})
 
 
-app = BindRequest(
-    Starlette(routes=[Route("/tasks", in_tasks), Route("/thread", in_a_thread), Route("/state", state)])
-)
+app = BindRequest(Starlette(routes=[Route("/tasks", in_tasks), Route("/thread", in_a_thread), Route("/state", state)]))
 
 
 # --- the run ---------------------------------------------------------------------------------------------------------
@@ -113,7 +112,11 @@ def is_right(number, told):
     line = f"user{number} in r{number}"
     if set(told["seen"]) != {line}:
         return False
-    return told["main"] is False if "main" in told else told["apart"] and told["inner"] == f"user{number} as admin in r{number}"
+    return (
+        told["main"] is False
+        if "main" in told
+        else told["apart"] and told["inner"] == f"user{number} as admin in r{number}"
+    )
 
 
 def main(argv=None):
@@ -126,7 +129,9 @@ def main(argv=None):
     here = os.path.dirname(os.path.abspath(__file__))
     with server("-m", "uvicorn", "--app-dir", here, "--host", "127.0.0.1", "--port", "0", "asgi_uvicorn:app") as port:
         print(f"uvicorn listens on port {port}")
-        paths = [f"/{['tasks', 'thread'][number % 2]}?id=r{number}&user=user{number}" for number in range(options.requests)]
+        paths = [
+            f"/{['tasks', 'thread'][number % 2]}?id=r{number}&user=user{number}" for number in range(options.requests)
+        ]
         answers = ask_all(port, paths)
         # The last answers may be with their clients a moment before their tasks are at their ends.
         end = time.monotonic() + 10

@@ -1,9 +1,9 @@
 """Flask under gunicorn with gevent workers, its ``request`` and ``g`` on xctx.
 
-Flask's proxies are made with ``werkzeug.local.LocalProxy`` when Flask is imported, so another one is put there before:
-then ``flask.request``, ``flask.g``, ``flask.session`` and ``flask.current_app`` are :class:`xctx.LocalProxy` objects.
-The application keeps who is asking in an xlocal of its own, and library code finds both with no argument, in each of the
-greenlets that serve requests at the same time.
+Flask's proxies are made with ``werkzeug.local.LocalProxy`` when Flask is imported, so another one is put there
+before: then ``flask.request``, ``flask.g``, ``flask.session`` and ``flask.current_app`` are :class:`xctx.LocalProxy`
+objects. The application keeps who is asking in an xlocal of its own, and library code finds both with no argument, in
+each of the greenlets that serve requests at the same time.
 
     python examples/flask_gunicorn.py                      # starts gunicorn, asks it, says what was wrong, stops it
     cd examples; gunicorn -k gevent flask_gunicorn:app     # serves

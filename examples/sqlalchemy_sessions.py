@@ -1,11 +1,11 @@
 """SQLAlchemy's scoped_session, with a session for each thread, greenlet or asyncio task, which ends with it.
 
-``scoped_session(factory, scopefunc=xctx.keys.task)`` gives each unit its own session: a key can be called, and gives the
-unit that runs. That alone is right where every unit ends with ``Session.remove()``, as SQLAlchemy asks. The registry below
-adds what it cannot do by itself: sessions are kept by an :class:`xctx.local`, so one that nobody removed is closed, and its
-connection given back, when its unit ends.
+``scoped_session(factory, scopefunc=xctx.keys.task)`` gives each unit its own session: a key can be called, and gives
+the unit that runs. That alone is right where every unit ends with ``Session.remove()``, as SQLAlchemy asks. The
+registry below adds what it cannot do by itself: sessions are kept by an :class:`xctx.local`, so one that nobody
+removed is closed, and its connection given back, when its unit ends.
 
-    python examples/sqlalchemy_sessions.py            # threads, asyncio tasks, and gevent's greenlets where it is installed
+    python examples/sqlalchemy_sessions.py            # threads, asyncio tasks, and greenlets where gevent is installed
 
 Exits with 1 if a unit saw another's session, or a session or a connection was left.
 """

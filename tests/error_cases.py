@@ -1,7 +1,7 @@
 """Every exception that the library raises: what, with which message, when, and a program that has it raised.
 
-``docs/errors.rst`` shows the first three, where an ellipsis stands for what is filled in; ``python tests/error_cases.py``
-prints its tables. A message of the sources that is not here fails a test.
+``docs/errors.rst`` shows the first three, with an ellipsis for what is filled in; run as a program, this prints its
+tables. A message of the sources that is not here fails a test.
 """
 
 import pickle
@@ -35,7 +35,6 @@ def reads_unset():
     _ = xctx.local().name
 
 
-
 def replaces_dict():
     xctx.local().__dict__ = {}
 
@@ -51,7 +50,6 @@ def deletes():
 def declares_reserved():
     class Mine(xctx.xlocal):
         _name: int
-
 
 
 def left_unentered():
@@ -73,7 +71,6 @@ def no_such_rung():
 
 def unbound():
     xctx.LocalProxy(xctx.xlocal(), "name") + 1
-
 
 
 def uninitialised_proxy():
@@ -132,8 +129,6 @@ def while_filling(**named):
 
 def pickles(make):
     return lambda: pickle.dumps(make())
-
-
 
 
 SECTIONS = {
@@ -308,8 +303,8 @@ SECTIONS = {
         ),
         (
             TypeError,
-            "… cannot be the source of a LocalProxy without a name: wanted a ContextVar, a LocalProxy, a callable, or an "
-            "object and the name of its attribute",
+            "… cannot be the source of a LocalProxy without a name: wanted a ContextVar, a LocalProxy, a callable, "
+            "or an object and the name of its attribute",
             "the source is another object, and no name is given",
             lambda: xctx.LocalProxy(NOTHING),
         ),

@@ -198,7 +198,12 @@ if hasattr(xctx, "carried"):
             "two names of a class are the same on the wire",
             declares(Annotated[int, xctx.carried("a")], other=Annotated[int, xctx.carried("a")]),
         ),
-        (TypeError, "… is no xlocal", "``wire.declare(thing)``, ``wire.inject({}, thing)``", lambda: wire.inject({}, 1)),
+        (
+            TypeError,
+            "… is no xlocal",
+            "``wire.declare(thing)``, ``wire.inject({}, thing)``",
+            lambda: wire.inject({}, 1),
+        ),
         (
             TypeError,
             "… carries nothing: declare names of its class as xctx.carried, or use wire.declare",

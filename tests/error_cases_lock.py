@@ -9,9 +9,10 @@ import time
 import warnings
 from pathlib import Path
 
+from xctx._hold import use_file
+
 import xctx
 from xctx import _names
-from xctx._hold import use_file
 
 
 def held(call, *, exclusive=False, kind=xctx.SharedLock):
@@ -180,7 +181,12 @@ LOCKS = [
         "``SharedLock(key=keys.context)``",
         lambda: xctx.SharedLock(key=xctx.keys.context),
     ),
-    (ValueError, "this unit is upgrading the lock already", UPGRADING, while_upgrading(lambda lock: lock.upgrade(False))),
+    (
+        ValueError,
+        "this unit is upgrading the lock already",
+        UPGRADING,
+        while_upgrading(lambda lock: lock.upgrade(False)),
+    ),
     (
         ValueError,
         "this unit is upgrading the lock at this moment: it cannot be released",

@@ -1,7 +1,7 @@
 """What changes for a program that moves over from another library: the same question put to both sides.
 
 A question is a function of a maker of stores (or locks, proxies, batches); what it returns is what the tables in
-``docs/moving.rst`` say. Run as a program it prints the answers of one side: ``python tests/moving.py werkzeug local theirs``.
+``docs/moving.rst`` say. ``python tests/moving.py xlocal`` prints one, without a name all.
 """
 
 import asyncio

@@ -5,7 +5,9 @@ import re
 
 def tables(text):
     """Each ``list-table`` of a page, as (line before it that is a comment, or None; rows of cells)."""
-    for match in re.finditer(r"(?:^\.\. (?P<comment>[a-z]+: .*)\n\n)?^\.\. list-table::.*\n(?P<body>(?:(?: +.*)?\n)+)", text, re.M):
+    for match in re.finditer(
+        r"(?:^\.\. (?P<comment>[a-z]+: .*)\n\n)?^\.\. list-table::.*\n(?P<body>(?:(?: +.*)?\n)+)", text, re.M
+    ):
         rows = []
         for line in match["body"].splitlines():
             if found := re.match(r" {3}\* - ?(.*)", line):

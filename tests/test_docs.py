@@ -1,13 +1,14 @@
 """What the README and the manual show is what happens.
 
-Each ``.. code-block:: python`` is a program of its own, and runs in an interpreter of its own, with every warning an error.
-Sessions at the prompt (``>>>``), in the order of their page, give what they show. What is not to be run stands in a block
-of another kind: ``console``, ``text``. A block that needs packages names them::
+Each ``.. code-block:: python`` is a program of its own, and runs in an interpreter of its own, with every warning an
+error. Sessions at the prompt (``>>>``), in the order of their page, give what they show. What is not to be run stands
+in a block of another kind: ``console``, ``text``. A block that needs packages names them::
 
     .. code-block:: python
        :class: needs-gevent needs-flask
 
-and a page that needs some starts with ``.. needs: gevent``. What is needed may be a name of xctx: ``.. needs: xctx.carry``.
+and a page that needs some starts with ``.. needs: gevent``. What is needed may be a name of xctx, such
+as ``xctx.carry``.
 """
 
 import ast
@@ -132,6 +133,7 @@ def named_in(path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_each_test_that_is_named_is_there(page):
     """``test_file.py::test_name``, ``test_file.py`` and ``test_file*.py``."""
+    skip_without(needed_by(page))
     text = page.read_text()
     for name, test in re.findall(r"\b(test_\w+\*?\.py)(?:::(\w+))?", text):
         paths = sorted((ROOT / "tests").glob(name))

@@ -56,13 +56,13 @@ def test_each_message_of_a_source_is_there(path):
 
 
 def test_messages_are_found():
-    source = '''
+    source = """
     raise TypeError(f"{name!r} is " "wrong, " f"not {len(x):>3}")
     raise ValueError()
     raise error
     PyErr_Format(PyExc_KeyError, "%.100s at %zd%%", a, b);
     PyErr_Format(AttributeError, "no %S", a)
-    '''
+    """
     assert list(messages.in_source(source)) == [
         ("TypeError", "… is wrong, not …"),
         ("KeyError", "… at …%"),

@@ -52,7 +52,9 @@ def test_saying_it_imports_no_package(tmp_path):
     """With a greenlet older than those that do without the GIL, which a free-threaded check leaves alone too."""
     (tmp_path / "greenlet.py").write_text("raise AssertionError('imported')")
     (tmp_path / "greenlet-3.2.4.dist-info").mkdir()
-    (tmp_path / "greenlet-3.2.4.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: greenlet\nVersion: 3.2.4")
+    (tmp_path / "greenlet-3.2.4.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: greenlet\nVersion: 3.2.4"
+    )
     done = run(PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert "greenlet 3.2.4" in done.stdout
@@ -98,7 +100,10 @@ xctx.{name} = OneForAll
 @pytest.mark.parametrize(
     ("code", "noticed"),
     [
-        (ONE_FOR_ALL.format(name="xlocal"), {"scopes end, and release", "threads are kept apart", "asyncio's tasks too"}),
+        (
+            ONE_FOR_ALL.format(name="xlocal"),
+            {"scopes end, and release", "threads are kept apart", "asyncio's tasks too"},
+        ),
         (ONE_FOR_ALL.format(name="local"), {"threads are kept apart", "asyncio's tasks too"}),
         ("xctx.LocalWrapper = lambda target: target * 2", {"proxies do as their targets"}),
         ("xctx.LocalProxy = lambda *args, **named: 2", {"proxies do as their targets"}),
@@ -120,7 +125,9 @@ def test_the_check_notices(code, noticed):
 
 
 def test_a_check_that_hangs_is_ended_and_shown():
-    code = "command.PATIENCE = 1\ndef hangs(): __import__('threading').Event().wait()\ncommand.CHECKS['a check'] = hangs"
+    code = (
+        "command.PATIENCE = 1\ndef hangs(): __import__('threading').Event().wait()\ncommand.CHECKS['a check'] = hangs"
+    )
     done = run(source=SABOTAGE.format(code=code))
     assert done.returncode == 1
     assert "in hangs" in done.stderr

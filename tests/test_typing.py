@@ -1,5 +1,9 @@
-"""What a type checker makes of programs that use xctx: it passes typing/uses.py, and objects to typing/misuses.py."""
+"""What type checkers make of programs that use xctx: they pass typing/uses.py, and object to typing/misuses.py.
 
+Pyright is run as basedpyright, whose wheel brings all it needs.
+"""
+
+import json
 import runpy
 import subprocess
 import sys
@@ -11,6 +15,8 @@ ROOT = Path(__file__).parent.parent
 USES = ROOT / "tests" / "typing" / "uses.py"
 MISUSES = ROOT / "tests" / "typing" / "misuses.py"
 MARK = "  # type: ignore"
+# Misuses that mypy alone objects to: pyright lets a module's Final be set from outside.
+UNSEEN_BY_PYRIGHT = {"    xctx.keys.greenlet = xctx.keys.task"}
 
 
 @pytest.fixture
@@ -41,6 +47,62 @@ def test_mypy_objects_to_the_misuses_and_to_nothing_else(mypy, tmp_path):
     bare.write_text("\n".join(line.partition(MARK)[0] for line in lines))
     reported = {int(line.split(":")[1]) for line in mypy(bare) if ": error: " in line}
     assert reported == {number for number, line in enumerate(lines, 1) if MARK in line}
+
+
+@pytest.fixture
+def pyright(tmp_path):
+    """Runs pyright, strictly, and gives the lines (from 1) of each program in which it finds an error."""
+    pytest.importorskip("basedpyright", reason="basedpyright is not installed here")
+
+    def run(*programs):
+        settings = tmp_path / "pyrightconfig.json"
+        settings.write_text(
+            json.dumps(
+                {
+                    "include": [str(program) for program in programs],
+                    "extraPaths": [str(ROOT)],
+                    "typeCheckingMode": "strict",
+                    # What stands alone here, to be objected to, or is private by its name only.
+                    "reportUnusedExpression": "none",
+                    "reportUnusedCoroutine": "none",
+                }
+            )
+        )
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "basedpyright",
+                "--outputjson",
+                "--project",
+                settings,
+                "--pythonpath",
+                sys.executable,
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        told = json.loads(done.stdout)
+        assert told["summary"]["filesAnalyzed"] == len(programs)
+        errors = [each for each in told["generalDiagnostics"] if each["severity"] == "error"]
+        return {(Path(each["file"]).name, each["range"]["start"]["line"] + 1): each["message"] for each in errors}
+
+    return run
+
+
+def test_pyright_sees_the_same_types(pyright):
+    assert pyright(USES, MISUSES, ROOT / "tests" / "typing" / "proxy_types.py") == {}
+
+
+def test_pyright_objects_to_the_misuses_and_to_nothing_else(pyright, tmp_path):
+    lines = MISUSES.read_text().splitlines()
+    bare = tmp_path / "bare.py"
+    bare.write_text("\n".join(line.partition(MARK)[0] for line in lines))
+    marked = {number for number, line in enumerate(lines, 1) if MARK in line}
+    unseen = {number for number, line in enumerate(lines, 1) if line.partition(MARK)[0] in UNSEEN_BY_PYRIGHT}
+    assert len(unseen) == len(UNSEEN_BY_PYRIGHT)
+    assert {number for _, number in pyright(bare)} == marked - unseen
 
 
 def test_what_has_the_right_types_also_runs():

@@ -99,10 +99,11 @@ def show() -> int:
     """Prints what there is."""
     threads = "a copy of its starter's" if getattr(sys.flags, "thread_inherit_context", False) else "an empty one"
     hubs = why_no_greenlets()
+    build = "free-threaded" if FREE_THREADED else "default"
     rows = [
         ("xctx", f"{version('xctx')}, {os.path.dirname(xctx.__file__)}"),
         ("interpreter", f"{platform.python_implementation()} {platform.python_version()}, {platform.platform()}"),
-        ("build", ("free-threaded" if FREE_THREADED else "default") + (", debug" if hasattr(sys, "gettotalrefcount") else "")),
+        ("build", build + (", debug" if hasattr(sys, "gettotalrefcount") else "")),
         ("GIL", gil()),
         ("a thread's context", threads),
         ("greenlets", "told apart" if hubs is None else hubs),
@@ -427,9 +428,12 @@ def by_threads(way: Global | Scoped) -> int:
     workers = 20
     together = threading.Barrier(workers)
 
+    def pause() -> None:
+        together.wait()
+
     def work(number: int) -> None:
         for turn in range(REQUESTS // workers):
-            right.append(way.serve(f"user {number}-{turn}", lambda: together.wait() and None))
+            right.append(way.serve(f"user {number}-{turn}", pause))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(workers)]
     for thread in threads:
@@ -443,7 +447,7 @@ def by_gevent(way: Global | Scoped) -> int:
     gevent = importlib.import_module("gevent")
     workers = [gevent.spawn(way.serve, f"user {number}", lambda: gevent.sleep(0)) for number in range(REQUESTS)]
     gevent.joinall(workers)
-    return REQUESTS - sum(worker.value for worker in workers)
+    return REQUESTS - sum(bool(worker.value) for worker in workers)
 
 
 def by_tasks(way: Global | Scoped) -> int:
