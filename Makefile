@@ -72,7 +72,7 @@ lint: $(call groups,lint) ## check the style of Python and Cython
 
 types: $(VENV)/.built $(call groups,types) ## check the types, and the stubs against what was compiled
 	$(PY) -m mypy
-	$(PY) -m basedpyright
+	$(PY) -m basedpyright --project pyproject.toml
 	$(PY) -m mypy.stubtest xctx --mypy-config-file pyproject.toml --allowlist tests/stubtest.allow
 
 bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers (ARGS for the runner)
