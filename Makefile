@@ -25,7 +25,7 @@ TESTS := $(call groups,build test $(GREENLETS) $(TYPES))
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo test test-free-threaded test-all stress lint types bench docs dist debug sanitize clean
+.PHONY: help demo test test-free-threaded test-all stress lint types bench bench-quick bench-compare docs dist debug sanitize clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -64,8 +64,14 @@ types: $(VENV)/.built $(call groups,types) ## check the types, and the stubs aga
 	$(PY) -m mypy
 	$(PY) -m mypy.stubtest xctx --mypy-config-file pyproject.toml --allowlist tests/stubtest.allow
 
-bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers (ARGS for the runner)
+bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers: results, tables and charts into benchmarks/results
 	PYTHONPATH=. $(PY) -m benchmarks $(ARGS)
+
+bench-quick: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## the same in under a minute, less sure, into build/benchmarks
+	PYTHONPATH=. $(PY) -m benchmarks --quick $(ARGS)
+
+bench-compare: $(call groups,bench) ## name what got slower from OLD=file.json to NEW=file.json
+	PYTHONPATH=. $(PY) -m benchmarks.compare $(OLD) $(NEW) $(ARGS)
 
 docs: $(VENV)/.built $(call groups,docs) ## build the manual into docs/_build
 	$(PY) -m sphinx -W --keep-going -q docs docs/_build
