@@ -1,11 +1,11 @@
-"""Runs all benchmarks on this interpreter: prints a table, and writes a pyperf file, a reStructuredText table and charts.
+"""Runs all benchmarks on this interpreter: prints a table; writes a pyperf file, a reStructuredText table and charts.
 
 Run:  python -m benchmarks [--quick] [--only WORD ...] [--output DIR]
 
 Why not pyperf's own Runner: it measures one benchmark after the other, each in processes of its own, so a ratio of two
-would compare what the machine did at different times. Here each process measures every case, and within a case contenders
-take turns. The rest is as with pyperf: several processes (their memory layouts and hash seeds differ), loops calibrated
-once, a warm-up in each process, all values kept, in its file format.
+would compare what the machine did at different times. Here each process measures every case, and within a case the
+contenders take turns. The rest is as with pyperf: several processes (their memory layouts and hash seeds differ), loops
+calibrated once, a warm-up in each process, all values kept, in its file format.
 """
 
 import argparse
@@ -32,8 +32,8 @@ def main(argv=None):
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="WORD", help="only cases with one of these in the title"
     )
-    parser.add_argument("--output", type=pathlib.Path, metavar="DIR", help="where to write (default: benchmarks/results; "
-                        "with --quick, build/benchmarks)")  # fmt: skip
+    where = "where to write (default: benchmarks/results; with --quick, build/benchmarks)"
+    parser.add_argument("--output", type=pathlib.Path, metavar="DIR", help=where)
     parser.add_argument("--processes", type=int, help=f"default: {PROCESSES}, with --quick {QUICK_PROCESSES}")
     parser.add_argument("--turns", type=int, help=f"in each process; default: {TURNS}, with --quick {QUICK_TURNS}")
     parser.add_argument("--list", action="store_true", help="print the titles of all cases, and measure nothing")

@@ -1,8 +1,8 @@
 """A Flask application under load, its locals on xctx beside werkzeug's: requests a second, and memory.
 
-Both servers run all the time, each in a process of its own; a client process loads one, then the other, and so on, so the
-two halves of a round are seconds apart. Under gevent's pywsgi where gevent is installed, else under werkzeug's threaded
-server (a new connection and a new thread for each request).
+Both servers run all the time, each in a process of its own; a client process loads one, then the other, and so on, so
+the two halves of a round are seconds apart. Under gevent's pywsgi where gevent is installed, else under werkzeug's
+threaded server (a new connection and a new thread for each request).
 """
 
 import contextlib

@@ -105,7 +105,8 @@ def measure(name, count, stores):
     for each in greenlets:
         each.join()
     took += time.perf_counter() - begin
-    assert not wrong and all(each.successful() for each in greenlets), wrong[:3]
+    assert not wrong, wrong[:3]
+    assert all(each.successful() for each in greenlets)
     return {"time": took, "memory": max(grown, 1)}
 
 

@@ -1,9 +1,9 @@
 """Compares two results and names what got slower: `python -m benchmarks.compare OLD.json NEW.json [--threshold 1.1]`.
 
-What xctx took is measured with its peers as the ruler: where both results have the same peers in a case, its time beside
-theirs is compared, so that another machine, or a busier one, falls out. Where they have none, or with --absolute, the times
-themselves are. A case got slower when even the lower end of what the noise leaves open is beyond the threshold. So that
-one unlucky case in two hundred is no alarm, that end lies three standard errors down.
+What xctx took is measured with its peers as the ruler: where both results have the same peers in a case, its time
+beside theirs is compared, so that another machine, or a busier one, falls out. Where they have none, or with
+--absolute, the times themselves are. A case got slower when even the lower end of what the noise leaves open is beyond
+the threshold. So that one unlucky case in two hundred is no alarm, that end lies three standard errors down.
 
 Ends with 0 when nothing got slower, 1 when something did, 2 when the results cannot be compared.
 """
@@ -97,26 +97,22 @@ def main(argv=None):
     if not common:
         print("the two results have no case in common", file=sys.stderr)
         return 2
-    print(
-        f"{about_old.get('interpreter')}, {about_old.get('date')} -> {about_new.get('interpreter')}, {about_new.get('date')}"
-    )
+    print(*(f"{about.get('interpreter')}, {about.get('date')}" for about in (about_old, about_new)), sep=" -> ")
     told = {}
     for each in sorted(common, key=lambda each: -each.factor):
         told.setdefault(each.verdict(options.threshold), []).append(each)
     for verdict in ("slower", "bigger", "unsure", "faster", "smaller"):
         for each in told.get(verdict, []):
             ruler = f"beside {', '.join(each.ruler)}" if each.ruler else "by the clock" if each.unit == "second" else ""
-            print(
-                f"{verdict:8}{each.title:52}{each.factor:6.2f} times ({each.low:.2f} to {each.high:.2f}) {ruler}".rstrip()
-            )
+            between = f"({each.low:.2f} to {each.high:.2f})"
+            print(f"{verdict:8}{each.title:52}{each.factor:6.2f} times {between} {ruler}".rstrip())
     for title in gone:
         print(f"gone    {title}")
     for title in added:
         print(f"new     {title}")
     worse = len(told.get("slower", [])) + len(told.get("bigger", []))
-    print(
-        f"{len(common)} cases: {worse} worse, {len(told.get('unsure', []))} unsure, {len(told.get('same', []))} the same"
-    )
+    unsure, same = len(told.get("unsure", [])), len(told.get("same", []))
+    print(f"{len(common)} cases: {worse} worse, {unsure} unsure, {same} the same")
     return 1 if worse else 0
 
 

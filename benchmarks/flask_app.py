@@ -1,4 +1,4 @@
-"""The Flask application that bench_flask serves, its locals on xctx or on werkzeug: one file, so that nothing else differs.
+"""The Flask application that bench_flask serves, its locals on xctx or on werkzeug: nothing else differs.
 
     python -m benchmarks.flask_app xctx gevent       # or werkzeug, or threads
 

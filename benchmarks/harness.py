@@ -1,7 +1,7 @@
 """Measuring one case: its contenders take turns, so that whatever else the machine does falls on them alike.
 
-Figures of different runs or machines are not comparable; the ratios of one turn are. So a turn is the unit of everything
-that is kept: it has a figure for each contender, or it is thrown away as a whole.
+Figures of different runs or machines are not comparable; the ratios of one turn are. So a turn is the unit of all that
+is kept: it has a figure for each contender, or it is thrown away as a whole.
 """
 
 import contextlib
@@ -255,8 +255,8 @@ def measured(case, turns, seconds=TURN_SECONDS, loops=None):
         loops: contender's name -> how many loops a turn has, as an earlier call gave it; found out where missing.
 
     Returns:
-        {"loops": {name: int}, "inner": {name: int}, "warmup": {name: float}, "turns": [{name: float}], "left": {name: str}}:
-        `left` says why a contender was left out. Turns that could not be had (threads did not run at once) are missing.
+        {"loops": {name: int}, "warmup": {name: float}, "turns": [{name: float}], "left": {name: str}}: `left` says why
+        a contender was left out. Turns that could not be had (threads did not run at once) are missing.
     """
     gc.collect()
     kept, left = {}, {}
@@ -270,9 +270,8 @@ def measured(case, turns, seconds=TURN_SECONDS, loops=None):
             kept[contender.name] = contender, run
         except Exception as error:
             left[contender.name] = f"{type(error).__name__}: {error}"
-    result = {"loops": {}, "inner": {}, "warmup": {}, "turns": [], "left": left}
+    result = {"loops": {}, "warmup": {}, "turns": [], "left": left}
     result["loops"] = {name: loops[name] for name in kept}
-    result["inner"] = {name: contender.inner_loops for name, (contender, _) in kept.items()}
     names = list(kept)
     for turn in range(turns + 1):
         for _ in range(TRIES):

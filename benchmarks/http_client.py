@@ -2,8 +2,8 @@
 
     python -m benchmarks.http_client PORT PATH CONNECTIONS SECONDS
 
-Prints {"requests": ..., "seconds": ...}; fails at the first answer that is not the one to its request. One thread serves
-all connections, so that it takes as little as possible from the server beside it.
+Prints {"requests": ..., "seconds": ...}; fails at the first answer that is not the one to its request. One thread
+serves all connections, so that it takes as little as possible from the server beside it.
 """
 
 import json

@@ -5,6 +5,7 @@ Run:  python -m benchmarks.report FILE.json     (writes the table and the charts
 
 import argparse
 import pathlib
+import re
 import sys
 
 from benchmarks import chart, results
@@ -47,7 +48,7 @@ def table(found, about):
     for result, peer, ratio in rows(found):
         own = results.told(result.own.median(), result.unit, result.rate)
         if peer is None:
-            cells.append([result.title, "–", own, "–", "–"])
+            cells.append([result.title, "none", own, "", ""])
             continue
         theirs = results.told(peer.median(), result.unit, result.rate)
         sure = "" if ratio.spread <= results.UNSTEADY else f" ± {ratio.spread:.0%}"
@@ -62,6 +63,10 @@ def table(found, about):
         f"{about.get('cpu_count', '?')} processors; {', '.join(peers) or 'no peer installed'}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def escaped(text):
+    return re.sub(r"([*`_|\\])", r"\\\1", text)
 
 
 def write(found, about, folder, tag):

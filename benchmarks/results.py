@@ -1,8 +1,9 @@
 """What was measured, as pyperf keeps it, and the figures drawn from it.
 
-A result file is one of pyperf (`python -m pyperf show`, `compare_to`, `stats` read it): a benchmark for each contender of
-each case, a run for each process, and in it a value for each turn. Values of one turn stand at the same place, so ratios
-are taken turn by turn and their median is reported: a disturbance that lasts longer than a turn falls on both sides of it.
+A result file is one of pyperf's (`python -m pyperf show`, `compare_to`, `stats` read it): a benchmark for each
+contender of each case, a run for each process, and in it a value for each turn. Values of one turn stand at the same
+place, so ratios are taken turn by turn and their median is reported: a disturbance longer than a turn falls on both
+sides.
 
 All spreads are robust: the median absolute deviation, scaled to be the standard deviation of what is normal.
 """
@@ -108,7 +109,7 @@ def slowdown(old, new):
 
     Args:
         old, new: lists of figures, a list for each process. Processes are what is independent: turns of one share its
-            memory layout and hash seed. Where there are fewer than three, the spread of all values stands for the error.
+            memory layout and hash seed. Where there are fewer than three, the error is the spread of all values.
     """
     return compared([logs(runs) for runs in (old, new)])
 
@@ -137,7 +138,7 @@ def save(results, path, about):
     """Writes a file of pyperf's.
 
     Args:
-        about: name -> str or number, of the whole run. Nothing that names a machine's owner or a directory belongs there.
+        about: name -> str or number, of the whole run. What names a machine or a directory does not belong there.
     """
     suite_of(results, about).dump(str(path), replace=True)
 

@@ -3,7 +3,7 @@
 A room is a module `bench_*.py`, found by its name. It has one or more of
 
 * `cases()`: a list of `harness.Case`;
-* `thread_bodies()`: name -> a function for a contender that two threads of a free-threaded build run at once, beside one;
+* `thread_bodies()`: name -> the statement of a contender, for two threads of a free-threaded build beside one;
 * `macros()`: a list of `macro.Macro`, whole programs.
 """
 
@@ -36,9 +36,8 @@ GIL_IS_BACK = 77
 
 def command(module, *arguments):
     """The command that runs a module of this tree in an interpreter of its own; xctx comes from where ours does."""
-    code = (
-        f"import runpy, sys; sys.path.append({str(HERE.parent)!r}); runpy.run_module(sys.argv.pop(1), None, '__main__')"
-    )
+    path = f"import runpy, sys; sys.path.append({str(HERE.parent)!r}); "
+    code = path + "runpy.run_module(sys.argv.pop(1), None, '__main__')"
     return [sys.executable, "-c", code, module, *arguments]
 
 
