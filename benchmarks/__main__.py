@@ -129,6 +129,7 @@ def micro(cases, without, processes, turns, seconds, progress, weights):
                 broken.add(lost)
                 notes.append(f"{lost}: left out, its process died ({'in' if reached == lost else 'before'} it)")
                 titles = titles[1:]
+                progress.step(f"without {lost}", weights[lost] * (processes - number))
     found = []
     for case in cases:
         if case.title not in broken:
@@ -194,6 +195,7 @@ def whole(macros, quick, progress, notes):
                 progress.step(each.title, each.seconds(quick))
         except Exception as error:
             notes.append(f"{each.title}: {type(error).__name__}: {error}")
+            progress.step(f"{each.title} failed", each.seconds(quick) * (each.count(quick) - len(rounds)))
         if rounds:
             found += results_of(each, rounds)
     return found
