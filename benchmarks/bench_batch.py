@@ -62,7 +62,7 @@ def beside_source(name, executor, peer, statement, names, threads=1):
         Contender("xctx", "it.load()", {"it": executor}, threads=threads),
         Contender(peer, statement, names, threads=threads),
     ]
-    return Case("batch, source", name, contenders, same=False, with_gil=True)
+    return Case("batch, source", name, contenders, same=False, throughput=True)
 
 
 def by_threads():

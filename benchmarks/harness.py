@@ -20,7 +20,7 @@ UNROLL = 10  # statements in a row, so that the loop around them weighs little
 TURN_SECONDS = 0.01
 AT_ONCE_SECONDS = 0.03  # of a turn of several threads or processes: what starting them together costs weighs little
 OVERLAP = 0.85  # the part of such a turn in which all of them must have run
-TRIES = 4  # how often a turn in which they did not is repeated
+TRIES = 6  # how often this is tried
 
 
 @dataclass
@@ -65,7 +65,8 @@ class Case:
         contenders: xctx first.
         targets: what is aimed at: peer's name -> the ratio, xctx to peer, that is not to be passed.
         same: each contender's operation gives the same result, which tests check.
-        with_gil: several threads are worth measuring also where the GIL makes them take turns.
+        throughput: what threads or processes reach together counts, even if they take turns; so several threads are
+            measured with the GIL too. Otherwise a turn counts only where all ran at once.
     """
 
     group: str
@@ -73,7 +74,7 @@ class Case:
     contenders: list
     targets: dict = field(default_factory=dict)
     same: bool = True
-    with_gil: bool = False
+    throughput: bool = False
 
     @property
     def title(self):
@@ -83,7 +84,7 @@ class Case:
         """Whether this interpreter and platform can do what it asks for."""
         if any(each.processes > 1 for each in self.contenders) and not hasattr(os, "fork"):
             return False
-        return no_gil() or self.with_gil or all(each.threads == 1 for each in self.contenders)
+        return no_gil() or self.throughput or all(each.threads == 1 for each in self.contenders)
 
 
 class Reenterable:
@@ -146,7 +147,7 @@ def outcome(contender):
         return eval(code, names)
 
 
-def seconds_of(contender, run, loops):
+def seconds_of(contender, run, loops, throughput=False):
     """Seconds that so many loops take, each thread or process doing them all; None where they did not run at once."""
     if contender.processes > 1:
         spans = in_processes(contender, loops)
@@ -158,8 +159,7 @@ def seconds_of(contender, run, loops):
         return max(end - begin, 1e-9)
     begins, ends = zip(*spans, strict=True)
     took = max(ends) - min(begins)
-    alike = no_gil() or contender.processes > 1  # with the GIL, threads take turns: the whole is what counts
-    return took if not alike or min(ends) - max(begins) >= OVERLAP * took else None
+    return took if throughput or min(ends) - max(begins) >= OVERLAP * took else None
 
 
 def in_threads(contender, loops):
@@ -274,13 +274,11 @@ def measured(case, turns, seconds=TURN_SECONDS, loops=None):
     result["loops"] = {name: loops[name] for name in kept}
     names = list(kept)
     for turn in range(turns + 1):
-        for _ in range(TRIES):
-            # Another one begins each turn, so that none always follows the same.
-            at = turn % len(names) if names else 0
-            figures = one_turn({name: kept[name] for name in names[at:] + names[:at]}, result["loops"])
-            if figures is not None:
-                break
-        else:
+        # Another one begins each turn, so that none always follows the same.
+        at = turn % len(names) if names else 0
+        order = {name: kept[name] for name in names[at:] + names[:at]}
+        figures = one_turn(order, result["loops"], case.throughput)
+        if figures is None:
             continue
         if turn == 0:
             result["warmup"] = figures
@@ -289,15 +287,18 @@ def measured(case, turns, seconds=TURN_SECONDS, loops=None):
     return result
 
 
-def one_turn(contenders, loops):
+def one_turn(contenders, loops, throughput):
     """Seconds an operation, by contender; None where threads or processes of one did not run at once."""
     figures = {}
     collecting = gc.isenabled()
     gc.disable()
     try:
         for name, (contender, run) in contenders.items():
-            took = seconds_of(contender, run, loops[name])
-            if took is None:
+            for _ in range(TRIES):
+                took = seconds_of(contender, run, loops[name], throughput)
+                if took is not None:
+                    break
+            else:
                 return None
             figures[name] = took / loops[name] / contender.inner_loops
     finally:

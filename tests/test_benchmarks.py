@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -27,7 +28,7 @@ MACHINE = ("/", "\\", "host")  # what a published result does not tell
 
 
 def measured(*contenders, turns=3, **options):
-    return harness.measured(Case("group", "name", list(contenders), with_gil=True), turns, BRIEF, **options)
+    return harness.measured(Case("group", "name", list(contenders), throughput=True), turns, BRIEF, **options)
 
 
 # Cases
@@ -169,10 +170,28 @@ def test_a_process_that_fails_fails_the_turn(capfd):
         harness.in_processes(Contender("xctx", "1 / 0", processes=2), 1)
 
 
+def test_threads_that_never_run_at_once_give_no_turn():
+    """One is always done before the other begins."""
+    turns = threading.Lock()
+    contender = Contender("xctx", lambda: lambda number: one_after_the_other(turns), threads=2)
+    case = Case("group", "name", [contender])
+    if harness.no_gil():
+        result = harness.measured(case, 1, BRIEF, {"xctx": 1})
+        assert result["turns"] == []
+    case.throughput = True
+    result = harness.measured(case, 1, BRIEF, {"xctx": 1})
+    assert len(result["turns"]) == 1
+
+
+def one_after_the_other(lock):
+    with lock:
+        time.sleep(0.01)
+
+
 def test_what_needs_no_gil_runs_only_without():
     two = Case("group", "name", [Contender("xctx", "pass", threads=2)])
     assert two.runs_here() == harness.no_gil()
-    two.with_gil = True
+    two.throughput = True
     assert two.runs_here()
 
 
@@ -248,8 +267,8 @@ def test_greenlets_find_what_they_put(name):
 
 
 def test_a_macro_that_fails_says_why():
-    with pytest.raises(RuntimeError, match="not 'nobody'"):
-        macro.figures_of("benchmarks.bench_greenlets", "nobody", "1", "1")
+    with pytest.raises(RuntimeError, match="not of 'nobody'"):
+        macro.figures_of("benchmarks.flask_app", "nobody", "threads")
 
 
 # The runner
@@ -270,7 +289,7 @@ def cases():
         Case("made up", "dying", [Contender("xctx", "f()", {"f": os.abort}), Contender("peer", "1")]),
         Case("made up", "lame peer", [Contender("xctx", "1"), Contender("peer", "1 / 0")]),
         Case("made up", "lame xctx", [Contender("xctx", "1 / 0"), Contender("peer", "1")]),
-        Case("made up", "pair", [Contender("xctx", "1", threads=2), Contender("peer", "2", threads=2)], with_gil=True),
+        Case("made up", "pair", [Contender(who, "1", threads=2) for who in ("xctx", "peer")], throughput=True),
     ]
 
 def thread_bodies():
