@@ -11,20 +11,21 @@ FASTER, SLOWER, ROD = "#2b7a4b", "#b5533c", "#8a8f98"
 
 
 def summary_rows(found):
-    """A row for each group and peer: the geometric mean of its cases, and how far they range."""
+    """A row for each group and peer (one for time, one for memory): the geometric mean of its cases, and how far they range."""
     by_pair = {}
     for result in found:
         for peer in result.peers():
             if not peer.reference:
                 times = 1 / results.ratio(result.own, peer).value
-                by_pair.setdefault((result.group, peer.name), []).append(times)
+                by_pair.setdefault((result.group, peer.name, result.unit), []).append(times)
     rows, last = [], None
-    for (group, peer), times in by_pair.items():
+    for (group, peer, unit), times in by_pair.items():
         if group != last:
             rows.append((group, None))
             last = group
         mean = math.exp(sum(map(math.log, times)) / len(times))
-        label = peer if len(times) == 1 else f"{peer} ({len(times)} cases)"
+        what = peer if unit == "second" else f"{peer}, memory"
+        label = what if len(times) == 1 else f"{what} ({len(times)} cases)"
         rows.append((label, (mean, min(times), max(times), False)))
     return rows
 

@@ -277,6 +277,7 @@ def test_a_summary_is_the_geometric_mean_of_peers_only(shown):
     assert mean == pytest.approx((100 * 0.2) ** 0.5, rel=0.02)
     assert (least, most) == (pytest.approx(0.2, rel=0.02), pytest.approx(100, rel=0.02))
     assert not any("floor" in label for label in rows)
+    assert rows["peer, memory"][0] == 5_800_000 / 500
 
 
 def test_a_chart_of_nothing_is_still_one():
