@@ -55,8 +55,10 @@ def main(argv=None):
     processes = options.processes or (QUICK_PROCESSES if options.quick else PROCESSES)
     turns = options.turns or (QUICK_TURNS if options.quick else TURNS)
     seconds = QUICK_SECONDS if options.quick else harness.TURN_SECONDS
-    weights = {case.title: len(case.contenders) * (turns + 1.5) * seconds for case in cases}
+    weights = {case.title: expected(case, turns, seconds) for case in cases}
     whole_rounds = sum(each.count(options.quick) * each.seconds(options.quick) for each in macros)
+    whole_seconds = processes * (sum(weights.values()) + 2) + whole_rounds
+    print(f"about {whole_seconds / 60:.0f} minutes" if whole_seconds > 90 else f"about {whole_seconds:.0f} seconds")
     progress = Progress(processes * sum(weights.values()) + whole_rounds)
     found, notes = micro(cases, list(left), processes, turns, seconds, progress, weights)
     found += whole(macros, options.quick, progress, notes)
@@ -71,6 +73,13 @@ def main(argv=None):
     if options.output or not options.only:
         write(found, about, folder)
     return 0
+
+
+def expected(case, turns, seconds):
+    """Seconds that measuring a case takes, about: turns, one to warm up, and calibrating."""
+    at_once = harness.AT_ONCE_SECONDS / harness.TURN_SECONDS
+    shares = [1 if each.at_once == 1 else 1.3 * at_once for each in case.contenders]
+    return sum(shares) * (turns + 1.5) * seconds
 
 
 class Progress:

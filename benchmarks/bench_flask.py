@@ -11,12 +11,13 @@ import json
 import subprocess
 
 from benchmarks import rooms
-from benchmarks.macro import Macro, figures_of, resident
+from benchmarks.macro import Macro, figures_of
 
 CONTENDERS = ["xctx", "werkzeug"]
 PATHS = {"small JSON answer": "api", "page of 50 rows": "page"}
-MEMORY = "memory of the server"
 CONNECTIONS = 32
+AT_ONCE = 500
+MEMORY = f"memory with {AT_ONCE} requests in progress"
 ROUNDS, SECONDS = 7, 1.2
 QUICK_ROUNDS, QUICK_SECONDS = 2, 0.5
 
@@ -43,9 +44,7 @@ def macros():
 def rounds(count, seconds):
     """For each round, {measure: {contender: figure}}: seconds a request, and bytes."""
     with contextlib.ExitStack() as stack:
-        ports, pids = {}, {}
-        for name in CONTENDERS:
-            pids[name], ports[name] = stack.enter_context(serving(name))
+        ports = {name: stack.enter_context(serving(name)) for name in CONTENDERS}
         for path in PATHS.values():
             for name in CONTENDERS:
                 loaded(ports[name], path, min(seconds, 0.4))  # warm
@@ -56,7 +55,8 @@ def rounds(count, seconds):
                 for name in order:
                     figures[measure][name] = loaded(ports[name], path, seconds)
             for name in CONTENDERS:
-                figures[MEMORY][name] = resident(pids[name])
+                told = figures_of("benchmarks.http_client", str(ports[name]), "together", str(AT_ONCE), "together")
+                figures[MEMORY][name] = told["resident"]
             yield figures
 
 
@@ -68,7 +68,7 @@ def loaded(port, path, seconds):
 
 @contextlib.contextmanager
 def serving(locals_of):
-    """Runs the application in a process of its own: gives (pid, port)."""
+    """Runs the application in a process of its own: gives its port."""
     command = rooms.command("benchmarks.flask_app", locals_of, server_kind())
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
@@ -78,7 +78,7 @@ def serving(locals_of):
             told = json.loads(line)
             if told["proxy"] != locals_of:
                 raise RuntimeError(f"the server's proxies are of {told['proxy']}, not of {locals_of}")
-            yield process.pid, told["port"]
+            yield told["port"]
         finally:
             process.stdin.close()
             try:

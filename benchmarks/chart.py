@@ -11,7 +11,7 @@ FASTER, SLOWER, ROD = "#2b7a4b", "#b5533c", "#8a8f98"
 
 
 def summary_rows(found):
-    """A row for each group and peer (one for time, one for memory): the geometric mean of its cases, and how far they range."""
+    """A row for each group and peer, for time and for memory: the geometric mean of its cases, and their range."""
     by_pair = {}
     for result in found:
         for peer in result.peers():

@@ -6,7 +6,11 @@ Prints {"port": ..., "proxy": ...} once it serves, and serves until its standard
 """
 
 import json
+import socket
 import sys
+import threading
+
+from benchmarks.macro import resident
 
 ROWS = 50
 
@@ -25,12 +29,13 @@ class Tenant:
         self.rate = len(name)
 
 
-def make_app(locals_of, pause):
+def make_app(locals_of, pause, make_event):
     """The application.
 
     Args:
         locals_of: "xctx" or "werkzeug".
         pause: called in each request, lets others run.
+        make_event: makes an event that requests can wait for.
     """
     import werkzeug.local
 
@@ -81,6 +86,21 @@ def make_app(locals_of, pause):
         pause()
         return flask.render_template("page.html", rows=rows, price=price, tenant=tenant)
 
+    gathered = {"count": 0, "event": make_event(), "resident": 0}
+    gathering = threading.Lock()
+
+    @app.route("/together/<int:number>")
+    def together(number):
+        """Waits until so many requests are in progress; tells how much memory is in use then."""
+        with gathering:
+            gathered["count"] += 1
+            event = gathered["event"]
+            if gathered["count"] == int(request.args["count"]):
+                gathered.update(count=0, event=make_event(), resident=resident())
+                event.set()
+        event.wait()
+        return {"number": number, "user": g.user, "tenant": tenant.name, "resident": gathered["resident"]}
+
     return app, type(flask.request).__module__.partition(".")[0]
 
 
@@ -90,15 +110,15 @@ def main(locals_of, server):
 
         monkey.patch_all()
         import gevent
+        from gevent.event import Event
         from gevent.pywsgi import WSGIServer
 
-        app, proxy = make_app(locals_of, lambda: gevent.sleep(0))
+        app, proxy = make_app(locals_of, lambda: gevent.sleep(0), Event)
         serving = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=sys.stderr, backlog=1024)
         serving.start()
         port = serving.server_port
         wait = gevent.get_hub().threadpool.apply
     else:
-        import threading
         import time
 
         from werkzeug.serving import WSGIRequestHandler, make_server
@@ -107,7 +127,7 @@ def main(locals_of, server):
             def log_request(self, *args):
                 pass
 
-        app, proxy = make_app(locals_of, lambda: time.sleep(0))
+        app, proxy = make_app(locals_of, lambda: time.sleep(0), threading.Event)
         serving = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Quiet)
         port = serving.server_port
         threading.Thread(target=serving.serve_forever, daemon=True).start()
@@ -115,6 +135,9 @@ def main(locals_of, server):
         def wait(read):
             read()
 
+    # Inherited by what is accepted. Head and body are sent apart: the body would wait until the client acknowledges the
+    # head, tens of milliseconds in which neither side works.
+    serving.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     print(json.dumps({"port": port, "proxy": proxy}), flush=True)
     wait(sys.stdin.buffer.raw.read)
 

@@ -1,8 +1,10 @@
 """A client that keeps many requests going, in a process of its own, and looks at every answer.
 
     python -m benchmarks.http_client PORT PATH CONNECTIONS SECONDS
+    python -m benchmarks.http_client PORT PATH CONNECTIONS together
 
-Prints {"requests": ..., "seconds": ...}; fails at the first answer that is not the one to its request. One thread
+Prints {"requests": ..., "seconds": ...}, or what the last answer told when each connection has made one request, all of
+them in progress together. Fails at the first answer that is not the one to its request. One thread
 serves all connections, so that it takes as little as possible from the server beside it.
 """
 
@@ -26,7 +28,10 @@ class Connection:
         if self.socket is None:
             self.socket = socket.create_connection(("127.0.0.1", self.port))
             self.selector.register(self.socket, selectors.EVENT_READ, self)
-        request = f"GET /{self.path}/{self.number} HTTP/1.1\r\nHost: localhost\r\nX-Tenant: tenant{self.number}\r\n\r\n"
+        path, _, query = self.path.partition("?")
+        request = (
+            f"GET /{path}/{self.number}?{query} HTTP/1.1\r\nHost: localhost\r\nX-Tenant: tenant{self.number}\r\n\r\n"
+        )
         self.received = b""
         self.socket.sendall(request.encode())
 
@@ -77,7 +82,26 @@ def load(port, path, connections, seconds):
     return count, now - begin
 
 
+def together(port, path, connections):
+    """The answer, as JSON, to the last of requests that are all in progress at the same time."""
+    with selectors.DefaultSelector() as selector:
+        every = [Connection(selector, port, f"{path}?count={connections}", number) for number in range(connections)]
+        for each in every:
+            each.send()
+        waiting = set(every)
+        while waiting:
+            for key, _ in selector.select(timeout=60):
+                if key.data.receive():
+                    waiting.discard(key.data)
+                    answer = key.data.received.partition(b"\r\n\r\n")[2]
+                    key.data.close()
+    return json.loads(answer)
+
+
 def main(port, path, connections, seconds):
+    if seconds == "together":
+        print(json.dumps(together(int(port), path, int(connections))))
+        return
     count, took = load(int(port), path, int(connections), float(seconds))
     print(json.dumps({"requests": count, "seconds": took}))
 

@@ -45,7 +45,7 @@ def cases_of(room):
 def test_contenders_of_a_case_do_the_same(room):
     cases = cases_of(room)
     module = sys.modules[f"benchmarks.{room}"]
-    assert cases or getattr(module, "macros", list)()
+    assert hasattr(module, "cases") or hasattr(module, "macros")
     for case in cases:
         own, *others = [harness.outcome(contender) for contender in case.contenders]
         for contender, other in zip(case.contenders[1:], others, strict=True):
