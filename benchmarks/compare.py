@@ -3,7 +3,11 @@
 What xctx took is measured with its peers as the ruler: where both results have the same peers in a case, its time
 beside theirs is compared, so that another machine, or a busier one, falls out. Where they have none, or with
 --absolute, the times themselves are. A case got slower when even the lower end of what the noise leaves open is beyond
-the threshold. So that one unlucky case in two hundred is no alarm, that end lies three standard errors down.
+the threshold.
+
+The noise is that between processes, as found in both results: turns of one process share its memory layout and its hash
+seed, and say little about the next. So that one unlucky case in hundreds is no alarm, the lower end is where one in
+seven hundred would lie, by Student's distribution. Results of one process each leave everything open.
 
 Ends with 0 when nothing got slower, 1 when something did, 2 when the results cannot be compared.
 """
@@ -11,12 +15,15 @@ Ends with 0 when nothing got slower, 1 when something did, 2 when the results ca
 import argparse
 import math
 import pathlib
+import statistics
 import sys
 from dataclasses import dataclass
 
 from benchmarks import results
 
-ERRORS = 3.0
+# Student's t for a probability of 0.9973, that of three standard deviations, by degrees of freedom.
+THREE_SIGMA = {1: 235.8, 2: 19.21, 3: 9.22, 4: 6.62, 5: 5.51, 6: 4.90, 7: 4.53, 8: 4.28, 9: 4.09, 10: 3.96}
+ROBUST = 5  # processes, from which on one that was disturbed is no longer let widen the spread
 
 
 @dataclass(frozen=True)
@@ -47,24 +54,52 @@ def change(old, new, absolute=False):
     if pairs:
         before = relative(old.own, [peer for peer, _ in pairs])
         after = relative(new.own, [peer for _, peer in pairs])
-        factor, error = results.compared([before, after])
     else:
-        factor, error = results.slowdown(old.own.runs, new.own.runs)
-    margin = math.exp(ERRORS * error)
+        before, after = relative(old.own, []), relative(new.own, [])
+    factor, margin = between(before, after)
     names = tuple(peer.name for _, peer in pairs)
     return Change(new.title, new.unit, factor, factor / margin, factor * margin, names)
 
 
 def relative(own, peers):
-    """The logarithm of own time beside the peers' geometric mean, for each turn of each run."""
+    """The logarithm of own time beside the peers' geometric mean, if there are any, for each turn of each run."""
     return [
         [
-            math.log(mine) - sum(math.log(peer.runs[run][turn]) for peer in peers) / len(peers)
+            math.log(mine) - sum(math.log(peer.runs[run][turn]) for peer in peers) / max(len(peers), 1)
             for turn, mine in enumerate(values)
         ]
         for run, values in enumerate(own.runs)
         if values
     ]
+
+
+def between(before, after):
+    """(factor, margin): how many times what it was the one is of the other, and what the noise may multiply it by.
+
+    Args:
+        before, after: logarithms, a list for each process.
+    """
+    middles, variance, freedom = [], 0.0, -2
+    for runs in (before, after):
+        medians = [statistics.median(run) for run in runs]
+        middles.append(statistics.median(medians))
+        freedom += len(medians)
+        if len(medians) == 1:
+            variance = math.inf
+        else:
+            sigma = results.centre(medians)[1] if len(medians) >= ROBUST else statistics.stdev(medians)
+            # The median of so many is less sure than their mean would be, by the square root of pi / 2.
+            variance += sigma**2 / len(medians) * math.pi / 2
+    error = three_sigma(freedom) * math.sqrt(variance)
+    return math.exp(middles[1] - middles[0]), math.exp(error) if error < 100 else math.inf
+
+
+def three_sigma(freedom):
+    """How many standard errors away one in seven hundred lies; infinitely many where none was measured."""
+    if freedom < 1:
+        return math.inf
+    # Beyond the table, the expansion of Student's quantile at three.
+    return THREE_SIGMA.get(freedom) or 3 + 30 / (4 * freedom) + 1656 / (96 * freedom**2)
 
 
 def changes(old, new, absolute=False):

@@ -8,7 +8,6 @@ sides.
 All spreads are robust: the median absolute deviation, scaled to be the standard deviation of what is normal.
 """
 
-import math
 import statistics
 from dataclasses import dataclass, field
 
@@ -102,33 +101,6 @@ def ratio(own, peer):
     middle, sigma = centre(turns)
     low, _, high = statistics.quantiles(turns, n=4, method="inclusive") if len(turns) > 1 else (middle,) * 3
     return Ratio(middle, sigma / middle, low, high)
-
-
-def slowdown(old, new):
-    """(factor, error): how many times what `old` took `new` takes, and the standard error of the factor's logarithm.
-
-    Args:
-        old, new: lists of figures, a list for each process. Processes are what is independent: turns of one share its
-            memory layout and hash seed. Where there are fewer than three, the error is the spread of all values.
-    """
-    return compared([logs(runs) for runs in (old, new)])
-
-
-def logs(runs):
-    return [[math.log(value) for value in run] for run in runs if run]
-
-
-def compared(sides):
-    middles, variance = [], 0.0
-    for runs in sides:
-        medians = [statistics.median(run) for run in runs]
-        middles.append(statistics.median(medians))
-        if len(medians) >= 3:
-            # The median of n is less sure than the mean by the square root of pi / 2.
-            variance += centre(medians)[1] ** 2 / len(medians) * math.pi / 2
-        else:
-            variance += centre([value for run in runs for value in run])[1] ** 2
-    return math.exp(middles[1] - middles[0]), math.sqrt(variance)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -141,12 +141,31 @@ def test_what_may_be_noise_is_no_alarm(compared):
     assert status == 0, stdout
 
 
-def test_many_turns_of_one_process_do_not_make_it_sure(compared):
-    old = Result("made up", "reading", series=[Series("xctx", noisy(20 * NS, 0.05, 1, 1, 500))])
-    new = Result("made up", "reading", series=[Series("xctx", noisy(23 * NS, 0.05, 2, 1, 500))])
-    status, stdout, _ = compared([old], [new], "--threshold", "1.05")
-    assert status == 0
-    assert "unsure  made up: reading" in stdout
+@pytest.mark.parametrize(("processes", "wanted"), [(1, 0), (2, 0), (8, 1)])
+def test_many_turns_of_few_processes_do_not_make_it_sure(compared, processes, wanted):
+    sides = []
+    for middle in (20, 26):
+        # Processes differ a little, the turns of one hardly.
+        factors = noisy(middle * NS, 0.02, middle, 1, processes)[0]
+        runs = [[factor * value for value in noisy(1, 0.001, 3, 1, 500)[0]] for factor in factors]
+        sides.append([Result("made up", "reading", series=[Series("xctx", runs)])])
+    status, stdout, _ = compared(*sides)
+    assert status == wanted
+    assert ("slower" if wanted else "unsure") in stdout.splitlines()[1]
+
+
+def test_one_disturbed_process_hides_nothing(compared):
+    old, new = made(20 * NS, None), made(30 * NS, None, seed=2)
+    new.own.runs[3] = [value * 4 for value in new.own.runs[3]]
+    assert compared([old], [new])[0] == 1
+
+
+def test_three_sigma_are_more_where_less_was_measured():
+    # The table, and the expansion that goes on where it ends.
+    factors = [compare.three_sigma(freedom) for freedom in range(40)]
+    assert factors == sorted(factors, reverse=True)
+    assert factors[14] == pytest.approx(3.64, abs=0.03)
+    assert factors[30] == pytest.approx(3.27, abs=0.01)
 
 
 def test_a_slower_machine_is_no_slower_library(compared):
@@ -277,7 +296,7 @@ def test_a_summary_is_the_geometric_mean_of_peers_only(shown):
     assert mean == pytest.approx((100 * 0.2) ** 0.5, rel=0.02)
     assert (least, most) == (pytest.approx(0.2, rel=0.02), pytest.approx(100, rel=0.02))
     assert not any("floor" in label for label in rows)
-    assert rows["peer, memory"][0] == 5_800_000 / 500
+    assert rows["peer, memory"][0] == pytest.approx(5_800_000 / 500)
 
 
 def test_a_chart_of_nothing_is_still_one():
