@@ -25,7 +25,8 @@ TESTS := $(call groups,build test $(GREENLETS) $(TYPES))
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo test test-free-threaded test-all stress lint types bench bench-quick bench-compare docs dist debug sanitize clean
+.PHONY: help demo test test-free-threaded test-all stress lint types \
+	bench bench-quick bench-compare docs dist debug sanitize clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -64,7 +65,7 @@ types: $(VENV)/.built $(call groups,types) ## check the types, and the stubs aga
 	$(PY) -m mypy
 	$(PY) -m mypy.stubtest xctx --mypy-config-file pyproject.toml --allowlist tests/stubtest.allow
 
-bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers: results, tables and charts into benchmarks/results
+bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers, and draw it (ARGS for the runner)
 	PYTHONPATH=. $(PY) -m benchmarks $(ARGS)
 
 bench-quick: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## the same in under a minute, less sure, into build/benchmarks

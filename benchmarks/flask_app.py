@@ -10,7 +10,7 @@ import socket
 import sys
 import threading
 
-from benchmarks.macro import resident
+from benchmarks.macro import allow_files, resident
 
 ROWS = 50
 
@@ -105,6 +105,7 @@ def make_app(locals_of, pause, make_event):
 
 
 def main(locals_of, server):
+    allow_files(4096)
     if server == "gevent":
         from gevent import monkey
 

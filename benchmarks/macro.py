@@ -65,3 +65,15 @@ def resident(pid=None):
     import psutil  # comes with pyperf
 
     return psutil.Process(pid).memory_info().rss
+
+
+def allow_files(count):
+    """Lets this process open so many files where it may; shells often allow few."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < count:
+        most = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
