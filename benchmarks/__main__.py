@@ -15,6 +15,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import threading
 import time
 from datetime import datetime
 
@@ -23,7 +24,8 @@ from benchmarks import harness, macro, report, results, rooms
 HERE = pathlib.Path(__file__).parent
 PROCESSES, TURNS = 8, 9
 QUICK_PROCESSES, QUICK_TURNS, QUICK_SECONDS = 3, 3, 0.003
-BUSY = 0.8  # of the machine's processors in use, besides ours: figures are not worth keeping
+BUSY = 0.5  # of the machine's processors in use before we begin: figures are not worth keeping
+CASE_SECONDS = 120  # a process that needs longer for a case hangs
 
 
 def main(argv=None):
@@ -67,6 +69,8 @@ def main(argv=None):
         print("nothing could be measured", *notes, sep="\n", file=sys.stderr)
         return 1
     print(report.console(found))
+    if about.get("load_avg_1min", 0) > processors() * BUSY:
+        notes.append(f"the machine was busy (load {about['load_avg_1min']}): these figures are not worth keeping")
     for note in notes:
         print(f"note: {note}")
     folder = options.output or (HERE.parent / "build" / "benchmarks" if options.quick else HERE / "results")
@@ -143,20 +147,24 @@ def micro(cases, without, processes, turns, seconds, progress, weights):
     for case in cases:
         if case.title not in broken:
             found += result_of(case, raw[case.title], notes)
-    loads = [line["load"] for lines in raw.values() for line in lines if line["load"] is not None]
-    if loads and max(loads) > processors() * BUSY + 1:
-        notes.append(f"the machine was busy (load up to {max(loads):.1f}): these figures are not worth keeping")
     return found, notes
 
 
 def worker(told, notes):
-    """What one process tells, line by line; a note when it dies."""
+    """What one process tells, line by line; a note when it dies, or hangs and is killed."""
     with subprocess.Popen(
         rooms.command("benchmarks.worker"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         process.stdin.write(json.dumps(told) + "\n")
         process.stdin.close()
-        yield from map(json.loads, process.stdout)
+        while True:
+            watch = threading.Timer(CASE_SECONDS, process.kill)
+            watch.start()
+            line = process.stdout.readline()
+            watch.cancel()
+            if not line:
+                break
+            yield json.loads(line)
     if process.returncode:
         notes.append(f"a process ended with {process.returncode}")
 
@@ -239,6 +247,7 @@ def facts(usable):
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu_count": processors(),
         "perf_version": pyperf.__version__,
+        **({"load_avg_1min": round(os.getloadavg()[0], 2)} if hasattr(os, "getloadavg") else {}),
         "date": str(datetime.now())[:19],
     }
     return made | {f"peer_{peer}": version for peer, version in usable.items()}

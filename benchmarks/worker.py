@@ -4,7 +4,6 @@ It reads {"titles": [...], "turns": int, "seconds": float, "loops": {title: {con
 """
 
 import json
-import os
 import random
 import sys
 
@@ -23,14 +22,9 @@ def main():
         print(json.dumps({"begins": title}), file=results, flush=True)
         case = by_title[title]
         measured = harness.measured(case, told["turns"], told["seconds"], told["loops"].get(title))
-        print(json.dumps({"title": title, "load": load(), **measured}), file=results, flush=True)
+        print(json.dumps({"title": title, **measured}), file=results, flush=True)
         if gil != harness.no_gil():
             raise RuntimeError(f"the GIL was switched on in {title!r}")
-
-
-def load():
-    """How many programs want to run, or None where the system does not tell."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 if __name__ == "__main__":

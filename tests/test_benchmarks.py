@@ -5,6 +5,7 @@ import importlib
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -274,7 +275,7 @@ def test_a_macro_that_fails_says_why():
 # The runner
 
 ROOM = """
-import os
+import os, time
 from benchmarks.harness import Case, Contender
 from benchmarks.macro import Macro
 
@@ -287,6 +288,7 @@ def cases():
     return [
         Case("made up", "adding", [Contender("xctx", "1 + x", {"x": 1}), Contender("peer", "x + 1", {"x": 1})]),
         Case("made up", "dying", [Contender("xctx", "f()", {"f": os.abort}), Contender("peer", "1")]),
+        Case("made up", "hanging", [Contender("xctx", "sleep(600)", {"sleep": time.sleep})]),
         Case("made up", "lame peer", [Contender("xctx", "1"), Contender("peer", "1 / 0")]),
         Case("made up", "lame xctx", [Contender("xctx", "1 / 0"), Contender("peer", "1")]),
         Case("made up", "pair", [Contender(who, "1", threads=2) for who in ("xctx", "peer")], throughput=True),
@@ -309,6 +311,10 @@ def made_up(tmp_path_factory):
     place = tmp_path_factory.mktemp("tree")
     shutil.copytree(ROOT / "benchmarks", place / "benchmarks", ignore=shutil.ignore_patterns("results", "bench_*"))
     (place / "benchmarks" / "bench_made_up.py").write_text(ROOM)
+    runner = place / "benchmarks" / "__main__.py"
+    patient = runner.read_text()
+    runner.write_text(re.sub("^CASE_SECONDS = .*", "CASE_SECONDS = 10", patient, flags=re.MULTILINE))
+    assert runner.read_text() != patient
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--processes", "3", "--turns", "2", "--output", place / "out"],
         env={**os.environ, "PYTHONPATH": str(place)},
@@ -340,7 +346,8 @@ def test_the_runner_measures_what_it_finds(made_up):
 
 def test_the_runner_goes_on_after_what_dies_or_fails(made_up):
     stdout = made_up[0]
-    assert "note: made up: dying: left out, its process died" in stdout
+    assert "note: made up: dying: left out, its process died (in it)" in stdout
+    assert "note: made up: hanging: left out, its process died (in it)" in stdout
     assert "note: made up: lame peer: without peer (ZeroDivisionError: division by zero)" in stdout
     assert "note: made up: lame xctx: xctx failed" in stdout
     assert "note: macro made up program: OSError: disk full" in stdout
