@@ -25,8 +25,7 @@ TESTS := $(call groups,build test $(GREENLETS) $(TYPES))
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo test test-free-threaded test-all stress lint types \
-	bench bench-quick bench-compare docs dist debug sanitize clean
+.PHONY: help demo test test-free-threaded test-all stress lint types bench docs dist debug sanitize clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -68,6 +67,7 @@ types: $(VENV)/.built $(call groups,types) ## check the types, and the stubs aga
 bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers, and draw it (ARGS for the runner)
 	PYTHONPATH=. $(PY) -m benchmarks $(ARGS)
 
+.PHONY: bench-quick bench-compare
 bench-quick: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## the same in under a minute, less sure, into build/benchmarks
 	PYTHONPATH=. $(PY) -m benchmarks --quick $(ARGS)
 
