@@ -54,7 +54,7 @@ def table(found, about):
         sure = "" if ratio.spread <= results.UNSTEADY else f" ± {ratio.spread:.0%}"
         cells.append([result.title, peer.name, own, theirs, f"{1 / ratio.value:.2f}{sure}"])
     for row in cells:
-        lines += [f"   {' ' if at else '*'} - {escaped(cell)}" for at, cell in enumerate(row)]
+        lines += [f"   {' ' if at else '*'} - {escaped(cell)}".rstrip() for at, cell in enumerate(row)]
     peers = [f"{name[5:]} {version}" for name, version in about.items() if name.startswith("peer_")]
     lines += [
         "",

@@ -305,7 +305,7 @@ def test_a_chart_of_nothing_is_still_one():
 
 def test_a_table_has_a_row_for_each_peer(shown):
     text = report.table(shown, ABOUT)
-    rows = re.findall(r"^   \* - .*(?:\n     - .*){4}$", text, re.MULTILINE)
+    rows = re.findall(r"^   \* - .*(?:\n     -.*){4}$", text, re.MULTILINE)
     assert len(rows) == 1 + 6
     assert text.startswith(".. list-table:: CPython 3.99")
     assert "made up: writing <&> \\`a\\` \\_\\_slots\\_\\_ \\*" in text

@@ -317,6 +317,7 @@ def made_up(tmp_path_factory):
     assert runner.read_text() != patient
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", "--quick", "--processes", "3", "--turns", "2", "--output", place / "out"],
+        cwd=place,
         env={**os.environ, "PYTHONPATH": str(place)},
         capture_output=True,
         text=True,
