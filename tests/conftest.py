@@ -37,6 +37,16 @@ def installed(name):
     return importlib.util.find_spec(name) is not None
 
 
+def offers(name):
+    """Whether this version of xctx has a public name, and it works on this system."""
+    if name == "SharedLock" and hasattr(xctx, name):
+        try:
+            xctx.SharedLock()
+        except NotImplementedError:
+            return False
+    return hasattr(xctx, name)
+
+
 THREAD_INHERITS = bool(getattr(sys.flags, "thread_inherit_context", False))
 
 

@@ -7,6 +7,8 @@ tables. A message of the sources that is not here fails a test.
 import pickle
 import threading
 
+from conftest import offers
+
 import xctx
 from xctx.keys import Key
 
@@ -413,7 +415,7 @@ SECTIONS = {
     ],
 }
 
-if hasattr(xctx, "SharedLock"):
+if offers("SharedLock"):
     import error_cases_lock
 
     SECTIONS["Locks"] = error_cases_lock.LOCKS
@@ -432,7 +434,7 @@ LEFT_OUT = {
     "this thread has no state to keep values in": "the interpreter has no memory for a dict, or is past its end",
     "maximum recursion depth exceeded while asking a LocalProxy for its object": "CPython's own, a little earlier",
 }
-if hasattr(xctx, "SharedLock"):
+if offers("SharedLock"):
     LEFT_OUT |= error_cases_lock.LEFT_OUT
 if hasattr(xctx, "carry"):
     LEFT_OUT |= error_cases_carry.LEFT_OUT

@@ -604,7 +604,7 @@ def sides(peer):
 
             return SharedLock
 
-        return LOCK, make, getattr(xctx, "SharedLock", None)
+        return LOCK, make, xctx.SharedLock if conftest.offers("SharedLock") else None
     raise ValueError(f"no peer {peer!r}")
 
 
@@ -624,7 +624,8 @@ PEERS = {
 
 def can_be_asked(peer):
     """Whether both sides are there."""
-    return conftest.installed(PEERS[peer]) and conftest.installed("gevent") and sides(peer)[2] is not None
+    needs = [PEERS[peer], "gevent"]
+    return hasattr(os, "fork") and all(map(conftest.installed, needs)) and sides(peer)[2] is not None
 
 
 def answers(peer, side):

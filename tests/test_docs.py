@@ -22,9 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import installed
-
-import xctx
+from conftest import installed, offers
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
@@ -62,7 +60,7 @@ PROGRAMS = [block for block in ALL if block.kind == "python" and not block.code.
 
 
 def skip_without(needs):
-    missing = [need for need in needs if not (hasattr(xctx, need[5:]) if need.startswith("xctx.") else installed(need))]
+    missing = [need for need in needs if not (offers(need[5:]) if need.startswith("xctx.") else installed(need))]
     if missing:
         pytest.skip(f"{', '.join(missing)} cannot be imported here")
 

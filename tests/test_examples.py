@@ -46,6 +46,8 @@ def run(name, *args, path=()):
     missing = [need for need in needs if not installed(need)]
     if missing:
         pytest.skip(f"{', '.join(missing)} cannot be imported here")
+    if "gunicorn" in needs and not hasattr(os, "fork"):
+        pytest.skip("gunicorn forks")
     return subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / f"{name}.py", *args],
         capture_output=True,
