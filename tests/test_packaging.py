@@ -97,3 +97,9 @@ def test_the_wheel_has_the_package_alone_and_works_where_there_is_nothing_else(s
     own = {name for name in modules if re.match(r"xctx\b|_?cython_", name)}
     assert "xctx" in own
     assert set(modules) - own - set(sys.builtin_module_names) <= IMPORTS
+
+    checked = run(python, "-I", "-W", "error", "-m", "xctx", "--check", cwd=tmp_path).splitlines()
+    assert checked[-1].startswith("all is well")
+    assert "skip  greenlets are kept apart: greenlet is not installed" in checked
+    run(python, "-I", "-W", "error", "-m", "xctx", cwd=tmp_path)
+    run(python, "-I", "-W", "error", "-m", "xctx", "--demo", cwd=tmp_path)
