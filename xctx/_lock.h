@@ -1,0 +1,313 @@
+/* The protocol of a shared/exclusive lock in shared memory: a state word, and a table of lines.
+ *
+ *   word   [ seat | A K R S D H F ]     the seat is the number of the line whose process writes, or may write
+ *   line 1 [ in | waiting | epoch ]     a line belongs to one thread of one process, and counts its readers
+ *   line 2 [ in | waiting | epoch ]
+ *
+ * A reader adds one to the `in` of its own line and then looks at the word; a writer takes the seat, announces itself (A)
+ * and then looks at all lines. Both do it in one order for all, so at least one of them sees the other (as Dekker had it).
+ * A reader that sees A moves itself from `in` to `waiting`, and the writer goes on once it has seen each line with nobody in.
+ *
+ * Who comes next: a writer that leaves first lets in everybody that waits (`waiting` is added to `in`, the line's epoch
+ * counts up), and gives up its seat afterwards. So readers wait for one writer, at most for two where they came while it
+ * was leaving, and a writer that has the seat waits only for the readers it found: the lock is phase-fair.
+ *
+ * A holder may die between any two of these stores. Its line tells what it had: `in` and `waiting` are simply struck out;
+ * a seat is given up in its place; where `flags` say that it was writing, K tells those who come next. A seat names its
+ * line in the very store that takes it, and whoever clears up does so under a lock of the kernel's (see _lock_os.h) and does
+ * it again from the start should the one before him have died as well. tests/lock_model.py tries each order of all this.
+ *
+ * Sleeping: `gate` counts wake-ups. A sleeper reads it, sets its bit in the word, looks again whether it must wait, and then
+ * sleeps only if the gate has not moved. Who changes what somebody may wait for looks for the bit afterwards. A waker may
+ * die in between, so nobody sleeps for longer than XCTX_NAP without looking for the dead.
+ *
+ * Everything here is sequentially consistent: on the machines that matter the additions are full barriers anyway. */
+#ifndef XCTX_LOCK_H
+#define XCTX_LOCK_H
+
+#include "_lock_os.h"
+
+enum {
+    XCTX_SEAT = 0xFFF,          /* the number of the line that has the seat, counted from 1; 0 is none */
+    XCTX_ANNOUNCED = 1 << 12,   /* A: its owner writes, or waits for the readers to leave: new ones wait */
+    XCTX_DIED = 1 << 13,        /* K: one who was writing died, and no writer has been here since */
+    XCTX_READERS_NAP = 1 << 14, /* R: readers sleep */
+    XCTX_SEAT_NAP = 1 << 15,    /* S: some sleep who want the seat */
+    XCTX_DRAIN_NAP = 1 << 16,   /* D: the owner of the seat sleeps until the readers have left */
+    XCTX_HELPER_NAP = 1 << 17,  /* H: threads sleep for greenlets or tasks that wait for any of these */
+    XCTX_FAMINE = 1 << 18,      /* F: somebody has failed to get the seat for long: who comes now queues up first */
+};
+
+/* What a unit holds or wants; the last two have the seat. The same numbers are the flags of a line with the seat. */
+enum { XCTX_NONE, XCTX_SHARED, XCTX_UPGRADABLE, XCTX_EXCLUSIVE };
+
+#define XCTX_ONE_WAITING ((uint64_t)1 << 20)
+#define XCTX_IN(state) ((uint32_t)(state) & 0xFFFFF)
+#define XCTX_WAITING(state) ((uint32_t)((state) >> 20) & 0xFFFFF)
+#define XCTX_EPOCH(state) ((uint32_t)((state) >> 40))
+
+/* One unit's way to a lock. `phase` tells what there is of it in shared memory. */
+enum { XCTX_IDLE, XCTX_QUEUE, XCTX_SEATED, XCTX_COUNTED };
+
+typedef struct {
+    uint8_t phase;     /* IDLE: nothing; QUEUE: nothing, wants the seat; SEATED: has it, announced; COUNTED: a reader waits */
+    uint8_t want;
+    uint8_t patient;   /* has slept for the seat at least once */
+    uint8_t naps;      /* with XCTX_HELPER_NAP, for a greenlet or task */
+    uint32_t epoch;    /* of the line, when it was counted as waiting */
+    uint32_t at;       /* the lines before this one have been seen with nobody in */
+    uint32_t gate;     /* as it was before the last look */
+    uint64_t since;    /* when it joined the queue, in ns */
+} xctx_try;
+
+#define XCTX_STARVED 2000000   /* ns in the queue after which nobody may jump it */
+
+/* --- waking ------------------------------------------------------------------------------------------------------------ */
+
+/* Wakes those whose bits are set in `word` as it was just before they were cleared. */
+static void xctx_wake(xctx_head *head, uint32_t word, uint32_t bits) {
+    bits &= word;
+    if (XCTX_LIKELY(bits == 0)) return;
+    xctx_add32(&head->gate, 1);
+    if (bits & ~XCTX_SEAT_NAP) xctx_futex_wake(&head->gate, INT_MAX, bits & ~XCTX_SEAT_NAP);
+    if (bits & XCTX_SEAT_NAP) xctx_futex_wake(&head->gate, 1, XCTX_SEAT_NAP);
+}
+
+/* A reader is no longer in its line. */
+static inline void xctx_left(xctx_head *head) {
+    uint32_t word = xctx_load32(&head->word);
+    if (XCTX_LIKELY(!(word & (XCTX_DRAIN_NAP | XCTX_HELPER_NAP))) || !(word & XCTX_ANNOUNCED)) return;
+    if (word & XCTX_HELPER_NAP) xctx_and32(&head->word, ~(uint32_t)XCTX_HELPER_NAP);
+    xctx_wake(head, word, XCTX_DRAIN_NAP | XCTX_HELPER_NAP);
+}
+
+/* --- the seat ---------------------------------------------------------------------------------------------------------- */
+
+/* Lets in all readers that wait. Only for the owner of the seat, or who clears up after it. */
+static void xctx_admit(xctx_head *head) {
+    uint32_t i, used = xctx_load32(&head->used);
+    for (i = 0; i < used; i++) {
+        xctx_line *line = xctx_line_at(head, i);
+        uint64_t state = xctx_load64(&line->state);
+        while (XCTX_WAITING(state)) {
+            uint64_t waiting = XCTX_WAITING(state);
+            if (xctx_cas64(&line->state, &state, state - waiting * XCTX_ONE_WAITING + waiting + ((uint64_t)1 << 40))) break;
+        }
+    }
+}
+
+/* Clears `bits` of the word, of those that go with the seat, and wakes whom it concerns. */
+static void xctx_vacate(xctx_head *head, uint32_t bits) {
+    const uint32_t naps = XCTX_READERS_NAP | XCTX_HELPER_NAP | (bits & XCTX_SEAT ? XCTX_SEAT_NAP : 0);
+    uint32_t word = xctx_load32(&head->word);
+    while (!xctx_cas32(&head->word, &word, word & ~(bits | naps | XCTX_DRAIN_NAP))) {}
+    xctx_wake(head, word, naps);
+}
+
+/* --- readers ----------------------------------------------------------------------------------------------------------- */
+
+/* The whole of it where no writer is about. True where the lock is held; *word is what the word was. */
+static inline int xctx_enter(xctx_head *head, xctx_line *line, uint32_t *word) {
+    xctx_add64(&line->state, 1);
+    *word = xctx_load32(&head->word);
+    return !(*word & XCTX_ANNOUNCED);
+}
+
+static inline void xctx_leave(xctx_head *head, xctx_line *line) {
+    xctx_add64(&line->state, (uint64_t)-1);
+    xctx_left(head);
+}
+
+/* From `in` to `waiting`. */
+static void xctx_step_back(xctx_head *head, xctx_line *line, xctx_try *try) {
+    uint64_t before = xctx_add64(&line->state, XCTX_ONE_WAITING - 1);
+    try->epoch = XCTX_EPOCH(before);
+    try->phase = XCTX_COUNTED;
+    xctx_left(head);
+}
+
+static int xctx_poll_reader(xctx_head *head, xctx_line *line, xctx_try *try) {
+    uint64_t state = xctx_load64(&line->state);
+    uint32_t word;
+    for (;;) {
+        if (XCTX_EPOCH(state) != try->epoch) break;   /* let in: another has counted this one already */
+        word = xctx_load32(&head->word);
+        if (word & XCTX_ANNOUNCED) return 0;
+        if (xctx_cas64(&line->state, &state, state - XCTX_ONE_WAITING + 1)) {
+            word = xctx_load32(&head->word);
+            if (!(word & XCTX_ANNOUNCED)) break;
+            xctx_step_back(head, line, try);
+            return 0;
+        }
+    }
+    try->phase = XCTX_IDLE;
+    return 1;
+}
+
+/* --- writers ----------------------------------------------------------------------------------------------------------- */
+
+static int xctx_poll_seat(xctx_head *head, uint32_t number, xctx_try *try) {
+    uint32_t word = xctx_load32(&head->word), taken;
+    do {
+        if (word & XCTX_SEAT || (word & XCTX_FAMINE && !try->patient)) return 0;
+        taken = word | number | (try->want == XCTX_EXCLUSIVE ? XCTX_ANNOUNCED : 0);
+        /* The one who was woken answers for the others that still sleep. */
+        if (try->patient) taken = (taken & ~(uint32_t)XCTX_FAMINE) | XCTX_SEAT_NAP;
+    } while (!xctx_cas32(&head->word, &word, taken));
+    try->phase = XCTX_SEATED;
+    try->at = 0;
+    return 1;
+}
+
+/* Whether all readers have left that were there when the owner of the seat announced itself. */
+static int xctx_poll_drain(xctx_head *head, xctx_try *try) {
+    uint32_t used = xctx_load32(&head->used);
+    for (; try->at < used; try->at++)
+        if (XCTX_IN(xctx_load64(&xctx_line_at(head, try->at)->state))) return 0;
+    return 1;
+}
+
+/* --- any way of waiting ------------------------------------------------------------------------------------------------ */
+
+/* Whether the lock is held now, as wanted. Never waits. */
+static int xctx_poll(xctx_head *head, uint32_t index, xctx_try *try) {
+    xctx_line *line = xctx_line_at(head, index);
+    uint32_t word;
+    switch (try->phase) {
+    case XCTX_IDLE:
+        if (try->want == XCTX_SHARED) {
+            if (xctx_enter(head, line, &word)) return 1;
+            xctx_step_back(head, line, try);
+            return 0;
+        }
+        try->phase = XCTX_QUEUE;
+        try->patient = 0;
+        try->since = 0;
+        /* fall through */
+    case XCTX_QUEUE:
+        if (!xctx_poll_seat(head, index + 1, try)) return 0;
+        /* fall through */
+    case XCTX_SEATED:
+        if (try->want == XCTX_EXCLUSIVE) {
+            if (!xctx_poll_drain(head, try)) return 0;
+            if (xctx_load32(&head->word) & XCTX_DRAIN_NAP) xctx_and32(&head->word, ~(uint32_t)XCTX_DRAIN_NAP);
+        }
+        xctx_store32(&line->flags, try->want);
+        try->phase = XCTX_IDLE;
+        return 1;
+    default:
+        return xctx_poll_reader(head, line, try);
+    }
+}
+
+/* A last look before sleeping. True where the lock is held; otherwise the caller sleeps while the gate is try->gate. */
+static int xctx_arm(xctx_head *head, uint32_t index, xctx_try *try) {
+    uint32_t bit = try->naps ? XCTX_HELPER_NAP
+                 : try->phase == XCTX_COUNTED ? XCTX_READERS_NAP
+                 : try->phase == XCTX_SEATED ? XCTX_DRAIN_NAP : XCTX_SEAT_NAP;
+    if (try->phase == XCTX_QUEUE) {
+        uint64_t now = xctx_now();
+        if (try->since == 0) try->since = now;
+        else if (now - try->since > XCTX_STARVED) bit |= XCTX_FAMINE;
+    }
+    try->gate = xctx_load32(&head->gate);
+    xctx_or32(&head->word, bit);
+    uint8_t phase = try->phase;
+    if (xctx_poll(head, index, try)) return 1;
+    /* One who has got the seat meanwhile sleeps for something else: once more. */
+    return phase != try->phase ? xctx_arm(head, index, try) : 0;
+}
+
+static uint32_t xctx_nap_bit(const xctx_try *try) {
+    return try->phase == XCTX_COUNTED ? XCTX_READERS_NAP : try->phase == XCTX_SEATED ? XCTX_DRAIN_NAP : XCTX_SEAT_NAP;
+}
+
+/* --- giving up, giving back -------------------------------------------------------------------------------------------- */
+
+/* Gives up the seat or, where upgradable is what is kept, only writing. `clear` is one more bit of the word. */
+static void xctx_step_down(xctx_head *head, uint32_t index, int keep, uint32_t clear) {
+    xctx_line *line = xctx_line_at(head, index);
+    if (keep == XCTX_SHARED) xctx_add64(&line->state, 1);   /* before the seat goes: no writer comes in between */
+    /* First of the rest: from here on what was written is whole, and nobody need be told of a death. */
+    xctx_store32(&line->flags, keep == XCTX_UPGRADABLE ? XCTX_UPGRADABLE : XCTX_NONE);
+    xctx_admit(head);
+    xctx_vacate(head, XCTX_ANNOUNCED | clear | (keep == XCTX_UPGRADABLE ? 0 : XCTX_SEAT));
+}
+
+/* Leaves no trace of a try, unless it has come to its end: then true, and the lock is held. */
+static int xctx_cancel(xctx_head *head, uint32_t index, xctx_try *try, int upgrading) {
+    xctx_line *line = xctx_line_at(head, index);
+    uint8_t phase = try->phase;
+    uint32_t word;
+    uint64_t state;
+    try->phase = XCTX_IDLE;
+    switch (phase) {
+    case XCTX_QUEUE:
+        if (!try->patient) return 0;
+        /* It may be the one that was woken: another must hear of it. */
+        word = xctx_load32(&head->word);
+        while (!xctx_cas32(&head->word, &word,
+                           (word & ~(uint32_t)XCTX_FAMINE) | (word & XCTX_SEAT ? XCTX_SEAT_NAP : 0))) {}
+        if (!(word & XCTX_SEAT)) xctx_wake(head, XCTX_SEAT_NAP, XCTX_SEAT_NAP);
+        return 0;
+    case XCTX_SEATED:
+        xctx_step_down(head, index, upgrading ? XCTX_UPGRADABLE : XCTX_NONE, 0);
+        return 0;
+    case XCTX_COUNTED:
+        state = xctx_load64(&line->state);
+        while (XCTX_EPOCH(state) == try->epoch)
+            if (xctx_cas64(&line->state, &state, state - XCTX_ONE_WAITING)) return 0;
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* From upgradable to exclusive: to be polled as any other try. */
+static void xctx_announce(xctx_head *head, xctx_try *try) {
+    try->want = XCTX_EXCLUSIVE;
+    try->phase = XCTX_SEATED;
+    try->at = 0;
+    xctx_or32(&head->word, XCTX_ANNOUNCED);
+}
+
+/* --- after the dead ---------------------------------------------------------------------------------------------------- */
+
+/* Strikes out what the dead owner of a line had. Under the line's lock, hence never by two; may be done twice. */
+static void xctx_bury(xctx_head *head, uint32_t index) {
+    xctx_line *line = xctx_line_at(head, index);
+    if ((xctx_load32(&head->word) & XCTX_SEAT) == index + 1) {
+        /* Before anybody is let in, who would look for it. */
+        if (xctx_load32(&line->flags) == XCTX_EXCLUSIVE) xctx_or32(&head->word, XCTX_DIED);
+        xctx_admit(head);
+        xctx_vacate(head, XCTX_SEAT | XCTX_ANNOUNCED);
+    }
+    xctx_store32(&line->flags, XCTX_NONE);
+    xctx_store64(&line->state, 0);
+    xctx_left(head);
+    xctx_store32(&line->owner, 0);
+}
+
+/* Looks for the dead among those that this try waits for. True where one was found, so that another look is worth while. */
+static int xctx_look(xctx_mem *mem, const xctx_try *try) {
+    xctx_head *head = mem->head;
+    uint32_t i, used, seat;
+    int found = 0;
+    if (try->phase == XCTX_SEATED) {
+        used = xctx_load32(&head->used);
+        for (i = try->at; i < used; i++)
+            if (XCTX_IN(xctx_load64(&xctx_line_at(head, i)->state))) found |= xctx_if_dead(mem, i, xctx_bury);
+        return found;
+    }
+    seat = xctx_load32(&head->word) & XCTX_SEAT;
+    return seat ? xctx_if_dead(mem, seat - 1, xctx_bury) : 0;
+}
+
+/* Buries all the dead. */
+static void xctx_look_at_all(xctx_mem *mem) {
+    uint32_t i, used = xctx_load32(&mem->head->used);
+    for (i = 0; i < used; i++)
+        if (xctx_load32(&xctx_line_at(mem->head, i)->owner)) xctx_if_dead(mem, i, xctx_bury);
+}
+
+#endif
