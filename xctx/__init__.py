@@ -2,6 +2,7 @@
 
 from xctx import keys
 from xctx._local import local
+from xctx._lock import OwnerDiedWarning, SharedLock, SharedRLock
 from xctx._xlocal import xlocal
 
-__all__ = ["keys", "local", "xlocal"]
+__all__ = ["OwnerDiedWarning", "SharedLock", "SharedRLock", "keys", "local", "xlocal"]

@@ -12,6 +12,8 @@ typedef struct {
     uint32_t depth;     /* how often it was acquired and not released; of a lock that is not re-entrant 0 or 1 */
     uint32_t wrote_at;  /* the depth at which an upgrade began that its release ends, or 0 */
     uint8_t mode;
+    uint8_t shared;     /* its unit may run in several threads: see Hold.guard. Never changes */
+    uint8_t busy;       /* one of them waits for the lock */
     uint8_t told;       /* knows that a writer died: when it has written, nobody else need know */
     xctx_try try;
 } xctx_hold;

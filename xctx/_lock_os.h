@@ -57,7 +57,15 @@ typedef struct xctx_mem {
     uint8_t mine[XCTX_LINES];     /* how many threads of this process use the line through this */
 } xctx_mem;
 
-#if !defined(_WIN32)
+#if !defined(XCTX_NO_LOCKS)
+#  if defined(_WIN32)
+#    define XCTX_NO_LOCKS 1
+#  else
+#    define XCTX_NO_LOCKS 0
+#  endif
+#endif
+
+#if !XCTX_NO_LOCKS
 /* --- POSIX ------------------------------------------------------------------------------------------------------------- */
 
 #include <errno.h>
@@ -284,6 +292,8 @@ static int xctx_unmap(xctx_mem *mem, int *fd) {
     munmap(mem->head, XCTX_SIZE);
     mem->head = NULL;
     *fd = mem->live;
+    /* First it is no user any more: of two who end at the same moment one must find itself alone. */
+    if (mem->named && *fd >= 0) xctx_lock_byte(*fd, F_UNLCK, XCTX_USERS);
     last = mem->named && *fd >= 0 && xctx_lock_byte(*fd, F_WRLCK, XCTX_USERS) == 0;
     if (!last && *fd >= 0) close(*fd);
     if (mem->carrier >= 0) close(mem->carrier);

@@ -41,6 +41,15 @@ def hub_here() -> Any:
     return None if hub is None or hub is sys.modules["greenlet"].getcurrent() or hub.dead else hub
 
 
+def pause(seconds: float) -> None:
+    """Sleeps, and lets the hub run where there is one."""
+    hub = hub_here()
+    if hub is None:
+        time.sleep(seconds)
+    else:
+        hub.wait(hub.loop.timer(seconds))
+
+
 def start_thread(function: Callable[..., None], *args: Any) -> None:
     """Starts a thread of the system's, also where gevent has replaced those of the standard library."""
     import _thread
