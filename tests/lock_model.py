@@ -28,7 +28,7 @@ UNREAD, STILL, MOVED = range(3)  # the gate
 
 NAPS = {"reader": NAP_READERS, "seat": NAP_SEAT, "drain": NAP_DRAIN, "upgrade": NAP_DRAIN}
 POLLS = {"reader": "reader", "seat": "seat", "drain": "drain", "upgrade": "drain"}
-HOLDS = {"leave": "S", "announce": "U", "held U": "U", "held X": "X", "both": "X"}
+HOLDS = {"leave": "S", "announce": "U", "held U": "U", "held X": "X", "both U": "U", "both X": "X"}
 ENDED = ("done", "dead")
 
 
@@ -83,6 +83,9 @@ class Model:
                 if "t" in self.operation(unit, which):
                     yield (*state[:UNITS], put(units, which, change(unit, ASLEEP, 0, PC, "cancel")))
                 continue
+            if unit[PHASE] and not unit[GATE] and unit[PC] == POLLS[unit[PHASE]] and "t" in self.operation(unit, which):
+                # Woken, and interrupted before it looks.
+                yield (*state[:UNITS], put(units, which, change(unit, PC, "cancel")))
             self.reached.add(unit[PC])
             yield from Step(self, state, which).successors()
 
@@ -134,7 +137,7 @@ class Step:
     def successors(self):
         getattr(self, self.unit[PC].replace(" ", "_"))()
         units = self.state[UNITS]
-        if self.unit[PC] == "held X" and units[self.which][PC] not in ("held X", "both"):
+        if self.unit[PC] == "held X" and units[self.which][PC] not in ("held X", "both X"):
             # A writer more that those who wait to read have seen come.
             units = tuple(change(u, WAITED, u[WAITED] + 1) if u[PHASE] == "reader" else u for u in units)
         units = put(units, self.which, tuple(self.model.settle(self.which, self.unit)))
@@ -184,7 +187,7 @@ class Step:
         self.to("entered")
 
     def entered(self):
-        if self.state[WORD] & A:
+        if self.state[WORD] & A and not self.lacks("readers mind A"):
             return self.to("step back")
         self.read()
 
@@ -200,7 +203,7 @@ class Step:
     def reader(self):
         if self.unit[ADMITTED]:
             return self.read()
-        if self.state[WORD] & A and not self.lacks("readers mind A"):
+        if self.state[WORD] & A:
             return self.to("sleep" if self.unit[GATE] else "arm")
         self.to("enter late")
 
@@ -305,10 +308,13 @@ class Step:
     def down(self, keep):
         if keep == "S":
             self.count(+1)  # nothing is held by name until the seat is given up
-            return self.to("both")
+            return self.to("both " + self.state[LINES][self.line][2])
         self.down_flags(keep)
 
-    def both(self):
+    def both_U(self):
+        self.down_flags("S")
+
+    def both_X(self):
         self.down_flags("S")
 
     def down_flags(self, keep):
