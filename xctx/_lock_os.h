@@ -306,12 +306,18 @@ static int xctx_unmap(xctx_mem *mem, int *fd) {
 
 typedef void (*xctx_burial)(xctx_head *, uint32_t index);
 
+/* Makes sure that this process has opened the memory for itself. 0, or errno. */
+static int xctx_come_alive(xctx_mem *mem) {
+    if (mem->live < 0 && (mem->live = xctx_open_again(mem->carrier)) < 0) return errno;
+    return 0;
+}
+
 /* Buries the owner of a line, if it is dead. */
 static int xctx_if_dead(xctx_mem *mem, uint32_t index, xctx_burial bury) {
     int dead = 0;
     if (index >= XCTX_LINES) return 0;
     pthread_mutex_lock(&xctx_mems_lock);
-    if (!mem->mine[index] && mem->live >= 0 && xctx_lock_byte(mem->live, F_WRLCK, XCTX_BYTE(index)) == 0) {
+    if (!mem->mine[index] && !xctx_come_alive(mem) && xctx_lock_byte(mem->live, F_WRLCK, XCTX_BYTE(index)) == 0) {
         /* A free line is buried to no effect: nobody could own it at this moment. */
         bury(mem->head, index);
         xctx_lock_byte(mem->live, F_UNLCK, XCTX_BYTE(index));
@@ -324,9 +330,9 @@ static int xctx_if_dead(xctx_mem *mem, uint32_t index, xctx_burial bury) {
 /* A line for this thread: its index, or -1 and errno. */
 static int xctx_claim(xctx_mem *mem, xctx_burial bury) {
     uint32_t i, used, shared = XCTX_LINES;
-    int found = -1, failed = 0;
+    int found = -1, failed;
     pthread_mutex_lock(&xctx_mems_lock);
-    if (mem->live < 0 && (mem->live = xctx_open_again(mem->carrier)) < 0) failed = errno;
+    failed = xctx_come_alive(mem);
     for (i = 0; found < 0 && !failed && i < XCTX_LINES; i++) {
         xctx_line *line = xctx_line_at(mem->head, i);
         if (mem->mine[i]) {

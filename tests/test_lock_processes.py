@@ -1,0 +1,586 @@
+"""Locks among processes: how they get there, what is left of them, and what the death of a holder does."""
+
+import concurrent.futures
+import ctypes
+import faulthandler
+import multiprocessing
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+from lock_child import LONG, Child, eventually
+
+import xctx
+from xctx import _names
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+MODES = ["shared", "upgradable", "exclusive"]
+SECOND = 1  # within which the others go on
+
+
+def take(lock, mode, timeout=LONG):
+    return lock.acquire_upgradable(timeout=timeout) if mode == "upgradable" else lock.acquire(mode == "exclusive", timeout=timeout)
+
+
+def hold(lock, mode):
+    """What a child does that holds the lock until it is killed."""
+
+    def work(child):
+        assert take(lock, mode)
+        child.say("held")
+        child.hear()
+        lock.release()
+        child.say("released")
+        child.hear()
+
+    return work
+
+
+def want(lock, mode):
+    def work(child):
+        child.say("waits")
+        child.say(str(take(lock, mode)))
+        lock.release()
+
+    return work
+
+
+@pytest.fixture
+def told():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield caught
+
+
+def check_free(lock, told, died):
+    """Everybody gets the lock at once, is told or not, and the counts are zero."""
+    start = time.monotonic()
+    for mode in MODES:
+        assert take(lock, mode, SECOND)
+        lock.release()
+    assert time.monotonic() - start < 3 * SECOND
+    deaths = [warning.category for warning in told if warning.category is not DeprecationWarning]  # that of os.fork()
+    assert deaths == [xctx.OwnerDiedWarning] * (3 if died else 0)
+    assert (lock.readers, lock.holders(), lock.owner_died) == (0, [], False)
+
+
+# Death
+
+
+def let_die():
+    faulthandler.disable()
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def dies(how):
+    if how == "exit":
+        os._exit(3)
+    if how == "fault":
+        ctypes.string_at(8)
+    if how == "exec":
+        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(60)"])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("how", ["kill", "exit", "fault", "exec"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_holder_that_dies_gives_it_back(mode, how, told):
+    lock = xctx.SharedLock()
+
+    def work(child):
+        let_die()
+        assert take(lock, mode)
+        child.say("held")
+        child.hear()
+        dies(how)
+
+    with Child(work) as child:
+        assert child.hear() == "held"
+        assert lock.locked()
+        child.say()
+        if how == "exec":
+            eventually(lambda: not lock.locked())
+        else:
+            # Not waited for: it is a zombie.
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        check_free(lock, told, mode == "exclusive")
+
+
+@pytest.mark.parametrize("how", ["kill", "exit", "fault"])
+@pytest.mark.parametrize("mode", MODES)
+def test_one_that_dies_waiting_leaves_no_trace(mode, how, told):
+    lock = xctx.SharedLock()
+
+    def work(child):
+        let_die()
+        child.say("waits")
+        threading.Timer(0.05, dies, (how,)).start()
+        take(lock, mode)
+
+    with lock.exclusive():
+        with Child(work) as child:
+            assert child.hear() == "waits"
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    check_free(lock, told, False)
+
+
+@pytest.mark.parametrize("waiting", MODES)
+@pytest.mark.parametrize("mode", MODES)
+def test_those_who_wait_already_go_on(mode, waiting):
+    lock = xctx.SharedLock()
+    with Child(hold(lock, mode)) as holder:
+        assert holder.hear() == "held"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Child(want(lock, waiting)) as other:
+                assert other.hear() == "waits"
+                time.sleep(0.02)
+                holder.kill()
+                start = time.monotonic()
+                assert other.hear() == "True"
+                assert time.monotonic() - start < SECOND
+                assert other.wait() == 0
+    assert lock.holders() == []
+
+
+def test_a_writer_that_dies_while_it_waits_for_readers_lets_others_in(told):
+    lock = xctx.SharedLock()
+    with Child(hold(lock, "shared")) as reader:
+        assert reader.hear() == "held"
+        with Child(want(lock, "exclusive")) as writer:
+            assert writer.hear() == "waits"
+            with Child(lambda child: eventually(lambda: not try_shared(lock))) as probe:
+                assert probe.wait() == 0
+            writer.kill()
+            writer.wait()
+            assert take(lock, "shared", SECOND)
+            lock.release()
+        reader.say()
+        assert reader.hear() == "released"
+        check_free(lock, told, False)
+
+
+def try_shared(lock):
+    got = lock.acquire(blocking=False)
+    if got:
+        lock.release()
+    return got
+
+
+def test_a_stopped_process_keeps_its_lock(told):
+    lock = xctx.SharedLock()
+    with Child(hold(lock, "exclusive")) as holder:
+        assert holder.hear() == "held"
+        holder.kill(signal.SIGSTOP)
+        os.waitid(os.P_PID, holder.pid, os.WSTOPPED)
+        assert not take(lock, "shared", 0.5)
+        holder.kill(signal.SIGCONT)
+        holder.say()
+        assert holder.hear() == "released"
+        check_free(lock, told, False)
+
+
+def test_a_number_used_again_is_not_taken_for_the_dead(told):
+    """Lines are known dead by the kernel, never by a process number: one of the dead's number changes nothing."""
+    last_pid = Path("/proc/sys/kernel/ns_last_pid")
+    if not os.access(last_pid, os.W_OK):
+        pytest.skip("needs to choose process numbers")
+    lock = xctx.SharedLock()
+    with Child(hold(lock, "exclusive")) as holder:
+        assert holder.hear() == "held"
+        holder.kill()
+        holder.wait()
+        for _ in range(50):
+            last_pid.write_text(str(holder.pid - 1))
+            with Child(lambda child: child.hear()) as again:
+                if again.pid == holder.pid:
+                    check_free(lock, told, True)
+                    return
+    pytest.skip("did not get the number again")
+
+
+def test_all_who_hold_it_die_at_once(told):
+    lock = xctx.SharedLock()
+    children = [Child(hold(lock, "shared")) for _ in range(5)]
+    for child in children:
+        assert child.hear() == "held"
+    assert lock.readers == 5
+    for child in children:
+        child.kill()
+    for child in children:
+        with child:
+            child.wait()
+    check_free(lock, told, False)
+
+
+# Forks
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_child_forked_while_its_parent_holds_the_lock_does_not_hold_it(mode):
+    lock = xctx.SharedRLock()
+
+    def work(child):
+        assert (lock.mode, lock.count) == (None, 0)
+        with pytest.raises(ValueError, match="too many times"):
+            lock.release()
+        assert lock.acquire(blocking=False) == (mode != "exclusive")
+        if mode != "exclusive":
+            lock.release()
+        assert not lock.acquire(exclusive=True, blocking=False)
+        child.say("checked")
+
+    assert take(lock, mode)
+    with Child(work) as child:
+        assert child.hear() == "checked"
+        assert child.wait() == 0
+    assert lock.mode == mode
+    assert len(lock.holders()) == 1
+    lock.release()
+    assert not lock.locked()
+
+
+def test_a_child_leaves_the_block_it_was_forked_in():
+    lock = xctx.SharedLock()
+    with lock.exclusive():
+        pid = os.fork()
+    if pid == 0:
+        os._exit(0 if lock.mode is None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert not lock.locked()
+
+
+def test_a_parent_that_dies_gives_back_what_its_child_never_held():
+    """The child has all of its parent's descriptors: they must not keep the parent's lock alive."""
+    lock = xctx.SharedLock()
+
+    def parent(child):
+        assert lock.acquire(exclusive=True)
+        if os.fork() == 0:
+            child.say("forked")
+            child.hear()
+            os._exit(0)
+        time.sleep(LONG)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Child(parent) as child:
+            assert child.hear() == "forked"
+            child.kill()
+            child.wait()
+            assert take(lock, "exclusive", SECOND)
+            lock.release()
+
+
+def test_a_fork_in_the_middle_of_a_wait():
+    lock = xctx.SharedLock()
+
+    def work(child):
+        thread = threading.Thread(target=lambda: (lock.acquire(timeout=LONG), lock.release()))
+        thread.start()
+        time.sleep(0.02)
+        with Child(lambda inner: (inner.hear(), take(lock, "exclusive"), inner.say("got"))) as inner:
+            child.say("forked")
+            child.hear()
+            inner.say()
+            assert inner.hear() == "got"
+            assert inner.wait() == 0
+            thread.join(LONG)
+            assert not thread.is_alive()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with lock.exclusive():
+            child = Child(work)
+            assert child.hear() == "forked"
+        with child:
+            child.say()
+            assert child.wait() == 0
+    eventually(lambda: not lock.locked())
+
+
+def test_a_fork_by_a_signal_handler_in_the_middle_of_a_wait():
+    lock = xctx.SharedLock()
+
+    def work(child):
+        forked = []
+
+        def handler(number, frame):
+            forked.append(os.fork())
+
+        signal.signal(signal.SIGUSR1, handler)
+        child.say("waits")
+        with lock:
+            if forked == [0]:
+                os._exit(0)
+            child.say("got")
+            child.hear()
+        assert os.waitstatus_to_exitcode(os.waitpid(forked[0], 0)[1]) == 0
+
+    with lock.exclusive():
+        child = Child(work)
+        assert child.hear() == "waits"
+        time.sleep(0.02)
+        child.kill(signal.SIGUSR1)
+        time.sleep(0.05)
+    with child:
+        assert child.hear() == "got"
+        child.say()
+        assert child.wait() == 0
+    assert not lock.locked()
+
+
+# Handing on
+
+
+def write_under(lock, path, count=20):
+    for _ in range(count):
+        with lock.exclusive():
+            number = int(Path(path).read_text())
+            Path(path).write_text(str(number + 1))
+    return os.getpid()
+
+
+def initialise(lock):
+    global given
+    given = lock
+
+
+def write_under_given(path):
+    return write_under(given, path)
+
+
+METHODS = multiprocessing.get_all_start_methods()
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
+@pytest.mark.parametrize("method", METHODS)
+def test_children_however_started(method, named, tmp_path):
+    lock = xctx.SharedRLock(f"test-{os.getpid()}" if named else None)
+    path = tmp_path / "number"
+    path.write_text("0")
+    context = multiprocessing.get_context(method)
+    children = [context.Process(target=write_under, args=(lock, str(path))) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(6 * LONG)
+        assert child.exitcode == 0
+    assert path.read_text() == "60"
+    assert not lock.locked()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_pools_that_are_initialised_with_a_lock(method, tmp_path):
+    lock = xctx.SharedLock()
+    path = tmp_path / "number"
+    path.write_text("0")
+    context = multiprocessing.get_context(method)
+    with concurrent.futures.ProcessPoolExecutor(2, context, initialise, (lock,)) as pool:
+        list(pool.map(write_under_given, [str(path)] * 4, timeout=6 * LONG))
+    assert path.read_text() == "80"
+
+
+def test_a_spawned_child_that_is_killed(told):
+    lock = xctx.SharedLock()
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    child = context.Process(target=hold_for_long, args=(lock, ready))
+    child.start()
+    assert ready.wait(6 * LONG)
+    assert lock.locked()
+    child.kill()
+    child.join(LONG)
+    check_free(lock, told, True)
+
+
+def hold_for_long(lock, ready):
+    lock.acquire(exclusive=True)
+    ready.set()
+    time.sleep(60)
+
+
+# Names
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+    place = tmp_path / "locks"
+    monkeypatch.setattr(_names, "directory", lambda: str(place))
+    return place
+
+
+def test_a_name_is_one_lock(names):
+    one, other = xctx.SharedLock("a"), xctx.SharedRLock("a")
+    third = xctx.SharedLock("b")
+    assert (one.name, other.name, third.name) == ("a", "a", "b")
+    with one.exclusive():
+        assert not other.acquire(blocking=False)
+        assert third.acquire(blocking=False)
+        third.release()
+    with other:
+        pass
+    assert (names / "a").stat().st_mode & 0o777 == 0o600
+    assert names.stat().st_mode & 0o777 == 0o700
+    del one
+    assert (names / "a").exists()
+    del other
+    assert not (names / "a").exists()
+    del third
+    assert not names.exists()
+
+
+def test_a_lock_with_a_name_is_pickled_by_it(names):
+    lock = xctx.SharedLock("a", key=xctx.keys.thread)
+    again = pickle.loads(pickle.dumps(lock))
+    assert (type(again), again.name, again.key) == (xctx.SharedLock, "a", xctx.keys.thread)
+    with lock.exclusive():
+        assert not again.acquire(blocking=False)
+
+
+def test_an_unrelated_process_opens_it_by_name():
+    name = f"test-unrelated-{os.getpid()}"
+    lock = xctx.SharedLock(name)
+    program = f"import xctx; print(xctx.SharedLock({name!r}).acquire(exclusive=True, blocking=False))"
+
+    def other():
+        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=6 * LONG).stdout
+
+    with lock:
+        assert other() == "False\n"
+    assert other() == "True\n"
+    path = Path(_names.directory()) / name
+    assert path.exists()
+    del lock
+    assert not path.exists()
+
+
+def test_the_last_user_removes_the_file_also_after_the_others_were_killed(names):
+    lock = xctx.SharedLock("a")
+    with Child(hold(lock, "exclusive")) as child:
+        assert child.hear() == "held"
+        child.kill()
+        child.wait()
+    assert (names / "a").exists()
+    del lock
+    assert not names.exists()
+
+
+def test_a_child_uses_the_name_from_its_fork_on(names):
+    lock = xctx.SharedLock("a")
+
+    def work(child):
+        child.say("forked")
+        child.hear()
+        assert (names / "a").exists()
+
+    with Child(work) as child:
+        assert child.hear() == "forked"
+        del lock
+        assert (names / "a").exists()
+        child.say()
+        assert child.wait() == 0
+    # It ended in a hurry, as children do, and was the last: the next one who opens any lock finds that out.
+    other = xctx.SharedLock("b")
+    assert {path.name for path in names.iterdir()} == {"b"}
+    del other
+
+
+def test_files_whose_users_were_all_killed_are_removed_by_the_next_who_comes(names):
+    with Child(lambda child: (hold(xctx.SharedLock("a"), "exclusive")(child))) as child:
+        assert child.hear() == "held"
+        child.kill()
+        child.wait()
+    assert (names / "a").exists()
+    lock = xctx.SharedLock("a")  # a new one: nobody was left to tell of a death
+    assert (lock.holders(), lock.owner_died) == ([], False)
+    with lock.exclusive():
+        pass
+
+
+@pytest.mark.parametrize("name", ["", ".a", "a/b", "a\0b", "a" * 300])
+def test_names_that_cannot_be(name):
+    with pytest.raises(ValueError, match="cannot name a lock"):
+        xctx.SharedLock(name)
+    with pytest.raises(TypeError, match="a lock's name"):
+        xctx.SharedLock(name.encode())
+
+
+def test_links_are_not_followed(names, tmp_path):
+    names.mkdir(mode=0o700)
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (names / "a").symlink_to(target)
+    with pytest.raises(PermissionError, match="link"):
+        xctx.SharedLock("a")
+    assert target.read_text() == "precious"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    (names / "a").unlink()
+    names.rmdir()
+    names.symlink_to(elsewhere)
+    with pytest.raises(PermissionError):
+        xctx.SharedLock("a")
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_files_and_directories_of_others_are_refused(names):
+    xctx.SharedLock("a")
+    names.mkdir(mode=0o700)
+    names.chmod(0o755)
+    with pytest.raises(PermissionError):
+        xctx.SharedLock("a")
+    names.chmod(0o700)
+    (names / "a").touch(mode=0o600)
+    (names / "a").chmod(0o666)
+    held = os.open(names / "a", os.O_RDWR)
+    try:
+        from xctx._lock import use_file
+
+        assert use_file(held, False)  # in use, so it is not cleaned away
+        with pytest.raises(PermissionError):
+            xctx.SharedLock("a")
+        if os.getuid() == 0:
+            (names / "a").chmod(0o600)
+            os.chown(names / "a", 12345, -1)
+            with pytest.raises(PermissionError):
+                xctx.SharedLock("a")
+    finally:
+        os.close(held)
+
+
+def test_a_file_of_something_else_is_no_lock(names):
+    names.mkdir(mode=0o700)
+    held = os.open(names / "a", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        from xctx._lock import use_file
+
+        os.write(held, b"something else")
+        assert use_file(held, False)
+        with pytest.raises(OSError, match="Invalid argument"):
+            xctx.SharedLock("a")
+    finally:
+        os.close(held)
+
+
+def test_nothing_is_left_of_locks_without_a_name():
+    def descriptors():
+        return len(os.listdir("/proc/self/fd"))
+
+    before, files = descriptors(), set(os.listdir("/dev/shm"))
+    locks = [xctx.SharedLock() for _ in range(20)]
+    for lock in locks:
+        with lock.exclusive():
+            pass
+    assert not [name for name in set(os.listdir("/dev/shm")) - files if "xctx-lock" in name]
+    del locks, lock
+    assert descriptors() == before
