@@ -52,7 +52,8 @@ class Child:
         return word.strip().decode()
 
     def kill(self, number=signal.SIGKILL):
-        os.kill(self.pid, number)
+        if self.status is None:  # otherwise the number may be another's by now
+            os.kill(self.pid, number)
 
     def wait(self, seconds=LONG):
         """Its exit status."""

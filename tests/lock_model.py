@@ -1,10 +1,10 @@
 """The lock's protocol (xctx/_lock.h), step by step, and a search through every order in which its steps can fall.
 
-A *unit* runs a program of a few operations, one after the other; units whose line is the same are one process. A step is
-one access of the shared memory; a loop around a compare-and-swap is one as well, for it takes effect at once or not at all.
-Where a crash is allowed, a process may die before any step; its registers are gone then, and only what it had in the shared
-memory is left. Sleepers do what a futex does. They wake without being woken only where somebody has died: so without a
-death, a wake-up that is lost shows as a state from which nothing goes on.
+A *unit* runs a program of a few operations, one after the other; units whose line is the same are one process. A step
+is one access of the shared memory; a loop around a compare-and-swap is one as well, for it takes effect at once or not
+at all. Where a crash is allowed, a process may die before any step; its registers are gone then, and only what it had
+in the shared memory is left. Sleepers do what a futex does. They wake without being woken only where somebody has died:
+so without a death, a wake-up that is lost shows as a state from which nothing goes on.
 
 Checked in each state: nobody holds the lock beside a writer, and one at most the upgradable mode; nobody goes on with
 what a dead writer left without being told, and nobody is told without a cause; a reader waits for two writers at most.
@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 SEAT = 0xF
 A, K, NAP_READERS, NAP_SEAT, NAP_DRAIN, NAP_HELPER, FAMINE = (1 << bit for bit in range(4, 11))
 
-# What a state is made of. A line is (in, waiting, flags); `BURIERS` are who clears up each line, or None; what was written
-# is `DIRTY` where its writer has died.
+# What a state is made of. A line is (in, waiting, flags); `BURIERS` are who clears up each line, or None; what was
+# written is `DIRTY` where its writer has died.
 WORD, LINES, DEAD, BURIERS, DIRTY, CRASHES, UNITS = range(7)
 
-# A unit's registers. `PHASE` is that of its try: reader, seat, drain or upgrade. The counters of the lock never come round
-# here: what matters of them is whether they have moved since a unit read them, so that is what it has.
+# A unit's registers. `PHASE` is that of its try: reader, seat, drain or upgrade. The counters of the lock never come
+# round here: what matters of them is whether they have moved since a unit read them, so that is what it has.
 PC, OP, PHASE, ASLEEP, PATIENT, ADMITTED, AT, GATE, BITS, STACK, WAITED, BURYING = range(12)
 FRESH = ("next", 0, "", 0, 0, 0, 0, 0, 0, (), 0, None)
 UNREAD, STILL, MOVED = range(3)  # the gate
@@ -37,9 +37,9 @@ class Model:
     """A lock, and those who use it.
 
     Attributes:
-        programs: of each unit: operations. S, U, X: acquire shared, upgradable or exclusive, then release. XS, XU, US: and
-            downgrade before. UX: upgrade before. With a `t` at the end it may give up instead of sleeping (UXt: upgrading);
-            with an `h` a helper sleeps for it, as for a greenlet.
+        programs: of each unit: operations. S, U, X: acquire shared, upgradable or exclusive, then release. XS, XU, US:
+            and downgrade before. UX: and upgrade before. With a `t` at the end it may give up instead of sleeping
+            (UXt: upgrading); with an `h` a helper sleeps for it, as for a greenlet.
         lines: of each unit: which line it uses.
         crashes: how many processes may die.
         broken: one step that is left out, to see that the search finds what it is there for.

@@ -97,7 +97,7 @@ def test_misuse_of_a_shared_lock():
     for mode in ("shared", "exclusive", "upgradable"):
         assert take(lock, mode)
         for again in ("shared", "exclusive", "upgradable"):
-            with pytest.raises(ValueError, match="re-entrant|upgrade"):
+            with pytest.raises(ValueError, match=r"re-entrant|upgrade"):
                 take(lock, again)
         assert (lock.mode, lock.count) == (mode, 1)
         lock.release()
@@ -375,6 +375,11 @@ def test_who_refuses_to_be_told_does_not_hold_it():
                 take(lock, mode)
             assert not lock.locked()
             assert lock.owner_died
+    with pytest.warns(xctx.OwnerDiedWarning):
+        with pytest.raises(ZeroDivisionError):
+            with lock.exclusive():
+                1 / 0  # no way to mend anything
+    assert lock.owner_died
     with pytest.warns(xctx.OwnerDiedWarning):
         lock.acquire(exclusive=True)
     lock.release()

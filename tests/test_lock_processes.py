@@ -27,7 +27,9 @@ SECOND = 1  # within which the others go on
 
 
 def take(lock, mode, timeout=LONG):
-    return lock.acquire_upgradable(timeout=timeout) if mode == "upgradable" else lock.acquire(mode == "exclusive", timeout=timeout)
+    if mode == "upgradable":
+        return lock.acquire_upgradable(timeout=timeout)
+    return lock.acquire(mode == "exclusive", timeout=timeout)
 
 
 def hold(lock, mode):
@@ -496,7 +498,7 @@ def test_a_child_uses_the_name_from_its_fork_on(names):
 
 
 def test_files_whose_users_were_all_killed_are_removed_by_the_next_who_comes(names):
-    with Child(lambda child: (hold(xctx.SharedLock("a"), "exclusive")(child))) as child:
+    with Child(lambda child: hold(xctx.SharedLock("a"), "exclusive")(child)) as child:
         assert child.hear() == "held"
         child.kill()
         child.wait()

@@ -138,9 +138,14 @@ def test_the_hub_runs_while_a_greenlet_waits_for_another_thread(gevent):
             ticks.append(1)
         other.leave.set()
 
+    def come_and_go(exclusive):
+        got = lock.acquire(exclusive, timeout=LONG)
+        lock.release()
+        return got
+
     with held_elsewhere(lock) as other:
         ticker = gevent.spawn(tick)
-        waiters = [gevent.spawn(lambda: (lock.acquire(exclusive, timeout=LONG), lock.release())) for exclusive in (0, 1, 1)]
+        waiters = [gevent.spawn(come_and_go, exclusive) for exclusive in (False, True, True)]
         gevent.joinall([ticker, *waiters], timeout=LONG, raise_error=True)
         assert len(ticks) == 10
         assert all(waiter.value for waiter in waiters)

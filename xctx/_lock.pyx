@@ -62,7 +62,6 @@ cdef extern from "_lock_hold.h" nogil:
         xctx_try attempt "try"
     uint32_t fork_count "xctx_fork_count"
     int watch_forks "xctx_watch_forks"()
-    uint64_t now "xctx_now"()
     uint32_t load32 "xctx_load32"(uint32_t *)
     uint64_t load64 "xctx_load64"(uint64_t *)
     uint32_t readers_in "XCTX_IN"(uint64_t)
@@ -71,7 +70,6 @@ cdef extern from "_lock_hold.h" nogil:
     int new_file "xctx_new_file"()
     xctx_mem *map_memory "xctx_map"(int, int)
     int unmap_memory "xctx_unmap"(xctx_mem *, int *)
-    int open_again "xctx_open_again"(int)
     ctypedef void (*xctx_burial)(xctx_head *, uint32_t)
     void bury "xctx_bury"(xctx_head *, uint32_t)
     int claim "xctx_claim"(xctx_mem *, xctx_burial)
@@ -104,7 +102,7 @@ class OwnerDiedWarning(RuntimeWarning):
     """One who held a lock exclusively has died, so what the lock guards may be half-written.
 
     Everyone who acquires the lock is told, in whatever process, until somebody who was told has held it exclusively and
-    released it: then it is taken for repaired.
+    released it, not by an exception that left a ``with`` block: then it is taken for mended.
     """
 
 
@@ -230,8 +228,8 @@ cdef class SharedLock:
     its parent holds the lock does not hold it.
     """
     cdef Memory memory            # this and the next four never change after __init__
-    cdef readonly str name        # None where it has none
-    cdef readonly Key key
+    cdef str title                # its name; None where it has none
+    cdef Key holder               # the key
     cdef object holds
     cdef object lines
     cdef uint64_t serial
@@ -302,7 +300,7 @@ cdef class SharedLock:
         """
         cdef xctx_hold *hold = held_here(self)
         if hold.mode != UPGRADABLE:
-            raise ValueError(f"only from upgradable can a lock be upgraded; this unit holds it {MODES[hold.mode] or 'not at all'}")
+            raise ValueError(f"only from upgradable is a lock upgraded; this unit holds it {MODES[hold.mode] or 'not at all'}")
         return upgrade(self, 0, blocking, timeout)
 
     def downgrade(self, *, upgradable=False):
@@ -343,7 +341,7 @@ cdef class SharedLock:
         return self
 
     def __exit__(self, exc_type=None, exc=None, traceback=None):
-        leave_block(self)
+        leave_block(self, exc_type)
         return False
 
     def shared(self):
@@ -374,10 +372,20 @@ cdef class SharedLock:
         return acquire_in_task(self, SHARED, -1, self)
 
     async def __aexit__(self, exc_type=None, exc=None, traceback=None):
-        leave_block(self)
+        leave_block(self, exc_type)
         return False
 
     # --- looking
+
+    @property
+    def name(self):
+        """The name by which other processes find it, or None."""
+        return self.title
+
+    @property
+    def key(self):
+        """What a holder is: the key it was made with."""
+        return self.holder
 
     @property
     def mode(self):
@@ -444,16 +452,16 @@ cdef class SharedLock:
             return object.__repr__(self)
         held = ", ".join(f"{mode} by {pid}" if count == 1 else f"{mode} by {pid} ({count})"
                          for mode, pid, _, count in self.holders())
-        name = "" if self.name is None else f" {self.name!r}"
+        name = "" if self.title is None else f" {self.title!r}"
         return f"<xctx.{type(self).__name__}{name}: {held or 'free'}>"
 
     def __reduce__(self):
-        if self.name is not None:
-            return open_named, (type(self), self.name, self.key)
+        if self.title is not None:
+            return open_named, (type(self), self.title, self.holder)
         from multiprocessing import reduction
         from multiprocessing.context import assert_spawning
         assert_spawning(self)   # raises a RuntimeError that tells what to do
-        return handed_on, (type(self), reduction.DupFd(ready(self).mem.carrier), self.key)
+        return handed_on, (type(self), reduction.DupFd(ready(self).mem.carrier), self.holder)
 
 
 cdef class SharedRLock(SharedLock):
@@ -496,13 +504,13 @@ cdef Key checked_key(object key):
 
 cdef void set_up(SharedLock lock, Memory memory, str name, object key) except *:
     global serials
-    lock.key = checked_key(key)
+    lock.holder = checked_key(key)
     if lock.memory is not None:
         raise RuntimeError("a lock is initialised once")
-    lock.holds = local(key=lock.key)
+    lock.holds = local(key=lock.holder)
     lock.lines = local(key=_core.thread)
     lock.rounds = {}
-    lock.name = name
+    lock.title = name
     lock.serial = xctx_next_u64(&serials)
     lock.memory = memory
 
@@ -535,7 +543,7 @@ cdef Hold find_hold(SharedLock lock):
         line = getattr(lock.lines, "line", None)
         if line is None:
             line = lock.lines.line = new_line(lock.memory)
-        hold = lock.holds.hold = new_hold(line, lock.serial, lock.key.rung not in (THREAD, GREENLET, TASK))
+        hold = lock.holds.hold = new_hold(line, lock.serial, lock.holder.rung not in (THREAD, GREENLET, TASK))
     # Where a callable says who runs, it must be asked each time.
     if not hold.c.shared and tstate.context_ver == ver:
         slot_set(slot_of(lock.serial), lock.serial, tstate, &hold.c)
@@ -556,8 +564,10 @@ cdef void tell(xctx_hold *hold) except *:
         raise
 
 
-cdef bint leave_block(SharedLock lock) except -1:
+cdef bint leave_block(SharedLock lock, object failed) except -1:
     cdef xctx_hold *hold = held_here(lock)
+    if failed is not None:
+        hold.told = False   # what was to be mended may not be
     # A child that was forked inside a block holds nothing, and leaves it all the same.
     if hold.mode == NONE and lock.memory.generation != fork_count:
         return False
@@ -865,14 +875,14 @@ cdef class Block:
         return self.lock
 
     def __exit__(self, exc_type=None, exc=None, traceback=None):
-        leave_block(self.lock)
+        leave_block(self.lock, exc_type)
         return False
 
     def __aenter__(self):
         return acquire_in_task(self.lock, self.mode, -1, self.lock)
 
     async def __aexit__(self, exc_type=None, exc=None, traceback=None):
-        leave_block(self.lock)
+        leave_block(self.lock, exc_type)
         return False
 
 

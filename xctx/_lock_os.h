@@ -65,6 +65,9 @@ typedef struct xctx_mem {
 #  endif
 #endif
 
+#define XCTX_USERS 0   /* the byte of a file that each process locks (shared) which uses a memory with a name */
+#define XCTX_BYTE(index) (1 + (long)(index))
+
 #if !XCTX_NO_LOCKS
 /* --- POSIX ------------------------------------------------------------------------------------------------------------- */
 
@@ -163,9 +166,6 @@ static int xctx_lock_byte(int fd, int type, long at) {
     return fcntl(fd, F_SETLK, &range);   /* of the process: as good for as long as it opens the file only once */
 #endif
 }
-
-#define XCTX_USERS 0   /* the byte that each process locks (shared) which uses a memory with a name */
-#define XCTX_BYTE(index) (1 + (long)(index))
 
 /* --- all memories of this process, and forks ----------------------------------------------------------------------------- */
 
@@ -369,6 +369,40 @@ static void xctx_unclaim(xctx_mem *mem, uint32_t index) {
     }
     pthread_mutex_unlock(&xctx_mems_lock);
 }
+
+
+#else
+/* --- no locks ------------------------------------------------------------------------------------------------------------ */
+
+/* Enough to compile: no lock is ever made, so none of this is ever called but for the first. */
+#define F_RDLCK 0
+#define F_WRLCK 1
+static uint32_t xctx_fork_count;
+static int xctx_watch_forks(void) { return 0; }
+static uint32_t xctx_load32(uint32_t *p) { return *p; }
+static void xctx_store32(uint32_t *p, uint32_t v) { *p = v; }
+static uint32_t xctx_add32(uint32_t *p, uint32_t v) { return (*p += v) - v; }
+static uint32_t xctx_or32(uint32_t *p, uint32_t v) { return *p |= v; }
+static uint32_t xctx_and32(uint32_t *p, uint32_t v) { return *p &= v; }
+static int xctx_cas32(uint32_t *p, uint32_t *expected, uint32_t v) { (void)expected; *p = v; return 1; }
+static uint64_t xctx_load64(uint64_t *p) { return *p; }
+static void xctx_store64(uint64_t *p, uint64_t v) { *p = v; }
+static uint64_t xctx_add64(uint64_t *p, uint64_t v) { return (*p += v) - v; }
+static int xctx_cas64(uint64_t *p, uint64_t *expected, uint64_t v) { (void)expected; *p = v; return 1; }
+static void xctx_relax(void) {}
+static uint64_t xctx_now(void) { return 0; }
+static void xctx_futex_wait(uint32_t *p, uint32_t v, uint64_t ns, uint32_t bits, unsigned turn) {
+    (void)p; (void)v; (void)ns; (void)bits; (void)turn;
+}
+static void xctx_futex_wake(uint32_t *p, int n, uint32_t bits) { (void)p; (void)n; (void)bits; }
+static int xctx_lock_byte(int fd, int type, long at) { (void)fd; (void)type; (void)at; return -1; }
+static xctx_mem *xctx_map(int fd, int named) { (void)fd; (void)named; return NULL; }
+static int xctx_new_file(void) { return -1; }
+static int xctx_unmap(xctx_mem *mem, int *fd) { (void)mem; (void)fd; return 0; }
+typedef void (*xctx_burial)(xctx_head *, uint32_t index);
+static int xctx_if_dead(xctx_mem *mem, uint32_t i, xctx_burial bury) { (void)mem; (void)i; (void)bury; return 0; }
+static int xctx_claim(xctx_mem *mem, xctx_burial bury) { (void)mem; (void)bury; return -1; }
+static void xctx_unclaim(xctx_mem *mem, uint32_t i) { (void)mem; (void)i; }
 
 #endif
 #endif

@@ -1,11 +1,12 @@
 """Locks that have a name: where their files are, and how one is opened or made.
 
-They are in a directory of the user's own, one for all his programs whatever their environment: in /dev/shm where there is
-such a thing, so that nothing is left after a restart of the machine; otherwise in XDG_RUNTIME_DIR or among the temporary
-files. Every user of a file holds a lock on its first byte, shared. Who gets it alone is the last, and removes the file: the
-last user when it ends, or, where that was killed, the next one who opens any lock by name.
+They are in a directory of the user's own, one for all his programs whatever their environment: in /dev/shm where there
+is such a thing, so that nothing is left after a restart of the machine; otherwise in XDG_RUNTIME_DIR or among the
+temporary files. Every user of a file holds a lock on its first byte, shared. Who gets it alone is the last, and removes
+the file: the last user when it ends, or, where that was killed, the next one who opens any lock by name.
 """
 
+import contextlib
 import os
 import stat
 import time
@@ -45,10 +46,8 @@ def open_directory(path: str) -> int:
     Raises:
         PermissionError: it is a link, another user's, or open to others.
     """
-    try:
+    with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
     try:
         place = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except NotADirectoryError:
@@ -134,8 +133,6 @@ def clean(place: int, use: Use) -> None:
 
 def remove(path: str) -> None:
     """Removes the file of a lock that nobody else uses, and the directory where it is the last in it."""
-    try:
+    with contextlib.suppress(OSError):
         os.unlink(path)
         os.rmdir(os.path.dirname(path))
-    except OSError:
-        pass

@@ -1,10 +1,12 @@
 """Waiting for a lock without stopping a gevent hub or an asyncio loop.
 
-A thread cannot sleep for a greenlet or a task: it would stop all the others that it runs. So a helper thread sleeps in the
-kernel for all of one hub or loop that wait for one lock, a *round* long: until something changes, or a tenth of a second. Then
-they all look again, and those who still have to wait start the next round.
+A thread cannot sleep for a greenlet or a task: it would stop all the others that it runs. So a helper thread sleeps in
+the kernel for all of one hub or loop that wait for one lock, a *round* long: until something changes, or a tenth of a
+second. Then they all look again, and those who still have to wait start the next round.
 """
 
+import contextlib
+import importlib
 import sys
 import time
 from collections.abc import Callable
@@ -73,9 +75,7 @@ class HubRounds:
     def wait(self, nap: Nap, gate: int, seconds: float) -> None:
         """Lets the hub run until the round is over, or the time."""
         if self.over is None:
-            from gevent.event import Event
-
-            self.over = Event()
+            self.over = importlib.import_module("gevent.event").Event()
             wake = self.hub.loop.async_()
             wake.start(self.end, self.over, wake)
             start_thread(self.sleep, nap, gate, wake)
@@ -84,10 +84,8 @@ class HubRounds:
 
     def sleep(self, nap: Nap, gate: int, wake: Any) -> None:
         nap(gate)
-        try:
+        with contextlib.suppress(Exception):  # the hub is gone, and with it all who waited
             wake.send()
-        except Exception:   # the hub is gone, and with it all who waited
-            pass
 
     def end(self, over: Any, wake: Any) -> None:
         wake.stop()
@@ -121,10 +119,8 @@ class LoopRounds:
 
     def sleep(self, nap: Nap, gate: int) -> None:
         nap(gate)
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self.loop.call_soon_threadsafe(self.end)
-        except RuntimeError:  # the loop is closed
-            pass
 
     def end(self) -> None:
         waiters, self.waiters = self.waiters, []
