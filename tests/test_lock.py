@@ -375,10 +375,9 @@ def test_who_refuses_to_be_told_does_not_hold_it():
                 take(lock, mode)
             assert not lock.locked()
             assert lock.owner_died
-    with pytest.warns(xctx.OwnerDiedWarning):
-        with pytest.raises(ZeroDivisionError):
-            with lock.exclusive():
-                1 / 0  # no way to mend anything
+    with pytest.raises(ZeroDivisionError), pytest.warns(xctx.OwnerDiedWarning):
+        with lock.exclusive():
+            1 / 0  # no way to mend anything
     assert lock.owner_died
     with pytest.warns(xctx.OwnerDiedWarning):
         lock.acquire(exclusive=True)

@@ -2,6 +2,8 @@ from collections.abc import Callable, Coroutine, Hashable
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar
 
+from typing_extensions import disjoint_base
+
 from xctx._core import Key
 
 _Mode: TypeAlias = Literal["shared", "upgradable", "exclusive"]
@@ -21,6 +23,7 @@ class _Block(Protocol[_Lock_co]):
 
 class OwnerDiedWarning(RuntimeWarning): ...
 
+@disjoint_base
 class SharedLock:
     @property
     def name(self) -> str | None: ...
