@@ -165,6 +165,14 @@ def test_every_public_name_says_what_it_is():
     assert [name for name, value in public_members() if not (inspect.getdoc(value) or "").strip()] == []
 
 
+def test_the_manual_shows_every_public_name():
+    page = (ROOT / "docs" / "api.rst").read_text()
+    directives = re.findall(
+        r"^\.\. auto(?:class|function|module|exception|data):: (?:xctx\.)?(\w+)", page, re.MULTILINE
+    )
+    assert set(directives) >= set(xctx.__all__)
+
+
 # What is built, written and shipped
 
 

@@ -16,10 +16,10 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "xctx"
 
 # All that `import xctx` may import besides itself and built-in modules. A new name here slows the start of every
-# program that uses xctx: typing, inspect or threading would cost more than xctx does.
+# program that uses xctx: weakref would cost as much as all compiled rooms together, typing, inspect or threading more.
 IMPORTS = {
-    *("__future__", "_contextvars", "_weakrefset", "contextvars", "types", "weakref"),
-    *("collections", "collections.abc", "keyword", "operator", "reprlib"),
+    *("_contextvars", "contextvars"),
+    *("collections", "collections.abc", "keyword", "operator", "reprlib", "types"),  # what a named tuple takes
 }
 
 pytestmark = pytest.mark.slow

@@ -1,8 +1,22 @@
 """Execution-context toolkit: state of one thread, greenlet, task or process, read at C speed."""
 
 from xctx import keys
+from xctx._batch import BatchExecutor
 from xctx._local import local
 from xctx._lock import OwnerDiedWarning, SharedLock, SharedRLock
+from xctx._proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._xlocal import xlocal
 
-__all__ = ["OwnerDiedWarning", "SharedLock", "SharedRLock", "keys", "local", "xlocal"]
+__all__ = [
+    "BatchExecutor",
+    "LocalProxy",
+    "LocalWrapper",
+    "OwnerDiedWarning",
+    "SharedLock",
+    "SharedRLock",
+    "is_proxy",
+    "keys",
+    "local",
+    "unwrap",
+    "xlocal",
+]

@@ -22,10 +22,13 @@ cdef extern from "_compat.h" nogil:
 
 cdef extern from "_compat.h":
     int xctx_type_put(PyObject *, object, object) except -1
+    object shared_get "xctx_shared_get"(dict, object)
+    object shared_setdefault "xctx_shared_setdefault"(dict, object, object)
 
 
 cdef extern from "Python.h":
-    ctypedef class weakref.ReferenceType [object PyWeakReference]:
+    # Found where the interpreter has it built in: the module `weakref` would be half of what importing xctx costs.
+    ctypedef class _weakref.ReferenceType [object PyWeakReference]:
         cdef PyObject *wr_object
 
 
@@ -37,6 +40,7 @@ cdef class Unit(ReferenceType):
     cdef object __weakref__
     cdef Rung rung                # never changes after it is made
     cdef bint ended               # set once, under the registry's lock
+    cdef uint64_t tsid            # never changes: the thread state that it was made in
     cdef uint32_t generation      # never changes: the process (counted by forks) it was made in
     cdef void *anchor             # never changes: the address of what it stands for, while that lives
     cdef PyObject *next_in_bucket   # guarded by the registry's lock
@@ -49,6 +53,7 @@ cdef class Key:
     cdef readonly object func     # never changes after __init__; None but for keys of callables
     cdef dict leases              # of a callable's key: value -> the lease of its unit
     cdef dict units               # likewise, where the value can be referred to weakly: its address -> Unit
+    cdef object on_value_death    # likewise; made with the first of them
     cdef uint32_t generation
     cdef object __weakref__
 

@@ -18,6 +18,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
+from _weakref import ref   # not weakref, which the interpreter would have to load
 
 
 cdef extern from *:
@@ -64,6 +65,7 @@ cdef extern from "Python.h":
     object PyContext_CopyCurrent()
     void *PyMem_RawCalloc(size_t, size_t) nogil
     void PyMem_RawFree(void *) nogil
+    void PyErr_Clear()
 
 cdef str RUNG_NAMES = "process thread greenlet task context value"
 
@@ -95,7 +97,7 @@ cdef void forked() noexcept nogil:
 cdef class Unit(ReferenceType):
     """The record of one execution unit: a process, thread, greenlet, task or context, alive once.
 
-    A unit is a weak reference: calling it gives what it stands for, or None. Units compare by identity, and are hashable.
+    A unit is a weak reference: calling it gives the object it stands for, or None. Units compare by identity, and are hashable.
     They are made by keys (:meth:`Key.current`), never by hand.
 
     Thread-safety: all methods may be called from any thread.
@@ -117,8 +119,14 @@ cdef class Unit(ReferenceType):
 
     @property
     def kind(self):
-        """The kind of unit: 'process', 'thread', 'greenlet', 'task', 'context', or 'value' for a callable's."""
+        """What kind of unit it is, 'process', 'thread', 'greenlet', 'task', 'context', or 'value' for a callable's."""
         return RUNG_NAMES.split()[<int>self.rung]
+
+    def __call__(self):
+        """What this unit stands for, where that is an object: a greenlet, a task, a context or a key's value; or None."""
+        # Not a lease: holding one would keep the unit alive.
+        cdef object thing = ReferenceType.__call__(self)
+        return None if isinstance(thing, Lease) else thing
 
     def __richcmp__(self, other, int op):
         # By identity, where a plain weak reference compares what it refers to.
@@ -152,7 +160,7 @@ cdef void set_shelf_release(shelf_release release) noexcept:
     release_shelf = release
 
 
-def on_death(Unit unit):
+def on_death(Unit unit not None):
     """The callback of every unit's weak reference."""
     end_unit(unit)
 
@@ -160,7 +168,7 @@ def on_death(Unit unit):
 cdef void end_unit(Unit unit) noexcept:
     # `unit` is held by the caller throughout. Runs finalisers, hence any Python code.
     cdef bint registered
-    cdef int turn
+    cdef int _turn
     if unit.generation != generation:
         return
     xctx_lock(&registry_lock)
@@ -172,13 +180,13 @@ cdef void end_unit(Unit unit) noexcept:
     xctx_unlock(&registry_lock)
     # A thread's finalisers run in that very thread and may fill the shelf again; it is the thread's unit until they are
     # through. Each turn empties it; one that refills it for ever (as with pthread destructors) is left after a few.
-    for turn in range(8):
+    for _turn in range(8):
         if unit.shelf == NULL or release_shelf == NULL:
             break
         release_shelf(unit)
     if here.thread == <PyObject*>unit:
         here.thread = NULL
-        here.greenlet_at = here.task_at = NEVER
+    here.greenlet_at = here.task_at = NEVER   # neither may outlive it, should it be theirs
     if registered:
         Py_DECREF(unit)
 
@@ -189,6 +197,7 @@ cdef xctx_mutex registry_lock       # guards what follows, and every unit's next
 cdef PyObject **buckets = NULL      # each entry owns its unit
 cdef size_t bucket_mask = 0
 cdef size_t unit_count = 0
+cdef size_t SWEEPING = <size_t>-1
 cdef size_t sweep_at = 64
 
 memset(&registry_lock, 0, sizeof(registry_lock))
@@ -260,7 +269,7 @@ cdef void enlist(Unit unit) except *:
 
 cdef bint unregister(Unit unit) noexcept:
     # With the lock held. True where the registry held it: its reference is now the caller's.
-    global unit_count
+    global sweep_at, unit_count
     cdef PyObject **at
     if buckets == NULL:
         return False
@@ -270,6 +279,8 @@ cdef bint unregister(Unit unit) noexcept:
             at[0] = unit.next_in_bucket
             unit.next_in_bucket = NULL
             unit_count -= 1
+            if SWEEPING > sweep_at > 64 and sweep_at > 4 * unit_count:
+                sweep_at = max(<size_t>64, 2 * unit_count)   # after a crowd, a few are worth a look again
             return True
         at = &(<Unit>at[0]).next_in_bucket
     return False
@@ -305,6 +316,7 @@ cdef Unit new_unit(object thing, void *anchor, Rung rung, object callback):
     unit.anchor = anchor
     unit.rung = rung
     unit.generation = generation
+    unit.tsid = xctx_tstate().id
     return unit
 
 
@@ -370,11 +382,13 @@ cdef void sweep() noexcept:
     global sweep_at
     cdef Unit unit
     cdef list units
-    sweep_at = <size_t>-1   # not again from within
+    cdef uint64_t tsid = xctx_tstate().id
+    sweep_at = SWEEPING   # not again from within
     try:
         units = living_units()
         for unit in units:
-            if unit.rung == GREENLET and greenlet_is_dead(unit()):
+            # One of another thread may be on its last lines there.
+            if unit.rung == GREENLET and unit.tsid == tsid and greenlet_is_dead(unit()):
                 end_unit(unit)
     except Exception:
         pass
@@ -422,10 +436,11 @@ cdef object running_greenlet(bint or_main):
     # None also stands for a thread's main greenlet, unless asked for: its unit is the thread's, which may have been in use
     # before greenlet was imported.
     cdef PyObject *current
-    if greenlet_getcurrent == NULL and not find_greenlet() or is_finalizing():
+    if is_finalizing() or greenlet_getcurrent == NULL and not find_greenlet():
         return None
     current = greenlet_getcurrent()
     if current == NULL:
+        PyErr_Clear()   # greenlet refuses once its own exit handler has run
         return None
     running = <object>current
     Py_DECREF(running)   # the call's reference; `running` holds one of its own
@@ -445,8 +460,12 @@ cdef object trio_task = None      # trio.lowlevel.current_task, likewise
 
 
 cdef object find_function(str module, str name):
-    cdef PyObject *modules = PyImport_GetModuleDict()   # borrowed from the interpreter
-    cdef PyObject *found = NULL if modules == NULL else PyDict_GetItemWithError(modules, <PyObject*>module)
+    cdef PyObject *modules
+    cdef PyObject *found
+    if is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
+        return None
+    modules = PyImport_GetModuleDict()   # borrowed from the interpreter
+    found = NULL if modules == NULL else PyDict_GetItemWithError(modules, <PyObject*>module)
     return None if found == NULL else getattr(<object>found, name, None)
 
 
@@ -518,6 +537,10 @@ cdef Unit current_thread(bint create):
         # Making these may have run code (the garbage collector does) that came first.
         if here.tsid == tsid and here.thread != NULL:
             return <Unit>here.thread
+        # One with this ident was made by a finaliser at the very end of an earlier thread, past the death of its dict.
+        late = registered_unit(unit.anchor, THREAD)
+        if late is not None:
+            end_unit(late)
         enlist(unit)   # to be listed, and to be found by the thread's ident
         (<dict><object>slots)[Lease] = lease
     here.tsid = tsid
@@ -596,6 +619,8 @@ cdef class Key:
     """
 
     def __init__(self, func, name=None):
+        if self.name is not None:
+            raise TypeError(f"{self!r} is made already: a key never changes")
         if not callable(func):
             raise TypeError(f"a key is made from a callable that returns a hashable, not {func!r}")
         if name is not None and not isinstance(name, str):
@@ -633,26 +658,22 @@ cdef class Key:
         # Where equality is identity the unit ends with the value; otherwise an equal one may come at any time.
         if value_is_its_identity(value):
             address = <uintptr_t><void*>value
-            unit = self.units.get(address)
+            unit = shared_get(self.units, address)
             if unit is None and create:
-                unit = new_unit(value, <void*>value, VALUE, self.value_died)
-                unit = self.units.setdefault(address, unit)
+                if self.on_value_death is None:
+                    self.on_value_death = value_death(ref(self))
+                unit = new_unit(value, <void*>value, VALUE, self.on_value_death)
+                unit = shared_setdefault(self.units, address, unit)
             return unit
         try:
-            lease = self.leases.get(value)
+            lease = shared_get(self.leases, value)
         except TypeError:
             raise TypeError(f"the key {self.name!r} gave {value!r}: a key's callable returns a hashable") from None
         if lease is None and create:
             lease = Lease()
             lease.unit = new_unit(lease, <void*>lease, VALUE, on_death)
-            lease = self.leases.setdefault(value, lease)
+            lease = shared_setdefault(self.leases, value, lease)
         return None if lease is None else lease.unit
-
-    def value_died(self, Unit unit):
-        """The callback of the weak reference to a value."""
-        if unit.generation == generation:
-            self.units.pop(<uintptr_t>unit.anchor, None)
-            end_unit(unit)
 
     cpdef object current(self):
         """The unit that is current under this key.
@@ -675,6 +696,8 @@ cdef class Key:
         if self.rung == THREAD:
             ident = getattr(thing, "ident", thing)
             if ident is None:   # a thread that has not been started
+                return None
+            if ident is not thing and not thing.is_alive():   # its ident may be another's by now
                 return None
             if not isinstance(ident, int):
                 raise TypeError(f"a thread or its ident was wanted, not {thing!r}")
@@ -714,6 +737,19 @@ cdef class Key:
         if self.rung == VALUE:
             raise TypeError(f"cannot pickle {self!r}: only the keys of the ladder can be found again elsewhere")
         return ladder_key, (self.name,)
+
+
+def value_death(key_ref):
+    """The callback of the weak references to a key's values. It does not hold the key, which holds the units that hold it."""
+
+    def value_died(Unit unit):
+        cdef Key key = key_ref()
+        if unit.generation == generation:
+            if key is not None:
+                key.units.pop(<uintptr_t>unit.anchor, None)
+            end_unit(unit)
+
+    return value_died
 
 
 cdef bint value_is_its_identity(object value) noexcept:

@@ -17,8 +17,23 @@ static const char *xctx_type_name(PyObject *o) {
     return dot ? dot + 1 : Py_TYPE(o)->tp_name;
 }
 
+/* A name is looked for, and kept, as a plain str: where a class of its own overrides comparing or hashing, its code would
+ * run in the midst of a search. A new reference. */
+static PyObject *xctx_plain_name(PyObject *name) {
+    if (XCTX_LIKELY(PyUnicode_CheckExact(name))) return Py_NewRef(name);
+    if (PyUnicode_Check(name)) return PyUnicode_FromObject(name);
+    return PyErr_Format(PyExc_TypeError, "attribute name must be string, not '%.200s'", Py_TYPE(name)->tp_name);
+}
+
 static PyObject *xctx_getattro(PyObject *self, PyObject *name) {
-    PyObject *found = xctx_find_attribute(self, name);
+    PyObject *found;
+    if (XCTX_UNLIKELY(!PyUnicode_CheckExact(name))) {
+        if ((name = xctx_plain_name(name)) == NULL) return NULL;
+        found = xctx_getattro(self, name);
+        Py_DECREF(name);
+        return found;
+    }
+    found = xctx_find_attribute(self, name);
     if (XCTX_UNLIKELY(found == xctx_missing)) {
         Py_DECREF(found);
         return PyErr_Format(PyExc_AttributeError, xctx_missing_format, xctx_type_name(self), name);

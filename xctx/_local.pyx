@@ -21,45 +21,65 @@ at each change, which copied contexts share until they make their own. Editions 
 """
 cimport cython
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
-from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.ref cimport Py_INCREF
 from libc.string cimport memset
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from xctx._core cimport (CONTEXT, PROCESS, VALUE, Key, PyThreadState, Unit, as_key, fork_generation, set_shelf_release,
                          xctx_at_fork_in_child, xctx_lock, xctx_mutex, xctx_next_u64, xctx_tstate, xctx_type_put,
                          xctx_unlock)
-from collections.abc import MutableMapping
+# Underscored for a cheap start: each interpreter has these at hand, `collections` and `weakref` it would have to load.
+from _collections_abc import MutableMapping
+from _weakref import ref
 from contextvars import ContextVar
-from weakref import ref
 
 from xctx import _core
 
 
 cdef extern from "_slots.h" nogil:
     ctypedef struct xctx_slot:
+        PyObject *context
         void *what
     xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
     bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
     void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
     void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
     void slots_empty "xctx_slots_empty"() noexcept
+    void count_contexts "xctx_count_contexts"(PyThreadState *)
+
+ctypedef void (*destructor)(PyObject *) noexcept
+
+cdef extern from "_compat.h":
+    object var_set "xctx_var_set"(object, object)
+    int var_reset "xctx_var_reset"(object, object) except -1
 
 cdef extern from "_getattro.h":
     PyObject *missing "xctx_missing"
     const char *type_name "xctx_type_name"(object)
+    object plain_name "xctx_plain_name"(object)
     int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
 
 cdef extern from *:
     """
     /* As an object to Cython, which takes over the reference. */
     #define XCTX_TAKEN(p) (p)
+    #define XCTX_IS_EDITION(o, type) Py_IS_TYPE(o, (PyTypeObject *)(type))
     #define XCTX_INTERNED(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
     #define XCTX_RESERVED(name) (PyUnicode_Check(name) && PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
 
     static PyObject *xctx_interned(PyObject *name) {
-        Py_INCREF(name);
-        PyUnicode_InternInPlace(&name);
+        name = xctx_plain_name(name);
+        if (name != NULL) PyUnicode_InternInPlace(&name);
         return name;
+    }
+
+    /* Stores in stores in stores: as deep as it likes, on a stack that is not. What is too deep waits for the rest. */
+    static void (*xctx_store_dealloc_at_last)(PyObject *);
+    static void xctx_store_dealloc(PyObject *store) {
+        PyObject_GC_UnTrack(store);
+        Py_TRASHCAN_BEGIN(store, xctx_store_dealloc)
+        xctx_store_dealloc_at_last(store);
+        Py_TRASHCAN_END
     }
 
     /* Both give a new reference, or NULL with no exception. */
@@ -83,10 +103,13 @@ cdef extern from *:
     #endif
     """
     object taken "XCTX_TAKEN"(PyObject *)
+    bint is_edition "XCTX_IS_EDITION"(PyObject *, PyObject *)
     bint NO_GIL "XCTX_NO_GIL"
     bint is_interned "XCTX_INTERNED"(PyObject *)
     bint is_reserved "XCTX_RESERVED"(PyObject *)
     object interned "xctx_interned"(object)
+    destructor store_dealloc "xctx_store_dealloc"
+    destructor store_dealloc_at_last "xctx_store_dealloc_at_last"
     PyObject *type_lookup "xctx_type_lookup"(PyTypeObject *, PyObject *)
     int dict_get "xctx_dict_get"(PyObject *, PyObject *, PyObject **) except -1
 
@@ -94,7 +117,6 @@ cdef extern from "Python.h":
     ctypedef int (*visitproc)(PyObject *, void *) noexcept
     ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
     ctypedef int (*inquiry)(PyObject *) noexcept
-    ctypedef void (*destructor)(PyObject *) noexcept
     ctypedef object (*descrgetfunc)(object, object, object)
     ctypedef int (*descrsetfunc)(object, object, PyObject *) except -1
     ctypedef int (*initproc)(object, object, object) except -1
@@ -106,13 +128,10 @@ cdef extern from "Python.h":
         descrsetfunc tp_descr_set
         initproc tp_init
     initproc object_init "PyBaseObject_Type.tp_init"
-    void PyObject_GC_UnTrack(void *)
     PyObject *PyErr_Format(object, const char *, ...) except NULL
-    object PyUnicode_FromObject(object)
     Py_ssize_t Py_REFCNT(PyObject *)
     int PyContextVar_Get(object, PyObject *, PyObject **) except -1
-    object PyContextVar_Set(object, object)
-    int PyContextVar_Reset(object, object) except -1
+    int get_variable "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1
     PyObject *PyTuple_New_ "PyTuple_New"(Py_ssize_t) except NULL
     PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
     void PyTuple_SET_ITEM_ "PyTuple_SET_ITEM"(PyObject *, Py_ssize_t, PyObject *)
@@ -169,13 +188,18 @@ cdef uint64_t serials = 0
 cdef xctx_mutex lock   # guards lists of holdings and editions, and the making and growing of shelves. Innermost
 
 
+cdef inline uint32_t home_of(uint64_t serial, Shelf *shelf) noexcept nogil:
+    # Serials come in runs, which side by side would make one run for all that shares its end to walk along.
+    return <uint32_t>(serial * <uint64_t>0x9E3779B97F4A7C15 >> 32) & shelf.mask
+
+
 cdef Place *place_of(Shelf *shelf, uint64_t serial) noexcept:
     """Where the store's holding stands, or NULL."""
-    cdef uint32_t at, step
+    cdef uint32_t at, _step
     if shelf == NULL:
         return NULL
-    at = <uint32_t>serial & shelf.mask
-    for step in range(shelf.mask + 1):
+    at = home_of(serial, shelf)
+    for _step in range(shelf.mask + 1):
         if shelf.places[at].serial == serial:
             return &shelf.places[at]
         if shelf.places[at].serial == 0:
@@ -185,7 +209,7 @@ cdef Place *place_of(Shelf *shelf, uint64_t serial) noexcept:
 
 
 cdef void put_up(Shelf *shelf, uint64_t serial, Holding *holding) noexcept:
-    cdef uint32_t at = <uint32_t>serial & shelf.mask
+    cdef uint32_t at = home_of(serial, shelf)
     while shelf.places[at].serial != 0:
         at = (at + 1) & shelf.mask
     shelf.places[at].holding = holding
@@ -222,6 +246,7 @@ cdef Shelf *roomy(Shelf *shelf) noexcept:
 cdef Holding *new_holding(local store, Unit unit, PyObject *content) except NULL:
     # `content`, a dict, is for a unit that threads share: one of them may have come first, then theirs is the holding.
     cdef Holding *made = <Holding*>PyMem_RawCalloc(1, sizeof(Holding))
+    cdef Holding *theirs = NULL
     cdef Shelf *shelf
     cdef Place *place = NULL
     if made == NULL:
@@ -237,6 +262,8 @@ cdef Holding *new_holding(local store, Unit unit, PyObject *content) except NULL
         store.holdings = NULL
     if content != NULL:
         place = place_of(<Shelf*>unit.shelf, store.serial)
+        if place != NULL:
+            theirs = place.holding
     shelf = roomy(<Shelf*>unit.shelf) if place == NULL else NULL
     if shelf != NULL:
         unit.shelf = shelf
@@ -252,7 +279,7 @@ cdef Holding *new_holding(local store, Unit unit, PyObject *content) except NULL
         PyMem_RawFree(made)
         if place == NULL:
             raise MemoryError()
-        return place.holding
+        return theirs
     return made
 
 
@@ -333,7 +360,7 @@ cdef Holding *forsake(local store) noexcept:
 # --- names and values within a holding ---------------------------------------------------------------------------------
 
 cdef int index_of(Holding *holding, PyObject *name) except -2:
-    """Where the name stands among the items, or -1."""
+    """Where the name, a plain str, stands among the items, or -1."""
     cdef int i
     for i in range(holding.count):
         if holding.items[i].name == name:
@@ -379,7 +406,7 @@ cdef int write(Holding *holding, object name, object value) except -1:
             Py_DECREF_(old)   # last of all: this may run any code
             return 0
     if not is_interned(<PyObject*>name):
-        return write(holding, interned(PyUnicode_FromObject(name)), value)
+        return write(holding, interned(name), value)
     if holding.count == MOST:
         as_dict(holding)
     if holding.dict != NULL:
@@ -477,7 +504,7 @@ cdef class Edition:
     """
     cdef PyObject *content      # owned, for the store's sake; not seen by the collector from here
     # The store's list; guarded by the lock.
-    cdef PyObject **head        # where it starts: within the store, or with whoever empties the store
+    cdef PyObject **head        # where it starts: within the store, or on the heap with whoever empties the store
     cdef PyObject *prev
     cdef PyObject *next
 
@@ -497,7 +524,7 @@ cdef PyObject *unlist_edition(PyObject *edition) noexcept:
     if content != NULL:
         if prev != NULL:
             (<Edition>prev).next = following
-        else:
+        elif (<Edition>edition).head != NULL:
             (<Edition>edition).head[0] = following
         if following != NULL:
             (<Edition>following).prev = prev
@@ -505,27 +532,35 @@ cdef PyObject *unlist_edition(PyObject *edition) noexcept:
     return content
 
 
-cdef void forsake_editions(local store, PyObject **head) noexcept:
-    """Makes a store's list of editions the caller's."""
+cdef PyObject **forsake_editions(local store) noexcept:
+    """Makes a store's list of editions the caller's, to be emptied. NULL where it is empty."""
+    # On the heap: a finaliser may switch to another greenlet, and the list is used from there when this stack is elsewhere.
+    cdef PyObject **head = NULL
     cdef PyObject *edition
     xctx_lock(&lock)
-    head[0] = edition = store.editions
+    edition = store.editions
+    if edition != NULL:
+        head = <PyObject**>PyMem_RawMalloc(sizeof(PyObject*))
+    if head != NULL:   # else there is no memory: the store's death leaves the values to their contexts' death
+        head[0] = edition
     store.editions = NULL
     while edition != NULL:
         (<Edition>edition).head = head
         edition = (<Edition>edition).next
     xctx_unlock(&lock)
     slot_drop(slot_of(store.serial), store.serial)
+    return head
 
 
 cdef void empty_editions(PyObject **head) noexcept:
     # Runs finalisers, hence any Python code; contexts that die meanwhile take their editions out of the list.
     cdef PyObject *content
-    while True:
+    while head != NULL:
         xctx_lock(&lock)
         content = NULL if head[0] == NULL else unlist_edition(head[0])
         xctx_unlock(&lock)
         if content == NULL:
+            PyMem_RawFree(head)
             break
         Py_DECREF_(content)
 
@@ -542,9 +577,8 @@ cdef object publish(local store, object content):
         (<Edition>made.next).prev = <PyObject*>made
     store.editions = <PyObject*>made
     xctx_unlock(&lock)
-    slot_drop(slot_of(store.serial), store.serial)
-    token = PyContextVar_Set(store.var, made)
-    slot_set(slot_of(store.serial), store.serial, xctx_tstate(), <void*>made)
+    token = var_set(store.var, made)
+    count_contexts(xctx_tstate())   # setting it may have made a context
     return token
 
 
@@ -553,22 +587,20 @@ cdef Edition edition_here(local store):
     cdef PyThreadState *tstate = xctx_tstate()
     cdef PyObject *value = NULL
     cdef Edition found
-    if tstate.context == NULL:
-        return None
-    PyContextVar_Get(store.var, NULL, &value)
+    if tstate.context != NULL:
+        count_contexts(tstate)
+        PyContextVar_Get(store.var, NULL, &value)
     found = None
     if value != NULL:
-        found = <Edition>value
+        found = <object>value
         Py_DECREF_(value)   # the call's reference; `found` holds one of its own
-        # Borrowed: the context holds it until its version changes or publish() replaces it.
-        slot_set(slot_of(store.serial), store.serial, tstate, <void*>found)
+        slot_set(slot_of(store.serial), store.serial, tstate, NULL)   # says that contexts were counted
     elif store.initialises:
         token = publish(store, ())
         try:
             initialise(store)
         except BaseException:
-            PyContextVar_Reset(store.var, token)
-            slot_drop(slot_of(store.serial), store.serial)
+            var_reset(store.var, token)
             raise
         return edition_here(store)
     return found
@@ -597,13 +629,26 @@ cdef PyObject *in_edition(PyObject *content, PyObject *name) except? NULL:
     return found
 
 
+cdef int set_in_edition(local store, object name, object value) except -1:
+    # Making the new content may run the garbage collector, and a finaliser put another edition in the place of this one: so
+    # this one is held, and what came first stays.
+    cdef PyObject *content
+    while True:
+        content = content_here(store)
+        _held = None if content == NULL else <object>content
+        changed = with_name(content, name, value)
+        if content == content_here(store):
+            publish(store, changed)
+            return 0
+
+
 cdef object with_name(PyObject *content, object name, object value):
-    """The content with one name bound anew."""
+    """The content, which the caller holds, with one name bound anew."""
     cdef PyObject *changed
     cdef PyObject *each
     cdef Py_ssize_t i, n, at
     if not is_interned(<PyObject*>name):
-        name = interned(PyUnicode_FromObject(name))
+        name = interned(name)
     if content == NULL:
         return (name, value)
     if not PyTuple_CheckExact_(content):
@@ -632,6 +677,7 @@ cdef dict content_dict(PyObject *content):
     """A new dict of an edition's names and values."""
     if content == NULL:
         return {}
+    _held = <object>content   # as in set_in_edition
     if PyTuple_CheckExact_(content):
         items = iter(<tuple>content)
         return dict(zip(items, items))
@@ -642,7 +688,7 @@ cdef object from_dict(dict names):
     """What an edition of these names and values holds."""
     if len(names) > MOST:
         return names
-    return tuple([each for item in names.items() for each in item])
+    return tuple([each for name, value in names.items() for each in (interned(name), value)])
 
 
 class EditionDict(MutableMapping):
@@ -660,9 +706,7 @@ class EditionDict(MutableMapping):
         return self._names()[name]
 
     def __setitem__(self, name, value):
-        if not isinstance(name, str):
-            raise TypeError(f"an attribute's name is a str, not {name!r}")
-        publish(self._store, from_dict({**self._names(), name: value}))
+        publish(self._store, from_dict({**self._names(), plain_name(name): value}))
 
     def __delitem__(self, name):
         names = self._names()
@@ -674,6 +718,9 @@ class EditionDict(MutableMapping):
 
     def __len__(self):
         return len(self._names())
+
+    def copy(self):
+        return self._names()
 
     def __repr__(self):
         return repr(self._names())
@@ -770,15 +817,16 @@ cdef class local:
         if self.how == OWN:
             write(holding_here(self, True), name, value)
         elif self.how == SHARED:
-            shared_here(self, True)[name] = value
+            shared_here(self, True)[plain_name(name)] = value
         else:
-            publish(self, with_name(content_here(self), name, value))
+            set_in_edition(self, name, value)
 
     def __delattr__(self, name):
         cdef Holding *holding
         cdef bint found = False
         if set_by_class(self, name, NULL):
             return
+        name = plain_name(name)
         if self.how == EDITIONS:
             names = names_here(self)
             found = name in names
@@ -787,7 +835,7 @@ cdef class local:
                 publish(self, from_dict(names))
         elif self.how == SHARED:
             names = shared_here(self, False)
-            found = names is not None and names.pop(name, names) is not names
+            found = names is not None and names.pop(name, <object>missing) is not <object>missing
         else:
             holding = holding_here(self, False)
             found = holding != NULL and erase(holding, name)
@@ -816,12 +864,15 @@ cdef class local:
 
     def __release_local__(self):
         """Deletes the current unit's attributes: what werkzeug's ``release_local`` calls."""
-        cdef Holding *holding
         if self.how == EDITIONS:
             publish(self, ())
         else:
             names = dict_here(self)
             names.clear()
+
+    def __call__(self, name, *, unbound_message=None):
+        """A :class:`LocalProxy` of the attribute of that name, as werkzeug's Local gives it."""
+        return make_proxy(self, name, unbound_message=unbound_message)
 
     def __iter__(self):
         """Pairs of name and value, as werkzeug's Local gives them."""
@@ -829,6 +880,15 @@ cdef class local:
 
 
 install_getattro(<PyObject*>local, object(), b"'%.200s' object has no attribute '%S'")
+
+cdef object make_proxy = None
+
+
+def set_proxy_maker(maker):
+    """Says what a store gives when it is called: told by the room of proxies, which stands above this one."""
+    global make_proxy
+    make_proxy = maker
+
 
 cdef Key default_key = _core.greenlet
 
@@ -842,6 +902,7 @@ def init_subclass(cls, key=None, **kwargs):
 
 xctx_type_put(<PyObject*>local, "__init_subclass__", classmethod(init_subclass))
 xctx_type_put(<PyObject*>local, "__xctx_key__", default_key)
+xctx_type_put(<PyObject*>local, "__xctx_store__", True)   # a proxy looks names up in it, though it can be called
 
 
 cdef inline bint set_by_class(local self, object name, PyObject *value) except -1:
@@ -886,31 +947,37 @@ cdef Holding *find_holding(local store, bint create) except? NULL:
     cdef Holding *holding = NULL
     cdef Place *place
     if unit is not None:
-        if store.how == SHARED:
-            xctx_lock(&lock)
         place = place_of(<Shelf*>unit.shelf, store.serial)
         if place != NULL:
             holding = place.holding
-        if store.how == SHARED:
-            xctx_unlock(&lock)
-        if holding == NULL and (create or store.initialises):
-            holding = new_holding_here(store, unit)
+        elif create or store.initialises:
+            holding = new_holding(store, unit, NULL)
             if store.initialises:
-                try:
-                    initialise(store)
-                except BaseException:
-                    # Nothing of it is kept, and the next touch begins anew.
-                    abandon(store, unit)
-                    raise
-    if store.how == OWN:
-        # Borrowed: the unit keeps it until it ends, which it does not while it runs.
-        slot_set(slot_of(store.serial), store.serial, tstate, <void*>holding)
+                initialise_for(store, unit)
+                # That ran any code: the unit may have been left behind in the parent of a fork, or have ended. Then anew.
+                place = place_of(<Shelf*>unit.shelf, store.serial)
+                if unit.generation != fork_generation() or place == NULL or place.holding != holding:
+                    return find_holding(store, create)
+    # Borrowed: the unit keeps it until it ends, which it does not while it runs.
+    slot_set(slot_of(store.serial), store.serial, tstate, <void*>holding)
     return holding
+
+
+cdef int initialise_for(local store, Unit unit) except -1:
+    try:
+        initialise(store)
+    except BaseException:
+        # Nothing of it is kept, and the next touch begins anew.
+        abandon(store, unit)
+        raise
+    return 0
 
 
 cdef int abandon(local store, Unit unit) except -1:
     cdef Holding *holding = NULL
     cdef Place *place
+    if unit.generation != fork_generation():
+        return 0   # a parent's
     xctx_lock(&lock)
     place = place_of(<Shelf*>unit.shelf, store.serial)
     if place != NULL:
@@ -933,16 +1000,10 @@ cdef inline Holding *holding_here(local store, bint create) except? NULL:
     return find_holding(store, create)
 
 
-cdef dict shared_here(local store, bint create):
-    """The dict of a unit that threads share, or None. Held by the caller: another thread may end the unit."""
-    cdef Holding *holding = NULL
+cdef dict dict_of(local store, Unit unit):
+    """What the store keeps for a unit that threads share, or None. Held by the caller: another thread may end the unit."""
     cdef Place *place
     cdef dict names = None
-    cdef Unit unit
-    holding = find_holding(store, create)
-    if holding == NULL:
-        return None
-    unit = store.key.find(create)
     xctx_lock(&lock)
     place = place_of(<Shelf*>unit.shelf, store.serial)
     if place != NULL:
@@ -951,13 +1012,39 @@ cdef dict shared_here(local store, bint create):
     return names
 
 
+cdef dict shared_here(local store, bint create):
+    """The same for the current unit; None where that is nothing, unless `create`."""
+    # The key is asked once: a callable may give another value the next time.
+    cdef Unit unit = store.key.find(create or store.initialises)
+    cdef dict names = None
+    cdef dict mine
+    if unit is not None:
+        names = dict_of(store, unit)
+        if names is None and (create or store.initialises):
+            mine = {}
+            new_holding(store, unit, <PyObject*>mine)
+            names = dict_of(store, unit)
+            if names is None:
+                names = mine   # the unit has been ended by another thread
+            if names is mine and store.initialises:
+                initialise_for(store, unit)
+    return names
+
+
 cdef PyObject *content_here(local store) except? NULL:
     """The content of the current edition; borrowed from it, and it from the context."""
     cdef PyThreadState *tstate = xctx_tstate()
     cdef xctx_slot *slot = slot_of(store.serial)
     cdef Edition found
-    if slot_hit(slot, store.serial, tstate, <PyObject*>store) and tstate.context != NULL:
-        return (<Edition>slot.what).content
+    cdef PyObject *value = NULL
+    # At the end of a thread its context is taken down with no change of version, and finalisers may make another.
+    if slot_hit(slot, store.serial, tstate, <PyObject*>store) and slot.context == tstate.context:
+        # The variable is asked each time: there is code that copies whole contexts by setting each.
+        get_variable(<PyObject*>store.var, NULL, &value)
+        if value != NULL and is_edition(value, <PyObject*>Edition):
+            Py_DECREF_(value)   # the call's reference; the context has its own
+            return (<Edition>value).content
+        Py_XDECREF_(value)
     found = edition_here(store)
     return NULL if found is None else found.content
 
@@ -1027,31 +1114,28 @@ cdef int store_traverse(PyObject *store, visitproc visit, void *arg) noexcept:
 
 cdef int store_clear(PyObject *store) noexcept:
     # `key` and `var` stay: they lead nowhere, and the store may yet be used by what is cleared with it.
-    cdef PyObject *editions
     cdef Holding *chain = forsake(<local>store)
-    forsake_editions(<local>store, &editions)
+    cdef PyObject **editions = forsake_editions(<local>store)
     (<local>store).args = None
     (<local>store).kwargs = None
     let_go(chain)
-    empty_editions(&editions)
+    empty_editions(editions)
     return 0
 
 
-cdef void store_dealloc(PyObject *store) noexcept:
+cdef void dealloc_store(PyObject *store) noexcept:
     # First out of everybody's reach, with no Python code run; the values are released when the store is gone, so that no
     # finaliser can meet it half dead.
-    cdef Holding *chain
-    cdef PyObject *editions
-    PyObject_GC_UnTrack(store)
-    chain = forsake(<local>store)
-    forsake_editions(<local>store, &editions)
+    cdef Holding *chain = forsake(<local>store)
+    cdef PyObject **editions = forsake_editions(<local>store)
     cython_dealloc(store)
     let_go(chain)
-    empty_editions(&editions)
+    empty_editions(editions)
 
 
 (<TypeObject*><PyObject*>local).tp_traverse = store_traverse
 (<TypeObject*><PyObject*>local).tp_clear = store_clear
+store_dealloc_at_last = dealloc_store
 (<TypeObject*><PyObject*>local).tp_dealloc = store_dealloc
 
 set_shelf_release(release_shelf)
@@ -1079,6 +1163,10 @@ cdef object living(PyObject *store):
     return <object>store if Py_REFCNT(store) > 0 else None
 
 
+cdef bint is_alive(Unit unit) noexcept:
+    return not unit.ended and unit.generation == fork_generation()
+
+
 # In each of these, nothing is allocated for the collector under the lock: collecting may run any code, which may take away what
 # is being looked at.
 
@@ -1089,7 +1177,7 @@ cdef dict kept(local store, Unit unit):
     cdef Place *place
     cdef int i
     xctx_lock(&lock)
-    place = place_of(<Shelf*>unit.shelf, store.serial) if unit.alive else NULL
+    place = place_of(<Shelf*>unit.shelf, store.serial) if is_alive(unit) else NULL
     if place != NULL:
         xctx_lock(&place.holding.lock)
         if place.holding.dict != NULL:
@@ -1101,7 +1189,7 @@ cdef dict kept(local store, Unit unit):
     return None if place == NULL else names if whole is None else whole.copy()
 
 
-def stores_of(Unit unit):
+def stores_of(Unit unit not None):
     """What each living store keeps for the unit: a list of pairs (store, dict)."""
     cdef Shelf *shelf
     cdef uint32_t i, size = 0
@@ -1109,7 +1197,7 @@ def stores_of(Unit unit):
     while True:
         stores = [None] * size
         xctx_lock(&lock)
-        shelf = <Shelf*>unit.shelf if unit.alive else NULL
+        shelf = <Shelf*>unit.shelf if is_alive(unit) else NULL
         if shelf == NULL or shelf.mask < size:
             if shelf != NULL:
                 for i in range(shelf.mask + 1):
@@ -1123,7 +1211,7 @@ def stores_of(Unit unit):
     return [pair for pair in pairs if pair[1] is not None]
 
 
-def units_of(local store):
+def units_of(local store not None):
     """The units for which the store keeps anything: a list of pairs (unit, dict)."""
     cdef Holding *holding
     cdef Py_ssize_t count, size = 0

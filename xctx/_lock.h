@@ -58,7 +58,7 @@ typedef struct {
     uint32_t at;       /* the lines before this one have been seen with nobody in */
     uint32_t gate;     /* as it was before the last look */
     uint64_t since;    /* when it joined the queue, in ns */
-} xctx_try;
+} xctx_attempt;
 
 #define XCTX_STARVED 2000000   /* ns in the queue after which nobody may jump it */
 
@@ -119,107 +119,107 @@ static inline void xctx_leave(xctx_head *head, xctx_line *line) {
 }
 
 /* From `in` to `waiting`. */
-static void xctx_step_back(xctx_head *head, xctx_line *line, xctx_try *try) {
+static void xctx_step_back(xctx_head *head, xctx_line *line, xctx_attempt *attempt) {
     uint64_t before = xctx_add64(&line->state, XCTX_ONE_WAITING - 1);
-    try->epoch = XCTX_EPOCH(before);
-    try->phase = XCTX_COUNTED;
+    attempt->epoch = XCTX_EPOCH(before);
+    attempt->phase = XCTX_COUNTED;
     xctx_left(head);
 }
 
-static int xctx_poll_reader(xctx_head *head, xctx_line *line, xctx_try *try) {
+static int xctx_poll_reader(xctx_head *head, xctx_line *line, xctx_attempt *attempt) {
     uint64_t state = xctx_load64(&line->state);
     uint32_t word;
     for (;;) {
-        if (XCTX_EPOCH(state) != try->epoch) break;   /* let in: another has counted this one already */
+        if (XCTX_EPOCH(state) != attempt->epoch) break;   /* let in: another has counted this one already */
         word = xctx_load32(&head->word);
         if (word & XCTX_ANNOUNCED) return 0;
         if (xctx_cas64(&line->state, &state, state - XCTX_ONE_WAITING + 1)) {
             word = xctx_load32(&head->word);
             if (!(word & XCTX_ANNOUNCED)) break;
-            xctx_step_back(head, line, try);
+            xctx_step_back(head, line, attempt);
             return 0;
         }
     }
-    try->phase = XCTX_IDLE;
+    attempt->phase = XCTX_IDLE;
     return 1;
 }
 
 /* --- writers ----------------------------------------------------------------------------------------------------------- */
 
-static int xctx_poll_seat(xctx_head *head, uint32_t number, xctx_try *try) {
+static int xctx_poll_seat(xctx_head *head, uint32_t number, xctx_attempt *attempt) {
     uint32_t word = xctx_load32(&head->word), taken;
     do {
-        if (word & XCTX_SEAT || (word & XCTX_FAMINE && !try->patient)) return 0;
-        taken = word | number | (try->want == XCTX_EXCLUSIVE ? XCTX_ANNOUNCED : 0);
+        if (word & XCTX_SEAT || (word & XCTX_FAMINE && !attempt->patient)) return 0;
+        taken = word | number | (attempt->want == XCTX_EXCLUSIVE ? XCTX_ANNOUNCED : 0);
         /* The one who was woken answers for the others that still sleep. */
-        if (try->patient) taken = (taken & ~(uint32_t)XCTX_FAMINE) | XCTX_SEAT_NAP;
+        if (attempt->patient) taken = (taken & ~(uint32_t)XCTX_FAMINE) | XCTX_SEAT_NAP;
     } while (!xctx_cas32(&head->word, &word, taken));
-    try->phase = XCTX_SEATED;
-    try->at = 0;
+    attempt->phase = XCTX_SEATED;
+    attempt->at = 0;
     return 1;
 }
 
 /* Whether all readers have left that were there when the owner of the seat announced itself. */
-static int xctx_poll_drain(xctx_head *head, xctx_try *try) {
+static int xctx_poll_drain(xctx_head *head, xctx_attempt *attempt) {
     uint32_t used = xctx_load32(&head->used);
-    for (; try->at < used; try->at++)
-        if (XCTX_IN(xctx_load64(&xctx_line_at(head, try->at)->state))) return 0;
+    for (; attempt->at < used; attempt->at++)
+        if (XCTX_IN(xctx_load64(&xctx_line_at(head, attempt->at)->state))) return 0;
     return 1;
 }
 
 /* --- any way of waiting ------------------------------------------------------------------------------------------------ */
 
 /* Whether the lock is held now, as wanted. Never waits. */
-static int xctx_poll(xctx_head *head, uint32_t index, xctx_try *try) {
+static int xctx_poll(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
     xctx_line *line = xctx_line_at(head, index);
     uint32_t word;
-    switch (try->phase) {
+    switch (attempt->phase) {
     case XCTX_IDLE:
-        if (try->want == XCTX_SHARED) {
+        if (attempt->want == XCTX_SHARED) {
             if (xctx_enter(head, line, &word)) return 1;
-            xctx_step_back(head, line, try);
+            xctx_step_back(head, line, attempt);
             return 0;
         }
-        try->phase = XCTX_QUEUE;
-        try->patient = 0;
-        try->since = 0;
+        attempt->phase = XCTX_QUEUE;
+        attempt->patient = 0;
+        attempt->since = 0;
         /* fall through */
     case XCTX_QUEUE:
-        if (!xctx_poll_seat(head, index + 1, try)) return 0;
+        if (!xctx_poll_seat(head, index + 1, attempt)) return 0;
         /* fall through */
     case XCTX_SEATED:
-        if (try->want == XCTX_EXCLUSIVE) {
-            if (!xctx_poll_drain(head, try)) return 0;
+        if (attempt->want == XCTX_EXCLUSIVE) {
+            if (!xctx_poll_drain(head, attempt)) return 0;
             if (xctx_load32(&head->word) & XCTX_DRAIN_NAP) xctx_and32(&head->word, ~(uint32_t)XCTX_DRAIN_NAP);
         }
-        xctx_store32(&line->flags, try->want);
-        try->phase = XCTX_IDLE;
+        xctx_store32(&line->flags, attempt->want);
+        attempt->phase = XCTX_IDLE;
         return 1;
     default:
-        return xctx_poll_reader(head, line, try);
+        return xctx_poll_reader(head, line, attempt);
     }
 }
 
-/* A last look before sleeping. True where the lock is held; otherwise the caller sleeps while the gate is try->gate. */
-static int xctx_arm(xctx_head *head, uint32_t index, xctx_try *try) {
-    uint32_t bit = try->naps ? XCTX_HELPER_NAP
-                 : try->phase == XCTX_COUNTED ? XCTX_READERS_NAP
-                 : try->phase == XCTX_SEATED ? XCTX_DRAIN_NAP : XCTX_SEAT_NAP;
-    if (try->phase == XCTX_QUEUE) {
+/* A last look before sleeping. True where the lock is held; otherwise the caller sleeps while the gate is attempt->gate. */
+static int xctx_arm(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
+    uint32_t bit = attempt->naps ? XCTX_HELPER_NAP
+                 : attempt->phase == XCTX_COUNTED ? XCTX_READERS_NAP
+                 : attempt->phase == XCTX_SEATED ? XCTX_DRAIN_NAP : XCTX_SEAT_NAP;
+    if (attempt->phase == XCTX_QUEUE) {
         uint64_t now = xctx_now();
-        if (try->since == 0) try->since = now;
-        else if (now - try->since > XCTX_STARVED) bit |= XCTX_FAMINE;
+        if (attempt->since == 0) attempt->since = now;
+        else if (now - attempt->since > XCTX_STARVED) bit |= XCTX_FAMINE;
     }
-    try->gate = xctx_load32(&head->gate);
+    attempt->gate = xctx_load32(&head->gate);
     xctx_or32(&head->word, bit);
-    uint8_t phase = try->phase;
-    if (xctx_poll(head, index, try)) return 1;
+    uint8_t phase = attempt->phase;
+    if (xctx_poll(head, index, attempt)) return 1;
     /* One who has got the seat meanwhile sleeps for something else: once more. */
-    return phase != try->phase ? xctx_arm(head, index, try) : 0;
+    return phase != attempt->phase ? xctx_arm(head, index, attempt) : 0;
 }
 
-static uint32_t xctx_nap_bit(const xctx_try *try) {
-    return try->phase == XCTX_COUNTED ? XCTX_READERS_NAP : try->phase == XCTX_SEATED ? XCTX_DRAIN_NAP : XCTX_SEAT_NAP;
+static uint32_t xctx_nap_bit(const xctx_attempt *attempt) {
+    return attempt->phase == XCTX_COUNTED ? XCTX_READERS_NAP : attempt->phase == XCTX_SEATED ? XCTX_DRAIN_NAP : XCTX_SEAT_NAP;
 }
 
 /* --- giving up, giving back -------------------------------------------------------------------------------------------- */
@@ -235,15 +235,15 @@ static void xctx_step_down(xctx_head *head, uint32_t index, int keep, uint32_t c
 }
 
 /* Leaves no trace of a try, unless it has come to its end: then true, and the lock is held. */
-static int xctx_cancel(xctx_head *head, uint32_t index, xctx_try *try, int upgrading) {
+static int xctx_cancel(xctx_head *head, uint32_t index, xctx_attempt *attempt, int upgrading) {
     xctx_line *line = xctx_line_at(head, index);
-    uint8_t phase = try->phase;
+    uint8_t phase = attempt->phase;
     uint32_t word;
     uint64_t state;
-    try->phase = XCTX_IDLE;
+    attempt->phase = XCTX_IDLE;
     switch (phase) {
     case XCTX_QUEUE:
-        if (!try->patient) return 0;
+        if (!attempt->patient) return 0;
         /* It may be the one that was woken: another must hear of it. */
         word = xctx_load32(&head->word);
         while (!xctx_cas32(&head->word, &word,
@@ -255,7 +255,7 @@ static int xctx_cancel(xctx_head *head, uint32_t index, xctx_try *try, int upgra
         return 0;
     case XCTX_COUNTED:
         state = xctx_load64(&line->state);
-        while (XCTX_EPOCH(state) == try->epoch)
+        while (XCTX_EPOCH(state) == attempt->epoch)
             if (xctx_cas64(&line->state, &state, state - XCTX_ONE_WAITING)) return 0;
         return 1;
     default:
@@ -264,10 +264,10 @@ static int xctx_cancel(xctx_head *head, uint32_t index, xctx_try *try, int upgra
 }
 
 /* From upgradable to exclusive: to be polled as any other try. */
-static void xctx_announce(xctx_head *head, xctx_try *try) {
-    try->want = XCTX_EXCLUSIVE;
-    try->phase = XCTX_SEATED;
-    try->at = 0;
+static void xctx_announce(xctx_head *head, xctx_attempt *attempt) {
+    attempt->want = XCTX_EXCLUSIVE;
+    attempt->phase = XCTX_SEATED;
+    attempt->at = 0;
     xctx_or32(&head->word, XCTX_ANNOUNCED);
 }
 
@@ -289,13 +289,13 @@ static void xctx_bury(xctx_head *head, uint32_t index) {
 }
 
 /* Looks for the dead among those that this try waits for. True where one was found, so that another look is worth while. */
-static int xctx_look(xctx_mem *mem, const xctx_try *try) {
+static int xctx_look(xctx_mem *mem, const xctx_attempt *attempt) {
     xctx_head *head = mem->head;
     uint32_t i, used, seat;
     int found = 0;
-    if (try->phase == XCTX_SEATED) {
+    if (attempt->phase == XCTX_SEATED) {
         used = xctx_load32(&head->used);
-        for (i = try->at; i < used; i++)
+        for (i = attempt->at; i < used; i++)
             if (XCTX_IN(xctx_load64(&xctx_line_at(head, i)->state))) found |= xctx_if_dead(mem, i, xctx_bury);
         return found;
     }

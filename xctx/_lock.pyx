@@ -50,7 +50,7 @@ cdef extern from "_lock_hold.h" nogil:
     ctypedef struct xctx_mem:
         xctx_head *head
         int carrier
-    ctypedef struct xctx_try:
+    ctypedef struct xctx_attempt:
         uint8_t phase, want, patient, naps
         uint32_t gate
     ctypedef struct xctx_hold:
@@ -59,7 +59,7 @@ cdef extern from "_lock_hold.h" nogil:
         xctx_mem *mem
         uint32_t index, depth, wrote_at
         uint8_t mode, shared, busy, told
-        xctx_try attempt "try"
+        xctx_attempt attempt
     uint32_t fork_count "xctx_fork_count"
     int watch_forks "xctx_watch_forks"()
     uint32_t load32 "xctx_load32"(uint32_t *)
@@ -75,13 +75,13 @@ cdef extern from "_lock_hold.h" nogil:
     int claim "xctx_claim"(xctx_mem *, xctx_burial)
     void unclaim "xctx_unclaim"(xctx_mem *, uint32_t)
     xctx_line *line_at "xctx_line_at"(xctx_head *, uint32_t)
-    int poll "xctx_poll"(xctx_head *, uint32_t, xctx_try *)
-    int arm "xctx_arm"(xctx_head *, uint32_t, xctx_try *)
-    int cancel "xctx_cancel"(xctx_head *, uint32_t, xctx_try *, int)
+    int poll "xctx_poll"(xctx_head *, uint32_t, xctx_attempt *)
+    int arm "xctx_arm"(xctx_head *, uint32_t, xctx_attempt *)
+    int cancel "xctx_cancel"(xctx_head *, uint32_t, xctx_attempt *, int)
     void leave "xctx_leave"(xctx_head *, xctx_line *)
-    void announce "xctx_announce"(xctx_head *, xctx_try *)
-    uint32_t nap_bit "xctx_nap_bit"(xctx_try *)
-    int look_for_dead "xctx_look"(xctx_mem *, xctx_try *)
+    void announce "xctx_announce"(xctx_head *, xctx_attempt *)
+    uint32_t nap_bit "xctx_nap_bit"(xctx_attempt *)
+    int look_for_dead "xctx_look"(xctx_mem *, xctx_attempt *)
     void look_at_all "xctx_look_at_all"(xctx_mem *)
     bint take "xctx_hold_take"(xctx_hold *, int)
     bint spin "xctx_hold_spin"(xctx_hold *)

@@ -15,7 +15,7 @@ typedef struct {
     uint8_t shared;     /* its unit may run in several threads: see Hold.guard. Never changes */
     uint8_t busy;       /* one of them waits for the lock */
     uint8_t told;       /* knows that a writer died: when it has written, nobody else need know */
-    xctx_try try;
+    xctx_attempt attempt;
 } xctx_hold;
 
 #define XCTX_SPINS 60
@@ -30,13 +30,13 @@ static inline int xctx_hold_got(xctx_hold *hold, int mode) {
 static inline int xctx_hold_take(xctx_hold *hold, int mode) {
     uint32_t word;
     if (mode == XCTX_SHARED && XCTX_LIKELY(xctx_enter(hold->head, hold->line, &word))) return xctx_hold_got(hold, mode);
-    hold->try.want = (uint8_t)mode;
-    hold->try.naps = 0;
+    hold->attempt.want = (uint8_t)mode;
+    hold->attempt.naps = 0;
     if (mode == XCTX_SHARED) {
-        xctx_step_back(hold->head, hold->line, &hold->try);
+        xctx_step_back(hold->head, hold->line, &hold->attempt);
         return 0;
     }
-    return xctx_poll(hold->head, hold->index, &hold->try) ? xctx_hold_got(hold, mode) : 0;
+    return xctx_poll(hold->head, hold->index, &hold->attempt) ? xctx_hold_got(hold, mode) : 0;
 }
 
 /* A few more looks, while whoever has the lock may be about to give it back. */
@@ -44,7 +44,7 @@ static int xctx_hold_spin(xctx_hold *hold) {
     int turn;
     for (turn = 0; turn < XCTX_SPINS; turn++) {
         xctx_relax();
-        if (xctx_poll(hold->head, hold->index, &hold->try)) return 1;
+        if (xctx_poll(hold->head, hold->index, &hold->attempt)) return 1;
     }
     return 0;
 }
@@ -68,7 +68,7 @@ static void xctx_hold_downgrade(xctx_hold *hold, int mode) {
 
 /* The unit has ended, or the lock has, in the middle of something. */
 static void xctx_hold_abandon(xctx_hold *hold) {
-    if (hold->try.phase != XCTX_IDLE && xctx_cancel(hold->head, hold->index, &hold->try, hold->mode == XCTX_UPGRADABLE))
+    if (hold->attempt.phase != XCTX_IDLE && xctx_cancel(hold->head, hold->index, &hold->attempt, hold->mode == XCTX_UPGRADABLE))
         xctx_leave(hold->head, hold->line);
     if (hold->mode == XCTX_NONE) return;
     if (hold->mode == XCTX_EXCLUSIVE) {

@@ -15,6 +15,7 @@ typedef struct {
     uint64_t serial;   /* of the store; 0 is none */
     uint64_t ver;      /* the context_ver at which this was found */
     uint64_t tsid;     /* the thread state it was found in: one OS thread may have several, one after the other */
+    PyObject *context; /* the thread state's, borrowed: compared only. A context made where there was none is not counted */
     void *what;        /* borrowed; NULL where the store holds nothing */
 #ifdef Py_GIL_DISABLED
     uint64_t uses;
@@ -50,11 +51,25 @@ static inline void xctx_slot_set(xctx_slot *slot, uint64_t serial, PyThreadState
     slot->serial = serial;
     slot->ver = tstate->context_ver;
     slot->tsid = tstate->id;
+    slot->context = tstate->context;
     slot->what = what;
 }
 
 static inline void xctx_slot_drop(xctx_slot *slot, uint64_t serial) {
     if (slot->serial == serial) slot->ver = UINT64_MAX;
+}
+
+static XCTX_TLS struct { uint64_t tsid, ver; PyObject *context; } xctx_last;   /* compared only */
+
+/* When a thread ends its context is taken down; a finaliser may have another one made. Neither is counted, so context
+ * variables go on giving values cached of the first one, though they are gone: count it for them. */
+static inline void xctx_count_contexts(PyThreadState *tstate) {
+    if (xctx_last.context != tstate->context) {
+        if (xctx_last.tsid == tstate->id && xctx_last.ver == tstate->context_ver) tstate->context_ver++;
+        xctx_last.context = tstate->context;
+    }
+    xctx_last.tsid = tstate->id;
+    xctx_last.ver = tstate->context_ver;
 }
 
 static inline void xctx_slots_empty(void) { memset(xctx_slots, 0, sizeof(xctx_slots)); }

@@ -1,7 +1,8 @@
 """Running functions, coroutines and generators inside a context manager that each call makes anew."""
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Generator
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -29,20 +30,17 @@ def wrap(func: Callable[..., Any], make: Callable[[], AbstractContextManager[Any
         @functools.wraps(func)
         async def async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
             steps = func(*args, **kwargs)
-            step, value = steps.asend, None
+            step, value = unhooked, steps
             while True:
                 try:
                     with make():
-                        item = await step(value)
+                        item = [await step(value)]
                 except StopAsyncIteration:
                     return
+                value = None  # suspended, keep nothing: an exception thrown in holds this frame
                 try:
-                    step, value = steps.asend, (yield item)
-                except GeneratorExit:
-                    with make():
-                        await steps.aclose()
-                    raise
-                except BaseException as exc:
+                    step, value = steps.asend, (yield item.pop())
+                except BaseException as exc:  # GeneratorExit too: what it comes to, the generator says
                     step, value = steps.athrow, exc
 
         return async_generator
@@ -65,16 +63,13 @@ def wrap(func: Callable[..., Any], make: Callable[[], AbstractContextManager[Any
             while True:
                 try:
                     with make():
-                        item = step(value)
+                        item = [step(value)]
                 except StopIteration as stop:
                     return stop.value
+                value = None  # suspended, keep nothing: an exception thrown in holds this frame
                 try:
-                    step, value = steps.send, (yield item)
-                except GeneratorExit:
-                    with make():
-                        steps.close()
-                    raise
-                except BaseException as exc:
+                    step, value = steps.send, (yield item.pop())
+                except BaseException as exc:  # GeneratorExit too: what it comes to, the generator says
                     step, value = steps.throw, exc
 
         return generator
@@ -85,3 +80,16 @@ def wrap(func: Callable[..., Any], make: Callable[[], AbstractContextManager[Any
             return func(*args, **kwargs)
 
     return function
+
+
+def unhooked(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    """The first step of an async generator, which the event loop does not get to know.
+
+    It would close `generator` itself in the end, outside the context manager and at the same time as its wrapper.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return generator.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)

@@ -15,7 +15,7 @@ context it was made in) the context variable is reset by its token, so that noth
 
 A context may be copied inside a block and live on when the block is left, and its own copies too: a timer that re-arms itself
 inside a block would grow the chain for ever. A block that was left can take out nothing any more (its binding is *spent*),
-so spent neighbours are merged, now and then, when a binding is put on top.
+so the spent bindings of a unit are merged, now and then, when a binding is put on top.
 """
 cimport cython
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
@@ -32,12 +32,18 @@ from contextvars import ContextVar
 cdef extern from "_slots.h" nogil:
     ctypedef struct xctx_slot:
         uint64_t serial
+        PyObject *context
         void *what
     xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
     bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
     void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
-    void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
     void slots_empty "xctx_slots_empty"() noexcept
+    void count_contexts "xctx_count_contexts"(PyThreadState *)
+
+cdef extern from "_compat.h":
+    void publish_before "xctx_publish_before"()
+    object var_set "xctx_var_set"(object, object)
+    int var_reset "xctx_var_reset"(object, object) except -1
 
 cdef extern from "_getattro.h":
     PyObject *missing "xctx_missing"
@@ -59,22 +65,27 @@ cdef extern from *:
     #  define XCTX_INHERIT_VECTORCALL(type, base)
     #endif
     #define XCTX_INTERNED(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
+    #define XCTX_IS_BINDING(o, type) Py_IS_TYPE(o, (PyTypeObject *)(type))
+    #define XCTX_TAKE(o) (o)
     #define XCTX_RESERVED(name) (PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
     """
     ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *)
     void give_vectorcall "XCTX_HAS_VECTORCALL"(PyTypeObject *, Py_ssize_t)
     void inherit_vectorcall "XCTX_INHERIT_VECTORCALL"(PyObject *, PyObject *)
     bint is_interned "XCTX_INTERNED"(PyObject *)
+    bint is_binding "XCTX_IS_BINDING"(PyObject *, PyObject *)
     bint is_reserved "XCTX_RESERVED"(PyObject *)
     Py_ssize_t PyVectorcall_NARGS(size_t)
     int PyContextVar_Get(object, PyObject *, PyObject **) except -1
-    object PyContextVar_Set(object, object)
-    int PyContextVar_Reset(object, object) except -1
     PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
     Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
     object PyObject_GenericGetAttr(object, object)
     PyObject *_PyType_Lookup(PyTypeObject *, PyObject *)
     PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
+    int get_variable "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1
+
+cdef class Binding
+
 
 cdef extern from *:
     """
@@ -85,6 +96,7 @@ cdef extern from *:
     }
     """
     object interned "xctx_interned"(object)
+    Binding take_binding "XCTX_TAKE"(PyObject *)   # takes the reference over
 
 
 slots_empty()
@@ -103,7 +115,7 @@ cdef enum:
 cdef class Binding:
     """These names have these values, set by this unit: one link of the chain.
 
-    Nothing but `merged` and `spent` changes once it is made, so threads may share it.
+    Nothing but `merged`, `spent` and `compact_at` changes once it is made, so threads may share it.
     """
     cdef Unit unit          # None under the `context` key: every unit reads it. Held, so that its address stays its own
     cdef tuple names        # interned, hence told apart by address
@@ -112,6 +124,7 @@ cdef class Binding:
     cdef Binding origin     # the one that the block made, where this is a copy made anew above what was taken out
     cdef dict merged        # made when first wanted: all that is visible from here, names to values
     cdef uint32_t depth
+    cdef uint32_t compact_at   # the depth at which the chain is next looked through for what is spent
     cdef bint covers        # there are bindings of the same unit beneath
     cdef bint spent         # of an origin: its block was left, so nobody will take it out of anywhere again
 
@@ -123,8 +136,10 @@ cdef Binding bind(Unit unit, tuple names, tuple values, Binding outer, Binding o
     made.values = values
     made.outer = outer
     made.origin = origin
+    made.compact_at = 15
     if outer is not None:
         made.depth = outer.depth + 1
+        made.compact_at = outer.compact_at
         made.covers = of_unit(outer, unit) is not None
     return made
 
@@ -156,24 +171,26 @@ cdef dict merge(Binding top):
             for link in reversed(chain):
                 for i in range(PyTuple_GET_SIZE(link.names)):
                     names[link.names[i]] = link.values[i]
+            publish_before()   # whoever finds the dict, with no lock, finds it whole
             top.merged = names
         return top.merged
 
 
-cdef PyObject *look_up(PyObject *top, PyObject *name) except? NULL:
-    # Gives a reference borrowed from the binding, or NULL with no exception where the name is not bound.
-    cdef PyObject *names = <PyObject*>(<Binding>top).names
+cdef PyObject *look_up(Binding top, PyObject *name) except? NULL:
+    # Gives a reference borrowed from the binding, or NULL with no exception where the name is not bound. The caller holds
+    # `top`: making the dict may run the collector, and a str of another kind has a comparison of its own.
+    cdef PyObject *names = <PyObject*>top.names
     cdef Py_ssize_t i, n = PyTuple_GET_SIZE_(names)
     if n <= FEW:
         for i in range(n):
             if PyTuple_GET_ITEM_(names, i) == name:
-                return PyTuple_GET_ITEM_(<PyObject*>(<Binding>top).values, i)
-        if not (<Binding>top).covers and is_interned(name):
+                return PyTuple_GET_ITEM_(<PyObject*>top.values, i)
+        if not top.covers and is_interned(name):
             return NULL
-    names = <PyObject*>(<Binding>top).merged
+    names = <PyObject*>top.merged
     if names == <PyObject*>None:
-        merge(<Binding>top)
-        names = <PyObject*>(<Binding>top).merged   # the binding keeps it
+        merge(top)
+        names = <PyObject*>top.merged   # the binding keeps it
     return PyDict_GetItemWithError(names, name)
 
 
@@ -194,29 +211,48 @@ cdef Binding take_out(Binding top, Binding origin):
 
 
 cdef Binding compact(Binding top):
-    """The chain with spent neighbours of one unit merged, and those of ended units dropped."""
-    cdef list chain = []
+    """The chain with the spent bindings of each unit merged, and those of ended units dropped."""
+    cdef list links = []
+    cdef list kept = []
+    cdef dict last = {}   # unit -> where in `kept` its uppermost binding stands, if that one is spent
     cdef Binding link = top
     cdef Binding made = None
-    cdef bint made_is_spent = False
+    cdef bint spent
     while link is not None:
-        chain.append(link)
+        links.append(link)
         link = link.outer
-    while chain:
-        link = chain.pop()
+    while links:
+        link = links.pop()
         if not origin_of(link).spent:
-            made = link if link.outer is made else bind(link.unit, link.names, link.values, made, origin_of(link))
-            made_is_spent = False
-        elif link.unit is not None and link.unit.ended:
-            continue
-        elif made_is_spent and made.unit is link.unit:
-            names = dict(zip(made.names, made.values))
-            names.update(zip(link.names, link.values))
-            made = bind(link.unit, tuple(names), tuple(names.values()), made.outer, None)
-            made.spent = True
-        else:
-            made = link if link.outer is made else bind(link.unit, link.names, link.values, made, origin_of(link))
-            made_is_spent = True
+            last.pop(link.unit, None)
+            kept.append(link)
+        elif link.unit is None or not link.unit.ended:
+            at = last.get(link.unit)
+            if at is None:
+                last[link.unit] = len(kept)
+                kept.append(link)
+            else:
+                kept[at] = both(kept[at], link)
+    for link in kept:
+        spent = origin_of(link).spent
+        if link.outer is not made or spent and link.origin is not None:
+            # What is spent needs no origin, and an origin would hold all that was beneath it.
+            link = bind(link.unit, link.names, link.values, made, None if spent else origin_of(link))
+            link.spent = spent
+        made = link
+    if made is not None:
+        # Blocks that are still open stay: where there are many, looking at them all each time would cost their square.
+        made.compact_at = 2 * made.depth + 15
+    return made
+
+
+cdef Binding both(Binding lower, Binding upper):
+    """One spent binding for two of the same unit."""
+    cdef Binding made
+    cdef dict names = dict(zip(lower.names, lower.values))
+    names.update(zip(upper.names, upper.values))
+    made = bind(upper.unit, tuple(names), tuple(names.values()), None, None)
+    made.spent = True
     return made
 
 
@@ -224,6 +260,7 @@ cdef Binding chain_of(xlocal owner):
     """The top of the chain in the current context, or None."""
     cdef PyObject *value = NULL
     cdef Binding top
+    count_contexts(xctx_tstate())
     PyContextVar_Get(owner.var, NULL, &value)
     if value == NULL:
         return None
@@ -233,19 +270,23 @@ cdef Binding chain_of(xlocal owner):
 
 
 cdef Binding find_binding(xlocal owner, PyThreadState *tstate):
-    # What the current unit sees, found the long way, and kept in this thread's slot.
-    cdef uint64_t ver = tstate.context_ver
+    # What the current unit sees, found the long way. Which unit that is, is kept in this thread's slot.
+    cdef uint64_t ver
     cdef Binding top
-    cdef Unit unit
+    cdef Unit unit = None
     if tstate.context == NULL:
         return None
     top = chain_of(owner)
-    if top is not None and owner.key.rung != CONTEXT:
+    ver = tstate.context_ver
+    if owner.key.rung != CONTEXT:
+        if top is None and owner.key.rung == VALUE:
+            return None
         unit = owner.key.find(False)   # may call a key's callable
-        top = None if unit is None else of_unit(top, unit)
+        top = None if top is None or unit is None else of_unit(top, unit)
     if owner.key.rung != VALUE and tstate.context_ver == ver:
-        # Borrowed: the current context holds it until its version changes or this room sets the variable.
-        slot_set(slot_of(owner.serial), owner.serial, tstate, NULL if top is None else <void*>top)
+        # Borrowed, and compared only: it is the current unit until the version changes.
+        slot_set(slot_of(owner.serial), owner.serial, tstate,
+                 NULL if unit is None and owner.key.rung != CONTEXT else <void*>unit)
     return top
 
 
@@ -319,18 +360,26 @@ cdef class xlocal:
     def __getattribute__(self, name):
         cdef PyThreadState *tstate = xctx_tstate()
         cdef xctx_slot *slot = slot_of(self.serial)
-        cdef PyObject *found = NULL
+        cdef PyObject *value = NULL
+        cdef PyObject *found
         cdef Binding top
-        # A thread whose context was taken down, at its end, has no bindings: what its slots point to is gone.
-        if slot_hit(slot, self.serial, tstate, <PyObject*>self) and tstate.context != NULL:
-            if slot.what != NULL:
-                found = look_up(<PyObject*>slot.what, <PyObject*>name)
+        # At the end of a thread its context is taken down with no change of version, and finalisers may make another.
+        if slot_hit(slot, self.serial, tstate, <PyObject*>self) and slot.context == tstate.context:
+            # The variable is asked each time. Others may set it too: there is code that copies whole contexts so.
+            get_variable(<PyObject*>self.var, NULL, &value)
+            if value == NULL:
+                top = None
+            elif is_binding(value, <PyObject*>Binding) and <void*>(<Binding>value).unit == slot.what:
+                top = take_binding(value)
+            else:
+                Py_DECREF(<object>value)
+                top = find_binding(self, tstate)
         else:
             top = find_binding(self, tstate)
-            if top is not None:
-                found = look_up(<PyObject*>top, <PyObject*>name)
-        if found != NULL:
-            return <object>found
+        if top is not None:
+            found = look_up(top, <PyObject*>name)
+            if found != NULL:
+                return <object>found
         if _PyType_Lookup(Py_TYPE(self), <PyObject*>name) != NULL:
             if name == "__dict__":
                 return self.visible()
@@ -376,13 +425,16 @@ def init_subclass(cls, key=None, **kwargs):
     if key is not None:
         cls.__xctx_key__ = as_key(key)
     names = annotated_names(cls)
+    for base in cls.__bases__:
+        names |= getattr(base, "__xctx_names__", None) or frozenset()
     if names:
-        cls.__xctx_names__ = names | (cls.__xctx_names__ or frozenset())
+        cls.__xctx_names__ = names
 
 
 xctx_type_put(<PyObject*>xlocal, "__init_subclass__", classmethod(init_subclass))
 xctx_type_put(<PyObject*>xlocal, "__xctx_key__", default_key)
 xctx_type_put(<PyObject*>xlocal, "__xctx_names__", None)
+xctx_type_put(<PyObject*>xlocal, "__xctx_store__", True)   # a proxy looks names up in it, though it can be called
 
 
 cdef object bind_call(PyObject *callable, PyObject **args, size_t nargsf, PyObject *kwnames):
@@ -442,28 +494,27 @@ cdef class Scope:
 
     cdef object enter(self):
         cdef xlocal owner = self.owner
-        cdef PyThreadState *tstate
         cdef Unit unit = None if owner.key.rung == CONTEXT else owner.key.find(True)
         cdef Binding top = chain_of(owner)
         cdef Binding made
-        if top is not None and top.depth & 15 == 15:
+        if top is not None and top.depth >= top.compact_at:
             top = compact(top)
         made = bind(unit, self.names, self.values, top, None)
         with cython.critical_section(self):
             if self.entry is None:
                 self.entry = made
-                self.token = PyContextVar_Set(owner.var, made)
+                self.token = var_set(owner.var, made)
                 self.context = xctx_tstate().context
             else:
                 self.more = [made] if self.more is None else [*self.more, made]
-                PyContextVar_Set(owner.var, made)
+                var_set(owner.var, made)
+        count_contexts(xctx_tstate())   # setting it may have made a context
         if owner.key.rung != VALUE:
-            slot_set(slot_of(owner.serial), owner.serial, xctx_tstate(), <void*>made)
+            slot_set(slot_of(owner.serial), owner.serial, xctx_tstate(), <void*>unit)
         return owner
 
     cdef object leave(self):
         cdef xlocal owner = self.owner
-        cdef xctx_slot *slot
         cdef Binding entry
         cdef Binding top = chain_of(owner)
         cdef object token
@@ -489,14 +540,12 @@ cdef class Scope:
         if entry is None:
             raise RuntimeError("this binding is left, but it was not entered")
         entry.spent = True
-        slot = slot_of(owner.serial)
-        slot_drop(slot, owner.serial)
         if top is entry and token is not None and context == xctx_tstate().context:
-            PyContextVar_Reset(owner.var, token)
+            var_reset(owner.var, token)
         elif top is not None:
             made = take_out(top, entry)
             if made is not top:
-                PyContextVar_Set(owner.var, made)
+                var_set(owner.var, made)
         return False
 
     cdef Binding pick(self, Binding top):

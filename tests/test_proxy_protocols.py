@@ -1,0 +1,367 @@
+"""Protocols with a story of their own, and subclasses of proxies."""
+
+import asyncio
+import contextlib
+import copy
+import gc
+import operator
+import os
+import pathlib
+import pickle
+import sys
+import types
+import weakref
+from contextvars import ContextVar
+
+import pytest
+from proxy_leaves import CLASSES_DIE, Point, each_leaf, through_variable
+
+from xctx import LocalProxy, LocalWrapper, is_proxy
+
+# ---- protocols with a story of their own -----------------------------------------------------------------------------
+
+
+def test_inplace():
+    a = LocalWrapper([1])
+    b = a
+    a += [2]
+    assert a is b and a == [1, 2]
+    n = LocalWrapper(5)
+    m = n
+    n += LocalWrapper(1)
+    assert type(n) is type(m) and n == 6 and m == 5
+    n **= 2
+    assert n.wrapped == 36
+    n = operator.iadd(n, 1)
+    assert n.wrapped == 37
+    t = LocalWrapper("a")
+    t += "b"
+    t *= 2
+    assert is_proxy(t) and t == "abab"
+    variable = ContextVar("variable")
+    variable.set([1])
+    p = LocalProxy(variable)
+    q = p
+    p += [2]
+    assert p is q and variable.get() == [1, 2]
+    variable.set(5)
+    p += 1
+    assert p == 6 and not is_proxy(p) and q == 5
+
+
+def test_inplace_in_the_class():
+    class Counter(LocalWrapper):
+        pass
+
+    c = Counter(1)
+    c += 1
+    assert isinstance(c, Counter) and c == 2
+
+
+@each_leaf
+def test_pow(proxy):
+    for values in [(2, 3, 5), (7, 2, 6)]:
+        expected = pow(*values)
+        for chosen in range(8):
+            args = [proxy(v) if chosen >> i & 1 else v for i, v in enumerate(values)]
+            assert pow(*args) == expected
+    assert proxy(2) ** 3 == 2 ** proxy(3) == proxy(2) ** proxy(3) == 8
+
+
+@each_leaf
+def test_what_ft_utils_died_of(proxy):
+    assert 2 - proxy(2) == 0
+    assert [1] * proxy(2) == [1, 1]
+    assert divmod(7, proxy(2)) == (3, 1)
+    assert len(proxy({})) == 0
+
+
+@each_leaf
+def test_with(proxy):
+    events = []
+
+    @contextlib.contextmanager
+    def manager():
+        events.append("in")
+        yield "value"
+        events.append("out")
+
+    with proxy(manager()) as value:
+        assert value == "value"
+    assert events == ["in", "out"]
+    with pytest.raises(TypeError, match="context manager"):
+        with proxy(5):
+            pass
+
+
+@each_leaf
+def test_async(proxy):
+    class Manager:
+        async def __aenter__(self):
+            return "in"
+
+        async def __aexit__(self, *error):
+            return True
+
+    async def numbers():
+        for i in range(3):
+            yield i
+
+    async def result():
+        return 5
+
+    @types.coroutine
+    def old():
+        yield from asyncio.sleep(0).__await__()
+        return 6
+
+    async def main():
+        async with proxy(Manager()) as value:
+            assert value == "in"
+            raise ValueError("is swallowed")
+        assert [i async for i in proxy(numbers())] == [0, 1, 2]
+        assert await anext(proxy(numbers())) == 0
+        assert await proxy(result()) == 5
+        assert await proxy(old()) == 6
+        assert await asyncio.ensure_future(proxy(asyncio.sleep(0, 7))) == 7
+        future = asyncio.get_running_loop().create_future()
+        future.set_result(8)
+        assert await proxy(future) == 8
+        with pytest.raises(TypeError):
+            await proxy(5)
+        with pytest.raises(TypeError, match="asynchronous context manager"):
+            async with proxy(5):
+                pass
+
+    asyncio.run(main())
+
+
+@each_leaf
+def test_coroutine_and_generator(proxy):
+    def echo():
+        got = yield 1
+        got = yield got
+        return got
+
+    p = proxy(echo())
+    assert next(p) == 1
+    assert p.send(2) == 2
+    with pytest.raises(StopIteration) as caught:
+        p.send(3)
+    assert caught.value.value == 3
+
+    def outer():
+        return (yield from proxy(iter([1, 2])))
+
+    assert list(outer()) == [1, 2]
+
+
+@each_leaf
+def test_buffer(proxy):
+    data = bytearray(b"abc")
+    with memoryview(proxy(data)) as view:
+        view[0] = ord("x")
+        assert view.obj is data
+        with pytest.raises(BufferError):
+            data.append(1)
+    assert data == b"xbc"
+    data.append(1)
+    assert b"-" + bytes(proxy(data)) == b"-xbc\x01"
+    with pytest.raises(TypeError):
+        memoryview(proxy(5))
+
+
+@each_leaf
+def test_copy_and_pickle(proxy):
+    target = {"a": [1, 2]}
+    p = proxy(target)
+    shallow = copy.copy(p)
+    assert type(shallow) is dict and shallow == target and shallow["a"] is target["a"]
+    deep = copy.deepcopy(p)
+    assert type(deep) is dict and deep == target and deep["a"] is not target["a"]
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        again = pickle.loads(pickle.dumps([p, p], protocol))
+        assert again == [target, target] and type(again[0]) is dict and again[0] is again[1]
+        assert pickle.loads(pickle.dumps(proxy(len), protocol)) is len
+        assert pickle.loads(pickle.dumps(proxy(Point), protocol)) is Point
+    assert copy.deepcopy(proxy(len)) is len
+    assert b"xctx" not in pickle.dumps(p)
+
+
+@each_leaf
+def test_deepcopy_of_its_own(proxy):
+    class Own:
+        def __copy__(self):
+            return "copy"
+
+        def __deepcopy__(self, memo):
+            return "deep"
+
+    assert copy.copy(proxy(Own())) == "copy"
+    assert copy.deepcopy(proxy(Own())) == "deep"
+
+
+@each_leaf
+def test_weak_reference(proxy):
+    p = proxy([1])
+    r = weakref.ref(p)
+    assert r() is p
+    assert weakref.proxy(p)[0] == 1
+    called = []
+    weakref.finalize(p, called.append, 1)
+    del p
+    gc.collect()
+    assert r() is None and called == [1]
+
+
+@each_leaf
+def test_format(proxy):
+    assert f"{proxy(1.5):.2f} {proxy('a')!r:>5} {proxy(3)}" == "1.50   'a' 3"
+    assert "%s %d" % (proxy("a"), proxy(3)) == "a 3"
+    assert proxy("%s-%s") % ("a", "b") == "a-b"
+    assert format(proxy(255), "x") == "ff"
+
+
+@each_leaf
+def test_classes_as_targets(proxy):
+    p = proxy(Point)
+    assert p(1, 2) == Point(1, 2)
+    assert isinstance(Point(1), p)
+    assert not isinstance(1, p)
+    assert issubclass(Point, p)
+    assert isinstance(1, proxy((int, str)))
+    assert isinstance(1, proxy(int | str))
+    assert proxy(list)[int] == list[int]
+    assert p.__name__ == "Point"
+
+    class Sub(proxy(Point)):
+        pass
+
+    assert Sub.__mro__[1] is Point
+    with pytest.raises(TypeError):
+        isinstance(1, proxy(5))
+    # issubclass() compares the class itself by identity; a class further up is found.
+    assert issubclass(proxy(bool), int)
+
+
+def test_descriptor():
+    class Owner:
+        method = LocalWrapper(lambda self: self)
+        prop = LocalWrapper(property(lambda self: 5))
+
+    owner = Owner()
+    assert owner.method() is owner
+    assert owner.prop == 5
+    with pytest.raises(AttributeError):
+        owner.prop = 6
+
+    class Named:
+        def __set_name__(self, owner, name):
+            self.name = name
+
+    named = Named()
+    type("Owner", (), {"attribute": LocalWrapper(named)})
+    assert named.name == "attribute"
+
+
+@each_leaf
+def test_fspath_and_numbers(proxy):
+    assert os.fspath(proxy(pathlib.Path("a"))) == "a"
+    assert os.fspath(proxy("a")) == "a"
+    assert pathlib.Path("a") / proxy("b") == pathlib.Path("a/b")
+    assert proxy(pathlib.Path("a")) / "b" == pathlib.Path("a/b")
+    assert int(proxy("12")) == 12 and float(proxy("1.5")) == 1.5 and complex(proxy("1j")) == 1j
+    assert [0, 1, 2][proxy(1)] == 1 and [0, 1, 2][proxy(1) :] == [1, 2]
+    assert round(proxy(2.567), 2) == 2.57 and round(proxy(2.5)) == 2
+    assert proxy([1, 2, 3])[proxy(slice(1, None))] == [2, 3]
+    assert proxy([1, 2, 3])[-1] == 3
+    with pytest.raises(IndexError):
+        proxy([1])[-2]
+    with pytest.raises(IndexError):
+        operator.getitem(proxy((1,)), -2)
+    assert sys.getsizeof(proxy([])) >= [].__sizeof__()
+    assert operator.length_hint(proxy(iter([1, 2]))) == 2
+    assert operator.length_hint(proxy(5), 9) == 9
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="copy.replace is new in 3.13")
+def test_replace():
+    import dataclasses
+
+    @dataclasses.dataclass
+    class D:
+        a: int
+
+    assert copy.replace(LocalWrapper(D(1)), a=2) == D(2)
+    assert copy.replace(through_variable(D(1)), a=2) == D(2)
+    with pytest.raises(TypeError):
+        copy.replace(LocalWrapper(5), a=2)
+
+
+# ---- subclasses ------------------------------------------------------------------------------------------------------
+
+
+def test_wrapper_subclass():
+    class Mine(LocalWrapper):
+        """Mine."""
+
+        __slots__ = ("note",)
+
+        def __init__(self, wrapped, note=None):
+            super().__init__(wrapped)
+            self.note = note
+
+        def extra(self):
+            return "extra", self.wrapped, self.note
+
+        def __len__(self):
+            return 42
+
+    w = Mine([1], note="n")
+    assert w.extra() == ("extra", [1], "n")
+    assert len(w) == 42 and w[0] == 1 and list(w) == [1]
+    assert w.__doc__ == list.__doc__
+    assert isinstance(w, (Mine)) and isinstance(w, list)
+    assert not hasattr(Mine(1), "__iter__")
+    assert len(Mine(5)) == 42
+    w.append(2)
+    assert w.wrapped == [1, 2]
+    kept = weakref.ref(Mine)
+    del Mine, w
+    gc.collect()
+    assert not CLASSES_DIE or kept() is None
+
+
+def test_subclass_with_dict():
+    class Mine(LocalWrapper):
+        def method(self):
+            return self.x
+
+    point = Point(1)
+    w = Mine(point)
+    w.z = 5
+    assert point.z == 5 and w.method() == 1
+    del w
+    gc.collect()
+
+
+def test_proxy_subclass():
+    class Mine(LocalProxy):
+        def __init__(self, obj):
+            super().__init__(lambda: obj)
+
+        def extra(self):
+            return "extra"
+
+    p = Mine([1])
+    assert p == [1] and p.extra() == "extra" and p[0] == 1 and list(p) == [1] and len(p) == 1
+    assert isinstance(p, list) and is_proxy(p)
+    with pytest.raises(TypeError, match="never changes"):
+        LocalProxy.__init__(p, lambda: 2)
+
+    class Forgot(LocalProxy):
+        def __init__(self):
+            pass
+
+    with pytest.raises(RuntimeError):
+        Forgot() + 1
