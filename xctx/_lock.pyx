@@ -792,9 +792,10 @@ cdef class Attempt:
             return None
         return self.hold.c.attempt.gate
 
-    def nap(self, gate):
-        """Sleeps in the kernel."""
-        self.lock.memory.nap(gate)
+    @property
+    def nap(self):
+        """What sleeps in the kernel. It keeps nothing alive of what the task holds, for it may end after the task."""
+        return self.lock.memory.nap
 
     def look(self):
         """Looks again after a round, and looks for the dead. Whether the lock is held."""

@@ -21,8 +21,9 @@ class Attempt(Protocol):
     def arm(self) -> int | None:
         """A last look: None where the lock is held, otherwise the gate to sleep at."""
 
-    def nap(self, gate: int) -> None:
-        """Sleeps in the kernel."""
+    @property
+    def nap(self) -> Nap:
+        """What sleeps in the kernel."""
 
     def look(self) -> bool:
         """Looks again after a round, and looks for the dead. Whether the lock is held."""
