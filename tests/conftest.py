@@ -14,6 +14,7 @@ import importlib.util
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
@@ -121,7 +122,7 @@ def in_context(func):
 
 
 def in_fork(func):
-    """In a forked child. What `func` returns or raises is pickled on the way back."""
+    """In a forked child. What `func` returns or raises is pickled on the way back. One that hangs is killed."""
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
         # 3.12 and later warn where other threads run. The child does nothing but `func`.
@@ -129,6 +130,7 @@ def in_fork(func):
         child = os.fork()
     if not child:
         status = 1
+        signal.alarm(60)
         try:
             os.close(read_end)
             try:

@@ -628,6 +628,7 @@ def child(work):
     read, write = os.pipe()
     pid = os.fork()
     if not pid:
+        signal.alarm(60)
         try:
             os.write(write, repr(work()).encode())
         except BaseException as error:
@@ -700,6 +701,7 @@ def test_a_child_of_a_filler():
                     forked.append(stream.read())
                 os.waitpid(pid, 0)
             else:
+                signal.alarm(60)
                 forked.append(write)
                 forked.append("child")
         return number

@@ -1,7 +1,9 @@
 """local across os.fork: the child starts empty on every rung, and finalises nothing that is the parent's."""
 
 import os
+import sys
 import threading
+import time
 
 import pytest
 
@@ -270,11 +272,16 @@ def test_a_fork_in_the_midst_of_the_forking_units_own_first_touch(key, in_fork):
 def test_forks_while_other_threads_are_at_it(key, in_fork, what):
     store = xctx.local(key=key)
     stop = threading.Event()
+    names = [sys.intern(f"n{i}") for i in range(50)]
 
-    def hammer():
+    # CPython without the GIL leaves in a child the locks that a thread was handed just then: that of a cell which closures
+    # share, or that of the table of interned names. So the threads are given all they use.
+    def hammer(store, key, stop, what, names):
         i = 0
         while not stop.is_set():
             i += 1
+            if i % 100 == 0:
+                time.sleep(0.0001)  # the child wants a core, too
             if what == "set":
                 store.a = i
                 store.__dict__["b"] = i
@@ -283,17 +290,17 @@ def test_forks_while_other_threads_are_at_it(key, in_fork, what):
                 new.a = new
                 new.__dict__.clear()
             else:
-                setattr(store, f"n{i % 40}", i)
+                setattr(store, names[i % 40], i)
                 store.__dict__.clear()
 
     def child():
         seen = hasattr(store, "a")
-        for i in range(50):
-            setattr(store, f"n{i}", i)
+        for i, name in enumerate(names):
+            setattr(store, name, i)
             xctx.local(key=key).a = i
         return seen, len(store.__dict__), len(debug.units_of(store))
 
-    threads = [threading.Thread(target=hammer) for _ in range(3)]
+    threads = [threading.Thread(target=hammer, args=(store, key, stop, what, names)) for _ in range(3)]
     for thread in threads:
         thread.start()
     try:
