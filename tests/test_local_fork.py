@@ -274,8 +274,8 @@ def test_forks_while_other_threads_are_at_it(key, in_fork, what):
     stop = threading.Event()
     names = [sys.intern(f"n{i}") for i in range(50)]
 
-    # CPython without the GIL leaves in a child the locks that a thread was handed just then: that of a cell which closures
-    # share, or that of the table of interned names. So the threads are given all they use.
+    # CPython without the GIL leaves in a child the locks that a thread was handed just then: that of a cell which
+    # closures share, or that of the table of interned names. So the threads are given all they use.
     def hammer(store, key, stop, what, names):
         i = 0
         while not stop.is_set():
