@@ -5,10 +5,8 @@ import ctypes
 import faulthandler
 import multiprocessing
 import os
-import pickle
 import resource
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -19,10 +17,10 @@ import pytest
 from lock_child import LONG, Child, eventually
 
 import xctx
-from xctx import _names
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 MODES = ["shared", "upgradable", "exclusive"]
+NAMED = pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
 SECOND = 1  # within which the others go on
 
 
@@ -261,9 +259,10 @@ def test_a_child_leaves_the_block_it_was_forked_in():
     assert not lock.locked()
 
 
-def test_a_parent_that_dies_gives_back_what_its_child_never_held():
-    """The child has all of its parent's descriptors: they must not keep the parent's lock alive."""
-    lock = xctx.SharedLock()
+@NAMED
+def test_a_parent_that_dies_gives_back_what_its_child_never_held(named):
+    """The child has all of its parent's descriptors and mappings: they must not keep the parent's lock alive."""
+    lock = xctx.SharedLock(f"test-parent-{os.getpid()}" if named else None)
 
     def parent(child):
         assert lock.acquire(exclusive=True)
@@ -364,7 +363,7 @@ def write_under_given(path):
 METHODS = multiprocessing.get_all_start_methods()
 
 
-@pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
+@NAMED
 @pytest.mark.parametrize("method", METHODS)
 def test_children_however_started(method, named, tmp_path):
     lock = xctx.SharedRLock(f"test-{os.getpid()}" if named else None)
@@ -411,167 +410,7 @@ def hold_for_long(lock, ready):
     time.sleep(60)
 
 
-# Names
-
-
-@pytest.fixture
-def names(tmp_path, monkeypatch):
-    place = tmp_path / "locks"
-    monkeypatch.setattr(_names, "directory", lambda: str(place))
-    return place
-
-
-def test_a_name_is_one_lock(names):
-    one, other = xctx.SharedLock("a"), xctx.SharedRLock("a")
-    third = xctx.SharedLock("b")
-    assert (one.name, other.name, third.name) == ("a", "a", "b")
-    with one.exclusive():
-        assert not other.acquire(blocking=False)
-        assert third.acquire(blocking=False)
-        third.release()
-    with other:
-        pass
-    assert (names / "a").stat().st_mode & 0o777 == 0o600
-    assert names.stat().st_mode & 0o777 == 0o700
-    del one
-    assert (names / "a").exists()
-    del other
-    assert not (names / "a").exists()
-    del third
-    assert not names.exists()
-
-
-def test_a_lock_with_a_name_is_pickled_by_it(names):
-    lock = xctx.SharedLock("a", key=xctx.keys.thread)
-    again = pickle.loads(pickle.dumps(lock))
-    assert (type(again), again.name, again.key) == (xctx.SharedLock, "a", xctx.keys.thread)
-    with lock.exclusive():
-        assert not again.acquire(blocking=False)
-
-
-def test_an_unrelated_process_opens_it_by_name():
-    name = f"test-unrelated-{os.getpid()}"
-    lock = xctx.SharedLock(name)
-    program = f"import xctx; print(xctx.SharedLock({name!r}).acquire(exclusive=True, blocking=False))"
-
-    def other():
-        return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=6 * LONG).stdout
-
-    with lock:
-        assert other() == "False\n"
-    assert other() == "True\n"
-    path = Path(_names.directory()) / name
-    assert path.exists()
-    del lock
-    assert not path.exists()
-
-
-def test_the_last_user_removes_the_file_also_after_the_others_were_killed(names):
-    lock = xctx.SharedLock("a")
-    with Child(hold(lock, "exclusive")) as child:
-        assert child.hear() == "held"
-        child.kill()
-        child.wait()
-    assert (names / "a").exists()
-    del lock
-    assert not names.exists()
-
-
-def test_a_child_uses_the_name_from_its_fork_on(names):
-    lock = xctx.SharedLock("a")
-
-    def work(child):
-        child.say("forked")
-        child.hear()
-        assert (names / "a").exists()
-
-    with Child(work) as child:
-        assert child.hear() == "forked"
-        del lock
-        assert (names / "a").exists()
-        child.say()
-        assert child.wait() == 0
-    # It ended in a hurry, as children do, and was the last: the next one who opens any lock finds that out.
-    other = xctx.SharedLock("b")
-    assert {path.name for path in names.iterdir()} == {"b"}
-    del other
-
-
-def test_files_whose_users_were_all_killed_are_removed_by_the_next_who_comes(names):
-    with Child(lambda child: hold(xctx.SharedLock("a"), "exclusive")(child)) as child:
-        assert child.hear() == "held"
-        child.kill()
-        child.wait()
-    assert (names / "a").exists()
-    lock = xctx.SharedLock("a")  # a new one: nobody was left to tell of a death
-    assert (lock.holders(), lock.owner_died) == ([], False)
-    with lock.exclusive():
-        pass
-
-
-@pytest.mark.parametrize("name", ["", ".a", "a/b", "a\0b", "a" * 300])
-def test_names_that_cannot_be(name):
-    with pytest.raises(ValueError, match="cannot name a lock"):
-        xctx.SharedLock(name)
-    with pytest.raises(TypeError, match="a lock's name"):
-        xctx.SharedLock(name.encode())
-
-
-def test_links_are_not_followed(names, tmp_path):
-    names.mkdir(mode=0o700)
-    target = tmp_path / "target"
-    target.write_text("precious")
-    (names / "a").symlink_to(target)
-    with pytest.raises(PermissionError, match="link"):
-        xctx.SharedLock("a")
-    assert target.read_text() == "precious"
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir(mode=0o700)
-    (names / "a").unlink()
-    names.rmdir()
-    names.symlink_to(elsewhere)
-    with pytest.raises(PermissionError):
-        xctx.SharedLock("a")
-    assert list(elsewhere.iterdir()) == []
-
-
-def test_files_and_directories_of_others_are_refused(names):
-    xctx.SharedLock("a")
-    names.mkdir(mode=0o700)
-    names.chmod(0o755)
-    with pytest.raises(PermissionError):
-        xctx.SharedLock("a")
-    names.chmod(0o700)
-    (names / "a").touch(mode=0o600)
-    (names / "a").chmod(0o666)
-    held = os.open(names / "a", os.O_RDWR)
-    try:
-        from xctx._lock import use_file
-
-        assert use_file(held, False)  # in use, so it is not cleaned away
-        with pytest.raises(PermissionError):
-            xctx.SharedLock("a")
-        if os.getuid() == 0:
-            (names / "a").chmod(0o600)
-            os.chown(names / "a", 12345, -1)
-            with pytest.raises(PermissionError):
-                xctx.SharedLock("a")
-    finally:
-        os.close(held)
-
-
-def test_a_file_of_something_else_is_no_lock(names):
-    names.mkdir(mode=0o700)
-    held = os.open(names / "a", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        from xctx._lock import use_file
-
-        os.write(held, b"something else")
-        assert use_file(held, False)
-        with pytest.raises(OSError, match="Invalid argument"):
-            xctx.SharedLock("a")
-    finally:
-        os.close(held)
+# What is left
 
 
 def test_nothing_is_left_of_locks_without_a_name():

@@ -14,7 +14,7 @@
  *
  * A holder may die between any two of these stores. Its line tells what it had: `in` and `waiting` are simply struck out;
  * a seat is given up in its place; where `flags` say that it was writing, K tells those who come next. A seat names its
- * line in the very store that takes it, and whoever clears up does so under a lock of the kernel's (see _lock_os.h) and does
+ * line in the very store that takes it, and whoever clears up does so under a lock of the kernel's (see _lock_mem.h) and does
  * it again from the start should the one before him have died as well. tests/lock_model.py tries each order of all this.
  *
  * Sleeping: `gate` counts wake-ups. A sleeper reads it, sets its bit in the word, looks again whether it must wait, and then
@@ -26,6 +26,8 @@
 #define XCTX_LOCK_H
 
 #include "_lock_os.h"
+
+/* All of it is `inline`, for there are rooms that use a part. */
 
 enum {
     XCTX_SEAT = 0xFFF,          /* the number of the line that has the seat, counted from 1; 0 is none */
@@ -65,7 +67,7 @@ typedef struct {
 /* --- waking ------------------------------------------------------------------------------------------------------------ */
 
 /* Wakes those whose bits are set in `word` as it was just before they were cleared. */
-static void xctx_wake(xctx_head *head, uint32_t word, uint32_t bits) {
+static inline void xctx_wake(xctx_head *head, uint32_t word, uint32_t bits) {
     bits &= word;
     if (XCTX_LIKELY(bits == 0)) return;
     xctx_add32(&head->gate, 1);
@@ -84,7 +86,7 @@ static inline void xctx_left(xctx_head *head) {
 /* --- the seat ---------------------------------------------------------------------------------------------------------- */
 
 /* Lets in all readers that wait. Only for the owner of the seat, or who clears up after it. */
-static void xctx_admit(xctx_head *head) {
+static inline void xctx_admit(xctx_head *head) {
     uint32_t i, used = xctx_load32(&head->used);
     for (i = 0; i < used; i++) {
         xctx_line *line = xctx_line_at(head, i);
@@ -97,7 +99,7 @@ static void xctx_admit(xctx_head *head) {
 }
 
 /* Clears `bits` of the word, of those that go with the seat, and wakes whom it concerns. */
-static void xctx_vacate(xctx_head *head, uint32_t bits) {
+static inline void xctx_vacate(xctx_head *head, uint32_t bits) {
     const uint32_t naps = XCTX_READERS_NAP | XCTX_HELPER_NAP | (bits & XCTX_SEAT ? XCTX_SEAT_NAP : 0);
     uint32_t word = xctx_load32(&head->word);
     while (!xctx_cas32(&head->word, &word, word & ~(bits | naps | XCTX_DRAIN_NAP))) {}
@@ -119,14 +121,14 @@ static inline void xctx_leave(xctx_head *head, xctx_line *line) {
 }
 
 /* From `in` to `waiting`. */
-static void xctx_step_back(xctx_head *head, xctx_line *line, xctx_attempt *attempt) {
+static inline void xctx_step_back(xctx_head *head, xctx_line *line, xctx_attempt *attempt) {
     uint64_t before = xctx_add64(&line->state, XCTX_ONE_WAITING - 1);
     attempt->epoch = XCTX_EPOCH(before);
     attempt->phase = XCTX_COUNTED;
     xctx_left(head);
 }
 
-static int xctx_poll_reader(xctx_head *head, xctx_line *line, xctx_attempt *attempt) {
+static inline int xctx_poll_reader(xctx_head *head, xctx_line *line, xctx_attempt *attempt) {
     uint64_t state = xctx_load64(&line->state);
     uint32_t word;
     for (;;) {
@@ -146,7 +148,7 @@ static int xctx_poll_reader(xctx_head *head, xctx_line *line, xctx_attempt *atte
 
 /* --- writers ----------------------------------------------------------------------------------------------------------- */
 
-static int xctx_poll_seat(xctx_head *head, uint32_t number, xctx_attempt *attempt) {
+static inline int xctx_poll_seat(xctx_head *head, uint32_t number, xctx_attempt *attempt) {
     uint32_t word = xctx_load32(&head->word), taken;
     do {
         if (word & XCTX_SEAT || (word & XCTX_FAMINE && !attempt->patient)) return 0;
@@ -160,7 +162,7 @@ static int xctx_poll_seat(xctx_head *head, uint32_t number, xctx_attempt *attemp
 }
 
 /* Whether all readers have left that were there when the owner of the seat announced itself. */
-static int xctx_poll_drain(xctx_head *head, xctx_attempt *attempt) {
+static inline int xctx_poll_drain(xctx_head *head, xctx_attempt *attempt) {
     uint32_t used = xctx_load32(&head->used);
     for (; attempt->at < used; attempt->at++)
         if (XCTX_IN(xctx_load64(&xctx_line_at(head, attempt->at)->state))) return 0;
@@ -170,7 +172,7 @@ static int xctx_poll_drain(xctx_head *head, xctx_attempt *attempt) {
 /* --- any way of waiting ------------------------------------------------------------------------------------------------ */
 
 /* Whether the lock is held now, as wanted. Never waits. */
-static int xctx_poll(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
+static inline int xctx_poll(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
     xctx_line *line = xctx_line_at(head, index);
     uint32_t word;
     switch (attempt->phase) {
@@ -201,7 +203,7 @@ static int xctx_poll(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
 }
 
 /* A last look before sleeping. True where the lock is held; otherwise the caller sleeps while the gate is attempt->gate. */
-static int xctx_arm(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
+static inline int xctx_arm(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
     uint32_t bit = attempt->naps ? XCTX_HELPER_NAP
                  : attempt->phase == XCTX_COUNTED ? XCTX_READERS_NAP
                  : attempt->phase == XCTX_SEATED ? XCTX_DRAIN_NAP : XCTX_SEAT_NAP;
@@ -218,14 +220,14 @@ static int xctx_arm(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
     return phase != attempt->phase ? xctx_arm(head, index, attempt) : 0;
 }
 
-static uint32_t xctx_nap_bit(const xctx_attempt *attempt) {
+static inline uint32_t xctx_nap_bit(const xctx_attempt *attempt) {
     return attempt->phase == XCTX_COUNTED ? XCTX_READERS_NAP : attempt->phase == XCTX_SEATED ? XCTX_DRAIN_NAP : XCTX_SEAT_NAP;
 }
 
 /* --- giving up, giving back -------------------------------------------------------------------------------------------- */
 
 /* Gives up the seat or, where upgradable is what is kept, only writing. `clear` is one more bit of the word. */
-static void xctx_step_down(xctx_head *head, uint32_t index, int keep, uint32_t clear) {
+static inline void xctx_step_down(xctx_head *head, uint32_t index, int keep, uint32_t clear) {
     xctx_line *line = xctx_line_at(head, index);
     if (keep == XCTX_SHARED) xctx_add64(&line->state, 1);   /* before the seat goes: no writer comes in between */
     /* First of the rest: from here on what was written is whole, and nobody need be told of a death. */
@@ -235,7 +237,7 @@ static void xctx_step_down(xctx_head *head, uint32_t index, int keep, uint32_t c
 }
 
 /* Leaves no trace of a try, unless it has come to its end: then true, and the lock is held. */
-static int xctx_cancel(xctx_head *head, uint32_t index, xctx_attempt *attempt, int upgrading) {
+static inline int xctx_cancel(xctx_head *head, uint32_t index, xctx_attempt *attempt, int upgrading) {
     xctx_line *line = xctx_line_at(head, index);
     uint8_t phase = attempt->phase;
     uint32_t word;
@@ -264,7 +266,7 @@ static int xctx_cancel(xctx_head *head, uint32_t index, xctx_attempt *attempt, i
 }
 
 /* From upgradable to exclusive: to be polled as any other try. */
-static void xctx_announce(xctx_head *head, xctx_attempt *attempt) {
+static inline void xctx_announce(xctx_head *head, xctx_attempt *attempt) {
     attempt->want = XCTX_EXCLUSIVE;
     attempt->phase = XCTX_SEATED;
     attempt->at = 0;
@@ -274,7 +276,7 @@ static void xctx_announce(xctx_head *head, xctx_attempt *attempt) {
 /* --- after the dead ---------------------------------------------------------------------------------------------------- */
 
 /* Strikes out what the dead owner of a line had. Under the line's lock, hence never by two; may be done twice. */
-static void xctx_bury(xctx_head *head, uint32_t index) {
+static inline void xctx_bury(xctx_head *head, uint32_t index) {
     xctx_line *line = xctx_line_at(head, index);
     if ((xctx_load32(&head->word) & XCTX_SEAT) == index + 1) {
         /* Before anybody is let in, who would look for it. */
@@ -286,28 +288,6 @@ static void xctx_bury(xctx_head *head, uint32_t index) {
     xctx_store64(&line->state, 0);
     xctx_left(head);
     xctx_store32(&line->owner, 0);
-}
-
-/* Looks for the dead among those that this try waits for. True where one was found, so that another look is worth while. */
-static int xctx_look(xctx_mem *mem, const xctx_attempt *attempt) {
-    xctx_head *head = mem->head;
-    uint32_t i, used, seat;
-    int found = 0;
-    if (attempt->phase == XCTX_SEATED) {
-        used = xctx_load32(&head->used);
-        for (i = attempt->at; i < used; i++)
-            if (XCTX_IN(xctx_load64(&xctx_line_at(head, i)->state))) found |= xctx_if_dead(mem, i, xctx_bury);
-        return found;
-    }
-    seat = xctx_load32(&head->word) & XCTX_SEAT;
-    return seat ? xctx_if_dead(mem, seat - 1, xctx_bury) : 0;
-}
-
-/* Buries all the dead. */
-static void xctx_look_at_all(xctx_mem *mem) {
-    uint32_t i, used = xctx_load32(&mem->head->used);
-    for (i = 0; i < used; i++)
-        if (xctx_load32(&xctx_line_at(mem->head, i)->owner)) xctx_if_dead(mem, i, xctx_bury);
 }
 
 #endif

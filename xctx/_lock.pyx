@@ -1,24 +1,24 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Shared/exclusive locks for threads, greenlets, tasks and processes.
+"""Shared/exclusive locks for threads, greenlets, tasks and processes: what a unit may do with one, and when.
 
-What all of them share is a page or two of memory and the protocol on it, which ``_lock.h`` tells. Here is what one process
-makes of it:
-
-    lock ---- memory          the mapping, and the file it is of
+    lock ---- memory          what all processes share
       |---- holds: a local of the lock's key:   what each unit has of the lock (*hold*)
       |---- lines: a local of the thread:       the line in the shared table by which this thread's units count
 
 A unit that ends drops its hold, and a thread its line, because stores do that; a hold that is dropped gives back what it
-had. So whatever way a thread, greenlet or task comes to its end, nothing of it stays in the table.
-
-In a forked child the stores are empty: it holds nothing, and takes lines of its own.
+had. So whatever way a thread, greenlet or task comes to its end, nothing of it stays in the table. In a forked child the
+stores are empty: it holds nothing, and takes lines of its own.
 """
+cimport cython
 from cpython.object cimport PyObject
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as_key, xctx_at_fork_in_child, xctx_lock,
-                         xctx_mutex, xctx_next_u64, xctx_tstate, xctx_unlock)
+                         xctx_next_u64, xctx_tstate, xctx_unlock)
+from xctx._hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Attempt, Hold, Line, Memory, announce, forks, give_back,
+                         line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold, new_line,
+                         new_memory, readers_in, set_forget, step_down, take, wait, xctx_head, xctx_hold, xctx_line)
 from xctx import _core, _names, _waiting
 from xctx._local import local
 import os
@@ -33,69 +33,25 @@ cdef extern from "_slots.h" nogil:
     void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
     void slots_empty "xctx_slots_empty"() noexcept
 
-cdef extern from "_lock_hold.h" nogil:
-    int NO_LOCKS "XCTX_NO_LOCKS"
-    size_t SIZE "XCTX_SIZE"
-    uint64_t NAP "XCTX_NAP"
-    int USERS "XCTX_USERS"
-    int NONE "XCTX_NONE", SHARED "XCTX_SHARED", UPGRADABLE "XCTX_UPGRADABLE", EXCLUSIVE "XCTX_EXCLUSIVE"
-    int IDLE "XCTX_IDLE", QUEUE "XCTX_QUEUE"
-    uint32_t SEAT "XCTX_SEAT", DIED "XCTX_DIED", HELPER_NAP "XCTX_HELPER_NAP"
-    int F_RDLCK, F_WRLCK
-    ctypedef struct xctx_head:
-        uint32_t word, used, gate
-    ctypedef struct xctx_line:
-        uint64_t state
-        uint32_t flags, owner, thread
-    ctypedef struct xctx_mem:
-        xctx_head *head
-        int carrier
-    ctypedef struct xctx_attempt:
-        uint8_t phase, want, patient, naps
-        uint32_t gate
-    ctypedef struct xctx_hold:
-        xctx_head *head
-        xctx_line *line
-        xctx_mem *mem
-        uint32_t index, depth, wrote_at
-        uint8_t mode, shared, busy, told
-        xctx_attempt attempt
-    uint32_t fork_count "xctx_fork_count"
-    int watch_forks "xctx_watch_forks"()
-    uint32_t load32 "xctx_load32"(uint32_t *)
-    uint64_t load64 "xctx_load64"(uint64_t *)
-    uint32_t readers_in "XCTX_IN"(uint64_t)
-    void futex_wait "xctx_futex_wait"(uint32_t *, uint32_t, uint64_t, uint32_t, unsigned)
-    int lock_byte "xctx_lock_byte"(int, int, long)
-    int new_file "xctx_new_file"()
-    xctx_mem *map_memory "xctx_map"(int, int)
-    int unmap_memory "xctx_unmap"(xctx_mem *, int *)
-    ctypedef void (*xctx_burial)(xctx_head *, uint32_t)
-    void bury "xctx_bury"(xctx_head *, uint32_t)
-    int claim "xctx_claim"(xctx_mem *, xctx_burial)
-    void unclaim "xctx_unclaim"(xctx_mem *, uint32_t)
-    xctx_line *line_at "xctx_line_at"(xctx_head *, uint32_t)
-    int poll "xctx_poll"(xctx_head *, uint32_t, xctx_attempt *)
-    int arm "xctx_arm"(xctx_head *, uint32_t, xctx_attempt *)
-    int cancel "xctx_cancel"(xctx_head *, uint32_t, xctx_attempt *, int)
-    void leave "xctx_leave"(xctx_head *, xctx_line *)
-    void announce "xctx_announce"(xctx_head *, xctx_attempt *)
-    uint32_t nap_bit "xctx_nap_bit"(xctx_attempt *)
-    int look_for_dead "xctx_look"(xctx_mem *, xctx_attempt *)
-    void look_at_all "xctx_look_at_all"(xctx_mem *)
-    bint take "xctx_hold_take"(xctx_hold *, int)
-    bint spin "xctx_hold_spin"(xctx_hold *)
-    void give_back "xctx_hold_release"(xctx_hold *)
-    void step_down "xctx_hold_downgrade"(xctx_hold *, int)
-    void abandon "xctx_hold_abandon"(xctx_hold *)
-
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
-    object PyErr_SetFromErrno(object)
 
 cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
 cdef uint64_t serials = 0
 cdef double FOREVER = float("inf")
+cdef object NO_LIMIT = -1
+
+
+cdef void forget(uint64_t serial, xctx_hold *hold) noexcept:
+    cdef xctx_slot *slot = slot_of(serial)
+    if slot.what == hold:
+        slot_drop(slot, serial)
+
+
+slots_empty()
+set_forget(forget)
+if xctx_at_fork_in_child(slots_empty):
+    raise MemoryError("no room for a fork handler")
 
 
 class OwnerDiedWarning(RuntimeWarning):
@@ -105,105 +61,6 @@ class OwnerDiedWarning(RuntimeWarning):
     released it, not by an exception that left a ``with`` block: then it is taken for mended.
     """
 
-
-slots_empty()
-if watch_forks() or xctx_at_fork_in_child(slots_empty):
-    raise MemoryError("no room for a fork handler")
-
-
-# --- what a lock is made of ---------------------------------------------------------------------------------------------
-
-cdef class Memory:
-    """The memory that all who have the lock share.
-
-    Thread-safety: nothing changes after it is made.
-    Lifetime: ends with the last lock, line and hold of this process that refers to it. A file with a name is removed then,
-    where no other process uses it.
-    """
-    cdef xctx_mem *mem
-    cdef str path          # None where it has no name
-    cdef uint32_t generation
-    cdef object __weakref__
-
-    def __dealloc__(self):
-        cdef int fd = -1
-        if self.mem != NULL and unmap_memory(self.mem, &fd):
-            _names.remove(self.path)
-            os.close(fd)
-
-    def nap(self, gate):
-        """Sleeps while the gate stands, for those who wait by a helper."""
-        cdef uint32_t value = gate
-        with nogil:
-            futex_wait(&self.mem.head.gate, value, NAP, HELPER_NAP, 3)
-
-
-cdef Memory memory_of(int fd, str path):
-    # Takes over `fd`.
-    cdef Memory memory = Memory.__new__(Memory)
-    memory.mem = map_memory(fd, path is not None)
-    if memory.mem == NULL:
-        try:
-            PyErr_SetFromErrno(OSError)
-        finally:
-            os.close(fd)
-    memory.path = path
-    memory.generation = fork_count
-    return memory
-
-
-cdef class Line:
-    """This thread's line in the table."""
-    cdef Memory memory
-    cdef uint32_t index
-    cdef uint32_t generation
-
-    def __dealloc__(self):
-        if self.memory is not None and self.generation == fork_count:
-            unclaim(self.memory.mem, self.index)
-
-
-cdef Line new_line(Memory memory):
-    cdef Line line = Line.__new__(Line)
-    cdef int index = claim(memory.mem, bury)
-    if index < 0:
-        PyErr_SetFromErrno(OSError)
-    line.index = index
-    line.generation = fork_count
-    line.memory = memory   # last: only what was claimed is given back
-    return line
-
-
-cdef class Hold:
-    """What one unit has of one lock. Touched by that unit alone, until it ends."""
-    cdef xctx_hold c
-    cdef xctx_mutex guard   # of `c` where several threads are one unit: a process, a callable's value
-    cdef Line line
-    cdef uint64_t serial
-    cdef uint32_t generation
-
-    def __dealloc__(self):
-        cdef xctx_slot *slot = slot_of(self.serial)
-        if slot.what == &self.c:
-            slot_drop(slot, self.serial)
-        if self.line is not None and self.generation == fork_count:
-            abandon(&self.c)
-
-
-cdef Hold new_hold(Line line, uint64_t serial, bint shared):
-    cdef Hold hold = Hold.__new__(Hold)
-    hold.c.mem = line.memory.mem
-    hold.c.head = line.memory.mem.head
-    hold.c.index = line.index
-    hold.c.line = line_at(hold.c.head, line.index)
-    hold.c.shared = shared
-    hold.line = line
-    hold.serial = serial
-    hold.generation = fork_count
-    return hold
-
-
-# --- the locks ----------------------------------------------------------------------------------------------------------
 
 cdef class SharedLock:
     """A lock that many may hold to read, or one to write.
@@ -227,29 +84,24 @@ cdef class SharedLock:
     Lifetime: what the processes share lives as long as one of them has the lock; the name, too. A child that is forked while
     its parent holds the lock does not hold it.
     """
-    cdef Memory memory            # this and the next four never change after __init__
+    cdef Memory memory            # this and the next five never change after __init__
     cdef str title                # its name; None where it has none
     cdef Key holder               # the key
     cdef object holds
     cdef object lines
     cdef uint64_t serial
-    cdef dict rounds              # of those who wait in a hub or loop: that -> rounds
     cdef bint reentrant
     cdef object __weakref__
 
     def __init__(self, name=None, *, key=None):
-        if NO_LOCKS:
-            raise NotImplementedError("locks between processes are not known to xctx on this system")
+        key = checked_key(key)
+        if self.memory is not None:
+            raise RuntimeError("a lock is initialised once")
         if name is None:
-            fd = new_file()
-            if fd < 0:
-                PyErr_SetFromErrno(OSError)
-            set_up(self, memory_of(fd, None), None, key)
+            set_up(self, new_memory(), None, key)
         else:
             name = _names.check_name(name)
-            key = checked_key(key)
-            fd, path = _names.open_file(name, SIZE, use_file)
-            set_up(self, memory_of(fd, path), name, key)
+            set_up(self, named_memory(name), name, key)
 
     # --- acquiring
 
@@ -271,22 +123,20 @@ cdef class SharedLock:
         Warns:
             OwnerDiedWarning: one who was writing died. Where the warning is made an error, the lock is not acquired.
         """
-        cdef xctx_hold *hold = held_here(self)
         cdef int mode = SHARED
+        cdef double seconds = FOREVER
         if exclusive is True or (exclusive is not False and exclusive):
             mode = EXCLUSIVE
-        if hold.mode == NONE and not hold.shared and take(hold, mode):
-            if load32(&hold.head.word) & DIED:
-                tell(hold)
-            return True
-        return acquire(self, mode, blocking, timeout)
+        if blocking is not True or timeout is not NO_LIMIT:
+            seconds = seconds_of(blocking, timeout)
+        return enter(self, mode, seconds)
 
     def acquire_upgradable(self, blocking=True, timeout=-1):
         """Acquires the lock to read, beside others, with the right to write later: only one unit at a time has it.
 
         Args, returns, raises and warns as :meth:`acquire`.
         """
-        return acquire(self, UPGRADABLE, blocking, timeout)
+        return enter(self, UPGRADABLE, seconds_of(blocking, timeout))
 
     def upgrade(self, blocking=True, timeout=-1):
         """From upgradable to exclusive, when all who read have released. New ones wait. Args as :meth:`acquire`.
@@ -298,10 +148,11 @@ cdef class SharedLock:
             ValueError: this unit does not hold the lock upgradable. Who holds it shared cannot ever upgrade: two of them would
                 wait for each other.
         """
-        cdef xctx_hold *hold = held_here(self)
-        if hold.mode != UPGRADABLE:
-            raise ValueError(f"only from upgradable is a lock upgraded; this unit holds it {MODES[hold.mode] or 'not at all'}")
-        return upgrade(self, 0, blocking, timeout)
+        return upgrade(self, seconds_of(blocking, timeout))
+
+    def upgrade_async(self, timeout=-1):
+        """As :meth:`upgrade`, to be awaited in an asyncio task: other tasks go on reading, and release, meanwhile."""
+        return upgrade_in_task(self, seconds_of(True, timeout))
 
     def downgrade(self, *, upgradable=False):
         """From exclusive or upgradable to shared, with no writer in between.
@@ -312,11 +163,7 @@ cdef class SharedLock:
         Raises:
             ValueError: this unit does not hold the lock exclusively (or upgradable).
         """
-        cdef xctx_hold *hold = held_here(self)
-        cdef int mode = UPGRADABLE if upgradable else SHARED
-        if hold.mode <= mode:
-            raise ValueError(f"cannot downgrade to {MODES[mode]}: this unit holds the lock {MODES[hold.mode] or 'not at all'}")
-        step_down(hold, mode)
+        downgrade(self, UPGRADABLE if upgradable else SHARED)
 
     def release(self):
         """Takes back one acquisition, the latest, of this unit.
@@ -324,20 +171,11 @@ cdef class SharedLock:
         Raises:
             ValueError: this unit does not hold the lock.
         """
-        cdef xctx_hold *hold = held_here(self)
-        if hold.depth == 1 and not hold.shared:
-            give_back(hold)
-        elif not release(find_hold(self)):
-            raise ValueError("lock released too many times: this unit does not hold it")
+        leave(self)
 
     def __enter__(self):
         """Acquires the lock to read. It is the lock that a ``with`` block gets."""
-        cdef xctx_hold *hold = held_here(self)
-        if hold.mode == NONE and not hold.shared and take(hold, SHARED):
-            if load32(&hold.head.word) & DIED:
-                tell(hold)
-        else:
-            acquire(self, SHARED, True, -1)
+        enter(self, SHARED, FOREVER)
         return self
 
     def __exit__(self, exc_type=None, exc=None, traceback=None):
@@ -362,14 +200,14 @@ cdef class SharedLock:
         Returns:
             An awaitable of whether the lock is held.
         """
-        return acquire_in_task(self, EXCLUSIVE if exclusive else SHARED, timeout)
+        return acquire_in_task(self, EXCLUSIVE if exclusive else SHARED, seconds_of(True, timeout))
 
     def acquire_upgradable_async(self, timeout=-1):
         """As :meth:`acquire_upgradable`, to be awaited in an asyncio task."""
-        return acquire_in_task(self, UPGRADABLE, timeout)
+        return acquire_in_task(self, UPGRADABLE, seconds_of(True, timeout))
 
     def __aenter__(self):
-        return acquire_in_task(self, SHARED, -1, self)
+        return acquire_in_task(self, SHARED, FOREVER, self)
 
     async def __aexit__(self, exc_type=None, exc=None, traceback=None):
         leave_block(self, exc_type)
@@ -400,15 +238,15 @@ cdef class SharedLock:
     @property
     def owner_died(self):
         """Whether a writer died and nobody has written since (see :class:`OwnerDiedWarning`)."""
-        look_at_all(ready(self).mem)
-        return bool(load32(&self.memory.mem.head.word) & DIED)
+        look_at_all(ready(self))
+        return bool(load32(&self.memory.head.word) & DIED)
 
     @property
     def readers(self):
         """How many units hold the lock shared, in all processes. It may have changed by now."""
-        cdef xctx_head *head = ready(self).mem.head
+        cdef xctx_head *head = ready(self).head
         cdef uint32_t index
-        look_at_all(self.memory.mem)
+        look_at_all(self.memory)
         count = 0
         for index in range(load32(&head.used)):
             count += readers_in(load64(&line_at(head, index).state))
@@ -430,13 +268,13 @@ cdef class SharedLock:
         """Who holds the lock, for debugging. It may have changed by now.
 
         Returns:
-            A list of (mode, pid, the kernel's number of the thread, how many units).
+                A list of (mode, pid, the kernel's number of the thread or 0 where several share a place, how many units).
         """
-        cdef xctx_head *head = ready(self).mem.head
+        cdef xctx_head *head = ready(self).head
         cdef xctx_line *line
         cdef uint32_t index, flags, inside
         cdef list found = []
-        look_at_all(self.memory.mem)
+        look_at_all(self.memory)
         for index in range(load32(&head.used)):
             line = line_at(head, index)
             flags = load32(&line.flags)
@@ -461,7 +299,7 @@ cdef class SharedLock:
         from multiprocessing import reduction
         from multiprocessing.context import assert_spawning
         assert_spawning(self)   # raises a RuntimeError that tells what to do
-        return handed_on, (type(self), reduction.DupFd(ready(self).mem.carrier), self.holder)
+        return handed_on, (type(self), reduction.DupFd(ready(self).carrier), self.holder)
 
 
 cdef class SharedRLock(SharedLock):
@@ -486,13 +324,8 @@ def handed_on(cls, carrier, key):
     cdef SharedLock lock = cls.__new__(cls)
     fd = carrier.detach()
     os.set_inheritable(fd, False)
-    set_up(lock, memory_of(fd, None), None, key)
+    set_up(lock, memory_of(fd, None), None, checked_key(key))
     return lock
-
-
-def use_file(fd, alone):
-    """Locks the byte of a file that tells whether anybody uses it; True where that could be had."""
-    return lock_byte(fd, F_WRLCK if alone else F_RDLCK, USERS) == 0
 
 
 cdef Key checked_key(object key):
@@ -502,14 +335,10 @@ cdef Key checked_key(object key):
     return checked
 
 
-cdef void set_up(SharedLock lock, Memory memory, str name, object key) except *:
-    global serials
-    lock.holder = checked_key(key)
-    if lock.memory is not None:
-        raise RuntimeError("a lock is initialised once")
-    lock.holds = local(key=lock.holder)
+cdef void set_up(SharedLock lock, Memory memory, str name, Key key) except *:
+    lock.holder = key
+    lock.holds = local(key=key)
     lock.lines = local(key=_core.thread)
-    lock.rounds = {}
     lock.title = name
     lock.serial = xctx_next_u64(&serials)
     lock.memory = memory
@@ -545,37 +374,88 @@ cdef Hold find_hold(SharedLock lock):
             line = lock.lines.line = new_line(lock.memory)
         hold = lock.holds.hold = new_hold(line, lock.serial, lock.holder.rung not in (THREAD, GREENLET, TASK))
     # Where a callable says who runs, it must be asked each time.
-    if not hold.c.shared and tstate.context_ver == ver:
+    if not hold.c.common and tstate.context_ver == ver:
         slot_set(slot_of(lock.serial), lock.serial, tstate, &hold.c)
     return hold
 
 
-cdef void tell(xctx_hold *hold) except *:
-    """Tells the new holder that a writer died."""
-    import warnings
-    cdef int mode = hold.mode
-    hold.told = True
-    try:
-        warnings.warn("one who held this lock exclusively died: what it guards may be half-written", OwnerDiedWarning, 1)
-    except BaseException:
-        hold.told = False
-        if mode != NONE:
-            give_back(hold)
-        raise
+# --- acquiring ------------------------------------------------------------------------------------------------------------
 
-
-cdef bint leave_block(SharedLock lock, object failed) except -1:
+cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
     cdef xctx_hold *hold = held_here(lock)
-    if failed is not None:
-        hold.told = False   # what was to be mended may not be
-    # A child that was forked inside a block holds nothing, and leaves it all the same.
-    if hold.mode == NONE and lock.memory.generation != fork_count:
-        return False
-    lock.release()
+    if hold.any != 0:
+        return acquire(lock, None, mode, seconds)
+    if not take(hold, mode):
+        return acquire(lock, <Hold>hold.owner, mode, seconds)
+    if load32(&hold.head.word) & DIED:
+        tell(<Hold>hold.owner)
     return True
 
 
-# --- acquiring, where it is not had at once -------------------------------------------------------------------------------
+cdef bint acquire(SharedLock lock, Hold begun, int mode, double seconds) except -1:
+    # `begun`: the hold where a try is under way.
+    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
+    cdef Hold hold = begun
+    cdef int found = BEGUN, got
+    while True:
+        if hold is None:
+            hold = find_hold(lock)
+            found = begin(hold, mode, lock.reentrant)
+        if found == BEGUN:
+            got = finish(hold, mode, until, True)
+            if got >= 0:
+                return got
+            # This is a forked child by now, which begins anew.
+        elif found == COUNTED:
+            return True
+        elif found == MISUSED:
+            misuse(hold, mode)
+        elif time.monotonic() >= until:
+            return False
+        else:
+            # Rare enough to be asked for now and then.
+            _waiting.pause(0.001)
+            PyErr_CheckSignals()
+        hold = None
+
+
+cdef int finish(Hold hold, int mode, double until, bint acquiring) except -2:
+    """The rest of a try: 1 held, 0 not, -1 where this is a forked child by now."""
+    cdef bint upgrading = hold.c.mode == UPGRADABLE
+    cdef int got = 0
+    try:
+        got = wait(hold, mode, until)
+    finally:
+        end(hold, got == 1 and upgrading and acquiring)
+    if got < 0 and upgrading:
+        raise RuntimeError("forked while it was waiting to upgrade: the child does not hold the lock")
+    if got == 1 and acquiring:
+        tell_if_died(hold)
+    return got
+
+
+cdef bint upgrade(SharedLock lock, double seconds) except -1:
+    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
+    return finish(begin_upgrade(lock), EXCLUSIVE, until, False)
+
+
+cdef Hold begin_upgrade(SharedLock lock):
+    cdef Hold hold = find_hold(lock)
+    cdef int found = MISUSED
+    xctx_lock(&hold.guard)
+    if hold.c.mode == UPGRADABLE and hold.c.busy:
+        found = BUSY
+    elif hold.c.mode == UPGRADABLE:
+        found = BEGUN
+        hold.c.busy = True
+        announce(hold.c.head, &hold.c.attempt)
+    xctx_unlock(&hold.guard)
+    if found == BUSY:
+        raise ValueError("this unit is upgrading the lock already")
+    if found == MISUSED:
+        raise ValueError(f"only from upgradable is a lock upgraded; this unit holds it {MODES[hold.c.mode] or 'not at all'}")
+    return hold
+
 
 cdef double seconds_of(object blocking, object timeout) except? -2:
     cdef double seconds
@@ -583,7 +463,7 @@ cdef double seconds_of(object blocking, object timeout) except? -2:
         if timeout is not None and timeout != -1:
             raise ValueError("can't specify a timeout for a non-blocking call")
         return 0
-    if timeout is None:
+    if timeout is None or timeout is NO_LIMIT:
         return FOREVER
     seconds = timeout
     if seconds == -1:
@@ -593,272 +473,167 @@ cdef double seconds_of(object blocking, object timeout) except? -2:
     return seconds
 
 
-cdef bint acquire(SharedLock lock, int mode, object blocking, object timeout) except -1:
-    cdef double seconds = seconds_of(blocking, timeout)
-    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
-    cdef Hold hold
-    cdef bint first
-    cdef int got = -1
-    while got < 0:   # again in a child that was forked while this waited
-        hold = find_hold(lock)
-        xctx_lock(&hold.guard)
-        first = hold.c.mode == NONE and not hold.c.busy
-        if first:
-            hold.c.busy = True
-        xctx_unlock(&hold.guard)
-        if first:
-            try:
-                # The caller has made its first look already where there is a try under way.
-                got = wait(lock, hold, mode, until)
-            finally:
-                hold.c.busy = False
-        elif hold.c.mode != NONE:
-            if not acquired_again(lock, hold, mode):
-                return upgrade(lock, hold.c.depth + 1, blocking, timeout)
-            return True
-        elif time.monotonic() >= until:
-            return False
-        else:
-            # Another thread of this unit is acquiring it: rare enough to be asked for now and then.
-            _waiting.pause(0.001)
-            PyErr_CheckSignals()
-    if got and load32(&hold.c.head.word) & DIED:
-        tell(&hold.c)
-    return got
+# What `begin` finds.
+cdef enum:
+    BEGUN, COUNTED, BUSY, MISUSED
 
 
-cdef bint release(Hold owner) noexcept:
+cdef int begin(Hold owner, int mode, bint reentrant) noexcept:
+    """One acquisition more, of what is held, or the hold is busy with a try from now on."""
     cdef xctx_hold *hold = &owner.c
-    cdef bint held
+    cdef int found = BEGUN
     xctx_lock(&owner.guard)
-    held = hold.depth != 0
-    if hold.depth == 1:
+    if hold.mode != NONE and not (reentrant and (mode <= hold.mode or hold.mode == UPGRADABLE)):
+        found = MISUSED
+    elif hold.busy:
+        # A fellow of this unit is at it.
+        found = BUSY
+    elif hold.mode != NONE and mode <= hold.mode:
+        hold.depth += 1
+        found = COUNTED
+    else:
+        hold.busy = True
+        hold.attempt.naps = 0
+        if hold.mode == UPGRADABLE:
+            announce(hold.head, &hold.attempt)
+    xctx_unlock(&owner.guard)
+    return found
+
+
+cdef void end(Hold owner, bint again) noexcept:
+    """The try is over. `again`: it was an upgrade by one who acquires the lock again."""
+    cdef xctx_hold *hold = &owner.c
+    xctx_lock(&owner.guard)
+    hold.busy = False
+    if again:
+        hold.depth += 1
+        hold.wrote_at = hold.depth
+    xctx_unlock(&owner.guard)
+
+
+cdef bint misuse(Hold owner, int mode) except -1:
+    cdef int held = owner.c.mode
+    if held == SHARED and mode != SHARED:
+        raise ValueError("Cannot upgrade a shared lock: two who try wait for each other. Acquire it upgradable, or exclusive")
+    raise ValueError(f"Lock not re-entrant: this unit holds it {MODES[held]}")
+
+
+cdef void tell_if_died(Hold hold) except *:
+    if load32(&hold.c.head.word) & DIED and not hold.c.told:
+        tell(hold)
+
+
+cdef void tell(Hold hold) except *:
+    """Tells the new holder that a writer died."""
+    import warnings
+    hold.c.told = True
+    try:
+        warnings.warn("one who held this lock exclusively died: what it guards may be half-written", OwnerDiedWarning, 1)
+    except BaseException:
+        if hold.generation == forks():
+            hold.c.told = False   # and so the lock goes on telling
+            release(hold)
+        raise
+
+
+# --- giving back ------------------------------------------------------------------------------------------------------------
+
+cdef int release(Hold owner) noexcept:
+    """COUNTED, or why not."""
+    cdef xctx_hold *hold = &owner.c
+    cdef int found = COUNTED
+    xctx_lock(&owner.guard)
+    if hold.depth == 0:
+        found = MISUSED
+    elif hold.busy:
+        found = BUSY
+    elif hold.depth == 1:
         give_back(hold)
-    elif held:
+    else:
         if hold.depth == hold.wrote_at:
             step_down(hold, UPGRADABLE)
         hold.depth -= 1
     xctx_unlock(&owner.guard)
-    return held
+    return found
 
 
-cdef bint acquired_again(SharedLock lock, Hold owner, int mode) except -1:
-    """One acquisition more, of what is held. False where that is an upgrade."""
-    cdef xctx_hold *hold = &owner.c
-    if not lock.reentrant:
-        if hold.mode == SHARED and mode != SHARED:
-            raise ValueError("Cannot upgrade a shared lock: two who try wait for each other. Acquire it upgradable, or exclusive")
-        raise ValueError(f"Lock not re-entrant: this unit holds it {MODES[hold.mode]}")
-    if mode > hold.mode:
-        if hold.mode == SHARED:
-            raise ValueError("Cannot upgrade a shared lock: two who try wait for each other. Acquire it upgradable, or exclusive")
-        return False
-    xctx_lock(&owner.guard)
-    hold.depth += 1
-    xctx_unlock(&owner.guard)
+cdef inline bint leave(SharedLock lock) except -1:
+    cdef xctx_hold *hold = held_here(lock)
+    if hold.depth == 1 and not hold.common and not hold.busy:
+        give_back(hold)
+        return True
+    cdef int found = release(<Hold>hold.owner)
+    if found == MISUSED:
+        raise ValueError("lock released too many times: this unit does not hold it")
+    if found == BUSY:
+        raise ValueError("this unit is upgrading the lock at this moment: it cannot be released")
     return True
 
 
-cdef bint upgrade(SharedLock lock, uint32_t depth, object blocking, object timeout) except -1:
-    # `depth`: of the acquisition that this is, or 0.
-    cdef double seconds = seconds_of(blocking, timeout)
-    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
+cdef inline bint leave_block(SharedLock lock, object failed) except -1:
+    cdef xctx_hold *hold = held_here(lock)
+    if failed is not None:
+        hold.told = False   # what was to be mended may not be
+    # A child that was forked inside a block holds nothing, and leaves it all the same.
+    if hold.mode == NONE and lock.memory.generation != forks():
+        return False
+    return leave(lock)
+
+
+cdef bint downgrade(SharedLock lock, int mode) except -1:
     cdef Hold hold = find_hold(lock)
-    cdef int got
-    announce(hold.c.head, &hold.c.attempt)
-    hold.c.attempt.naps = 0
-    got = wait(lock, hold, EXCLUSIVE, until)
-    if got < 0:
-        raise RuntimeError("forked while it was waiting to upgrade: the child does not hold the lock")
-    if got and depth:
-        hold.c.depth = hold.c.wrote_at = depth
-    return got
-
-
-cdef int wait(SharedLock lock, Hold owner, int mode, double until) except -2:
-    """Waits for what was begun: 1 held, 0 time is up, -1 this is a forked child now, where nothing was begun."""
-    cdef xctx_hold *hold = &owner.c
-    cdef bint upgrading = hold.mode == UPGRADABLE
-    cdef double left
-    cdef uint64_t nap
-    cdef unsigned turn = 0
-    if hold.attempt.phase == IDLE:
-        if take(hold, mode):
-            return 1
-    if spin_or_bury(hold):
-        return settled(hold, mode, upgrading)
-    if until != FOREVER and time.monotonic() >= until:
-        hold.attempt.patient = 1   # one who only tries does not stand behind others
-        if poll(hold.head, hold.index, &hold.attempt):
-            return settled(hold, mode, upgrading)
-        return stopped(hold, mode, upgrading)
-    hub = _waiting.hub_here()
-    if hub is not None:
-        return wait_in_hub(lock, owner, mode, until, hub)
-    try:
-        while True:
-            if arm(hold.head, hold.index, &hold.attempt):
-                return settled(hold, mode, upgrading)
-            nap = NAP
-            if until != FOREVER:
-                left = until - time.monotonic()
-                if left <= 0:
-                    return stopped(hold, mode, upgrading)
-                if left * 1e9 < <double>NAP:
-                    nap = <uint64_t>(left * 1e9)
-            with nogil:
-                futex_wait(&hold.head.gate, hold.attempt.gate, nap, nap_bit(&hold.attempt), turn)
-            turn += 1
-            # Signal handlers run here, and may fork: what was begun is the parent's then.
-            PyErr_CheckSignals()
-            if owner.generation != fork_count:
-                return -1
-            hold.attempt.patient = 1
-            if poll(hold.head, hold.index, &hold.attempt) or look(hold):
-                return settled(hold, mode, upgrading)
-    except BaseException:
-        if owner.generation == fork_count:
-            undo(hold, mode, upgrading)
-        raise
-
-
-cdef bint spin_or_bury(xctx_hold *hold) noexcept:
-    return spin(hold) or look(hold)
-
-
-cdef bint look(xctx_hold *hold) noexcept:
-    """Looks for the dead among those it waits for, and then again for the lock."""
-    return look_for_dead(hold.mem, &hold.attempt) and poll(hold.head, hold.index, &hold.attempt)
-
-
-cdef int settled(xctx_hold *hold, int mode, bint upgrading) noexcept:
-    hold.mode = mode
-    if not upgrading:
-        hold.depth = 1
-    return 1
-
-
-cdef int stopped(xctx_hold *hold, int mode, bint upgrading) noexcept:
-    """Gives up, unless it has come to its end."""
-    return settled(hold, mode, upgrading) if cancel(hold.head, hold.index, &hold.attempt, upgrading) else 0
-
-
-cdef void undo(xctx_hold *hold, int mode, bint upgrading) noexcept:
-    if hold.attempt.phase != IDLE and stopped(hold, mode, upgrading):
-        give_back(hold)
-
-
-cdef int wait_in_hub(SharedLock lock, Hold owner, int mode, double until, object hub) except -2:
-    """As `wait`, for a greenlet: the hub runs meanwhile."""
-    cdef xctx_hold *hold = &owner.c
-    cdef bint upgrading = hold.mode == UPGRADABLE
-    rounds = lock.rounds.get(hub)
-    if rounds is None:
-        for other in [other for other in lock.rounds if getattr(other, "dead", False)]:
-            lock.rounds.pop(other, None)
-        rounds = lock.rounds.setdefault(hub, _waiting.HubRounds(hub))
-    hold.attempt.naps = 1
-    try:
-        while True:
-            if arm(hold.head, hold.index, &hold.attempt):
-                return settled(hold, mode, upgrading)
-            left = until - time.monotonic()
-            if left <= 0:
-                return stopped(hold, mode, upgrading)
-            rounds.wait(lock.memory.nap, hold.attempt.gate, left)
-            if owner.generation != fork_count:
-                return -1
-            hold.attempt.patient = 1
-            if poll(hold.head, hold.index, &hold.attempt) or look(hold):
-                return settled(hold, mode, upgrading)
-    except BaseException:
-        if owner.generation == fork_count:
-            undo(hold, mode, upgrading)
-        raise
+    cdef int held
+    cdef bint busy
+    xctx_lock(&hold.guard)
+    held, busy = hold.c.mode, hold.c.busy
+    if held > mode and not busy:
+        step_down(&hold.c, mode)
+    xctx_unlock(&hold.guard)
+    if held > mode and busy:
+        raise ValueError("this unit is upgrading the lock at this moment: it cannot be downgraded")
+    if held <= mode:
+        raise ValueError(f"cannot downgrade to {MODES[mode]}: this unit holds the lock {MODES[held] or 'not at all'}")
+    return True
 
 
 # --- tasks ------------------------------------------------------------------------------------------------------------------
 
-cdef class Attempt:
-    """A task's way to the lock: what `_waiting.acquire` goes by."""
-    cdef SharedLock lock
+async def acquire_in_task(SharedLock lock, int mode, double seconds, object result=True):
+    """Gives `result` where the lock is held, and False where it is not."""
+    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
     cdef Hold hold
-    cdef int mode
-
-    def arm(self):
-        """A last look: None where the lock is held, otherwise the gate to sleep at."""
-        if arm(self.hold.c.head, self.hold.c.index, &self.hold.c.attempt):
-            self.done()
-            return None
-        return self.hold.c.attempt.gate
-
-    @property
-    def nap(self):
-        """What sleeps in the kernel. It keeps nothing alive of what the task holds, for it may end after the task."""
-        return self.lock.memory.nap
-
-    def look(self):
-        """Looks again after a round, and looks for the dead. Whether the lock is held."""
-        cdef xctx_hold *hold = &self.hold.c
-        if self.hold.generation != fork_count:
-            raise RuntimeError("forked while a task was waiting for the lock: the child does not wait on")
-        hold.attempt.patient = 1
-        if poll(hold.head, hold.index, &hold.attempt) or look(hold):
-            self.done()
-            return True
+    cdef bint again
+    cdef int found
+    while True:
+        hold = find_hold(lock)
+        if hold.c.any == 0:
+            if take(&hold.c, mode):
+                tell_if_died(hold)
+                return result
+            found = BEGUN
+        else:
+            found = begin(hold, mode, lock.reentrant)
+        if found == BEGUN:
+            break
+        if found == COUNTED:
+            return result
+        if found == MISUSED:
+            misuse(hold, mode)
+        if time.monotonic() >= until:
+            return False
+        await _waiting.pause_task(0.001)
+    again = hold.c.mode == UPGRADABLE
+    if not await _waiting.acquire(new_attempt(hold, mode), until):
         return False
-
-    def cancel(self):
-        """Gives up. Whether the lock is held all the same."""
-        if self.hold.generation == fork_count and stopped(&self.hold.c, self.mode, False):
-            self.done()
-            return True
-        self.hold.c.busy = False
-        return False
-
-    def give_up(self):
-        """Gives up, and gives the lock back where it is held all the same."""
-        if self.hold.generation == fork_count:
-            undo(&self.hold.c, self.mode, False)
-        self.hold.c.busy = False
-
-    cdef void done(self) except *:
-        settled(&self.hold.c, self.mode, False)
-        self.hold.c.busy = False
-        if load32(&self.hold.c.head.word) & DIED:
-            tell(&self.hold.c)
+    if again:
+        end(hold, True)
+    tell_if_died(hold)
+    return result
 
 
-cdef Attempt begin(SharedLock lock, int mode):
-    """None where the lock is held at once."""
-    cdef Hold hold = find_hold(lock)
-    cdef Attempt attempt
-    if hold.c.mode != NONE:
-        if not acquired_again(lock, hold, mode):
-            raise ValueError("an upgrade is not awaited: use upgrade()")
-        return None
-    if hold.c.busy:
-        raise ValueError("this unit is acquiring the lock already")
-    hold.c.busy = True
-    attempt = Attempt.__new__(Attempt)
-    attempt.lock = lock
-    attempt.hold = hold
-    attempt.mode = mode
-    if take(&hold.c, mode) or spin_or_bury(&hold.c):
-        attempt.done()
-        return None
-    hold.c.attempt.naps = 1
-    return attempt
-
-
-async def acquire_in_task(SharedLock lock, int mode, object timeout, object result=None):
-    cdef double seconds = seconds_of(True, timeout)
-
-    def start():
-        return begin(lock, mode)
-
-    got = await _waiting.acquire(start, lock.rounds, -1 if seconds == FOREVER else seconds)
-    return got if result is None else result
+async def upgrade_in_task(SharedLock lock, double seconds):
+    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
+    return await _waiting.acquire(new_attempt(begin_upgrade(lock), EXCLUSIVE), until)
 
 
 cdef class Block:
@@ -867,12 +642,7 @@ cdef class Block:
     cdef int mode
 
     def __enter__(self):
-        cdef xctx_hold *hold = held_here(self.lock)
-        if hold.mode == NONE and not hold.shared and take(hold, self.mode):
-            if load32(&hold.head.word) & DIED:
-                tell(hold)
-        else:
-            acquire(self.lock, self.mode, True, -1)
+        enter(self.lock, self.mode, FOREVER)
         return self.lock
 
     def __exit__(self, exc_type=None, exc=None, traceback=None):
@@ -880,7 +650,7 @@ cdef class Block:
         return False
 
     def __aenter__(self):
-        return acquire_in_task(self.lock, self.mode, -1, self.lock)
+        return acquire_in_task(self.lock, self.mode, FOREVER, self.lock)
 
     async def __aexit__(self, exc_type=None, exc=None, traceback=None):
         leave_block(self.lock, exc_type)

@@ -9,6 +9,7 @@ the file: the last user when it ends, or, where that was killed, the next one wh
 import contextlib
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable
 
@@ -20,10 +21,10 @@ def directory() -> str:
     """The path of the directory for this user's locks."""
     for parent in ("/dev/shm", os.environ.get("XDG_RUNTIME_DIR")):
         if parent and os.access(parent, os.W_OK):
-            return os.path.join(parent, f"xctx-{os.getuid()}")
+            return os.path.join(parent, f"xctx-{os.geteuid()}")
     import tempfile  # not at the top: importing xctx stays cheap
 
-    return os.path.join(tempfile.gettempdir(), f"xctx-{os.getuid()}")
+    return os.path.join(tempfile.gettempdir(), f"xctx-{os.geteuid()}")
 
 
 def check_name(name: object) -> str:
@@ -53,7 +54,7 @@ def open_directory(path: str) -> int:
     except NotADirectoryError:
         raise PermissionError(f"{path!r} is no directory of this user's own, so no lock is opened there") from None
     about = os.fstat(place)
-    if about.st_uid != os.getuid() or stat.S_IMODE(about.st_mode) & 0o077:
+    if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
         os.close(place)
         raise PermissionError(f"{path!r} is another user's, or open to others, so no lock is opened there")
     return place
@@ -64,6 +65,7 @@ def open_file(name: str, size: int, use: Use) -> tuple[int, str]:
 
     Raises:
         PermissionError: the file, or its directory, is a link, another user's, or open to others.
+        ValueError: the file is no lock's.
     """
     path = directory()
     while True:
@@ -96,11 +98,15 @@ def open_in(place: int, name: str, size: int, use: Use) -> int | None:
         raise
     try:
         about = os.fstat(fd)
-        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.getuid() or stat.S_IMODE(about.st_mode) & 0o077:
+        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
             raise PermissionError(f"the file of the lock {name!r} is another user's, or open to others")
+        if about.st_nlink > 1:
+            raise PermissionError(f"the file of the lock {name!r} has a second name, a hard link")
         if use(fd, False) and still_named(place, name, fd):
-            if about.st_size != size:
+            if about.st_size == 0:
                 os.ftruncate(fd, size)  # zeros are a free lock
+            elif about.st_size != size:
+                raise ValueError(f"the file of the lock {name!r} is something else: {about.st_size} bytes, not {size}")
             mine, fd = fd, -1
             return mine
         return None
@@ -131,8 +137,46 @@ def clean(place: int, use: Use) -> None:
             os.close(fd)
 
 
-def remove(path: str) -> None:
-    """Removes the file of a lock that nobody else uses, and the directory where it is the last in it."""
+def remove(path: str, fd: int) -> None:
+    """Removes the file of a lock, which nobody but `fd` uses, and the directory where it is the last in it.
+
+    Another process may have removed it just before, and a third made one of the same name since: that stays.
+    """
+    parent, name = os.path.split(path)
     with contextlib.suppress(OSError):
-        os.unlink(path)
-        os.rmdir(os.path.dirname(path))
+        place = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if still_named(place, name, fd):
+                os.unlink(name, dir_fd=place)
+        finally:
+            os.close(place)
+        os.rmdir(parent)
+
+
+# --- processes that multiprocessing starts --------------------------------------------------------------------------
+
+# They end without taking their modules down, so nobody there would find that it was the last.
+_watched = [False, False]  # forks, multiprocessing
+
+
+def watch_children(leave: Callable[[], None]) -> None:
+    """Has `leave` called when such a process, this one or a child, comes to its end."""
+
+    def look() -> None:
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None and not _watched[1]:
+            _watched[1] = True
+            # A forked child first forgets what its parent is to do in the end, and then calls these.
+            util.register_after_fork(watch_children, lambda _: at_its_end(leave))
+            at_its_end(leave)
+
+    look()
+    if not _watched[0]:
+        _watched[0] = True
+        os.register_at_fork(after_in_child=look)
+
+
+def at_its_end(leave: Callable[[], None]) -> None:
+    multiprocessing = sys.modules["multiprocessing"]
+    if multiprocessing.process.parent_process() is not None:
+        sys.modules["multiprocessing.util"].Finalize(None, leave, exitpriority=-100)

@@ -7,16 +7,24 @@ second. Then they all look again, and those who still have to wait start the nex
 
 import contextlib
 import importlib
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
 Nap = Callable[[int], None]
+Rounds = dict[Any, Any]  # of one lock: hub or loop -> its round
+
+# Seconds that anybody waits for a round: in a child that is forked meanwhile nobody ends it.
+AT_MOST = 0.25
 
 
 class Attempt(Protocol):
     """What a lock shows of one who wants it."""
+
+    def begin(self) -> bool:
+        """The first looks. Whether the lock is held."""
 
     def arm(self) -> int | None:
         """A last look: None where the lock is held, otherwise the gate to sleep at."""
@@ -24,6 +32,10 @@ class Attempt(Protocol):
     @property
     def nap(self) -> Nap:
         """What sleeps in the kernel."""
+
+    @property
+    def rounds(self) -> Rounds:
+        """The lock's."""
 
     def look(self) -> bool:
         """Looks again after a round, and looks for the dead. Whether the lock is held."""
@@ -63,56 +75,73 @@ def start_thread(function: Callable[..., None], *args: Any) -> None:
     start(function, args)
 
 
+def forget_the_gone(rounds: Rounds) -> None:
+    """Keeps no hub or loop alive that has come to its end in the middle of a round."""
+    for place, other in list(rounds.items()):
+        if other.gone():
+            rounds.pop(place, None)
+
+
 # --- gevent ----------------------------------------------------------------------------------------------------------
 
 
-class HubRounds:
-    """The rounds of one lock in one hub. All is done in the hub's thread, but for `sleep`."""
+class HubRound:
+    """One round in a hub. All is done in the hub's thread, but for `sleep`."""
 
-    def __init__(self, hub: Any) -> None:
-        self.hub = hub
-        self.over: Any = None
+    def __init__(self, rounds: Rounds, hub: Any, nap: Nap, gate: int) -> None:
+        self.rounds, self.hub, self.pid = rounds, hub, os.getpid()
+        self.over = importlib.import_module("gevent.event").Event()
+        self.wake = hub.loop.async_()
+        self.wake.start(self.end)
+        rounds[hub] = self
+        try:
+            start_thread(self.sleep, nap, gate)
+        except BaseException:
+            self.end()
+            raise
 
-    def wait(self, nap: Nap, gate: int, seconds: float) -> None:
-        """Lets the hub run until the round is over, or the time."""
-        if self.over is None:
-            self.over = importlib.import_module("gevent.event").Event()
-            wake = self.hub.loop.async_()
-            wake.start(self.end, self.over, wake)
-            start_thread(self.sleep, nap, gate, wake)
-        # In a child forked meanwhile nobody ends the round, so nobody waits for long.
-        self.over.wait(min(seconds, 0.25))
-
-    def sleep(self, nap: Nap, gate: int, wake: Any) -> None:
+    def sleep(self, nap: Nap, gate: int) -> None:
         nap(gate)
         with contextlib.suppress(Exception):  # the hub is gone, and with it all who waited
-            wake.send()
+            self.wake.send()
 
-    def end(self, over: Any, wake: Any) -> None:
-        wake.stop()
-        wake.close()
-        if self.over is over:
-            self.over = None
-        over.set()
+    def end(self) -> None:
+        self.wake.stop()
+        self.wake.close()
+        if self.rounds.get(self.hub) is self:
+            del self.rounds[self.hub]
+        self.over.set()
+
+    def gone(self) -> bool:
+        return self.pid != os.getpid() or bool(self.hub.dead)
+
+
+def wait_in_hub(rounds: Rounds, hub: Any, nap: Nap, gate: int, seconds: float) -> None:
+    """Lets the hub run until a round is over, or the time."""
+    current = rounds.get(hub)
+    if current is None or current.gone():
+        forget_the_gone(rounds)
+        current = HubRound(rounds, hub, nap, gate)
+    current.over.wait(min(seconds, AT_MOST))
 
 
 # --- asyncio ---------------------------------------------------------------------------------------------------------
 
 
-class LoopRounds:
-    """The rounds of one lock in one event loop."""
+class LoopRound:
+    """One round in an event loop. All is done in the loop's thread, but for `sleep`."""
 
-    def __init__(self, loop: Any) -> None:
-        self.loop = loop
+    def __init__(self, rounds: Rounds, loop: Any, nap: Nap, gate: int) -> None:
+        self.rounds, self.loop, self.pid = rounds, loop, os.getpid()
         self.waiters: list[Any] = []
+        start_thread(self.sleep, nap, gate)
+        rounds[loop] = self
 
-    async def wait(self, nap: Nap, gate: int, seconds: float) -> None:
+    async def wait(self, seconds: float) -> None:
         """Waits until the round is over, or the time."""
-        if not self.waiters:
-            start_thread(self.sleep, nap, gate)
         waiter = self.loop.create_future()
         self.waiters.append(waiter)
-        timer = self.loop.call_later(min(seconds, 0.25), finish, waiter)
+        timer = self.loop.call_later(min(seconds, AT_MOST), finish, waiter)
         try:
             await waiter
         finally:
@@ -124,9 +153,13 @@ class LoopRounds:
             self.loop.call_soon_threadsafe(self.end)
 
     def end(self) -> None:
-        waiters, self.waiters = self.waiters, []
-        for waiter in waiters:
+        if self.rounds.get(self.loop) is self:
+            del self.rounds[self.loop]
+        for waiter in self.waiters:
             finish(waiter)
+
+    def gone(self) -> bool:
+        return self.pid != os.getpid() or bool(self.loop.is_closed())
 
 
 def finish(waiter: Any) -> None:
@@ -134,36 +167,36 @@ def finish(waiter: Any) -> None:
         waiter.set_result(None)
 
 
-async def acquire(begin: Callable[[], Attempt | None], rounds: dict[Any, Any], timeout: float) -> bool:
-    """Acquires in a task.
+async def acquire(attempt: Attempt, until: float) -> bool:
+    """Goes on with an attempt, in a task.
 
     Args:
-        begin: called in the task: None where it holds the lock at once.
-        rounds: the lock's, by loop.
-        timeout: seconds, or a negative number for ever.
+        until: when to give up, by time.monotonic().
     """
-    import asyncio
-
-    attempt = begin()
-    if attempt is None:
-        return True
-    loop = asyncio.get_running_loop()
-    until = time.monotonic() + timeout if timeout >= 0 else float("inf")
     try:
-        while True:
-            gate = attempt.arm()
-            if gate is None:
-                return True
+        if attempt.begin():
+            return True
+        import asyncio
+
+        loop, rounds = asyncio.get_running_loop(), attempt.rounds
+        while (gate := attempt.arm()) is not None:
             left = until - time.monotonic()
             if left <= 0:
                 return attempt.cancel()
-            if loop not in rounds:
-                for other in [other for other in rounds if other.is_closed()]:
-                    del rounds[other]
-                rounds[loop] = LoopRounds(loop)
-            await rounds[loop].wait(attempt.nap, gate, left)
+            current = rounds.get(loop)
+            if current is None or current.gone():
+                forget_the_gone(rounds)
+                current = LoopRound(rounds, loop, attempt.nap, gate)
+            await current.wait(left)
             if attempt.look():
                 return True
+        return True
     except BaseException:
         attempt.give_up()
         raise
+
+
+async def pause_task(seconds: float) -> None:
+    import asyncio
+
+    await asyncio.sleep(seconds)
