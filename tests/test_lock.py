@@ -1,5 +1,6 @@
 """SharedLock and SharedRLock in one process: the contract, threads, fairness."""
 
+import os
 import pickle
 import threading
 import time
@@ -7,7 +8,7 @@ import warnings
 import weakref
 
 import pytest
-from lock_child import LONG, eventually
+from lock_child import LONG, Child, eventually
 
 import xctx
 
@@ -224,11 +225,29 @@ def test_giving_up(make):
     assert free_to(lock, "exclusive")
 
 
-@pytest.mark.parametrize("arguments", [(False, False, 1), (False, True, -2), (False, True, float("nan"))])
+@pytest.mark.parametrize("arguments", [(False, False, 1), (True, True, -2), (False, True, float("nan")), (True, True, "a")])
 def test_timeouts_that_make_no_sense(arguments):
     lock = xctx.SharedLock()
-    with lock.exclusive():
-        assert isinstance(in_thread(lock.acquire, *arguments), ValueError)
+    with pytest.raises((ValueError, TypeError)):
+        lock.acquire(*arguments)
+    assert not lock.locked()
+    # Nor is anything left of them where the lock was another's.
+    held, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with lock.exclusive():
+            held.set()
+            leave.wait(LONG)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(LONG)
+    with pytest.raises((ValueError, TypeError)):
+        lock.acquire(*arguments)
+    leave.set()
+    thread.join(LONG)
+    assert free_to(lock, "exclusive")
+    assert (lock.readers, lock.mode) == (0, None)
 
 
 def test_a_writer_that_gives_up_wakes_the_readers_it_kept_waiting():
@@ -386,6 +405,49 @@ def test_who_refuses_to_be_told_does_not_hold_it():
         pass
 
 
+def test_a_filter_of_warnings_may_release_the_lock():
+    lock = xctx.SharedLock()
+    assert in_thread(take, lock, "exclusive")
+
+    def show(*args, **kwargs):
+        lock.release()
+        raise ZeroDivisionError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+        for mode in ("shared", "upgradable", "exclusive"):
+            with pytest.raises(ZeroDivisionError):
+                take(lock, mode)
+            assert lock.holders() == []
+
+
+def test_threads_of_one_process_leave_places_for_others():
+    """Each holds the lock, and there are more of them than places in the table."""
+    lock = xctx.SharedLock()
+    held, leave = threading.Semaphore(0), threading.Event()
+
+    def hold():
+        with lock:
+            held.release()
+            leave.wait(6 * LONG)
+
+    threads = [threading.Thread(target=hold) for _ in range(600)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert held.acquire(timeout=LONG)
+    assert lock.readers == 600
+    assert len(lock.holders()) < 100
+    with lock.upgradable():
+        assert not lock.upgrade(timeout=0.01)
+        leave.set()
+        assert lock.upgrade(timeout=LONG)
+    for thread in threads:
+        thread.join(LONG)
+    assert not lock.locked()
+
+
 def test_threads_that_come_and_go_leave_no_lines():
     lock = xctx.SharedLock()
     for _ in range(600):  # more than there are lines
@@ -420,6 +482,82 @@ def test_one_unit_in_several_threads():
         thread.join(LONG)
     assert results == [1, 1, 1]
     assert not lock.locked()
+
+
+def test_a_unit_of_several_threads_counts_right():
+    """One releases what it held while another acquires it again: either it still holds it, or it waits for its own."""
+    lock = xctx.SharedRLock(key=lambda: "all of us")
+    faults = []
+
+    def work(seed):
+        try:
+            for turn in range(400):
+                assert lock.acquire(exclusive=True, timeout=LONG)
+                assert lock.mode == "exclusive"
+                if turn % 3 == seed % 3:
+                    with lock:
+                        pass
+                lock.release()
+        except BaseException as exc:
+            faults.append(exc)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(3 * LONG)
+        assert not thread.is_alive()
+    assert not faults
+    assert (lock.count, lock.holders()) == (0, [])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_unit_of_several_threads_upgrades_once():
+    lock = xctx.SharedLock(key=xctx.keys.process)
+    reader = Child(read_until_told(lock))
+    assert reader.hear() == "reads"
+    assert lock.acquire_upgradable()
+    begun, results = threading.Event(), []
+
+    def upgrade():
+        begun.set()
+        results.append(lock.upgrade(timeout=LONG))
+
+    thread = threading.Thread(target=upgrade)
+    thread.start()
+    assert begun.wait(LONG)
+    # An upgrade that has begun lets no more readers in.
+    def shut():
+        with Child(try_to_read(lock)) as child:
+            return child.wait() == 1
+
+    eventually(shut)
+    for use in (lock.upgrade, lock.downgrade, lock.release):
+        with pytest.raises(ValueError, match="upgrading"):
+            use()
+    with reader:
+        reader.say()
+        assert reader.wait() == 0
+    thread.join(LONG)
+    assert (results, lock.mode) == ([True], "exclusive")
+    lock.release()
+    assert lock.holders() == []
+
+
+def read_until_told(lock):
+    def work(child):
+        with lock:
+            child.say("reads")
+            child.hear()
+
+    return work
+
+
+def try_to_read(lock):
+    def work(child):
+        os._exit(0 if lock.acquire(blocking=False) else 1)
+
+    return work
 
 
 class in_between:

@@ -4,14 +4,17 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
+import weakref
 
 import pytest
 from lock_child import LONG, Child, eventually
 
 import xctx
+from xctx import _waiting
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 
@@ -102,6 +105,86 @@ def test_a_signal_whose_handler_raises_nothing_ends_no_wait():
     with child:
         assert child.hear() == "got"
         assert child.wait() == 0
+
+
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_a_signal_handler_that_tries_the_lock_disturbs_no_wait(exclusive):
+    lock = xctx.SharedLock()
+
+    def work(child):
+        tried = []
+
+        def handler(*args):
+            tried.extend([lock.acquire(not exclusive, False), lock.acquire(timeout=0.002), lock.mode])
+
+        signal.signal(signal.SIGUSR1, handler)
+        child.say("waits")
+        assert lock.acquire(exclusive, timeout=LONG)
+        assert tried == [False, False, None]
+        assert len(lock.holders()) == 1
+        lock.release()
+        assert lock.holders() == []
+
+    with lock.exclusive():
+        child = Child(work)
+        assert child.hear() == "waits"
+        time.sleep(0.05)
+        child.kill(signal.SIGUSR1)
+        time.sleep(0.05)
+    with child:
+        assert child.wait() == 0
+    assert lock.holders() == []
+
+
+class interrupted_at:
+    """Ctrl-C comes at the n-th line of Python code that a wait runs, if there are so many."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def trace(self, frame, event, arg):
+        if frame.f_code.co_filename != _waiting.__file__:
+            return None
+        if event == "line":
+            self.count -= 1
+            if self.count == 0:
+                raise KeyboardInterrupt
+        return self.trace
+
+    def __enter__(self):
+        self.before = sys.gettrace()
+        sys.settrace(self.trace)
+        return self
+
+    def __exit__(self, *exc):
+        sys.settrace(self.before)
+
+
+def interrupt_everywhere(wait, lock):
+    """Interrupts `wait()` at each of its lines in turn; each time nothing of it may be left."""
+    for number in range(1, 1000):
+        with interrupted_at(number) as left:
+            try:
+                wait()
+            except KeyboardInterrupt:
+                pass
+        assert [holder[3] for holder in lock.holders()] == [1]  # the other, who holds it all the time
+        if left.count > 0:
+            return number
+    raise AssertionError("it does not end")
+
+
+@pytest.mark.parametrize("mode", ["shared", "exclusive", "drain"])
+def test_an_interrupt_at_any_line_leaves_no_trace(mode):
+    lock = xctx.SharedLock()
+    with held_elsewhere(lock, exclusive=mode != "drain"):
+        assert interrupt_everywhere(lambda: lock.acquire(mode != "shared", timeout=0.005), lock) > 2
+        if mode == "drain":
+            with lock:
+                pass
+    assert lock.holders() == []
+    with lock.exclusive():
+        pass
 
 
 # gevent
@@ -254,6 +337,93 @@ def test_many_greenlets_wait_at_once(gevent):
     assert not lock.locked()
 
 
+@pytest.mark.parametrize("mode", ["shared", "exclusive", "drain"])
+def test_an_interrupt_at_any_line_of_a_greenlet_leaves_no_trace(gevent, mode):
+    lock = xctx.SharedLock()
+    gevent.sleep(0)
+    with held_elsewhere(lock, exclusive=mode != "drain"):
+        assert interrupt_everywhere(lambda: lock.acquire(mode != "shared", timeout=0.005), lock) > 5
+        if mode == "drain":
+            with lock:
+                pass
+        # Nor does it leave the hub with a round that never ends.
+        gevent.sleep(0.15)
+    assert lock.holders() == []
+    with lock.exclusive():
+        pass
+
+
+@pytest.mark.parametrize("mode", ["shared", "exclusive"])
+def test_greenlets_that_are_one_unit(gevent, mode):
+    """Under the key `thread` a second greenlet is no second holder: it does not touch what the first one waits for."""
+    lock = xctx.SharedLock(key=xctx.keys.thread)
+    with held_elsewhere(lock) as other:
+        waiter = gevent.spawn(lock.acquire, mode == "exclusive", timeout=LONG)
+        gevent.sleep(0.01)
+        assert not lock.acquire(exclusive=mode != "exclusive", blocking=False)
+        assert not lock.acquire(timeout=0.01)
+        other.leave.set()
+        assert waiter.get(timeout=LONG)
+        assert lock.mode == mode
+        with pytest.raises(ValueError, match=r"re-entrant|upgrade"):
+            lock.acquire()
+        lock.release()
+    assert lock.holders() == []
+
+
+def test_one_lock_for_greenlets_and_tasks(gevent):
+    lock = xctx.SharedLock()
+
+    async def task():
+        assert await lock.acquire_async(exclusive=True, timeout=LONG)
+        lock.release()
+
+    results = []
+
+    def loop():
+        asyncio.run(task())
+        results.append(True)
+
+    with held_elsewhere(lock) as other:
+        waiter = gevent.spawn(lock.acquire, timeout=LONG)
+        gevent.sleep(0.01)
+        thread = threading.Thread(target=loop)
+        thread.start()
+        gevent.sleep(0.02)
+        other.leave.set()
+        assert waiter.get(timeout=LONG)
+        del waiter
+        gevent.sleep(0)
+        thread.join(LONG)
+    assert results == [True]
+    assert not lock.locked()
+
+
+def test_a_child_forked_in_the_middle_of_a_greenlets_wait_waits_on_its_own(gevent):
+    lock = xctx.SharedLock()
+
+    def work(child):
+        waiter = gevent.spawn(lock.acquire, timeout=LONG)
+        gevent.sleep(0.02)
+        pid = gevent.os.fork()
+        if pid == 0:
+            gevent.sleep(0.02)
+            os._exit(0 if lock.acquire(exclusive=False, timeout=LONG) else 1)
+        child.say("forked")
+        assert waiter.get(timeout=LONG)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    import gevent.os
+
+    with held_elsewhere(lock) as other:
+        with Child(work) as child:
+            assert child.hear() == "forked"
+            time.sleep(0.05)
+            other.leave.set()
+            assert child.wait() == 0
+    eventually(lambda: not lock.locked())
+
+
 # asyncio
 
 
@@ -394,3 +564,157 @@ def test_a_task_goes_on_when_a_process_has_died():
         assert child.hear() == "held"
         asyncio.run(main(child))
     eventually(lambda: not lock.locked())
+
+
+def test_an_upgrade_lets_tasks_that_read_go_on():
+    lock = xctx.SharedLock()
+
+    async def main():
+        reading = asyncio.Event()
+
+        async def read():
+            async with lock:
+                reading.set()
+                await asyncio.sleep(0.02)
+
+        async with lock.upgradable():
+            reader = asyncio.create_task(read())
+            await reading.wait()
+            assert not await lock.upgrade_async(timeout=0.001)
+            assert lock.mode == "upgradable"
+            assert await lock.upgrade_async()
+            assert (lock.mode, lock.count, reader.done(), lock.readers) == ("exclusive", 1, True, 0)
+            with pytest.raises(ValueError, match="upgraded"):
+                await lock.upgrade_async()
+            lock.downgrade(upgradable=True)
+
+            async with lock_of_another(lock):
+                waiter = asyncio.create_task(lock.upgrade_async())
+                await asyncio.sleep(0)
+                with pytest.raises(ValueError, match="upgraded"):  # another task: it does not hold it
+                    await waiter
+        assert lock.mode is None
+
+    run(main())
+    assert lock.holders() == []
+
+
+class lock_of_another:
+    """Another task reads in the block."""
+
+    def __init__(self, lock):
+        self.lock = lock
+        self.held, self.leave = asyncio.Event(), asyncio.Event()
+
+    async def read(self):
+        async with self.lock:
+            self.held.set()
+            await self.leave.wait()
+
+    async def __aenter__(self):
+        self.task = asyncio.create_task(self.read())
+        await self.held.wait()
+
+    async def __aexit__(self, *exc):
+        self.leave.set()
+        await self.task
+
+
+def test_an_upgrade_that_is_cancelled_is_upgradable_still():
+    lock = xctx.SharedRLock()
+
+    async def main():
+        async with lock_of_another(lock):
+            async with lock.upgradable():
+                for upgrade in (lock.upgrade_async, lambda: lock.acquire_async(exclusive=True)):
+                    with pytest.raises(TimeoutError):
+                        async with asyncio.timeout(0.01):
+                            await upgrade()
+                    assert (lock.mode, lock.count) == ("upgradable", 1)
+                assert not await lock.acquire_async(exclusive=True, timeout=0.001)
+                async with lock:
+                    assert (lock.mode, lock.count) == ("upgradable", 2)
+        async with lock.upgradable():
+            async with lock.exclusive():
+                assert (lock.mode, lock.count) == ("exclusive", 2)
+            assert (lock.mode, lock.count) == ("upgradable", 1)
+
+    run(main())
+    assert lock.holders() == []
+
+
+@pytest.mark.parametrize("key", ["greenlet", "thread", "process"])
+def test_tasks_that_are_one_unit(key):
+    """A second task is no second holder: it waits until the first is in, and is refused, or counted."""
+    lock, again = xctx.SharedLock(key=getattr(xctx.keys, key)), xctx.SharedRLock(key=getattr(xctx.keys, key))
+
+    def hold(child):
+        with lock.exclusive(), again.exclusive():
+            child.say("held")
+            child.hear()
+
+    async def main(child):
+        first = asyncio.create_task(lock.acquire_async(exclusive=True))
+        await asyncio.sleep(0.01)
+        assert not await lock.acquire_async(timeout=0.01)
+        second = asyncio.create_task(lock.acquire_async())
+        tasks = [asyncio.create_task(again.acquire_async(exclusive)) for exclusive in (True, True, False)]
+        await asyncio.sleep(0.01)
+        child.say()
+        assert await first
+        with pytest.raises(ValueError, match="re-entrant"):
+            await second
+        assert await asyncio.gather(*tasks) == [True] * 3
+        assert (lock.count, again.count) == (1, 3)
+        for _ in tasks:
+            again.release()
+        lock.release()
+
+    with Child(hold) as child:
+        assert child.hear() == "held"
+        run(main(child))
+        assert child.wait() == 0
+    assert lock.holders() == again.holders() == []
+
+
+def test_no_loop_is_kept_alive():
+    lock = xctx.SharedLock()
+    loops = []
+
+    async def main():
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        with held_elsewhere(lock):
+            assert not await lock.acquire_async(timeout=0.01)
+            waiter = asyncio.create_task(lock.acquire_async())
+            await asyncio.sleep(0.01)
+            waiter.cancel()
+
+    for _ in range(3):
+        asyncio.run(main())
+        with lock.exclusive():
+            pass
+
+    def kept():
+        gc.collect()
+        return [loop() for loop in loops if loop() is not None]
+
+    eventually(lambda: not kept())
+
+
+def test_an_awaitable_that_is_never_awaited_or_dropped_in_the_middle():
+    lock = xctx.SharedLock()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lock.acquire_async()
+        gc.collect()
+    with held_elsewhere(lock):
+        coroutine = lock.acquire_async(exclusive=True)
+        with pytest.raises(RuntimeError, match="loop"):
+            coroutine.send(None)  # no loop runs here
+        coroutine = lock.acquire_async(exclusive=True)
+    assert coroutine.send is not None
+    with pytest.raises(StopIteration) as done:
+        coroutine.send(None)  # nothing to wait for: no loop is needed
+    assert done.value.value is True
+    lock.release()
+    assert lock.holders() == []
