@@ -225,7 +225,9 @@ def test_giving_up(make):
     assert free_to(lock, "exclusive")
 
 
-@pytest.mark.parametrize("arguments", [(False, False, 1), (True, True, -2), (False, True, float("nan")), (True, True, "a")])
+@pytest.mark.parametrize(
+    "arguments", [(False, False, 1), (True, True, -2), (False, True, float("nan")), (True, True, "a")], ids=str
+)
 def test_timeouts_that_make_no_sense(arguments):
     lock = xctx.SharedLock()
     with pytest.raises((ValueError, TypeError)):
@@ -526,6 +528,7 @@ def test_a_unit_of_several_threads_upgrades_once():
     thread = threading.Thread(target=upgrade)
     thread.start()
     assert begun.wait(LONG)
+
     # An upgrade that has begun lets no more readers in.
     def shut():
         with Child(try_to_read(lock)) as child:

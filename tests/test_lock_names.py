@@ -243,7 +243,7 @@ def test_a_hard_link_is_refused(names, tmp_path):
 
 
 def test_what_another_made_since_is_not_removed(names):
-    """One who ends looks whether it was the last; before it removes the name another may have, and a third made it anew."""
+    """Before one who was the last removes the name, another may have, and a third made it anew."""
     lock = xctx.SharedLock("a")
     os.rename(names / "a", names / "elsewhere")
     other = xctx.SharedLock("a")
@@ -284,6 +284,8 @@ PROGRAMS = {
     "in another thread": "import threading; threading.Thread(target=lambda: threading.Event().wait(0.1), "
     "args=()).start(); lock = xctx.SharedLock(name)",
     "on a class": "class C: lock = xctx.SharedLock(name)",
+    "in a daemon": "import threading; threading.Thread(target=lambda lock: threading.Event().wait(), "
+    "args=(xctx.SharedLock(name),), daemon=True).start()",
     "in a local": "store = xctx.local(); store.lock = xctx.SharedLock(name)",
 }
 

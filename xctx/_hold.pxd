@@ -38,10 +38,9 @@ cdef extern from "_lock_hold.h" nogil:
 
 
 cdef class Memory:
-    cdef xctx_mem *mem            # this and the next four never change
+    cdef xctx_mem *mem            # this and the next three never change
     cdef xctx_head *head
     cdef int carrier              # what is handed to other processes; -1 where it has a name
-    cdef str path                 # None where it has no name
     cdef uint32_t generation
     cdef dict rounds              # of those who wait in a hub or loop: that -> round
     cdef object __weakref__

@@ -28,14 +28,14 @@ cdef extern from "_lock_mem.h" nogil:
     int LINES "XCTX_LINES"
     int F_RDLCK, F_WRLCK
     uint32_t fork_count "xctx_fork_count"
-    int watch_forks "xctx_watch_forks"()
+    int watch "xctx_watch"()
     void futex_wait "xctx_futex_wait"(uint32_t *, uint32_t, uint64_t, uint32_t)
     int lock_byte "xctx_lock_byte"(int, int, long)
     int new_file "xctx_new_file"()
-    xctx_mem *map_memory "xctx_map"(int, int)
+    xctx_mem *map_memory "xctx_map"(int, const char *)
     xctx_head *head_of "xctx_head_of"(xctx_mem *)
-    int unmap_memory "xctx_unmap"(xctx_mem *, int *)
-    int last_user "xctx_last"(xctx_mem *)
+    void unmap_memory "xctx_unmap"(xctx_mem *)
+    void quit_all "xctx_quit_all"()
     int claim "xctx_claim"(xctx_mem *)
     void unclaim "xctx_unclaim"(xctx_mem *, uint32_t)
     int look_for_dead "xctx_look"(xctx_mem *, xctx_attempt *)
@@ -55,10 +55,9 @@ cdef extern from "Python.h":
 
 cdef double FOREVER = float("inf")
 cdef hold_forget forget_hold = NULL
-cdef dict named = {}   # the paths of memories that have one, by address
 
-if watch_forks():
-    raise MemoryError("no room for a fork handler")
+if watch():
+    raise MemoryError("no room for the handlers of forks and of the end")
 
 
 cdef void set_forget(hold_forget forget) noexcept:
@@ -81,15 +80,8 @@ cdef class Memory:
     """
 
     def __dealloc__(self):
-        cdef int fd = -1
-        if self.mem == NULL:
-            return
-        named.pop(<size_t>self.mem, None)
-        if unmap_memory(self.mem, &fd):
-            try:
-                _names.remove(self.path, fd)
-            finally:
-                os.close(fd)
+        if self.mem != NULL:
+            unmap_memory(self.mem)
 
     def nap(self, gate):
         """Sleeps while the gate stands, for those who wait by a helper."""
@@ -101,7 +93,12 @@ cdef class Memory:
 cdef Memory memory_of(int fd, str path):
     # Takes over `fd`.
     cdef Memory memory = Memory.__new__(Memory)
-    memory.mem = map_memory(fd, path is not None)
+    cdef bytes encoded
+    cdef const char *name = NULL
+    if path is not None:
+        encoded = os.fsencode(path)
+        name = encoded
+    memory.mem = map_memory(fd, name)
     if memory.mem == NULL:
         try:
             PyErr_SetFromErrno(OSError)
@@ -109,7 +106,6 @@ cdef Memory memory_of(int fd, str path):
             os.close(fd)
     memory.head = head_of(memory.mem)
     memory.carrier = -1 if path is not None else fd
-    memory.path = path
     memory.generation = fork_count
     memory.rounds = {}
     return memory
@@ -129,18 +125,13 @@ cdef Memory named_memory(str name):
         raise NotImplementedError("locks between processes are not known to xctx on this system")
     fd, path = _names.open_file(name, SIZE, use_file)
     cdef Memory memory = memory_of(fd, path)
-    named[<size_t>memory.mem] = path
     _names.watch_children(leave_names)
     return memory
 
 
 def leave_names():
     """As this process ends: removes the files that no other uses."""
-    cdef int fd
-    for address, path in list(named.items()):
-        fd = last_user(<xctx_mem*><size_t>address)
-        if fd >= 0:
-            _names.remove(path, fd)
+    quit_all()
 
 
 def use_file(fd, alone):

@@ -30,7 +30,7 @@ struct xctx_mem {
     int carrier;                  /* -1 where the memory has a name */
     int live;                     /* -1 until first use in this process */
     int spare;                    /* during a fork: what is to be the child's `live` */
-    int named;
+    char *path;                   /* NULL where it has no name */
     uint16_t mine[XCTX_LINES];    /* how many threads of this process use the line through this */
 };
 
@@ -100,7 +100,7 @@ static void xctx_before_fork(void) {
     pthread_mutex_lock(&xctx_mems_lock);
     /* A child uses what has a name from the start: should its parent end at once, it must be there already. */
     for (mem = xctx_mems; mem; mem = mem->next)
-        if (mem->head && mem->named && (mem->spare = xctx_open_again(mem, mem->live)) >= 0)
+        if (mem->head && mem->path && (mem->spare = xctx_open_again(mem, mem->live)) >= 0)
             xctx_lock_byte(mem->spare, F_RDLCK, XCTX_USERS);
 }
 
@@ -126,17 +126,15 @@ static void xctx_after_fork_in_child(void) {
     }
 }
 
-static int xctx_watch_forks(void) {
-    return pthread_atfork(xctx_before_fork, xctx_after_fork_in_parent, xctx_after_fork_in_child);
-}
 
 /* Takes over `fd`: a file of XCTX_SIZE bytes, which are 0 or have been a lock's before. NULL, and errno, on failure; `fd` is
  * the caller's still then. */
-static xctx_mem *xctx_map(int fd, int named) {
+static xctx_mem *xctx_map(int fd, const char *path) {
     xctx_mem *mem;
     uint64_t before = 0;
     struct stat about;
     xctx_head *head;
+    char *name = NULL;
     int mapped = fd, failed;
     if (fstat(fd, &about)) return NULL;
     if (!S_ISREG(about.st_mode) || (size_t)about.st_size != XCTX_SIZE) {
@@ -145,10 +143,10 @@ static xctx_mem *xctx_map(int fd, int named) {
     }
     /* A mapping refers to the open file, locks and all, and a forked child has it, too: what is mapped must never have locks,
      * or they would outlive this process in its child. */
-    if (named && (mapped = xctx_open_path(fd)) < 0) return NULL;
+    if (path && (mapped = xctx_open_path(fd)) < 0) return NULL;
     head = mmap(NULL, XCTX_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, mapped, 0);
     failed = errno;
-    if (named) close(mapped);
+    if (path) close(mapped);
     errno = failed;
     if (head == MAP_FAILED) return NULL;
     /* Nothing but zeros is a free lock, so whoever comes first says what this is. */
@@ -163,16 +161,17 @@ static xctx_mem *xctx_map(int fd, int named) {
         mem->next = xctx_mems;
         xctx_mems = mem;
     }
-    if (mem) {
+    if (mem && (!path || (name = strdup(path)) != NULL)) {
+        mem->path = name;
         mem->device = about.st_dev;
         mem->inode = about.st_ino;
-        mem->carrier = named ? -1 : fd;
-        mem->live = named ? fd : -1;
+        mem->carrier = path ? -1 : fd;
+        mem->live = path ? fd : -1;
         mem->spare = -1;
-        mem->named = named;
         memset(mem->mine, 0, sizeof(mem->mine));
         mem->head = head;
     }
+    else mem = NULL;
     pthread_mutex_unlock(&xctx_mems_lock);
     if (mem == NULL) {
         munmap(head, XCTX_SIZE);
@@ -202,36 +201,53 @@ static int xctx_new_file(void) {
     return fd;
 }
 
-/* Whether this process is the last that uses a memory with a name. It is no user itself from here on: of two who end at the
- * same moment one must find itself alone. */
-static int xctx_quit(xctx_mem *mem) {
-    return mem->named && xctx_is_of(mem, mem->live) && xctx_lock_byte(mem->live, F_UNLCK, XCTX_USERS) == 0
-        && xctx_lock_byte(mem->live, F_WRLCK, XCTX_USERS) == 0;
+/* Ends this process's use of a memory with a name, and removes the file where no other uses it. */
+static void xctx_quit(xctx_mem *mem) {
+    struct stat about;
+    char *name;
+    int place;
+    if (!mem->path || !xctx_is_of(mem, mem->live)) return;
+    /* First it is no user any more: of two who end at the same moment one must find itself alone. */
+    if (xctx_lock_byte(mem->live, F_UNLCK, XCTX_USERS) || xctx_lock_byte(mem->live, F_WRLCK, XCTX_USERS)) return;
+    if ((name = strrchr(mem->path, '/')) == NULL) return;
+    *name = 0;
+    place = open(mem->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (place >= 0) {
+        /* In between, another may have removed it, and a third made one of the same name: that stays. */
+        if (!fstatat(place, name + 1, &about, AT_SYMLINK_NOFOLLOW) && about.st_dev == mem->device
+            && about.st_ino == mem->inode)
+            unlinkat(place, name + 1, 0);
+        close(place);
+        rmdir(mem->path);   /* where it was the last in there */
+    }
+    *name = '/';
 }
 
-/* As this process ends, while something may still refer to it: its file where the name is the caller's to remove, or -1. */
-static int xctx_last(xctx_mem *mem) {
-    int fd;
-    pthread_mutex_lock(&xctx_mems_lock);
-    fd = xctx_quit(mem) ? mem->live : -1;
+/* As this process ends, while something may still refer to its memories. */
+static void xctx_quit_all(void) {
+    xctx_mem *mem;
+    if (pthread_mutex_trylock(&xctx_mems_lock)) return;
+    for (mem = xctx_mems; mem; mem = mem->next)
+        if (mem->head) xctx_quit(mem);
     pthread_mutex_unlock(&xctx_mems_lock);
-    return fd;
 }
 
-/* Nobody uses it any more. True where it had a name and this process was its last user: then the name is the caller's to
- * remove, before it closes *fd. */
-static int xctx_unmap(xctx_mem *mem, int *fd) {
-    int last;
+static int xctx_watch(void) {
+    return pthread_atfork(xctx_before_fork, xctx_after_fork_in_parent, xctx_after_fork_in_child) || atexit(xctx_quit_all);
+}
+
+/* Nobody here uses it any more. */
+static void xctx_unmap(xctx_mem *mem) {
     pthread_mutex_lock(&xctx_mems_lock);
     munmap(mem->head, XCTX_SIZE);
     mem->head = NULL;
-    *fd = xctx_is_of(mem, mem->live) ? mem->live : -1;
-    last = xctx_quit(mem);
-    if (!last && *fd >= 0) close(*fd);
+    xctx_quit(mem);
+    xctx_close_own(mem, mem->live);
     xctx_close_own(mem, mem->carrier);
     mem->carrier = mem->live = -1;
+    free(mem->path);
+    mem->path = NULL;
     pthread_mutex_unlock(&xctx_mems_lock);
-    return last;
 }
 
 /* --- lines -------------------------------------------------------------------------------------------------------------- */
@@ -332,13 +348,13 @@ static void xctx_unclaim(xctx_mem *mem, uint32_t index) {
 #define F_RDLCK 0
 #define F_WRLCK 1
 static uint32_t xctx_fork_count;
-static int xctx_watch_forks(void) { return 0; }
+static int xctx_watch(void) { return 0; }
 static int xctx_lock_byte(int fd, int type, long at) { (void)fd; (void)type; (void)at; return -1; }
-static xctx_mem *xctx_map(int fd, int named) { (void)fd; (void)named; return NULL; }
+static xctx_mem *xctx_map(int fd, const char *path) { (void)fd; (void)path; return NULL; }
 static xctx_head *xctx_head_of(xctx_mem *mem) { (void)mem; return NULL; }
 static int xctx_new_file(void) { return -1; }
-static int xctx_last(xctx_mem *mem) { (void)mem; return -1; }
-static int xctx_unmap(xctx_mem *mem, int *fd) { (void)mem; (void)fd; return 0; }
+static void xctx_quit_all(void) {}
+static void xctx_unmap(xctx_mem *mem) { (void)mem; }
 static int xctx_look(xctx_mem *mem, const xctx_attempt *attempt) { (void)mem; (void)attempt; return 0; }
 static void xctx_look_at_all(xctx_mem *mem) { (void)mem; }
 static int xctx_claim(xctx_mem *mem) { (void)mem; return -1; }

@@ -137,25 +137,9 @@ def clean(place: int, use: Use) -> None:
             os.close(fd)
 
 
-def remove(path: str, fd: int) -> None:
-    """Removes the file of a lock, which nobody but `fd` uses, and the directory where it is the last in it.
-
-    Another process may have removed it just before, and a third made one of the same name since: that stays.
-    """
-    parent, name = os.path.split(path)
-    with contextlib.suppress(OSError):
-        place = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            if still_named(place, name, fd):
-                os.unlink(name, dir_fd=place)
-        finally:
-            os.close(place)
-        os.rmdir(parent)
-
-
 # --- processes that multiprocessing starts --------------------------------------------------------------------------
 
-# They end without taking their modules down, so nobody there would find that it was the last.
+# They end by os._exit(), before which nobody would find that it was the last.
 _watched = [False, False]  # forks, multiprocessing
 
 
