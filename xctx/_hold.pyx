@@ -14,7 +14,6 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._core cimport xctx_mutex
 from xctx import _names, _waiting
 import os
 import time

@@ -10,13 +10,12 @@ A unit that ends drops its hold, and a thread its line, because stores do that; 
 had. So whatever way a thread, greenlet or task comes to its end, nothing of it stays in the table. In a forked child the
 stores are empty: it holds nothing, and takes lines of its own.
 """
-cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as_key, xctx_at_fork_in_child, xctx_lock,
                          xctx_next_u64, xctx_tstate, xctx_unlock)
-from xctx._hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Attempt, Hold, Line, Memory, announce, forks, give_back,
+from xctx._hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Hold, Line, Memory, announce, forks, give_back,
                          line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold, new_line,
                          new_memory, readers_in, set_forget, step_down, take, wait, xctx_head, xctx_hold, xctx_line)
 from xctx import _core, _names, _waiting

@@ -5,7 +5,6 @@ the kernel for all of one hub or loop that wait for one lock, a *round* long: un
 second. Then they all look again, and those who still have to wait start the next round.
 """
 
-import contextlib
 import importlib
 import os
 import sys
@@ -75,6 +74,11 @@ def start_thread(function: Callable[..., None], *args: Any) -> None:
     start(function, args)
 
 
+def forget(rounds: Rounds, place: Any, over: Any) -> None:
+    if rounds.get(place) is over:
+        rounds.pop(place, None)
+
+
 def forget_the_gone(rounds: Rounds) -> None:
     """Keeps no hub or loop alive that has come to its end in the middle of a round."""
     for place, other in list(rounds.items()):
@@ -102,14 +106,15 @@ class HubRound:
 
     def sleep(self, nap: Nap, gate: int) -> None:
         nap(gate)
-        with contextlib.suppress(Exception):  # the hub is gone, and with it all who waited
+        try:
             self.wake.send()
+        except Exception:  # the hub is gone, and with it all who waited
+            forget(self.rounds, self.hub, self)
 
     def end(self) -> None:
         self.wake.stop()
         self.wake.close()
-        if self.rounds.get(self.hub) is self:
-            del self.rounds[self.hub]
+        forget(self.rounds, self.hub, self)
         self.over.set()
 
     def gone(self) -> bool:
@@ -149,12 +154,13 @@ class LoopRound:
 
     def sleep(self, nap: Nap, gate: int) -> None:
         nap(gate)
-        with contextlib.suppress(RuntimeError):  # the loop is closed
+        try:
             self.loop.call_soon_threadsafe(self.end)
+        except RuntimeError:  # the loop is closed
+            forget(self.rounds, self.loop, self)
 
     def end(self) -> None:
-        if self.rounds.get(self.loop) is self:
-            del self.rounds[self.loop]
+        forget(self.rounds, self.loop, self)
         for waiter in self.waiters:
             finish(waiter)
 
