@@ -12,7 +12,7 @@ look at them; and it must not take apart a hold before that has given back.
 """
 cimport cython
 from cpython.object cimport PyObject
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from xctx import _names, _waiting
 import os
@@ -256,11 +256,13 @@ cdef int settled(xctx_hold *hold, int mode, bint upgrading) noexcept:
 
 cdef int stopped(xctx_hold *hold, int mode, bint upgrading) noexcept:
     """Gives up, unless it has come to its end."""
+    cdef uint8_t patient = hold.attempt.patient
     if hold.attempt.phase == QUEUE:
         # A last look by one who does not stand behind others: whoever else is in the queue may be dead.
         hold.attempt.patient = 1
         if poll(hold.head, hold.index, &hold.attempt):
             return settled(hold, mode, upgrading)
+        hold.attempt.patient = patient
     return settled(hold, mode, upgrading) if cancel(hold.head, hold.index, &hold.attempt, upgrading) else 0
 
 
