@@ -25,6 +25,7 @@ WORD, LINES, DEAD, BURIERS, DIRTY, CRASHES, UNITS = range(7)
 PC, OP, PHASE, ASLEEP, PATIENT, ADMITTED, AT, GATE, BITS, STACK, WAITED, BURYING = range(12)
 FRESH = ("next", 0, "", 0, 0, 0, 0, 0, 0, (), 0, None)
 UNREAD, STILL, MOVED = range(3)  # the gate
+PATIENT_ONCE, FAMISHED = 1, 2  # how patient
 
 NAPS = {"reader": NAP_READERS, "seat": NAP_SEAT, "drain": NAP_DRAIN, "upgrade": NAP_DRAIN}
 POLLS = {"reader": "reader", "seat": "seat", "drain": "drain", "upgrade": "drain"}
@@ -81,7 +82,8 @@ class Model:
                     awake = change(unit, ASLEEP, 0, PC, "look", STACK, (0,))
                     yield (*state[:UNITS], put(units, which, awake))
                 if "t" in self.operation(unit, which):
-                    yield (*state[:UNITS], put(units, which, change(unit, ASLEEP, 0, PC, "cancel")))
+                    late = "last look" if unit[PHASE] == "seat" else "cancel"
+                    yield (*state[:UNITS], put(units, which, change(unit, ASLEEP, 0, PC, late)))
                 continue
             if unit[PHASE] and not unit[GATE] and unit[PC] == POLLS[unit[PHASE]] and "t" in self.operation(unit, which):
                 # Woken, and interrupted before it looks.
@@ -222,12 +224,18 @@ class Step:
 
     def seat(self):
         word, patient = self.state[WORD], self.unit[PATIENT]
-        if word & SEAT or (word & FAMINE and not patient):
+        if word & SEAT or (word & FAMINE and patient != FAMISHED):
             return self.to("sleep" if self.unit[GATE] else "arm")
         writes = self.op[0] == "X"
-        self.word(FAMINE if patient else 0, self.line + 1 | (A if writes else 0) | (NAP_SEAT if patient else 0))
+        self.word(0, self.line + 1 | (A if writes else 0) | (NAP_SEAT if patient else 0))
         self.unit[PHASE], self.unit[AT], self.unit[GATE], self.unit[PATIENT] = "drain", 0, UNREAD, 0
         self.to("drain" if writes else "seated")
+
+    def last_look(self):
+        if self.state[WORD] & SEAT:
+            return self.to("cancel")
+        self.unit[PATIENT] = FAMISHED
+        self.seat()
 
     def drain(self):
         lines = self.state[LINES]
@@ -259,18 +267,23 @@ class Step:
         self.unit[GATE] = STILL
         self.to("set nap")
 
-    def nap_bit(self):
-        return NAP_HELPER if "h" in self.op else NAPS[self.unit[PHASE]]
+    def nap_bits(self):
+        """In the word; and, the first of them, what it sleeps for."""
+        hungry = self.unit[PHASE] == "seat" and self.unit[PATIENT] == FAMISHED
+        own = FAMINE if hungry else NAPS[self.unit[PHASE]]
+        return (NAP_HELPER, own & FAMINE) if "h" in self.op else (own, 0)
 
     def set_nap(self):
-        self.word(0, self.nap_bit() | (FAMINE if self.unit[PHASE] == "seat" and self.unit[PATIENT] else 0))
+        if self.unit[PHASE] == "seat" and self.unit[PATIENT]:
+            self.unit[PATIENT] = FAMISHED
+        self.word(0, sum(self.nap_bits()))
         self.to(POLLS[self.unit[PHASE]])
 
     def sleep(self):
         gate, self.unit[GATE] = self.unit[GATE], UNREAD
-        self.unit[PATIENT] = int(self.unit[PHASE] == "seat")
         if gate == STILL or self.lacks("gate"):
-            self.unit[ASLEEP] = self.nap_bit()
+            self.unit[ASLEEP] = self.nap_bits()[0]
+        self.unit[PATIENT] = max(self.unit[PATIENT], PATIENT_ONCE) if self.unit[PHASE] == "seat" else 0
         self.to(POLLS[self.unit[PHASE]])
 
     # Waking: xctx_wake, xctx_left
@@ -280,9 +293,34 @@ class Step:
         self.to("futex wake")
 
     def futex_wake(self):
+        bits = self.unit[BITS]
+        if not any(u[ASLEEP] & bits & NAP_HELPER for u in self.state[UNITS]):
+            self.unit[BITS] &= ~NAP_HELPER
+        self.everyone(ASLEEP, 0, lambda w, u: u[ASLEEP] & bits & ~(NAP_SEAT | FAMINE))
+        self.to("wake famished" if bits & FAMINE else "wake one")
+
+    def wake_famished(self):
+        famished = [w for w, u in enumerate(self.state[UNITS]) if u[ASLEEP] & FAMINE]
+        if famished:
+            self.choices, self.unit[BITS] = famished, 0
+            return self.back()
+        self.to("wake one" if self.unit[BITS] & NAP_HELPER else "end famine")
+
+    def end_famine(self):
+        self.word(FAMINE)
+        self.to("wake one" if self.lacks("who ends a famine looks again") else "gate again")
+
+    def gate_again(self):
+        self.everyone(GATE, MOVED, lambda w, u: u[GATE])
+        self.to("wake all famished")
+
+    def wake_all_famished(self):
+        self.everyone(ASLEEP, 0, lambda w, u: u[ASLEEP] & FAMINE)
+        self.to("wake one")
+
+    def wake_one(self):
         bits, self.unit[BITS] = self.unit[BITS], 0
-        self.everyone(ASLEEP, 0, lambda w, u: u[ASLEEP] & bits & ~NAP_SEAT)
-        self.choices = [w for w, u in enumerate(self.state[UNITS]) if u[ASLEEP] & bits] or [None]
+        self.choices = [w for w, u in enumerate(self.state[UNITS]) if u[ASLEEP] & bits & NAP_SEAT] or [None]
         self.back()
 
     def left(self):
@@ -342,7 +380,7 @@ class Step:
         if clear & K:
             self.state[DIRTY] = False
         word = self.word(clear | naps | NAP_DRAIN)
-        self.unit[BITS] = word & naps
+        self.unit[BITS] = word & (naps | (FAMINE if clear & SEAT else 0))
         if self.unit[BITS] and not self.lacks("who vacates wakes"):
             return self.to("wake")
         self.unit[BITS] = 0
@@ -359,10 +397,10 @@ class Step:
             return self.to("finished")
         if phase != "seat":
             return self.down_flags("U" if phase == "upgrade" else "")
-        word = self.word(FAMINE, NAP_SEAT if self.state[WORD] & SEAT else 0)
+        word = self.word(0, NAP_SEAT if self.state[WORD] & SEAT else 0)
         if word & SEAT or self.lacks("who gives up wakes"):
             return self.to("finished")
-        self.unit[BITS] = NAP_SEAT
+        self.unit[BITS] = NAP_SEAT | word & FAMINE
         self.call("wake", "finished")
 
     # After the dead: xctx_look, xctx_bury. On the stack: how far it has looked

@@ -21,13 +21,14 @@ import time
 cdef extern from "_lock_mem.h" nogil:
     int NO_LOCKS "XCTX_NO_LOCKS"
     size_t SIZE "XCTX_SIZE"
-    uint64_t NAP "XCTX_NAP"
+    uint8_t FRESH "XCTX_FRESH", PATIENT "XCTX_PATIENT", FAMISHED "XCTX_FAMISHED"
     uint32_t HELPER_NAP "XCTX_HELPER_NAP"
     int USERS "XCTX_USERS"
     int LINES "XCTX_LINES"
     int F_RDLCK, F_WRLCK
     uint32_t fork_count "xctx_fork_count"
     int watch "xctx_watch"()
+    uint64_t nap_time "xctx_nap_time"(xctx_head *)
     void futex_wait "xctx_futex_wait"(uint32_t *, uint32_t, uint64_t, uint32_t)
     int lock_byte "xctx_lock_byte"(int, int, long)
     int new_file "xctx_new_file"()
@@ -86,7 +87,7 @@ cdef class Memory:
         """Sleeps while the gate stands, for those who wait by a helper."""
         cdef uint32_t value = gate
         with nogil:
-            futex_wait(&self.head.gate, value, NAP, HELPER_NAP)
+            futex_wait(&self.head.gate, value, nap_time(self.head), HELPER_NAP)
 
 
 cdef Memory memory_of(int fd, str path):
@@ -216,7 +217,9 @@ cdef int wait(Hold owner, int mode, double until) except -2:
             if hub is not None:
                 _waiting.wait_in_hub(owner.line.memory.rounds, hub, owner.line.memory.nap, hold.attempt.gate, left)
             else:
-                nap = NAP if left * 1e9 >= <double>NAP else <uint64_t>(left * 1e9)
+                nap = nap_time(hold.head)
+                if left * 1e9 < <double>nap:
+                    nap = <uint64_t>(left * 1e9)
                 with nogil:
                     futex_wait(&hold.head.gate, hold.attempt.gate, nap, nap_bit(&hold.attempt))
                 PyErr_CheckSignals()
@@ -243,7 +246,8 @@ cdef bint look(xctx_hold *hold) noexcept:
 
 cdef bint looked_again(xctx_hold *hold) noexcept:
     """After a nap."""
-    hold.attempt.patient = 1
+    if hold.attempt.patient == FRESH:
+        hold.attempt.patient = PATIENT
     return poll(hold.head, hold.index, &hold.attempt) or look(hold)
 
 
@@ -259,7 +263,7 @@ cdef int stopped(xctx_hold *hold, int mode, bint upgrading) noexcept:
     cdef uint8_t patient = hold.attempt.patient
     if hold.attempt.phase == QUEUE:
         # A last look by one who does not stand behind others: whoever else is in the queue may be dead.
-        hold.attempt.patient = 1
+        hold.attempt.patient = FAMISHED
         if poll(hold.head, hold.index, &hold.attempt):
             return settled(hold, mode, upgrading)
         hold.attempt.patient = patient

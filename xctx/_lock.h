@@ -12,6 +12,9 @@
  * counts up), and gives up its seat afterwards. So readers wait for one writer, at most for two where they came while it
  * was leaving, and a writer that has the seat waits only for the readers it found: the lock is phase-fair.
  *
+ * Writers take the seat as they find it free, for handing it to a sleeper would leave it idle until that one runs. But one who
+ * has wanted it for long, and slept, says so (F), and then it is for such alone, until none of them sleeps any more.
+ *
  * A holder may die between any two of these stores. Its line tells what it had: `in` and `waiting` are simply struck out;
  * a seat is given up in its place; where `flags` say that it was writing, K tells those who come next. A seat names its
  * line in the very store that takes it, and whoever clears up does so under a lock of the kernel's (see _lock_mem.h) and does
@@ -37,7 +40,7 @@ enum {
     XCTX_SEAT_NAP = 1 << 15,    /* S: some sleep who want the seat */
     XCTX_DRAIN_NAP = 1 << 16,   /* D: the owner of the seat sleeps until the readers have left */
     XCTX_HELPER_NAP = 1 << 17,  /* H: threads sleep for greenlets or tasks that wait for any of these */
-    XCTX_FAMINE = 1 << 18,      /* F: somebody has failed to get the seat for long: who comes now queues up first */
+    XCTX_FAMINE = 1 << 18,      /* F: some sleep who have wanted the seat for long: it is for them alone */
 };
 
 /* What a unit holds or wants; the last two have the seat. The same numbers are the flags of a line with the seat. */
@@ -51,10 +54,12 @@ enum { XCTX_NONE, XCTX_SHARED, XCTX_UPGRADABLE, XCTX_EXCLUSIVE };
 /* One unit's way to a lock. `phase` tells what there is of it in shared memory. */
 enum { XCTX_IDLE, XCTX_QUEUE, XCTX_SEATED, XCTX_COUNTED };
 
+enum { XCTX_FRESH, XCTX_PATIENT, XCTX_FAMISHED };
+
 typedef struct {
     uint8_t phase;     /* IDLE: nothing; QUEUE: nothing, wants the seat; SEATED: has it, announced; COUNTED: a reader waits */
     uint8_t want;
-    uint8_t patient;   /* has slept for the seat at least once */
+    uint8_t patient;   /* PATIENT: has slept for the seat; FAMISHED: has wanted it for long */
     uint8_t naps;      /* with XCTX_HELPER_NAP, for a greenlet or task */
     uint32_t epoch;    /* of the line, when it was counted as waiting */
     uint32_t at;       /* the lines before this one have been seen with nobody in */
@@ -62,16 +67,30 @@ typedef struct {
     uint64_t since;    /* when it joined the queue, in ns */
 } xctx_attempt;
 
-#define XCTX_STARVED 2000000   /* ns in the queue after which nobody may jump it */
+#define XCTX_STARVED 2000000   /* ns after which one who wants the seat is famished */
+#define XCTX_SHORT_NAP 1000000 /* ns */
 
 /* --- waking ------------------------------------------------------------------------------------------------------------ */
 
-/* Wakes those whose bits are set in `word` as it was just before they were cleared. */
+/* Wakes those whose bits are set in `word` as it was just before they were cleared; F is not cleared as long as there are
+ * some of whom it tells. Of those who want the seat one is woken, who answers for the others as it takes the seat. */
 static inline void xctx_wake(xctx_head *head, uint32_t word, uint32_t bits) {
+    int helpers = 0;
     bits &= word;
     if (XCTX_LIKELY(bits == 0)) return;
     xctx_add32(&head->gate, 1);
-    if (bits & ~XCTX_SEAT_NAP) xctx_futex_wake(&head->gate, INT_MAX, bits & ~XCTX_SEAT_NAP);
+    if (bits & (XCTX_READERS_NAP | XCTX_DRAIN_NAP))
+        xctx_futex_wake(&head->gate, INT_MAX, bits & (XCTX_READERS_NAP | XCTX_DRAIN_NAP));
+    if (bits & XCTX_HELPER_NAP) helpers = xctx_futex_wake(&head->gate, INT_MAX, XCTX_HELPER_NAP);
+    if (bits & XCTX_FAMINE) {
+        if (xctx_futex_wake(&head->gate, 1, XCTX_FAMINE)) return;
+        if (!helpers) {
+            /* Nobody of whom it tells. One may be about to: it is made to look again. */
+            xctx_and32(&head->word, ~(uint32_t)XCTX_FAMINE);
+            xctx_add32(&head->gate, 1);
+            xctx_futex_wake(&head->gate, INT_MAX, XCTX_FAMINE);
+        }
+    }
     if (bits & XCTX_SEAT_NAP) xctx_futex_wake(&head->gate, 1, XCTX_SEAT_NAP);
 }
 
@@ -103,7 +122,7 @@ static inline void xctx_vacate(xctx_head *head, uint32_t bits) {
     const uint32_t naps = XCTX_READERS_NAP | XCTX_HELPER_NAP | (bits & XCTX_SEAT ? XCTX_SEAT_NAP : 0);
     uint32_t word = xctx_load32(&head->word);
     while (!xctx_cas32(&head->word, &word, word & ~(bits | naps | XCTX_DRAIN_NAP))) {}
-    xctx_wake(head, word, naps);
+    xctx_wake(head, word, naps | (bits & XCTX_SEAT ? XCTX_FAMINE : 0));
 }
 
 /* --- readers ----------------------------------------------------------------------------------------------------------- */
@@ -151,10 +170,10 @@ static inline int xctx_poll_reader(xctx_head *head, xctx_line *line, xctx_attemp
 static inline int xctx_poll_seat(xctx_head *head, uint32_t number, xctx_attempt *attempt) {
     uint32_t word = xctx_load32(&head->word), taken;
     do {
-        if (word & XCTX_SEAT || (word & XCTX_FAMINE && !attempt->patient)) return 0;
+        if (word & XCTX_SEAT || (word & XCTX_FAMINE && attempt->patient != XCTX_FAMISHED)) return 0;
         taken = word | number | (attempt->want == XCTX_EXCLUSIVE ? XCTX_ANNOUNCED : 0);
         /* The one who was woken answers for the others that still sleep. */
-        if (attempt->patient) taken = (taken & ~(uint32_t)XCTX_FAMINE) | XCTX_SEAT_NAP;
+        if (attempt->patient) taken |= XCTX_SEAT_NAP;
     } while (!xctx_cas32(&head->word, &word, taken));
     attempt->phase = XCTX_SEATED;
     attempt->at = 0;
@@ -183,7 +202,7 @@ static inline int xctx_poll(xctx_head *head, uint32_t index, xctx_attempt *attem
             return 0;
         }
         attempt->phase = XCTX_QUEUE;
-        attempt->patient = 0;
+        attempt->patient = XCTX_FRESH;
         attempt->since = 0;
         /* fall through */
     case XCTX_QUEUE:
@@ -202,26 +221,38 @@ static inline int xctx_poll(xctx_head *head, uint32_t index, xctx_attempt *attem
     }
 }
 
-/* A last look before sleeping. True where the lock is held; otherwise the caller sleeps while the gate is attempt->gate. */
-static inline int xctx_arm(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
-    uint32_t bit = attempt->naps ? XCTX_HELPER_NAP
-                 : attempt->phase == XCTX_COUNTED ? XCTX_READERS_NAP
-                 : attempt->phase == XCTX_SEATED ? XCTX_DRAIN_NAP : XCTX_SEAT_NAP;
-    if (attempt->phase == XCTX_QUEUE) {
-        uint64_t now = xctx_now();
-        if (attempt->since == 0) attempt->since = now;
-        else if (now - attempt->since > XCTX_STARVED) bit |= XCTX_FAMINE;
+static inline uint32_t xctx_nap_bit(const xctx_attempt *attempt) {
+    switch (attempt->phase) {
+    case XCTX_COUNTED: return XCTX_READERS_NAP;
+    case XCTX_SEATED: return XCTX_DRAIN_NAP;
+    default: return attempt->patient == XCTX_FAMISHED ? XCTX_FAMINE : XCTX_SEAT_NAP;
     }
-    attempt->gate = xctx_load32(&head->gate);
-    xctx_or32(&head->word, bit);
-    uint8_t phase = attempt->phase;
-    if (xctx_poll(head, index, attempt)) return 1;
-    /* One who has got the seat meanwhile sleeps for something else: once more. */
-    return phase != attempt->phase ? xctx_arm(head, index, attempt) : 0;
 }
 
-static inline uint32_t xctx_nap_bit(const xctx_attempt *attempt) {
-    return attempt->phase == XCTX_COUNTED ? XCTX_READERS_NAP : attempt->phase == XCTX_SEATED ? XCTX_DRAIN_NAP : XCTX_SEAT_NAP;
+/* How long to sleep, in ns. Where the seat is kept for the famished, they may have died. */
+static inline uint64_t xctx_nap_time(xctx_head *head) {
+    return (xctx_load32(&head->word) & (XCTX_SEAT | XCTX_FAMINE)) == XCTX_FAMINE ? XCTX_SHORT_NAP : XCTX_NAP;
+}
+
+/* A last look before sleeping. True where the lock is held; otherwise the caller sleeps while the gate is attempt->gate. */
+static inline int xctx_arm(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
+    uint8_t phase;
+    uint32_t bits;
+    do {
+        phase = attempt->phase;
+        if (phase == XCTX_QUEUE) {
+            uint64_t now = xctx_now();
+            if (attempt->since == 0) attempt->since = now;
+            else if (now - attempt->since > XCTX_STARVED) attempt->patient = XCTX_FAMISHED;
+        }
+        bits = xctx_nap_bit(attempt);
+        if (attempt->naps) bits = (bits & XCTX_FAMINE) | XCTX_HELPER_NAP;
+        attempt->gate = xctx_load32(&head->gate);
+        xctx_or32(&head->word, bits);
+        if (xctx_poll(head, index, attempt)) return 1;
+        /* One who has got the seat meanwhile sleeps for something else: once more. */
+    } while (phase != attempt->phase);
+    return 0;
 }
 
 /* --- giving up, giving back -------------------------------------------------------------------------------------------- */
@@ -248,9 +279,9 @@ static inline int xctx_cancel(xctx_head *head, uint32_t index, xctx_attempt *att
         if (!attempt->patient) return 0;
         /* It may be the one that was woken: another must hear of it. */
         word = xctx_load32(&head->word);
-        while (!xctx_cas32(&head->word, &word,
-                           (word & ~(uint32_t)XCTX_FAMINE) | (word & XCTX_SEAT ? XCTX_SEAT_NAP : 0))) {}
-        if (!(word & XCTX_SEAT)) xctx_wake(head, XCTX_SEAT_NAP, XCTX_SEAT_NAP);
+        while (word & XCTX_SEAT)
+            if (xctx_cas32(&head->word, &word, word | XCTX_SEAT_NAP)) return 0;
+        xctx_wake(head, word | XCTX_SEAT_NAP, XCTX_SEAT_NAP | XCTX_FAMINE);
         return 0;
     case XCTX_SEATED:
         xctx_step_down(head, index, upgrading ? XCTX_UPGRADABLE : XCTX_NONE, 0);

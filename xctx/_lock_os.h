@@ -122,13 +122,16 @@ static inline void xctx_futex_wait(uint32_t *p, uint32_t value, uint64_t ns, uin
 #endif
 }
 
-static inline void xctx_futex_wake(uint32_t *p, int how_many, uint32_t bits) {
+/* Whether any were woken; no where that is not known. */
+static inline int xctx_futex_wake(uint32_t *p, int how_many, uint32_t bits) {
 #if defined(XCTX_FUTEX)
     int before = errno;   /* of whoever gives the lock back */
-    syscall(SYS_futex, p, FUTEX_WAKE_BITSET, how_many, NULL, NULL, bits);
+    long woken = syscall(SYS_futex, p, FUTEX_WAKE_BITSET, how_many, NULL, NULL, bits);
     errno = before;
+    return woken > 0;
 #else
     (void)p; (void)how_many; (void)bits;
+    return 0;
 #endif
 }
 
@@ -149,7 +152,7 @@ static inline int xctx_cas64(uint64_t *p, uint64_t *expected, uint64_t v) { (voi
 static inline void xctx_relax(void) {}
 static inline uint64_t xctx_now(void) { return 0; }
 static inline void xctx_futex_wait(uint32_t *p, uint32_t v, uint64_t ns, uint32_t bits) { (void)p; (void)v; (void)ns; (void)bits; }
-static inline void xctx_futex_wake(uint32_t *p, int n, uint32_t bits) { (void)p; (void)n; (void)bits; }
+static inline int xctx_futex_wake(uint32_t *p, int n, uint32_t bits) { (void)p; (void)n; (void)bits; return 0; }
 
 #endif
 #endif
