@@ -4,9 +4,12 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 from lock_child import LONG, Child
@@ -15,6 +18,7 @@ import xctx
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 SECONDS = float(os.environ.get("XCTX_STRESS_SECONDS", "2"))
+ROOT = Path(__file__).resolve().parents[1]
 PAGES = 8
 PAGE = 512
 
@@ -173,3 +177,15 @@ def test_threads_at_once_for_long():
         assert not thread.is_alive()
     assert not faults
     assert not lock.locked()
+
+
+def test_the_example_of_workers_that_share_a_cache(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / "prefork_cache.py"), "--seconds", "1.5"],
+        capture_output=True,
+        text=True,
+        timeout=6 * LONG,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)},
+    )
+    assert (done.stderr, done.returncode) == ("", 0), done.stdout
+    assert done.stdout.endswith("service went on\n")

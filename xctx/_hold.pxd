@@ -42,7 +42,7 @@ cdef class Memory:
     cdef xctx_head *head
     cdef int carrier              # what is handed to other processes; -1 where it has a name
     cdef uint32_t generation
-    cdef dict rounds              # of those who wait in a hub or loop: that -> round
+    cdef dict rounds              # of those who wait in a hub or loop
     cdef object __weakref__
 
 

@@ -68,16 +68,24 @@ cdef class SharedLock:
     and process that has it: one forked after it was made, or one it is given to as an argument (of a ``Process``, or among a
     pool's `initargs`), however that is started. With a name, any process of the same user can open it.
 
-    Writers do not starve readers, nor readers writers. Who dies while holding it gives it back.
+    Writers do not starve readers, nor readers writers, nor writers one another. Who dies while holding it gives it back: a
+    process that is killed, a thread, greenlet or task that ends. One that is stopped (SIGSTOP) goes on holding it.
+
+    While it waits, a thread sleeps, and a greenlet lets gevent's hub run. A task waits with ``async with`` and the methods
+    that end in ``_async``; the others stop its event loop, and all tasks of that with it.
 
     Args:
         name: of the lock, by which other processes find it; None for one that only those have to whom it is handed.
         key: what a holder is: one of :mod:`xctx.keys`, or a callable; not ``context``.
 
     Raises:
-        TypeError, ValueError: `name` cannot be a lock's name; the key is ``context``.
-        PermissionError: the file of that name is another user's, or a link.
+        TypeError, ValueError: `name` cannot be a lock's name, or there is a file of that name that is no lock's; the key is
+            ``context``.
+        PermissionError: the file of that name, or its directory, is another user's, open to others, or a link.
         NotImplementedError: this system has no memory for processes to share that xctx knows to use.
+
+    Each method that looks at the lock may, on its first use in a thread, raise OSError (on Linux, where /proc is not mounted,
+    or where the program has closed descriptors that are not its own, as daemons do) or RuntimeError (510 processes use it).
 
     Thread-safety: all methods may be called from any thread.
     Lifetime: what the processes share lives as long as one of them has the lock; the name, too. A child that is forked while
@@ -105,7 +113,7 @@ cdef class SharedLock:
     # --- acquiring
 
     def acquire(self, exclusive=False, blocking=True, timeout=-1):
-        """Acquires the lock for this unit.
+        """Acquires the lock for this unit. In a task it stops the event loop while it waits: see :meth:`acquire_async`.
 
         Args:
             exclusive: to write, rather than to read beside others.

@@ -5,6 +5,7 @@ the kernel for all of one hub or loop that wait for one lock, a *round* long: un
 second. Then they all look again, and those who still have to wait start the next round.
 """
 
+import contextlib
 import importlib
 import os
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 Nap = Callable[[int], None]
-Rounds = dict[Any, Any]  # of one lock: hub or loop -> its round
+Rounds = dict[Any, Any]  # of one lock: hub, or id of a loop -> its round
 
 # Seconds that anybody waits for a round: in a child that is forked meanwhile nobody ends it.
 AT_MOST = 0.25
@@ -134,38 +135,45 @@ def wait_in_hub(rounds: Rounds, hub: Any, nap: Nap, gate: int, seconds: float) -
 
 
 class LoopRound:
-    """One round in an event loop. All is done in the loop's thread, but for `sleep`."""
+    """One round in an event loop, which it does not keep alive. All is done in the loop's thread, but for `sleep`."""
 
     def __init__(self, rounds: Rounds, loop: Any, nap: Nap, gate: int) -> None:
-        self.rounds, self.loop, self.pid = rounds, loop, os.getpid()
+        import weakref  # asyncio has imported it
+
+        self.rounds, self.loop, self.pid = rounds, weakref.ref(loop), os.getpid()
         self.waiters: list[Any] = []
         start_thread(self.sleep, nap, gate)
-        rounds[loop] = self
+        rounds[id(loop)] = self
 
-    async def wait(self, seconds: float) -> None:
+    async def wait(self, loop: Any, seconds: float) -> None:
         """Waits until the round is over, or the time."""
-        waiter = self.loop.create_future()
+        waiter = loop.create_future()
         self.waiters.append(waiter)
-        timer = self.loop.call_later(min(seconds, AT_MOST), finish, waiter)
+        timer = loop.call_later(min(seconds, AT_MOST), finish, waiter)
         try:
             await waiter
         finally:
+            self.waiters.remove(waiter)
             timer.cancel()
 
     def sleep(self, nap: Nap, gate: int) -> None:
         nap(gate)
-        try:
-            self.loop.call_soon_threadsafe(self.end)
-        except RuntimeError:  # the loop is closed
-            forget(self.rounds, self.loop, self)
+        loop = self.loop()
+        with contextlib.suppress(RuntimeError):  # it is closed
+            if loop is not None:
+                loop.call_soon_threadsafe(self.end, id(loop))
 
-    def end(self) -> None:
-        forget(self.rounds, self.loop, self)
+    def end(self, place: int) -> None:
+        forget(self.rounds, place, self)
         for waiter in self.waiters:
             finish(waiter)
 
+    def is_of(self, loop: Any) -> bool:
+        return self.loop() is loop and self.pid == os.getpid()
+
     def gone(self) -> bool:
-        return self.pid != os.getpid() or bool(self.loop.is_closed())
+        loop = self.loop()
+        return loop is None or bool(loop.is_closed()) or self.pid != os.getpid()
 
 
 def finish(waiter: Any) -> None:
@@ -189,11 +197,11 @@ async def acquire(attempt: Attempt, until: float) -> bool:
             left = until - time.monotonic()
             if left <= 0:
                 return attempt.cancel()
-            current = rounds.get(loop)
-            if current is None or current.gone():
+            current = rounds.get(id(loop))
+            if current is None or not current.is_of(loop):
                 forget_the_gone(rounds)
                 current = LoopRound(rounds, loop, attempt.nap, gate)
-            await current.wait(left)
+            await current.wait(loop, left)
             if attempt.look():
                 return True
         return True
