@@ -16,7 +16,7 @@ PY := $(VENV)/bin/python
 # which has no wheel for each of them.
 GREENLETS := $(if $(filter 3.13t,$(TAG)),,$(if $(filter %t,$(TAG)),test-greenlet,test-gevent))
 TYPES := $(if $(filter %t,$(TAG)),,types)
-COMPILED := $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.h) pyproject.toml setup.cfg
+COMPILED := $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.pxi xctx/*.h) pyproject.toml setup.cfg
 PACKAGE := $(COMPILED) $(wildcard xctx/*.py xctx/*.pyi) xctx/py.typed
 SETUP := -W ignore -c 'import setuptools; setuptools.setup()' --quiet
 groups = $(addprefix $(VENV)/.group-,$(1))
@@ -58,14 +58,21 @@ stress: $(VENV)/.built $(TESTS) ## run the stress tests for long (STRESS_SECONDS
 lint: $(call groups,lint) ## check the style of Python and Cython
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	PATH="$(VENV)/bin:$$PATH" cython-lint $(wildcard xctx/*.pyx xctx/*.pxd)
+	PATH="$(VENV)/bin:$$PATH" cython-lint $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.pxi)
 
 types: $(VENV)/.built $(call groups,types) ## check the types, and the stubs against what was compiled
 	$(PY) -m mypy
 	$(PY) -m mypy.stubtest xctx --mypy-config-file pyproject.toml --allowlist tests/stubtest.allow
 
-bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers (ARGS for the runner)
+bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers, and draw it (ARGS for the runner)
 	PYTHONPATH=. $(PY) -m benchmarks $(ARGS)
+
+.PHONY: bench-quick bench-compare
+bench-quick: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## the same in under a minute, less sure, into build/benchmarks
+	PYTHONPATH=. $(PY) -m benchmarks --quick $(ARGS)
+
+bench-compare: $(call groups,bench) ## name what got slower from OLD=file.json to NEW=file.json
+	PYTHONPATH=. $(PY) -m benchmarks.compare $(OLD) $(NEW) $(ARGS)
 
 docs: $(VENV)/.built $(call groups,docs) ## build the manual into docs/_build
 	$(PY) -m sphinx -W --keep-going -q docs docs/_build

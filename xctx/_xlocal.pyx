@@ -112,6 +112,7 @@ cdef enum:
 
 @cython.final
 @cython.freelist(64)
+@cython.trashcan(True)   # a chain may be of any length
 cdef class Binding:
     """These names have these values, set by this unit: one link of the chain.
 
