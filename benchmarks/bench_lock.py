@@ -1,4 +1,4 @@
-"""Shared locks that nobody else wants, beside threading.Lock and multiprocessing_utils; and two threads that only read."""
+"""Shared locks that nobody else wants, beside threading.Lock and multiprocessing_utils; and two threads that read."""
 
 import threading
 

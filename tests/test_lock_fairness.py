@@ -89,7 +89,7 @@ def test_how_many_go_before_one_who_waits(writes, others):
             lock.release()
             time.sleep(0.001)
     print(sorted(before_me))
-    # Those who were in, and those that came while this process was about to announce itself. Seldom more: where the system
+    # Those who were in, and those that came while this one was about to announce itself. Seldom more: where the system
     # let it wait just then.
     assert statistics.median(before_me) <= 2 * OTHERS
     eventually(lambda: not lock.locked())
