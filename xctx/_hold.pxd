@@ -71,11 +71,12 @@ cdef class Attempt:
 
 cdef Memory new_memory()
 cdef Memory memory_of(int fd, str path)
-cdef Memory named_memory(str name)
+cdef Memory named_memory(object name)
 cdef Line new_line(Memory memory)
 cdef Hold new_hold(Line line, uint64_t serial, bint common)
 cdef void look_at_all(Memory memory) noexcept
 cdef Attempt new_attempt(Hold hold, int mode)
+cdef object waiting()
 cdef int wait(Hold owner, int mode, double until) except -2
 cdef uint32_t forks() noexcept
 

@@ -14,7 +14,6 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from xctx import _names, _waiting
 import os
 import time
 
@@ -120,10 +119,11 @@ cdef Memory new_memory():
     return memory_of(fd, None)
 
 
-cdef Memory named_memory(str name):
+cdef Memory named_memory(object name):
     if NO_LOCKS:
         raise NotImplementedError("locks between processes are not known to xctx on this system")
-    fd, path = _names.open_file(name, SIZE, use_file)
+    from xctx import _names
+    fd, path = _names.open_file(_names.check_name(name), SIZE, use_file)
     cdef Memory memory = memory_of(fd, path)
     _names.watch_children(leave_names)
     return memory
@@ -191,6 +191,18 @@ cdef Hold new_hold(Line line, uint64_t serial, bint common):
 
 # --- waiting --------------------------------------------------------------------------------------------------------------
 
+cdef object module_waiting = None
+
+
+cdef object waiting():
+    """The module, imported as it is first needed: importing xctx stays cheap."""
+    global module_waiting
+    if module_waiting is None:
+        from xctx import _waiting
+        module_waiting = _waiting
+    return module_waiting
+
+
 cdef int wait(Hold owner, int mode, double until) except -2:
     """Waits for what was begun: 1 held, 0 time is up, -1 this is a forked child now, where nothing was begun.
 
@@ -206,7 +218,8 @@ cdef int wait(Hold owner, int mode, double until) except -2:
         if until != FOREVER and time.monotonic() >= until:
             return stopped(hold, mode, upgrading)
         # Whatever Python code runs from here on may be interrupted, or fork: what was begun is the parent's then.
-        hub = _waiting.hub_here()
+        module = waiting()
+        hub = module.hub_here()
         hold.attempt.naps = hub is not None
         while owner.generation == fork_count:
             if arm(hold.head, hold.index, &hold.attempt):
@@ -215,7 +228,7 @@ cdef int wait(Hold owner, int mode, double until) except -2:
             if left <= 0:
                 return stopped(hold, mode, upgrading)
             if hub is not None:
-                _waiting.wait_in_hub(owner.line.memory.rounds, hub, owner.line.memory.nap, hold.attempt.gate, left)
+                module.wait_in_hub(owner.line.memory.rounds, hub, owner.line.memory.nap, hold.attempt.gate, left)
             else:
                 nap = nap_time(hold.head)
                 if left * 1e9 < <double>nap:

@@ -17,8 +17,8 @@ from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as
                          xctx_next_u64, xctx_tstate, xctx_unlock)
 from xctx._hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Hold, Line, Memory, announce, forks, give_back,
                          line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold, new_line,
-                         new_memory, readers_in, set_forget, step_down, take, wait, xctx_head, xctx_hold, xctx_line)
-from xctx import _core, _names, _waiting
+                         new_memory, readers_in, set_forget, step_down, take, wait, waiting, xctx_head, xctx_hold, xctx_line)
+from xctx import _core
 from xctx._local import local
 import os
 import time
@@ -107,7 +107,6 @@ cdef class SharedLock:
         if name is None:
             set_up(self, new_memory(), None, key)
         else:
-            name = _names.check_name(name)
             set_up(self, named_memory(name), name, key)
 
     # --- acquiring
@@ -421,7 +420,7 @@ cdef bint acquire(SharedLock lock, Hold begun, int mode, double seconds) except 
             return False
         else:
             # Rare enough to be asked for now and then.
-            _waiting.pause(0.001)
+            waiting().pause(0.001)
             PyErr_CheckSignals()
         hold = None
 
@@ -628,9 +627,10 @@ async def acquire_in_task(SharedLock lock, int mode, double seconds, object resu
             misuse(hold, mode)
         if time.monotonic() >= until:
             return False
-        await _waiting.pause_task(0.001)
+        await waiting().pause_task(0.001)
     again = hold.c.mode == UPGRADABLE
-    if not await _waiting.acquire(new_attempt(hold, mode), until):
+    attempt = new_attempt(hold, mode)
+    if not await waiting().acquire(attempt, until):
         return False
     if again:
         end(hold, True)
@@ -640,7 +640,8 @@ async def acquire_in_task(SharedLock lock, int mode, double seconds, object resu
 
 async def upgrade_in_task(SharedLock lock, double seconds):
     cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
-    return await _waiting.acquire(new_attempt(begin_upgrade(lock), EXCLUSIVE), until)
+    attempt = new_attempt(begin_upgrade(lock), EXCLUSIVE)
+    return await waiting().acquire(attempt, until)
 
 
 cdef class Block:
