@@ -13,10 +13,10 @@ import types
 from multiprocessing.reduction import ForkingPickler
 
 import pytest
+from carry_module import ALL, VAR, look
 
 import xctx
 import xctx.concurrent
-from carry_module import ALL, VAR, look
 
 x = ALL["greenlet"]
 
@@ -185,7 +185,7 @@ def test_the_pickler_at_work_says_what_can_go():
     with x(special=Special()):
         snapshot = xctx.capture()
         for attempt in (pickle.dumps, pickle.Pickler(io.BytesIO()).dump, pickle._Pickler(io.BytesIO()).dump):
-            with pytest.raises(TypeError, match="'special' of carry_module.on_greenlet"):
+            with pytest.raises(TypeError, match=r"'special' of carry_module.on_greenlet"):
                 attempt(snapshot)
         crossed = pickle.loads(ForkingPickler.dumps(snapshot))
     assert isinstance(crossed.run(lambda: x.special), Special)
@@ -221,7 +221,7 @@ def test_cloudpickle():
     with x(a=lambda: 5):
         snapshot = xctx.capture()
         carried = xctx.carry(lambda: (x.a(), len(vars(x))))
-        with pytest.raises(TypeError, match="'a' of carry_module.on_greenlet"):
+        with pytest.raises(TypeError, match=r"'a' of carry_module.on_greenlet"):
             pickle.dumps(snapshot)
         crossed = pickle.loads(cloudpickle.dumps(snapshot)), pickle.loads(cloudpickle.dumps(carried))
         with x(b=threading.Lock()):
@@ -266,7 +266,7 @@ def test_a_process_whose_xlocal_declares_other_names(again, module):
     with module.current(usr="ada"):
         snapshot = again(xctx.capture(module.current))
     module.current = Declared()
-    with pytest.raises(TypeError, match="'Declared' declares no name 'usr': did you mean 'user'"):
+    with pytest.raises(TypeError, match=r"'Declared' declares no name 'usr': did you mean 'user'"):
         snapshot.run(int)
 
 
@@ -277,7 +277,7 @@ def test_pools_survive_what_cannot_cross(method, module):
     with xctx.concurrent.ProcessPoolExecutor(1, mp_context=context) as pool:
         assert pool.submit(look, "greenlet").result() == {}
         with x(lock=threading.Lock()):
-            with pytest.raises(TypeError, match="'lock' of carry_module.on_greenlet"):
+            with pytest.raises(TypeError, match=r"'lock' of carry_module.on_greenlet"):
                 pool.submit(look, "greenlet").result()
         sys.modules["late"] = late = types.ModuleType("late")
         late.current = xctx.xlocal()
