@@ -187,6 +187,24 @@ def test_every_compiled_room_is_built():
     }
 
 
+def included(path, found=frozenset()):
+    """The headers and parts that a source includes, with theirs."""
+    text = path.read_text(encoding="utf-8")
+    for name in re.findall(r"""^(?:cdef extern from|include|\s*#\s*include) "([\w.]+)\"""", text, re.MULTILINE):
+        if (PACKAGE / name).exists() and name not in found:
+            found = included(PACKAGE / name, found | {name})
+    return found
+
+
+@pytest.mark.parametrize("stem", COMPILED)
+def test_a_room_is_built_anew_when_a_part_of_it_changes(stem):
+    (extension,) = (each for each in PROJECT["tool"]["setuptools"]["ext-modules"] if each["name"] == f"xctx.{stem}")
+    parts = included(PACKAGE / f"{stem}.pyx")
+    if (PACKAGE / f"{stem}.pxd").exists():
+        parts = included(PACKAGE / f"{stem}.pxd", parts)
+    assert {f"xctx/{name}" for name in parts} <= set(extension["depends"])
+
+
 def test_builds_in_the_tree_use_what_other_builds_use():
     assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
     assert "dependencies" not in PROJECT["project"]
