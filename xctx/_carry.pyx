@@ -26,6 +26,7 @@ from xctx import _core
 from contextvars import ContextVar, Token
 from _functools import partial
 from types import MethodType
+from sys import modules
 
 
 cdef extern from "_compat.h":
@@ -531,7 +532,8 @@ cdef int steps_of(object func) except -1:
             func = func.func
         else:
             break
-    if getattr(func, "_is_coroutine_mark", None) is not None:   # inspect.markcoroutinefunction of 3.12
+    mark = getattr(modules.get("inspect"), "_is_coroutine_mark", None)   # of inspect.markcoroutinefunction, since 3.12
+    if mark is not None and getattr(func, "_is_coroutine_mark", None) is mark:
         return CO_COROUTINE
     code = getattr(func, "__code__", None)
     if code is None and not isinstance(func, type):
