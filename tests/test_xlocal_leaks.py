@@ -249,7 +249,7 @@ def test_a_thousand_threads_leave_no_unit(count_objects):
 
 @pytest.mark.parametrize("key", [xctx.keys.greenlet, xctx.keys.context], ids=repr)
 def test_contexts_copied_inside_two_blocks_for_ever_do_not_grow(key, thing, no_collector):
-    """A copy of a binding that is still open, made while spent ones are merged, holds nothing of the chain it came from."""
+    """A copy of a binding that is still open, made while spent ones are merged, holds nothing of the old chain."""
     x = xctx.xlocal(key=key)
     refs = []
 

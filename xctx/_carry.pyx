@@ -26,7 +26,7 @@ from xctx import _core
 from contextvars import ContextVar, Token
 from _functools import partial
 from types import MethodType
-from sys import modules
+import sys
 
 
 cdef extern from "_compat.h":
@@ -195,10 +195,10 @@ cdef class Snapshot:
                 each_chain(xctx_tstate(), hide_others, <void*>applied)
                 applied.snapshot = None
             if self.first is not None:
-                self.put(applied, self.first, shared)
+                self.put_one(applied, self.first, shared)
             if self.others is not None:
                 for flat in self.others:
-                    self.put(applied, <Binding>flat, shared)
+                    self.put_one(applied, <Binding>flat, shared)
             if rest is not None and rest.variables is not None and not shared:
                 applied.variables = []
                 for var, value in rest.variables:
@@ -208,7 +208,7 @@ cdef class Snapshot:
             raise
         return applied
 
-    cdef void put(self, Applied applied, Binding flat, bint shared) except *:
+    cdef void put_one(self, Applied applied, Binding flat, bint shared) except *:
         cdef Key key = flat.owner.key
         if shared and (key.rung == CONTEXT or flat.unit is not None and key.find(False) is flat.unit):
             return
@@ -524,7 +524,6 @@ cdef enum:   # of the flags of a code object
 
 cdef int steps_of(object func) except -1:
     """The flags of a function that runs in steps: coroutine, generator or async generator; 0 for any other."""
-    cdef object marked
     while True:
         if isinstance(func, MethodType):
             func = func.__func__
@@ -532,7 +531,7 @@ cdef int steps_of(object func) except -1:
             func = func.func
         else:
             break
-    mark = getattr(modules.get("inspect"), "_is_coroutine_mark", None)   # of inspect.markcoroutinefunction, since 3.12
+    mark = getattr(sys.modules.get("inspect"), "_is_coroutine_mark", None)   # of inspect.markcoroutinefunction, since 3.12
     if mark is not None and getattr(func, "_is_coroutine_mark", None) is mark:
         return CO_COROUTINE
     code = getattr(func, "__code__", None)

@@ -21,7 +21,7 @@ cimport cython
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
-from libc.stdint cimport intptr_t, uint32_t, uint64_t
+from libc.stdint cimport intptr_t, uint64_t
 
 from xctx._core cimport (CONTEXT, VALUE, Key, PyThreadState, Unit, as_key, xctx_at_fork_in_child, xctx_next_u64,
                          xctx_tstate, xctx_type_put, xctx_load_ptr, xctx_cas_ptr)
@@ -168,7 +168,7 @@ cdef Mark mark_of(Binding made):
         return made.mark
 
 
-cdef inline bint stands_for(Binding link, Binding entry):
+cdef bint stands_for(Binding link, Binding entry):
     return link is entry or entry.mark is not None and link.mark is entry.mark
 
 
