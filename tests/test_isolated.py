@@ -513,3 +513,32 @@ def test_nothing_of_a_finished_one_stays_alive(keep, x, thing, no_collector):
         ref = refs_of(lambda value, run=run: asyncio.run(run(value)))
         gc.collect()  # a loop that ran is a cycle
         assert ref() is None
+
+
+@pytest.mark.parametrize("decorate", [xctx.isolated, lambda func: xctx.xlocal()(a=1)(func)], ids=["isolated", "bound"])
+def test_an_exception_that_ends_one_is_in_no_cycle(decorate, no_collector):
+    class Thrown(Exception):
+        pass
+
+    @decorate
+    def generator():
+        yield
+
+    @decorate
+    async def async_generator():
+        yield
+
+    def throw(into):
+        box = [Thrown()]  # no frame of the test holds it
+        ref = weakref.ref(box[0])
+        with pytest.raises(Thrown):
+            into(box)
+        return ref
+
+    each = generator()
+    next(each)
+    assert throw(lambda box: each.throw(box.pop()))() is None
+    each = async_generator()
+    with pytest.raises(StopIteration):
+        anext(each).send(None)
+    assert throw(lambda box: each.athrow(box.pop()).send(None))() is None

@@ -94,6 +94,9 @@ def run_steps(home: Home, steps: Any) -> Generator[Any, Any, Any]:
             item = [home.run(step, value)]
         except StopIteration as stop:
             return stop.value
+        except BaseException:
+            steps = step = None
+            raise
         finally:
             value = None  # keep nothing: an exception thrown in holds this frame
         try:
