@@ -2,6 +2,7 @@
 
 from xctx import keys
 from xctx._batch import BatchExecutor
+from xctx._carry import Snapshot, capture, carry, isolated
 from xctx._local import local
 from xctx._lock import OwnerDiedWarning, SharedLock, SharedRLock
 from xctx._proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
@@ -14,7 +15,11 @@ __all__ = [
     "OwnerDiedWarning",
     "SharedLock",
     "SharedRLock",
+    "Snapshot",
+    "capture",
+    "carry",
     "is_proxy",
+    "isolated",
     "keys",
     "local",
     "unwrap",
