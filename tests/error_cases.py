@@ -7,6 +7,7 @@ tables. A message of the sources that is not here fails a test.
 import pickle
 import threading
 
+import error_cases_carry
 from conftest import offers
 
 import xctx
@@ -257,12 +258,6 @@ SECTIONS = {
         ),
         (
             TypeError,
-            "cannot pickle … object: an xlocal is found by name where it is needed",
-            "an xlocal is pickled",
-            pickles(xctx.xlocal),
-        ),
-        (
-            TypeError,
             "cannot pickle a binding of an xlocal: bind the values where they are needed",
             "what calling an xlocal gave is pickled",
             pickles(lambda: xctx.xlocal()(a=1)),
@@ -419,13 +414,9 @@ if offers("SharedLock"):
     import error_cases_lock
 
     SECTIONS["Locks"] = error_cases_lock.LOCKS
-if hasattr(xctx, "carry"):
-    import error_cases_carry
-
-    SECTIONS["Carry"] = error_cases_carry.CARRY
-    if error_cases_carry.WIRE:
-        SECTIONS["To other machines"] = error_cases_carry.WIRE
-    SECTIONS["xlocal"] = [case for case in SECTIONS["xlocal"] if "an xlocal is found by name" not in case[1]]
+SECTIONS["Carry"] = error_cases_carry.CARRY
+if error_cases_carry.WIRE:
+    SECTIONS["To other machines"] = error_cases_carry.WIRE
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
@@ -436,8 +427,7 @@ LEFT_OUT = {
 }
 if offers("SharedLock"):
     LEFT_OUT |= error_cases_lock.LEFT_OUT
-if hasattr(xctx, "carry"):
-    LEFT_OUT |= error_cases_carry.LEFT_OUT
+LEFT_OUT |= error_cases_carry.LEFT_OUT
 
 
 def rows(cases):

@@ -2,8 +2,26 @@
 
 from xctx import keys
 from xctx._batch import BatchExecutor
+from xctx._carry import Snapshot, capture, carry, isolated
 from xctx._local import local
+from xctx._lock import OwnerDiedWarning, SharedLock, SharedRLock
 from xctx._proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._xlocal import xlocal
 
-__all__ = ["BatchExecutor", "LocalProxy", "LocalWrapper", "is_proxy", "keys", "local", "unwrap", "xlocal"]
+__all__ = [
+    "BatchExecutor",
+    "LocalProxy",
+    "LocalWrapper",
+    "OwnerDiedWarning",
+    "SharedLock",
+    "SharedRLock",
+    "Snapshot",
+    "capture",
+    "carry",
+    "is_proxy",
+    "isolated",
+    "keys",
+    "local",
+    "unwrap",
+    "xlocal",
+]

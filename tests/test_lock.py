@@ -1,0 +1,633 @@
+"""SharedLock and SharedRLock in one process: the contract, threads, fairness."""
+
+import os
+import pickle
+import threading
+import time
+import warnings
+import weakref
+
+import pytest
+from lock_child import LONG, Child, eventually
+
+import xctx
+
+BOTH = pytest.mark.parametrize("make", [xctx.SharedLock, xctx.SharedRLock])
+
+
+def in_thread(function, *args, **kwargs):
+    """What a call gives in another thread: its result, or what it raises."""
+    done = []
+
+    def work():
+        try:
+            done.append(function(*args, **kwargs))
+        except Exception as exc:
+            done.append(exc)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(LONG)
+    assert done, "the other thread hangs"
+    return done[0]
+
+
+def free_to(lock, mode):
+    """Whether another thread could hold the lock so."""
+
+    def work():
+        got = lock.acquire_upgradable(False) if mode == "upgradable" else lock.acquire(mode == "exclusive", False)
+        if got:
+            lock.release()
+        return got
+
+    return in_thread(work)
+
+
+def take(lock, mode):
+    return {
+        "shared": lambda: lock.acquire(timeout=LONG),
+        "exclusive": lambda: lock.acquire(exclusive=True, timeout=LONG),
+        "upgradable": lambda: lock.acquire_upgradable(timeout=LONG),
+    }[mode]()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("held", "beside"),
+    [("shared", {"shared", "upgradable"}), ("upgradable", {"shared"}), ("exclusive", set())],
+)
+def test_who_may_hold_it_beside_whom(make, held, beside):
+    lock = make()
+    assert take(lock, held)
+    assert {mode for mode in ("shared", "upgradable", "exclusive") if free_to(lock, mode)} == beside
+    assert (lock.locked(), lock.mode, lock.count) == (True, held, 1)
+    assert lock.readers == (held == "shared")
+    assert (lock.owner is None) == (held == "shared")
+    lock.release()
+    assert (lock.locked(), lock.mode, lock.count, lock.readers, lock.owner) == (False, None, 0, 0, None)
+    assert free_to(lock, "exclusive")
+
+
+@BOTH
+def test_blocks(make):
+    lock = make()
+    with lock as got:
+        assert got is lock
+        assert lock.mode == "shared"
+    with lock.shared() as got:
+        assert got is lock
+        assert lock.mode == "shared"
+    with lock.exclusive() as got:
+        assert got is lock
+        assert lock.mode == "exclusive"
+    with lock.upgradable() as got:
+        assert got is lock
+        assert lock.mode == "upgradable"
+        assert lock.upgrade()
+        assert lock.mode == "exclusive"
+    assert not lock.locked()
+    with pytest.raises(ZeroDivisionError):
+        with lock.exclusive():
+            1 / 0
+    assert not lock.locked()
+
+
+def test_misuse_of_a_shared_lock():
+    lock = xctx.SharedLock()
+    for mode in ("shared", "exclusive", "upgradable"):
+        assert take(lock, mode)
+        for again in ("shared", "exclusive", "upgradable"):
+            with pytest.raises(ValueError, match=r"re-entrant|upgrade"):
+                take(lock, again)
+        assert (lock.mode, lock.count) == (mode, 1)
+        lock.release()
+        with pytest.raises(ValueError, match="too many times"):
+            lock.release()
+
+
+@BOTH
+def test_a_plain_upgrade_raises_at_once(make):
+    lock = make()
+    with lock:
+        with pytest.raises(ValueError, match="upgrade"):
+            lock.acquire(exclusive=True)
+        with pytest.raises(ValueError, match="upgraded"):
+            lock.upgrade()
+        with pytest.raises(ValueError, match="upgrade"):
+            lock.acquire_upgradable()
+        assert lock.mode == "shared"
+    with pytest.raises(ValueError, match="upgraded"):
+        lock.upgrade()
+    with pytest.raises(ValueError, match="downgrade"):
+        lock.downgrade()
+
+
+@BOTH
+def test_a_release_in_another_unit_is_refused(make):
+    lock = make()
+    with lock.exclusive():
+        assert isinstance(in_thread(lock.release), ValueError)
+        assert lock.mode == "exclusive"
+
+
+def test_a_reentrant_lock_counts():
+    lock = xctx.SharedRLock()
+    with lock:
+        with lock:
+            assert (lock.mode, lock.count, lock.readers) == ("shared", 2, 1)
+        assert lock.count == 1
+    with lock.exclusive():
+        with lock:
+            with lock.upgradable():
+                with lock.exclusive():
+                    assert (lock.mode, lock.count) == ("exclusive", 4)
+        assert lock.mode == "exclusive"
+    with lock.upgradable():
+        with lock:
+            with lock.exclusive():
+                with lock.exclusive():
+                    assert (lock.mode, lock.count) == ("exclusive", 4)
+                assert lock.mode == "exclusive"
+            assert (lock.mode, lock.count) == ("upgradable", 2)
+            assert free_to(lock, "shared")
+    assert not lock.locked()
+
+
+@BOTH
+def test_downgrading(make):
+    lock = make()
+    assert take(lock, "exclusive")
+    lock.downgrade(upgradable=True)
+    assert lock.mode == "upgradable"
+    assert free_to(lock, "shared")
+    assert not free_to(lock, "upgradable")
+    lock.downgrade()
+    assert (lock.mode, lock.readers) == ("shared", 1)
+    assert free_to(lock, "upgradable")
+    lock.release()
+    assert not lock.locked()
+
+
+@BOTH
+def test_nobody_writes_while_a_writer_becomes_a_reader(make):
+    lock = make()
+    wrote = []
+
+    def write():
+        with lock.exclusive():
+            wrote.append(1)
+
+    with lock.exclusive():
+        writer = threading.Thread(target=write)
+        writer.start()
+        time.sleep(0.02)
+        lock.downgrade()
+        time.sleep(0.02)
+        assert not wrote
+    writer.join(LONG)
+    assert wrote
+
+
+@BOTH
+def test_upgrading_waits_for_readers_and_keeps_new_ones_out(make):
+    lock = make()
+    reading, leave = threading.Event(), threading.Event()
+
+    def read():
+        with lock:
+            reading.set()
+            leave.wait(LONG)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert reading.wait(LONG)
+    with lock.upgradable():
+        assert not lock.upgrade(timeout=0.02)
+        assert not lock.upgrade(blocking=False)
+        assert lock.mode == "upgradable"
+        assert free_to(lock, "shared")
+        leave.set()
+        assert lock.upgrade(timeout=LONG)
+        assert not free_to(lock, "shared")
+    reader.join(LONG)
+    assert not lock.locked()
+
+
+@BOTH
+def test_giving_up(make):
+    lock = make()
+    with lock.exclusive():
+        for arguments in ((False, True, 0.01), (True, True, 0.01), (False, False), (True, False), (True, True, 0)):
+            assert in_thread(lock.acquire, *arguments) is False
+        assert in_thread(lock.acquire_upgradable, True, 0.01) is False
+    assert lock.holders() == []
+    assert free_to(lock, "exclusive")
+
+
+@pytest.mark.parametrize(
+    "arguments", [(False, False, 1), (True, True, -2), (False, True, float("nan")), (True, True, "a")], ids=str
+)
+def test_timeouts_that_make_no_sense(arguments):
+    lock = xctx.SharedLock()
+    with pytest.raises((ValueError, TypeError)):
+        lock.acquire(*arguments)
+    assert not lock.locked()
+    # Nor is anything left of them where the lock was another's.
+    held, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with lock.exclusive():
+            held.set()
+            leave.wait(LONG)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(LONG)
+    with pytest.raises((ValueError, TypeError)):
+        lock.acquire(*arguments)
+    leave.set()
+    thread.join(LONG)
+    assert free_to(lock, "exclusive")
+    assert (lock.readers, lock.mode) == (0, None)
+
+
+def test_a_writer_that_gives_up_wakes_the_readers_it_kept_waiting():
+    lock = xctx.SharedLock()
+    tried, read = [], threading.Event()
+
+    def write():
+        tried.append(lock.acquire(exclusive=True, timeout=0.3))
+
+    def come_later():
+        with lock:
+            read.set()
+
+    with lock:
+        writer = threading.Thread(target=write)
+        writer.start()
+        # The writer has announced itself when nobody else gets in.
+        eventually(lambda: tried or not free_to(lock, "shared"))
+        reader = threading.Thread(target=come_later)
+        reader.start()
+        writer.join(LONG)
+        assert tried == [False]
+        assert read.wait(LONG)
+    reader.join(LONG)
+    assert not lock.locked()
+
+
+def test_reading_again_does_not_wait_for_a_writer_that_waits():
+    lock = xctx.SharedRLock()
+    with lock:
+        writer = threading.Thread(target=lambda: (lock.acquire(exclusive=True, timeout=LONG), lock.release()))
+        writer.start()
+        eventually(lambda: not free_to(lock, "shared"))
+        with lock:
+            assert lock.count == 2
+    writer.join(LONG)
+    assert not lock.locked()
+
+
+def test_a_writer_comes_in_among_readers_that_overlap_without_pause():
+    lock = xctx.SharedLock()
+    stop, turns = threading.Event(), []
+    two = threading.Semaphore(0)
+
+    def read():
+        while not stop.is_set():
+            with lock:
+                turns.append(1)
+                # Not before the other one reads, if it still does.
+                two.release()
+                two.acquire(timeout=0.005)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    eventually(lambda: len(turns) > 20)
+    for _ in range(5):
+        assert lock.acquire(exclusive=True, timeout=LONG)
+        lock.release()
+    stop.set()
+    for reader in readers:
+        reader.join(LONG)
+    assert not lock.locked()
+
+
+def test_a_reader_comes_in_among_writers_in_a_row():
+    lock = xctx.SharedLock()
+    stop, turns = threading.Event(), []
+
+    def write():
+        while not stop.is_set():
+            with lock.exclusive():
+                turns.append(1)
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    eventually(lambda: len(turns) > 20)
+    for _ in range(5):
+        assert lock.acquire(timeout=LONG)
+        lock.release()
+    stop.set()
+    for writer in writers:
+        writer.join(LONG)
+    assert not lock.locked()
+
+
+def test_many_threads_keep_each_other_out():
+    lock = xctx.SharedRLock()
+    inside = {"readers": 0, "writers": 0}
+    total, bad = [0], []
+
+    def work(number):
+        for turn in range(200):
+            if (turn + number) % 4 == 0:
+                with lock.exclusive():
+                    if turn % 8 == 0:
+                        lock.downgrade(upgradable=True)
+                        lock.upgrade()
+                    inside["writers"] += 1
+                    if inside["writers"] != 1:
+                        bad.append("two writers")
+                    total[0] += 1
+                    inside["writers"] -= 1
+            else:
+                with lock:
+                    if inside["writers"]:
+                        bad.append("a writer beside a reader")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(6 * LONG)
+    assert not bad
+    assert total == [300]
+    assert not lock.locked()
+
+
+@pytest.mark.parametrize("mode", ["shared", "upgradable", "exclusive"])
+def test_a_thread_that_ends_gives_back_what_it_held(mode):
+    lock = xctx.SharedLock()
+    assert in_thread(take, lock, mode)
+    assert not lock.locked()
+    assert lock.owner_died == (mode == "exclusive")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with lock:
+            pass
+        with lock.exclusive():
+            pass
+    assert [warning.category for warning in told] == [xctx.OwnerDiedWarning] * (2 if mode == "exclusive" else 0)
+    assert all(warning.filename == __file__ for warning in told)
+    assert not lock.owner_died
+
+
+def test_who_refuses_to_be_told_does_not_hold_it():
+    lock = xctx.SharedLock()
+    assert in_thread(take, lock, "exclusive")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for mode in ("shared", "upgradable", "exclusive"):
+            with pytest.raises(xctx.OwnerDiedWarning):
+                take(lock, mode)
+            assert not lock.locked()
+            assert lock.owner_died
+    with pytest.raises(ZeroDivisionError), pytest.warns(xctx.OwnerDiedWarning):
+        with lock.exclusive():
+            1 / 0  # no way to mend anything
+    assert lock.owner_died
+    with pytest.warns(xctx.OwnerDiedWarning):
+        lock.acquire(exclusive=True)
+    lock.release()
+    with lock:
+        pass
+
+
+def test_a_filter_of_warnings_may_release_the_lock():
+    lock = xctx.SharedLock()
+    assert in_thread(take, lock, "exclusive")
+
+    def show(*args, **kwargs):
+        lock.release()
+        raise ZeroDivisionError
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = show
+        for mode in ("shared", "upgradable", "exclusive"):
+            with pytest.raises(ZeroDivisionError):
+                take(lock, mode)
+            assert lock.holders() == []
+
+
+def test_threads_of_one_process_leave_places_for_others():
+    """Each holds the lock, and there are more of them than places in the table."""
+    lock = xctx.SharedLock()
+    held, leave = threading.Semaphore(0), threading.Event()
+
+    def hold():
+        with lock:
+            held.release()
+            leave.wait(6 * LONG)
+
+    threads = [threading.Thread(target=hold) for _ in range(600)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert held.acquire(timeout=LONG)
+    assert lock.readers == 600
+    assert len(lock.holders()) < 100
+    with lock.upgradable():
+        assert not lock.upgrade(timeout=0.01)
+        leave.set()
+        assert lock.upgrade(timeout=LONG)
+    for thread in threads:
+        thread.join(LONG)
+    assert not lock.locked()
+
+
+def test_threads_that_come_and_go_leave_no_lines():
+    lock = xctx.SharedLock()
+    for _ in range(600):  # more than there are lines
+        assert in_thread(take, lock, "shared")
+    assert lock.readers == 0
+
+
+@pytest.mark.parametrize("key", ["process", "thread", "greenlet", "task"])
+def test_keys_say_who_holds_it(key):
+    lock = xctx.SharedRLock(key=getattr(xctx.keys, key))
+    assert lock.key is getattr(xctx.keys, key)
+    with lock.exclusive():
+        assert free_to(lock, "exclusive") == (key == "process")
+    assert not lock.locked()
+
+
+def test_one_unit_in_several_threads():
+    lock = xctx.SharedRLock(key=lambda: "all of us")
+    with in_between(lock):
+        results = []
+
+        def work():
+            for _ in range(50):
+                assert lock.acquire(exclusive=True, timeout=LONG)
+                lock.release()
+            results.append(1)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+    for thread in threads:
+        thread.join(LONG)
+    assert results == [1, 1, 1]
+    assert not lock.locked()
+
+
+def test_a_unit_of_several_threads_counts_right():
+    """One releases what it held while another acquires it again: either it still holds it, or it waits for its own."""
+    lock = xctx.SharedRLock(key=lambda: "all of us")
+    faults = []
+
+    def work(seed):
+        try:
+            for turn in range(400):
+                assert lock.acquire(exclusive=True, timeout=LONG)
+                assert lock.mode == "exclusive"
+                if turn % 3 == seed % 3:
+                    with lock:
+                        pass
+                lock.release()
+        except BaseException as exc:
+            faults.append(exc)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(3 * LONG)
+        assert not thread.is_alive()
+    assert not faults
+    assert (lock.count, lock.holders()) == (0, [])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_unit_of_several_threads_upgrades_once():
+    lock = xctx.SharedLock(key=xctx.keys.process)
+    reader = Child(read_until_told(lock))
+    assert reader.hear() == "reads"
+    assert lock.acquire_upgradable()
+    begun, results = threading.Event(), []
+
+    def upgrade():
+        begun.set()
+        results.append(lock.upgrade(timeout=LONG))
+
+    thread = threading.Thread(target=upgrade)
+    thread.start()
+    assert begun.wait(LONG)
+
+    # An upgrade that has begun lets no more readers in.
+    def shut():
+        with Child(try_to_read(lock)) as child:
+            return child.wait() == 1
+
+    eventually(shut)
+    for use in (lock.upgrade, lock.downgrade, lock.release):
+        with pytest.raises(ValueError, match="upgrading"):
+            use()
+    with reader:
+        reader.say()
+        assert reader.wait() == 0
+    thread.join(LONG)
+    assert (results, lock.mode) == ([True], "exclusive")
+    lock.release()
+    assert lock.holders() == []
+
+
+def read_until_told(lock):
+    def work(child):
+        with lock:
+            child.say("reads")
+            child.hear()
+
+    return work
+
+
+def try_to_read(lock):
+    def work(child):
+        os._exit(0 if lock.acquire(blocking=False) else 1)
+
+    return work
+
+
+class in_between:
+    """Reads in another lock object of the same thread's, for a moment."""
+
+    def __init__(self, lock):
+        self.lock = lock
+
+    def __enter__(self):
+        assert self.lock.acquire(exclusive=True)
+
+    def __exit__(self, *exc):
+        time.sleep(0.01)
+        self.lock.release()
+
+
+def test_the_context_is_no_holder():
+    with pytest.raises(ValueError, match="context"):
+        xctx.SharedLock(key=xctx.keys.context)
+    with pytest.raises(TypeError):
+        xctx.SharedLock(key=3)
+
+
+def test_subclasses():
+    class Mine(xctx.SharedRLock):
+        def __init__(self, label):
+            super().__init__()
+            self.label = label
+
+    with Mine("a") as mine:
+        assert mine.label == "a"
+        assert mine.mode == "shared"
+
+    class Forgot(xctx.SharedLock):
+        def __init__(self):
+            pass
+
+    for use in (Forgot().acquire, Forgot().release, Forgot().locked, Forgot().__enter__):
+        with pytest.raises(RuntimeError, match="initialised"):
+            use()
+    assert "Forgot" in repr(Forgot())
+    lock = xctx.SharedLock()
+    with pytest.raises(RuntimeError, match="once"):
+        lock.__init__()
+    with lock:
+        pass
+
+
+def test_a_lock_without_a_name_is_pickled_for_children_only():
+    with pytest.raises(RuntimeError, match="inheritance"):
+        pickle.dumps(xctx.SharedLock())
+
+
+def test_a_lock_dies_with_its_last_reference():
+    lock = xctx.SharedLock()
+    with lock.exclusive():
+        pass
+    gone = weakref.ref(lock)
+    del lock
+    assert gone() is None
+    lock = xctx.SharedLock()
+    lock.acquire(exclusive=True)
+    del lock
+
+
+def test_how_it_shows():
+    lock = xctx.SharedLock()
+    assert repr(lock) == "<xctx.SharedLock: free>"
+    with lock.exclusive():
+        assert repr(lock).startswith("<xctx.SharedLock: exclusive by ")

@@ -1,0 +1,66 @@
+"""The lock's protocol, tried in every order of its steps by the search of lock_model."""
+
+import pytest
+from lock_model import Model, Wrong, search
+
+NOBODY_DIES = [
+    ([["S", "S"], ["X", "X"]], [0, 1]),
+    ([["UX", "S"], ["X", "US"]], [0, 1]),
+    ([["UXt", "XU"], ["Xt", "St"]], [0, 1]),
+    ([["S"], ["S"], ["X"]], [0, 1, 2]),
+    ([["St", "Xth"], ["UXt"]], [0, 1]),
+]
+ONE_DIES = [
+    ([["S", "X"], ["X", "S"]], [0, 1]),
+    ([["UX"], ["XS"]], [0, 1]),
+    ([["UXt"], ["Sth", "Xt"]], [0, 1]),
+    ([["S"], ["S"], ["X"]], [0, 1, 2]),
+]
+TWO_DIE = [([["X"], ["X"], ["X"]], [0, 1, 2]), ([["S"], ["US"], ["UX"]], [0, 1, 2])]
+LARGE = [
+    ([["UXt"], ["Sth"], ["Xt"]], [0, 0, 1], 1),
+    ([["X", "X"], ["X"], ["X"]], [0, 1, 2], 0),
+    ([["S"], ["X"], ["X"]], [0, 1, 2], 1),
+    ([["UXt"], ["St"], ["X"]], [0, 1, 2], 0),
+    ([["XS"], ["S"], ["X"]], [0, 1, 2], 1),
+    ([["UX"], ["S"], ["X"]], [0, 1, 2], 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("programs", "lines", "crashes"),
+    [(*case, crashes) for crashes, cases in enumerate([NOBODY_DIES, ONE_DIES, TWO_DIE]) for case in cases],
+    ids=str,
+)
+def test_no_order_of_steps_breaks_the_lock(programs, lines, crashes):
+    assert search(Model(programs, lines, crashes)) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("programs", "lines", "crashes"), LARGE, ids=str)
+def test_no_order_of_many_steps_breaks_the_lock(programs, lines, crashes):
+    assert search(Model(programs, lines, crashes)) > 10_000
+
+
+@pytest.mark.parametrize(
+    ("missing", "programs", "crashes"),
+    [
+        ("readers mind A", [["S"], ["X"]], 0),
+        ("drain", [["S"], ["X"]], 0),
+        ("gate", [["S"], ["X"]], 0),
+        ("who leaves wakes", [["S"], ["X"]], 0),
+        ("who vacates wakes", [["X"], ["X"]], 0),
+        ("who gives up wakes", [["X"], ["Xt"], ["X"]], 0),
+        ("who ends a famine looks again", [["X", "X"], ["X", "X"], ["X"]], 0),
+        ("telling", [["X"], ["X"]], 1),
+    ],
+)
+def test_the_search_finds_a_step_that_is_missing(missing, programs, crashes):
+    with pytest.raises(Wrong):
+        search(Model(programs, list(range(len(programs))), crashes, broken=missing))
+
+
+def test_without_admission_readers_wait_for_ever():
+    """What keeps the lock fair: a search in which no writer lets the readers in finds one that waits for three."""
+    with pytest.raises(Wrong, match="more than two writers"):
+        search(Model([["S"], ["X", "X", "X"]], [0, 1], broken="admission"))
