@@ -86,6 +86,17 @@ def batches() -> None:
     print(number)
 
 
+# Locks: how they are acquired is said by name or by a block.
+
+
+def locks() -> None:
+    xctx.SharedLock(1)  # type: ignore[arg-type]
+    xctx.SharedLock(key="task")  # type: ignore[arg-type]
+    xctx.SharedLock().acquire(timeout="1")  # type: ignore[arg-type]
+    number: int = xctx.SharedLock().mode  # type: ignore[assignment]
+    print(number)
+
+
 # Keys are callables of nothing that return a hashable; units are made by keys alone.
 
 

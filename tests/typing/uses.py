@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import copy
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -228,6 +229,28 @@ def batches() -> None:
     assert_type(executor.close(), list[User])
 
 
+# --- locks -----------------------------------------------------------------------------------------------------------
+
+
+async def locks() -> None:
+    lock = xctx.SharedLock(key=xctx.keys.task)
+    with lock as entered:
+        assert_type(entered, xctx.SharedLock)
+        assert_type(lock.mode, Literal["shared", "upgradable", "exclusive"] | None)
+    with lock.exclusive(), ExitStack() as stack:
+        assert_type(stack.enter_context(xctx.SharedRLock().shared()), xctx.SharedRLock)
+        assert_type(lock.count, int)
+    with lock.upgradable() as entered:
+        assert_type(entered.upgrade(timeout=1), bool)
+    assert_type(lock.acquire(exclusive=True, timeout=1.5), bool)
+    lock.release()
+    async with lock.exclusive() as awaited:
+        assert_type(awaited, xctx.SharedLock)
+    assert_type(await lock.acquire_async(), bool)
+    lock.release()
+    assert_type(lock.owner_died, bool)
+
+
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
@@ -268,6 +291,8 @@ def main() -> None:
     a_context_manager_like_others()
     it_swallows_no_exception()
     asyncio.run(decorated())
+    if sys.platform == "linux":
+        asyncio.run(locks())
     a_local_with_types()
     a_local_of_any_names()
     batches()
