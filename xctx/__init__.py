@@ -2,8 +2,9 @@
 
 from xctx import keys
 from xctx._batch import BatchExecutor
+from xctx._carried import carried
 from xctx._local import local
 from xctx._proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._xlocal import xlocal
 
-__all__ = ["BatchExecutor", "LocalProxy", "LocalWrapper", "is_proxy", "keys", "local", "unwrap", "xlocal"]
+__all__ = ["BatchExecutor", "LocalProxy", "LocalWrapper", "carried", "is_proxy", "keys", "local", "unwrap", "xlocal"]
