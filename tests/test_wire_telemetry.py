@@ -1,0 +1,104 @@
+"""inject and extract beside OpenTelemetry: its baggage goes along, and each reads what the other writes."""
+
+import subprocess
+import sys
+
+import pytest
+from conftest import installed
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xctx import wire
+
+if not installed("opentelemetry"):
+    pytest.skip("OpenTelemetry is not installed here", allow_module_level=True)
+
+from opentelemetry import baggage, context
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from wire_names import current
+
+
+@pytest.fixture
+def telemetry():
+    """telemetry(**names): makes this the baggage of the current context, until the test ends."""
+    tokens = []
+
+    def attach(names):
+        made = context.get_current()
+        for name, value in names.items():
+            made = baggage.set_baggage(name, value, made)
+        tokens.append(context.attach(made))
+
+    yield attach
+    while tokens:
+        context.detach(tokens.pop())
+
+
+def test_its_baggage_goes_along(telemetry):
+    telemetry({"user": "ada", "request-id": "theirs", "größe": 'a "b"', "n": 7, "there": "context"})
+    with current(request_id="ours"):
+        headers = wire.inject({"baggage": "there=carrier;p"}, current)
+    assert headers == {"baggage": "there=carrier;p,request-id=ours,user=ada,gr%C3%B6%C3%9Fe=a%20%22b%22,n=7"}
+    read = W3CBaggagePropagator().extract(headers)
+    assert baggage.get_all(read) == {
+        "there": "carrier;p", "request-id": "ours", "user": "ada", "größe": 'a "b"', "n": "7",
+    }  # fmt: skip
+
+
+def test_its_baggage_goes_where_nothing_of_ours_is_bound(telemetry):
+    telemetry({"user": "ada"})
+    assert wire.inject({}, current) == {"baggage": "user=ada"}
+
+
+def test_its_propagator_put_in_before_is_kept(telemetry):
+    telemetry({"user": "ada lovelace", "request-id": "theirs"})
+    headers = {}
+    W3CBaggagePropagator().inject(headers)
+    with current(request_id="ours"):
+        wire.inject(headers, current)
+    assert headers == {"baggage": "user=ada+lovelace,request-id=ours"}
+
+
+def test_what_does_not_fit_is_theirs(telemetry):
+    telemetry({f"k{number}": "v" for number in range(64)} | {"surrogate": "\ud800"})
+    dropped = []
+    with current(request_id="r", attempt=1):
+        header = wire.inject({}, current, report=lambda what, why: dropped.append(what))["baggage"]
+    assert header.startswith("request-id=r,attempt=1,k0=v") and header.count(",") == 63
+    assert dropped == ["surrogate", "k62=v", "k63=v"]
+
+
+@given(st.text().filter(lambda text: text == text.strip() and not text.startswith('"')))
+def test_it_reads_the_strings_we_write(value):
+    with current(request_id=value):
+        headers = wire.inject({}, current)
+    if headers and value:
+        read = baggage.get_all(W3CBaggagePropagator().extract(headers, context.Context()))
+        assert read == ({"request-id": value} if len(headers["baggage"]) <= 4096 else {})
+
+
+@given(st.text(st.characters(exclude_characters=" ", exclude_categories=["Cs"]), min_size=1))
+def test_we_read_the_strings_it_writes(value):
+    """But for spaces, which it writes as plus signs; to the specification these are plus signs."""
+    headers = {}
+    W3CBaggagePropagator().inject(headers, baggage.set_baggage("request-id", value, context.Context()))
+    arrived = wire.extract(headers, current).values
+    if not value.startswith('"'):
+        assert arrived == ({current: {"request_id": value}} if headers else {})
+
+
+def test_a_broken_one_does_no_harm(monkeypatch):
+    def broken():
+        raise RuntimeError("no context")
+
+    monkeypatch.setattr(baggage, "get_all", broken)
+    dropped = []
+    with current(request_id="r"):
+        assert wire.inject({}, current, report=lambda *what: dropped.append(what)) == {"baggage": "request-id=r"}
+    assert dropped == [("the baggage of OpenTelemetry", "RuntimeError('no context')")]
+
+
+def test_it_is_not_imported_for_this():
+    code = "import sys, xctx.wire as w; w.inject({}); w.extract({}); print(*[m for m in sys.modules if 'telemetry' in m])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
