@@ -1,7 +1,7 @@
 """inject and extract: what travels, how it is written, and that nothing from outside does harm."""
 
 import enum
-import gc
+import functools
 import logging
 import pickle
 import sys
@@ -13,9 +13,11 @@ from http.client import HTTPMessage
 from typing import Annotated, Any, ClassVar, Literal, NewType, TypedDict
 
 import pytest
+import wire_names
 from hypothesis import example, given
 from hypothesis import strategies as st
 from werkzeug.datastructures import Headers
+from wire_names import came
 
 import xctx
 from xctx import _baggage, wire
@@ -59,7 +61,7 @@ def test_what_is_declared_travels_and_nothing_else(current):
         headers = wire.inject({"Accept": "*/*"}, current)
     assert headers == {"Accept": "*/*", "baggage": f"request_id=r-1,tenant-id={TENANT},retries=2"}
     arrived = wire.extract(headers, current)
-    assert arrived and arrived.values == {current: {"request_id": "r-1", "tenant": TENANT, "retries": 2}}
+    assert came(headers, current) == {current: {"request_id": "r-1", "tenant": TENANT, "retries": 2}}
     with arrived:
         assert (current.request_id, current.tenant, current.retries, current.user) == ("r-1", TENANT, 2, None)
     assert not hasattr(current, "request_id")
@@ -94,7 +96,7 @@ def test_without_xlocals_every_one_that_carries_takes_part():
     one, two, three = xctx.xlocal(), xctx.xlocal(), xctx.xlocal()
     wire.declare(one, "first_of_all")
     wire.declare(two, "second_of_all", "first_of_all")
-    arrived = wire.extract({"baggage": "first_of_all=1,second_of_all=2,third=3"}).values
+    arrived = came({"baggage": "first_of_all=1,second_of_all=2,third=3"})
     assert arrived == {one: {"first_of_all": 1}, two: {"first_of_all": 1, "second_of_all": 2}}
     with one(first_of_all="a"), two(second_of_all="b"), three(third="c"):
         assert wire.inject({}) == {"baggage": "first_of_all=a,second_of_all=b"}
@@ -194,7 +196,7 @@ def test_annotations_that_are_text():
         with (current := module.Current())(request_id="7", request="r", pages="p", response=None, odd=0):
             headers = wire.inject({}, current)
         assert headers == {"baggage": "id=7,request=r,pages=p"}
-        assert wire.extract(headers, current).values == {current: {"request_id": "7", "request": "r", "pages": "p"}}
+        assert came(headers, current) == {current: {"request_id": "7", "request": "r", "pages": "p"}}
         for annotation in ("Annotated[str, carried]", "typing.Annotated[str, xctx.carried + 1]"):
             with pytest.raises(TypeError, match=r"'Wrong' declares 'a' as .*carried"):
                 exec(
@@ -268,7 +270,7 @@ def test_declaring_by_hand(current):
     with store(a="1", b=2, c=[3], d=4.0, e=None, f={}):
         headers = wire.inject({}, store)
     assert headers == {"baggage": "a=%221%22,b=2,see=[3],dee=4.0,e=null,f={}"}
-    assert wire.extract(headers, store).values == {store: {"a": "1", "b": 2, "c": [3], "d": 4.0, "e": None, "f": {}}}
+    assert came(headers, store) == {store: {"a": "1", "b": 2, "c": [3], "d": 4.0, "e": None, "f": {}}}
     with pytest.raises(TypeError, match="'Current' declares no name 'retrys': did you mean 'retries'"):
         wire.declare(current, "retrys")
     with pytest.raises(TypeError, match="'id' is carried, but 'UUID' is no type of JSON"):
@@ -277,7 +279,7 @@ def test_declaring_by_hand(current):
         wire.declare(store, g=xctx.carried("a"))
     with pytest.raises(TypeError, match="is no xlocal"):
         wire.declare(xctx.local(), "a")
-    assert len(wire.extract(headers, store).values[store]) == 6
+    assert len(came(headers, store)[store]) == 6
 
 
 def test_asking_for_one_that_carries_nothing_is_an_error():
@@ -321,7 +323,7 @@ def test_any_value_of_json_arrives_as_it_went(value):
     with everything(anything=value):
         headers = wire.inject({}, everything)
     if len(headers.get("baggage", "")):
-        (arrived,) = wire.extract(headers, everything).values.values()
+        (arrived,) = came(headers, everything).values()
         assert arrived == {"anything": value} and type(arrived["anything"]) is type(value)
         assert headers["baggage"].isascii() and " " not in headers["baggage"]
 
@@ -334,7 +336,7 @@ def test_any_str_declared_as_one_arrives_as_it_went(value):
     with everything(request_id=value):
         headers = wire.inject({}, everything)
     if headers:
-        assert wire.extract(headers, everything).values == {everything: {"request_id": value}}
+        assert came(headers, everything) == {everything: {"request_id": value}}
 
 
 @pytest.mark.parametrize(
@@ -360,7 +362,7 @@ def test_any_str_declared_as_one_arrives_as_it_went(value):
     ],
 )
 def test_what_others_send_is_read(current, dropped, member, name, value):
-    arrived = wire.extract({"baggage": member}, current, report=dropped).values
+    arrived = came({"baggage": member}, current, report=dropped)
     assert arrived == {current: {name: value}} and type(arrived[current][name]) is type(value)
     assert dropped == []
 
@@ -376,9 +378,9 @@ def test_what_others_send_is_read(current, dropped, member, name, value):
     ],
 )
 def test_what_is_malformed_or_of_another_type_is_left_out_and_told(current, dropped, member):
-    assert not wire.extract({"baggage": member}, current, report=dropped)
+    assert not came({"baggage": member}, current, report=dropped)
     assert len(dropped) == 1 and dropped[0][0].startswith(member[:20].strip())
-    arrived = wire.extract({"baggage": f"{member},request_id=whole"}, current).values
+    arrived = came({"baggage": f"{member},request_id=whole"}, current)
     assert arrived == {current: {"request_id": "whole"}}
 
 
@@ -395,23 +397,23 @@ def test_what_was_taken_in_can_be_put_out_again(current):
 
 def test_of_a_name_that_comes_twice_the_last_counts(current, dropped):
     headers = [("Baggage", "request_id=1,other=2"), ("BAGGAGE", "request_id=3")]
-    assert wire.extract(headers, current, report=dropped).values == {current: {"request_id": "3"}}
+    assert came(headers, current, report=dropped) == {current: {"request_id": "3"}}
     assert dropped == [("request_id", "it came more than once: the last counts")]
 
 
 def test_limits_on_the_way_in(current, dropped):
     many = ",".join(f"k{number}=v" for number in range(63))
-    assert wire.extract({"baggage": f"{many},request_id=r"}, current, report=dropped)
+    assert came({"baggage": f"{many},request_id=r"}, current, report=dropped)
     assert dropped == []
-    assert not wire.extract({"baggage": f"{many},k=v,request_id=r"}, current, report=dropped)
+    assert not came({"baggage": f"{many},k=v,request_id=r"}, current, report=dropped)
     assert dropped == [("request_id=r", "a baggage has at most 64 members")]
     dropped.clear()
     long = "k=" + "v" * (8192 - len("k=,retries=1"))
-    assert wire.extract({"baggage": f"{long},retries=1"}, current, report=dropped).values == {current: {"retries": 1}}
+    assert came({"baggage": f"{long},retries=1"}, current, report=dropped) == {current: {"retries": 1}}
     assert dropped == []
-    assert not wire.extract({"baggage": f"{long},retries=12"}, current, report=dropped)
-    assert wire.extract({"baggage": f"retries=3,{long},retries=12"}, current, report=dropped).values == {current: {"retries": 3}}
-    assert not wire.extract({"baggage": "request_id=" + "x" * 9000}, current, report=dropped)
+    assert not came({"baggage": f"{long},retries=12"}, current, report=dropped)
+    assert came({"baggage": f"retries=3,{long},retries=12"}, current, report=dropped) == {current: {"retries": 3}}
+    assert not came({"baggage": "request_id=" + "x" * 9000}, current, report=dropped)
     assert {why for what, why in dropped} == {"a baggage has at most 8192 bytes"}
 
 
@@ -458,7 +460,7 @@ def test_carriers(current, make):
             assert wire.inject(carrier, current) is carrier
             pairs = list(carrier.items() if hasattr(carrier, "items") else carrier)
             assert [(key.lower(), value) for key, value in pairs if key.lower() == "baggage"] == [("baggage", "request_id=r")]
-            assert wire.extract(carrier, current).values == {current: {"request_id": "r"}}
+            assert came(carrier, current) == {current: {"request_id": "r"}}
 
 
 def test_several_headers_become_one(current):
@@ -503,11 +505,11 @@ class Odd:
     ids=lambda carrier: type(carrier).__name__,
 )
 def test_whatever_a_carrier_is_nothing_is_raised(current, carrier):
-    assert not wire.extract(carrier, current)
+    assert not came(carrier, current)
 
 
 def test_what_can_be_read_of_an_odd_carrier_is(current):
-    assert wire.extract(Odd(), current).values == {current: {"request_id": "r"}}
+    assert came(Odd(), current) == {current: {"request_id": "r"}}
 
 
 def test_values_that_cannot_be_written_are_named_and_the_carrier_is_unchanged(current):
@@ -547,7 +549,7 @@ def test_whatever_arrives_extract_raises_nothing_and_what_it_gives_can_be_bound_
     with arrived:
         written = wire.inject({}, everything)
     assert len(written.get("baggage", "")) <= 8192
-    for values in arrived.values.values():
+    for values in came(carrier, everything).values():
         assert values.keys() <= {"request_id", "tenant", "retries", "ratio", "tags", "anything"}
         assert isinstance(values.get("request_id", ""), str) and isinstance(values.get("retries", 0), int)
     assert not vars(everything)
@@ -567,13 +569,13 @@ def test_nothing_is_unpickled(current, monkeypatch):
     for function in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, function, None)
     for text in (payload.decode("latin-1"), payload.hex(), _baggage.encoded(payload.decode("latin-1"))):
-        arrived = wire.extract({"baggage": f"anything={text}"}, current).values
+        arrived = came({"baggage": f"anything={text}"}, current)
         assert all(isinstance(value, str) for values in arrived.values() for value in values.values())
 
 
 def test_reports_go_to_the_log_at_debug_and_one_that_raises_does_no_harm(current, caplog):
     with caplog.at_level(logging.DEBUG, "xctx.wire"):
-        assert wire.extract({"baggage": "rubbish,retries=x,request_id=r"}, current)
+        assert came({"baggage": "rubbish,retries=x,request_id=r"}, current)
         assert [record.levelname for record in caplog.records] == ["DEBUG", "DEBUG"]
         assert "'rubbish'" in caplog.text and "'retries=x'" in caplog.text
         caplog.clear()
@@ -581,17 +583,28 @@ def test_reports_go_to_the_log_at_debug_and_one_that_raises_does_no_harm(current
         def broken(what, why):
             raise ZeroDivisionError
 
-        assert wire.extract({"baggage": "rubbish,request_id=r"}, current, report=broken)
+        assert came({"baggage": "rubbish,request_id=r"}, current, report=broken)
         assert "ZeroDivisionError" in caplog.text
 
 
 def test_names_of_others_are_ignored_in_silence(current, dropped):
-    assert not wire.extract({"baggage": "user=ada,trace=1;x"}, current, report=dropped)
+    assert not came({"baggage": "user=ada,trace=1;x"}, current, report=dropped)
     assert dropped == []
 
 
 def test_reprs_show_no_values(current):
     arrived = wire.extract({"baggage": "request_id=secret"}, current)
-    assert repr(arrived) == "<extracted: request_id>"
-    assert repr(wire.extract({}, current)) == "<extracted: nothing>"
-    gc.collect()
+    assert repr(arrived) == "<snapshot of Current: request_id>"
+    assert repr(wire.extract({}, current)) == "<snapshot of nothing>"
+
+
+def test_what_arrived_comes_on_top_of_what_is_bound(current):
+    with current(user="ada", retries=1), wire.extract({"baggage": "retries=2"}, current):
+        assert vars(current) == {"user": "ada", "retries": 2}
+
+
+def test_what_arrived_goes_on_to_another_process(in_spawned):
+    arrived = wire.extract({"baggage": "request-id=r"}, wire_names.current)
+    with arrived:
+        assert in_spawned(functools.partial(pickle.loads(pickle.dumps(arrived)).run, wire_names.request_id)) == "r"
+        assert in_spawned(wire_names.request_id) is None

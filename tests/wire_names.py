@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import xctx
+from xctx import wire
 
 
 class Current(xctx.xlocal):
@@ -16,3 +17,10 @@ current = Current()
 
 def request_id():
     return getattr(current, "request_id", None)
+
+
+def came(carrier, *stores, report=None):
+    """What extract takes out of a carrier, by xlocal and name: what each that gets anything shows where it is bound."""
+    snapshot = wire.extract(carrier, *stores, report=report)
+    seen = [(store, snapshot.run(vars, store)) for store in stores or [store for store, _ in wire.carriers()]]
+    return {store: names for store, names in seen if names}

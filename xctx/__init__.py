@@ -3,8 +3,23 @@
 from xctx import keys
 from xctx._batch import BatchExecutor
 from xctx._carried import carried
+from xctx._carry import Snapshot, capture, carry, isolated
 from xctx._local import local
 from xctx._proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._xlocal import xlocal
 
-__all__ = ["BatchExecutor", "LocalProxy", "LocalWrapper", "carried", "is_proxy", "keys", "local", "unwrap", "xlocal"]
+__all__ = [
+    "BatchExecutor",
+    "LocalProxy",
+    "LocalWrapper",
+    "Snapshot",
+    "capture",
+    "carried",
+    "carry",
+    "is_proxy",
+    "isolated",
+    "keys",
+    "local",
+    "unwrap",
+    "xlocal",
+]

@@ -21,10 +21,10 @@ cimport cython
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport intptr_t, uint32_t, uint64_t
 
 from xctx._core cimport (CONTEXT, VALUE, Key, PyThreadState, Unit, as_key, xctx_at_fork_in_child, xctx_next_u64,
-                         xctx_tstate, xctx_type_put)
+                         xctx_tstate, xctx_type_put, xctx_load_ptr, xctx_cas_ptr)
 from xctx import _core
 from contextvars import ContextVar
 
@@ -44,6 +44,7 @@ cdef extern from "_compat.h":
     void publish_before "xctx_publish_before"()
     object var_set "xctx_var_set"(object, object)
     int var_reset "xctx_var_reset"(object, object) except -1
+    intptr_t add "xctx_add"(intptr_t *, intptr_t)
 
 cdef extern from "_getattro.h":
     PyObject *missing "xctx_missing"
@@ -66,29 +67,32 @@ cdef extern from *:
     #endif
     #define XCTX_INTERNED(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
     #define XCTX_IS_BINDING(o, type) Py_IS_TYPE(o, (PyTypeObject *)(type))
-    #define XCTX_TAKE(o) (o)
+    #ifdef Py_GIL_DISABLED
+    #  define XCTX_FREE_THREADED 1
+    #else
+    #  define XCTX_FREE_THREADED 0
+    #endif
     #define XCTX_RESERVED(name) (PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
     """
-    ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *)
     void give_vectorcall "XCTX_HAS_VECTORCALL"(PyTypeObject *, Py_ssize_t)
     void inherit_vectorcall "XCTX_INHERIT_VECTORCALL"(PyObject *, PyObject *)
+    bint FREE_THREADED "XCTX_FREE_THREADED"
     bint is_interned "XCTX_INTERNED"(PyObject *)
     bint is_binding "XCTX_IS_BINDING"(PyObject *, PyObject *)
     bint is_reserved "XCTX_RESERVED"(PyObject *)
     Py_ssize_t PyVectorcall_NARGS(size_t)
-    int PyContextVar_Get(object, PyObject *, PyObject **) except -1
     PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
     Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
     object PyObject_GenericGetAttr(object, object)
     PyObject *_PyType_Lookup(PyTypeObject *, PyObject *)
     PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
     int get_variable "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1
-
-cdef class Binding
+    PyObject *PyEval_GetGlobals()
 
 
 cdef extern from *:
     """
+    #define XCTX_TAKE(o) (o)
     static PyObject *xctx_interned(PyObject *name) {
         Py_INCREF(name);
         PyUnicode_InternInPlace(&name);
@@ -115,33 +119,30 @@ cdef enum:
 cdef class Binding:
     """These names have these values, set by this unit: one link of the chain.
 
-    Nothing but `merged`, `spent` and `compact_at` changes once it is made, so threads may share it.
+    Nothing but `merged`, `flat`, `spent` and `compact_at` changes once it is made, so threads may share it.
     """
-    cdef Unit unit          # None under the `context` key: every unit reads it. Held, so that its address stays its own
-    cdef tuple names        # interned, hence told apart by address
-    cdef tuple values
-    cdef Binding outer
-    cdef Binding origin     # the one that the block made, where this is a copy made anew above what was taken out
-    cdef dict merged        # made when first wanted: all that is visible from here, names to values
-    cdef uint32_t depth
-    cdef uint32_t compact_at   # the depth at which the chain is next looked through for what is spent
-    cdef bint covers        # there are bindings of the same unit beneath
-    cdef bint spent         # of an origin: its block was left, so nobody will take it out of anywhere again
 
 
-cdef Binding bind(Unit unit, tuple names, tuple values, Binding outer, Binding origin):
+cdef Binding bind(xlocal owner, Unit unit, tuple names, tuple values, Binding outer, Binding origin, bint wall):
     cdef Binding made = Binding.__new__(Binding)
+    made.owner = owner
     made.unit = unit
     made.names = names
     made.values = values
     made.outer = outer
     made.origin = origin
+    made.wall = wall
     made.compact_at = 15
     if outer is not None:
         made.depth = outer.depth + 1
         made.compact_at = outer.compact_at
-        made.covers = of_unit(outer, unit) is not None
+        made.covers = not wall and of_unit(outer, unit) is not None
     return made
+
+
+cdef Binding again(Binding like, Binding outer, Binding origin):
+    """The same binding on another chain."""
+    return bind(like.owner, like.unit, like.names, like.values, outer, origin, like.wall)
 
 
 cdef Binding of_unit(Binding top, Unit unit):
@@ -166,7 +167,7 @@ cdef dict merge(Binding top):
             link = top
             while link is not None:
                 chain.append(link)
-                link = of_unit(link.outer, top.unit)
+                link = None if link.wall else of_unit(link.outer, top.unit)
             names = {}
             for link in reversed(chain):
                 for i in range(PyTuple_GET_SIZE(link.names)):
@@ -174,6 +175,26 @@ cdef dict merge(Binding top):
             publish_before()   # whoever finds the dict, with no lock, finds it whole
             top.merged = names
         return top.merged
+
+
+cdef Binding flatten(Binding top):
+    """All that is visible from `top`, in one binding that holds nothing else: the same one each time. Not to be changed."""
+    cdef Binding flat
+    cdef dict names
+    if top.outer is None and top.origin is None:
+        return top
+    if top.flat is None:
+        if top.covers:
+            names = merge(top)
+            flat = bind(top.owner, top.unit, tuple(names), tuple(names.values()), None, None, False)
+            flat.merged = names
+        else:
+            flat = bind(top.owner, top.unit, top.names, top.values, None, None, False)
+        with cython.critical_section(top):
+            if top.flat is None:
+                publish_before()
+                top.flat = flat
+    return top.flat
 
 
 cdef PyObject *look_up(Binding top, PyObject *name) except? NULL:
@@ -206,7 +227,7 @@ cdef Binding take_out(Binding top, Binding origin):
     link = link.outer
     while above:
         top = above.pop()
-        link = bind(top.unit, top.names, top.values, link, origin_of(top))
+        link = again(top, link, origin_of(top))
     return link
 
 
@@ -237,7 +258,7 @@ cdef Binding compact(Binding top):
         spent = origin_of(link).spent
         if link.outer is not made or spent and link.origin is not None:
             # What is spent needs no origin, and an origin would hold all that was beneath it.
-            link = bind(link.unit, link.names, link.values, made, None if spent else origin_of(link))
+            link = again(link, made, None if spent else origin_of(link))
             link.spent = spent
         made = link
     if made is not None:
@@ -246,27 +267,184 @@ cdef Binding compact(Binding top):
     return made
 
 
+cdef void unbind(Binding entry, Binding top, object token, PyObject *context) except *:
+    """Takes what a block bound out of the chain of the current context, of which `top` is the top."""
+    cdef Binding made
+    entry.spent = True
+    if top is entry and token is not None and context == xctx_tstate().context:
+        var_reset(entry.owner.var, token)
+    elif top is not None:
+        made = take_out(top, entry)
+        if made is not top:
+            var_set(entry.owner.var, made)
+
+
+# What the room above asks for: to bind and to take out without a scope, from snapshots.
+
+@cython.final
+@cython.freelist(64)
+cdef class Entry:
+    """One binding made by `put`, until `take_back` takes it out."""
+
+
+cdef Entry put(Binding flat, bint wall, Entry outer):
+    """Binds for the current unit what `flat` says. Behind a wall, nothing that the unit bound outside is seen."""
+    cdef xlocal owner = flat.owner
+    cdef Unit unit = None if owner.key.rung == CONTEXT else owner.key.find(True)
+    cdef Binding top = chain_of(owner)
+    cdef Entry entry = Entry.__new__(Entry)
+    if top is not None and top.depth >= top.compact_at:
+        top = compact(top)
+    entry.made = bind(owner, unit, flat.names, flat.values, top, None, wall)
+    if not entry.made.covers:
+        entry.made.merged = flat.merged
+    entry.outer = outer
+    entry.token = var_set(owner.var, entry.made)
+    entry.context = xctx_tstate().context
+    entered(owner, unit)
+    return entry
+
+
+cdef void take_back(Entry entry) except *:
+    unbind(entry.made, chain_of(entry.made.owner), entry.token, entry.context)
+
+
+cdef Binding checked(xlocal owner, dict names):
+    """Those names and values as a binding that stands in no chain. TypeError where they cannot be bound."""
+    cdef Scope scope = make_scope(owner, tuple(names), tuple(names.values()))
+    return bind(owner, None, scope.names, scope.values, None, None, False)
+
+
+# Variables of xlocals that live, as many as there is room for: asking a few is faster than looking through a context. Without
+# the GIL one that is here stays, since nobody could tell when the others have done with it.
+cdef enum:
+    LISTED = 8
+cdef PyObject *listed[LISTED]
+cdef intptr_t unlisted = 0   # how many xlocals live besides
+
+
+cdef int each_chain(PyThreadState *tstate, int (*visit)(Binding top, void *arg) except -1, void *arg) except -1:
+    """Visits the chains of all xlocals in the current context, which there must be. `visit` may set their variables."""
+    cdef Binding top
+    cdef Py_ssize_t i
+    cdef void *var
+    count_contexts(tstate)
+    if unlisted == 0:
+        for i in range(LISTED):
+            var = xctx_load_ptr(<void**>&listed[i])
+            if var != NULL:
+                top = chain_at(<PyObject*>var)
+                if top is not None:
+                    visit(top, arg)
+    else:
+        for each in <object>tstate.context:
+            top = chain_at(<PyObject*>each)
+            if top is not None and top.owner.var is each:
+                visit(top, arg)
+    return 0
+
+
+cdef void enlist(xlocal made) noexcept:
+    cdef int i
+    for i in range(LISTED):
+        if xctx_load_ptr(<void**>&listed[i]) == NULL:
+            Py_INCREF(made.var)
+            if xctx_cas_ptr(<void**>&listed[i], NULL, <void*>made.var):
+                made.listed_at = i
+                return
+            Py_DECREF(made.var)
+    made.listed_at = -1
+    add(&unlisted, 1)
+
+
+cdef void strike(xlocal dying) noexcept:
+    if dying.listed_at < 0:
+        add(&unlisted, -1)
+    elif not FREE_THREADED:
+        listed[dying.listed_at] = NULL
+        Py_DECREF(dying.var)
+
+
+cdef bint stands_for(Binding link, Binding origin):
+    return origin_of(link) is origin
+
+
+cdef void entered(xlocal owner, Unit unit) noexcept:
+    count_contexts(xctx_tstate())   # setting the variable may have made a context
+    if owner.key.rung != VALUE:
+        slot_set(slot_of(owner.serial), owner.serial, xctx_tstate(), <void*>unit)
+
+
+cdef Binding binding_here(xlocal owner, PyThreadState *tstate):
+    """What the current unit sees of an xlocal, or None."""
+    cdef xctx_slot *slot = slot_of(owner.serial)
+    cdef Binding top
+    if slot_hit(slot, owner.serial, tstate, <PyObject*>owner) and slot.context == tstate.context:
+        top = chain_at(<PyObject*>owner.var)
+        if top is not None and <void*>top.unit == slot.what:
+            return top
+    return find_binding(owner, tstate)
+
+
+cdef Binding seen(Binding top, PyThreadState *tstate):
+    """What the current unit sees of a chain, or None."""
+    cdef xlocal owner = top.owner
+    cdef xctx_slot *slot = slot_of(owner.serial)
+    cdef Unit unit
+    if slot_hit(slot, owner.serial, tstate, <PyObject*>owner) and slot.context == tstate.context:
+        if <void*>top.unit == slot.what:
+            return top
+    unit = None if owner.key.rung == CONTEXT else owner.key.find(False)
+    return None if unit is None and owner.key.rung != CONTEXT else of_unit(top, unit)
+
+
+cdef void rehome(Binding top, Unit before, Unit now) except *:
+    """Gives to the unit `now` what the chain has of the unit `before`, in the current context."""
+    cdef list links = []
+    cdef Binding link = top
+    cdef Binding made = None
+    cdef bint changed = False
+    while link is not None:
+        links.append(link)
+        link = link.outer
+    while links:
+        link = links.pop()
+        if link.unit is before or changed:
+            changed = True
+            made = bind(link.owner, now if link.unit is before else link.unit, link.names, link.values, made,
+                        origin_of(link), link.wall)
+        else:
+            made = link
+    if changed:
+        var_set(top.owner.var, made)
+
+
 cdef Binding both(Binding lower, Binding upper):
     """One spent binding for two of the same unit."""
     cdef Binding made
-    cdef dict names = dict(zip(lower.names, lower.values))
+    cdef dict names = {} if upper.wall else dict(zip(lower.names, lower.values))
     names.update(zip(upper.names, upper.values))
-    made = bind(upper.unit, tuple(names), tuple(names.values()), None, None)
+    made = bind(upper.owner, upper.unit, tuple(names), tuple(names.values()), None, None, lower.wall or upper.wall)
     made.spent = True
     return made
 
 
 cdef Binding chain_of(xlocal owner):
     """The top of the chain in the current context, or None."""
-    cdef PyObject *value = NULL
-    cdef Binding top
     count_contexts(xctx_tstate())
-    PyContextVar_Get(owner.var, NULL, &value)
+    return chain_at(<PyObject*>owner.var)
+
+
+cdef Binding chain_at(PyObject *var):
+    # Of any context variable: None where its value is not a chain. Contexts have been counted.
+    cdef PyObject *value = NULL
+    get_variable(var, NULL, &value)
     if value == NULL:
         return None
-    top = <object>value if <object>value is not None else None
-    Py_DECREF(<object>value)   # the call's reference; `top` holds one of its own
-    return top
+    if is_binding(value, <PyObject*>Binding):
+        return take_binding(value)
+    Py_DECREF(<object>value)
+    return None
 
 
 cdef Binding find_binding(xlocal owner, PyThreadState *tstate):
@@ -316,14 +494,6 @@ cdef class xlocal:
     Lifetime: an xlocal is held by what is bound through it while that is bound. Without the GIL, one that several threads
         read ten thousand times lives from then on as long as a function or module does there: on 3.13t for ever.
     """
-    # None of these changes after __cinit__.
-    cdef vectorcallfunc vectorcall
-    cdef uint64_t serial
-    cdef Key key
-    cdef object var
-    cdef object declared    # frozenset of the names that can be bound; None for any
-    cdef object __weakref__
-
     def __cinit__(self, *args, key=None, **kwargs):
         self.key = default_key
         self.declared = None
@@ -334,10 +504,16 @@ cdef class xlocal:
             self.key = as_key(key)
         self.serial = xctx_next_u64(&serials)
         self.var = ContextVar("xctx.xlocal")
+        self.made_in = maker_module()
         self.vectorcall = <vectorcallfunc>bind_call
+        enlist(self)
         if type(self).__xctx_carried__:
             from xctx._fields import register
             register(self, type(self).__xctx_carried__)
+
+    def __dealloc__(self):
+        if self.vectorcall != NULL:   # or else making it failed
+            strike(self)
 
     def __init__(self, *, key=None):
         pass
@@ -411,8 +587,23 @@ cdef class xlocal:
         # Names only: a value's repr may be long, or read this xlocal.
         return f"<{type(self).__name__} ({self.key.name}): {', '.join(self.visible()) or 'nothing bound'}>"
 
+    def __set_name__(self, owner, name):
+        if self.place is None:
+            self.place = owner.__module__, f"{owner.__qualname__}.{name}"
+
     def __reduce_ex__(self, protocol):
-        raise TypeError(f"cannot pickle {type(self).__name__!r} object: an xlocal is found by name where it is needed")
+        """By module and name: another process has its own. TypeError where it stands under no name in any module."""
+        from xctx._places import find_place, thing_at
+        return thing_at, find_place(self, self.place, self.made_in)
+
+
+cdef str maker_module():
+    """The name of the module whose code runs."""
+    cdef PyObject *names = PyEval_GetGlobals()
+    cdef object name = None
+    if names != NULL:
+        name = (<dict><object>names).get("__name__")
+    return name if isinstance(name, str) else None
 
 
 install_getattro(<PyObject*>xlocal, object(), b"'%.200s' object has nothing bound to '%S' here")
@@ -505,7 +696,7 @@ cdef class Scope:
         cdef Binding made
         if top is not None and top.depth >= top.compact_at:
             top = compact(top)
-        made = bind(unit, self.names, self.values, top, None)
+        made = bind(owner, unit, self.names, self.values, top, None, False)
         with cython.critical_section(self):
             if self.entry is None:
                 self.entry = made
@@ -514,9 +705,7 @@ cdef class Scope:
             else:
                 self.more = [made] if self.more is None else [*self.more, made]
                 var_set(owner.var, made)
-        count_contexts(xctx_tstate())   # setting it may have made a context
-        if owner.key.rung != VALUE:
-            slot_set(slot_of(owner.serial), owner.serial, xctx_tstate(), <void*>unit)
+        entered(owner, unit)
         return owner
 
     cdef object leave(self):
@@ -545,13 +734,7 @@ cdef class Scope:
                     self.more = [each for each in self.more if each is not entry] or None
         if entry is None:
             raise RuntimeError("this binding is left, but it was not entered")
-        entry.spent = True
-        if top is entry and token is not None and context == xctx_tstate().context:
-            var_reset(owner.var, token)
-        elif top is not None:
-            made = take_out(top, entry)
-            if made is not top:
-                var_set(owner.var, made)
+        unbind(entry, top, token, context)
         return False
 
     cdef Binding pick(self, Binding top):

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from xctx._baggage import Report
+from xctx._carry import Block
 from xctx._xlocal import xlocal
 from xctx.wire import chosen, extract
 
@@ -46,5 +47,5 @@ class Middleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        with extract(scope.get("headers") or (), *self._xlocals, report=self._report):
+        with Block(extract(scope.get("headers") or (), *self._xlocals, report=self._report)):
             await self.app(scope, receive, send)

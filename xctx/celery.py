@@ -3,19 +3,17 @@
 ``xctx.celery.install()``, called once where the application is made, is all; both those who send tasks and the workers need it.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xctx._baggage import Report
+from xctx._carry import Block
 from xctx._xlocal import xlocal
-from xctx.wire import Extracted, chosen, extract, inject
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from xctx.wire import chosen, extract, inject
 
 __all__ = ["install", "uninstall"]
 
 OURS = "xctx.celery"
-HELD = "xctx_extracted"
+HELD = "xctx_block"
 
 
 def install(*xlocals: xlocal, report: Report | None = None) -> None:
@@ -47,9 +45,7 @@ def install(*xlocals: xlocal, report: Report | None = None) -> None:
         request = task.request
         header = request.get("baggage") or (request.headers or {}).get("baggage")
         if header:
-            extracted = extract({"baggage": header}, *xlocals, report=report)
-            extracted.__enter__()
-            setattr(request, HELD, extracted)
+            setattr(request, HELD, Block(extract({"baggage": header}, *xlocals, report=report)).__enter__())
 
     uninstall()
     signals.before_task_publish.connect(before_publish, weak=False, dispatch_uid=OURS)
@@ -58,11 +54,9 @@ def install(*xlocals: xlocal, report: Report | None = None) -> None:
 
 
 def after_run(task: Any, **_: Any) -> None:
-    held: Mapping[str, Any] = vars(task.request)
-    extracted: Extracted | None = held.get(HELD)
-    if extracted is not None:
-        delattr(task.request, HELD)
-        extracted.__exit__(None, None, None)
+    block: Block | None = vars(task.request).pop(HELD, None)
+    if block is not None:
+        block.__exit__(None, None, None)
 
 
 def uninstall() -> None:

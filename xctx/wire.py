@@ -14,23 +14,21 @@ callable that gets what was dropped, and why.
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from math import isfinite
-from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from xctx._baggage import BARE_IN_KEYS, BYTES, MEMBERS, Member, Report, decoded, encoded, members, within_limits
+from xctx._carry import Snapshot, snapshot_of
 from xctx._fields import Field, carriers, declare, fields_of
 from xctx._xlocal import xlocal
 
-__all__ = ["Extracted", "declare", "extract", "inject"]
+__all__ = ["declare", "extract", "inject"]
 
 HEADER = "baggage"
 MISSING = object()
 
 _logger = logging.getLogger("xctx.wire")
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 _C = TypeVar("_C", bound="MutableMapping[str, str] | list[Any]")
 
 
@@ -300,57 +298,10 @@ def telemetry(report: Report) -> dict[str, str]:
 # --- in ---------------------------------------------------------------------------------------------------------------
 
 
-class Extracted:
-    """What arrived for the xlocals of this process: to be bound for a block or a call, in whatever unit, as often as wanted.
-
-    True where anything arrived. Thread-safety: may be entered in several units at the same time, from any thread.
-    """
-
-    __slots__ = ("_scopes", "values")
-
-    #: What arrived, by xlocal and name.
-    values: dict[xlocal, dict[str, Any]]
-
-    def __init__(self, values: dict[xlocal, dict[str, Any]]) -> None:
-        self.values = values
-        self._scopes = [store(**names) for store, names in values.items()]
-
-    def __enter__(self) -> "Extracted":
-        entered = []
-        try:
-            for scope in self._scopes:
-                scope.__enter__()
-                entered.append(scope)
-        except BaseException:
-            while entered:
-                entered.pop().__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> Literal[False]:
-        for scope in reversed(self._scopes):
-            scope.__exit__(exc_type, exc, traceback)
-        return False
-
-    def run(self, func: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        """Calls `func` with what arrived bound, and gives its result."""
-        with self:
-            return func(*args, **kwargs)
-
-    def __bool__(self) -> bool:
-        return bool(self.values)
-
-    def __repr__(self) -> str:
-        # Names only: a value is somebody else's word.
-        return f"<extracted: {', '.join(name for names in self.values.values() for name in names) or 'nothing'}>"
+NOTHING = snapshot_of(())
 
 
-NOTHING = Extracted({})
-
-
-def extract(carrier: Any, /, *xlocals: xlocal, report: Report | None = None) -> Extracted:
+def extract(carrier: Any, /, *xlocals: xlocal, report: Report | None = None) -> Snapshot:
     """Takes what is carried to this process out of the headers of an incoming request or message.
 
     Names that no xlocal declares are ignored. What is malformed, too large or of the wrong type is left out, and reported; whatever
@@ -362,32 +313,39 @@ def extract(carrier: Any, /, *xlocals: xlocal, report: Report | None = None) -> 
         report: told of what was left out, in place of the log.
 
     Returns:
-        What arrived: ``with extract(headers):`` binds it, and so does ``extract(headers).run(func)``.
+        What arrived, as a snapshot: ``with extract(headers):`` binds it, and so does ``extract(headers).run(func)``, in whatever
+        unit. It comes on top of what is bound there.
 
     Raises:
         TypeError: one of `xlocals` is none, or carries nothing.
 
     Thread-safety: from any unit.
     """
+    values = arrived(carrier, xlocals, report)
+    return snapshot_of(values.items(), walls=False) if values else NOTHING
+
+
+def arrived(carrier: Any, xlocals: tuple[xlocal, ...] = (), report: Report | None = None) -> dict[xlocal, dict[str, Any]]:
+    """What there is in a carrier for each xlocal; those that get nothing are left out."""
+    values: dict[xlocal, dict[str, Any]] = {}
     stores = chosen(xlocals)
     if not stores:
-        return NOTHING
+        return values
     tell = guarded(report)
-    arrived: dict[str, str] = {}
+    found: dict[str, str] = {}
     try:
         for member in within_limits(joined(headers_of(carrier), tell), tell):
-            if arrived.pop(member.key, None) is not None:
+            if found.pop(member.key, None) is not None:
                 tell(member.key, "it came more than once: the last counts")
-            arrived[member.key] = member.value
+            found[member.key] = member.value
     except Exception as exc:
         tell(HEADER, f"a {type(carrier).__name__} cannot be read: {said(exc)}")
-    if not arrived:
-        return NOTHING
-    values: dict[xlocal, dict[str, Any]] = {}
+    if not found:
+        return values
     for store, fields in stores:
         names = {}
         for field in fields.values():
-            value = arrived.get(field.key)
+            value = found.get(field.key)
             if value is None:
                 continue
             try:
@@ -396,4 +354,4 @@ def extract(carrier: Any, /, *xlocals: xlocal, report: Report | None = None) -> 
                 tell(f"{field.key}={value}", said(exc))
         if names:
             values[store] = names
-    return Extracted(values) if values else NOTHING
+    return values

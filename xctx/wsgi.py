@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from xctx._baggage import Report
+from xctx._carry import Snapshot, snapshot_of
 from xctx._xlocal import xlocal
-from xctx.wire import Extracted, chosen, extract
+from xctx.wire import arrived, chosen
 
 __all__ = ["Middleware"]
 
@@ -43,39 +44,37 @@ class Middleware:
         header = environ.get("HTTP_BAGGAGE")
         if not header:
             return self.app(environ, start_response)
-        extracted = extract({"baggage": header}, *self._xlocals, report=self._report)
-        if not extracted:
+        values = arrived({"baggage": header}, self._xlocals, self._report)
+        if not values:
             return self.app(environ, start_response)
-        with extracted:
-            body = self.app(environ, start_response)
+        snapshot = snapshot_of(values.items(), walls=False)
+        body = snapshot.run(self.app, environ, start_response)
         # Servers look at what these are: how long a list is, or whether a file can be sent at once. They run nothing of the application.
         wrapper = environ.get("wsgi.file_wrapper")
         if type(body) in (list, tuple) or isinstance(wrapper, type) and isinstance(body, wrapper):
             return body
-        return _Body(body, extracted)
+        return _Body(body, snapshot)
 
 
 class _Body:
-    """A body whose parts are made, and which is closed, with what was extracted bound."""
+    """A body whose parts are made, and which is closed, with what arrived bound."""
 
-    __slots__ = ("_body", "_extracted", "_parts")
+    __slots__ = ("_body", "_parts", "_snapshot")
 
-    def __init__(self, body: Iterable[bytes], extracted: Extracted) -> None:
+    def __init__(self, body: Iterable[bytes], snapshot: Snapshot) -> None:
         self._body = body
-        self._extracted = extracted
+        self._snapshot = snapshot
         self._parts: Iterator[bytes] | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        with self._extracted:
-            if self._parts is None:
-                self._parts = iter(self._body)
-            return next(self._parts)
+        if self._parts is None:
+            self._parts = self._snapshot.run(iter, self._body)
+        return self._snapshot.run(next, self._parts)
 
     def close(self) -> None:
         close = getattr(self._body, "close", None)
         if close is not None:
-            with self._extracted:
-                close()
+            self._snapshot.run(close)

@@ -1,0 +1,470 @@
+"""Snapshots: what is taken, what is seen where one is applied, and that nothing of it stays."""
+
+import asyncio
+import contextvars
+import copy
+import gc
+import threading
+import weakref
+
+import pytest
+
+import xctx
+
+
+@pytest.fixture
+def x(key):
+    return xctx.xlocal(key=key)
+
+
+@pytest.fixture
+def y():
+    return xctx.xlocal()
+
+
+def test_what_was_visible_is_seen_in_every_other_unit(x, other_unit):
+    with x(a=1, b=2), x(b=3):
+        snapshot = xctx.capture()
+    assert other_unit(lambda: snapshot.run(lambda: vars(x))) == {"a": 1, "b": 3}
+    assert vars(x) == {}
+
+
+def test_and_no_more_of_it_afterwards(x, other_unit):
+    with x(a=1):
+        snapshot = xctx.capture()
+
+    def work():
+        before = vars(x)
+        with snapshot as entered:
+            assert entered is snapshot
+            inside = vars(x)
+        return before, inside, vars(x)
+
+    assert other_unit(work) == ({}, {"a": 1}, {})
+
+
+def test_it_shows_exactly_what_was_visible(x, y, other_unit):
+    with x(a=1):
+        snapshot = xctx.capture()
+
+    def work():
+        with x(a=2, b=2), y(c=3):
+            with snapshot:
+                inside = vars(x), vars(y)
+                with x(d=4):
+                    more = vars(x)
+            return inside, more, vars(x), vars(y)
+
+    assert other_unit(work) == (({"a": 1}, {}), {"a": 1, "d": 4}, {"a": 2, "b": 2}, {"c": 3})
+
+
+def test_only_those_that_were_asked_for(x, y, other_unit):
+    with x(a=1), y(a=2):
+        only_x = xctx.capture(x)
+
+    def work():
+        with y(b=3), only_x:
+            return vars(x), vars(y)
+
+    assert other_unit(work) == ({"a": 1}, {"b": 3})
+
+
+def test_one_asked_for_that_had_nothing_shows_nothing(x, other_unit):
+    snapshot = xctx.capture(x)
+
+    def work():
+        with x(a=1), snapshot:
+            return vars(x)
+
+    assert other_unit(work) == {}
+
+
+def test_nothing_of_other_units_is_taken(key, key_name, in_thread, told):
+    x = xctx.xlocal(key=key)
+    with x(a=1):
+        context = contextvars.copy_context()
+    taken = in_thread(lambda: context.run(lambda: xctx.capture().run(lambda: vars(x))))
+    assert taken == ({"a": 1} if key_name in told else {})
+
+
+@pytest.fixture
+def told():
+    """The keys by which another thread in the same context is the same unit."""
+    return {"process", "context"}
+
+
+def test_it_is_taken_when_it_is_taken(x):
+    with x(a=1):
+        snapshot = xctx.capture()
+        with x(a=2):
+            assert snapshot.run(getattr, x, "a") == 1
+        later = xctx.capture()
+    assert later.run(vars, x) == {"a": 1}
+
+
+def test_applied_in_the_unit_it_came_from(x):
+    with x(a=1):
+        snapshot = xctx.capture()
+        with x(a=2, b=2), snapshot:
+            assert vars(x) == {"a": 1}
+            with x(c=3):
+                assert vars(x) == {"a": 1, "c": 3}
+            assert vars(x) == {"a": 1}
+        assert vars(x) == {"a": 1}
+
+
+def test_entered_again_within_itself(x):
+    with x(a=1):
+        snapshot = xctx.capture()
+    with snapshot:
+        with x(a=2):
+            with snapshot:
+                assert x.a == 1
+                with snapshot:
+                    assert x.a == 1
+                assert x.a == 1
+            assert x.a == 2
+        assert x.a == 1
+    assert vars(x) == {}
+
+
+def test_left_without_having_been_entered():
+    with pytest.raises(RuntimeError, match="it was not entered"):
+        xctx.capture().__exit__(None, None, None)
+
+
+def test_left_in_another_order(x):
+    with x(a=1):
+        first = xctx.capture()
+    with x(a=2, b=2):
+        second = xctx.capture()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert vars(x) == {"a": 2, "b": 2}
+    second.__exit__(None, None, None)
+    assert vars(x) == {}
+
+
+def test_left_in_another_context(x, in_context):
+    with x(a=1):
+        snapshot = xctx.capture()
+
+    def leave():
+        snapshot.__exit__(None, None, None)
+        return vars(x)
+
+    def work():
+        snapshot.__enter__()
+        with x(b=2):
+            # Nothing reaches this context from the copy.
+            return in_context(leave), vars(x)
+
+    assert in_context(work) == ({"b": 2}, {"a": 1, "b": 2})
+
+
+def test_left_by_a_thread_that_bound_nothing_while_another_is_inside(y):
+    """Which exit is whose, where one of two blocks of one snapshot had nothing to hide."""
+    snapshot = xctx.capture()
+    inside, left = threading.Event(), threading.Event()
+
+    def work():
+        with snapshot:
+            inside.set()
+            left.wait(10)
+
+    thread = threading.Thread(target=work)
+    with y(a=1):
+        with snapshot:
+            thread.start()
+            inside.wait(10)
+            assert vars(y) == {}
+            left.set()
+            thread.join()
+            assert vars(y) == {}
+        assert vars(y) == {"a": 1}
+    assert vars(y) == {}
+
+
+def test_in_many_threads_at_once(x):
+    with x(a=1, b=2), x(b=3):
+        snapshot = xctx.capture()
+    threads, wrong = [], []
+    start = threading.Barrier(8)
+
+    def work(number):
+        start.wait()
+        for _ in range(200):
+            with x(mine=number):
+                with snapshot:
+                    if vars(x) != {"a": 1, "b": 3}:
+                        wrong.append(vars(x))
+                if snapshot.run(vars, x) != {"a": 1, "b": 3}:
+                    wrong.append("run")
+                if vars(x) != {"mine": number}:
+                    wrong.append(vars(x))
+
+    for number in range(8):
+        context = contextvars.Context()
+        threads.append(threading.Thread(target=context.run, args=(work, number)))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_what_it_calls_gets_its_arguments_and_gives_its_result(x):
+    with x(a=1):
+        snapshot = xctx.capture()
+    assert snapshot.run(lambda *args, **kwargs: (x.a, args, kwargs), 1, 2, c=3) == (1, (1, 2), {"c": 3})
+    with pytest.raises(ZeroDivisionError):
+        snapshot.run(lambda: 1 / 0)
+    assert vars(x) == {}
+    with pytest.raises(TypeError, match="it was given none"):
+        snapshot.run()
+
+
+def test_a_key_that_raises_leaves_nothing_bound(y):
+    def broken():
+        if angry:
+            raise ValueError("no unit today")
+        return 1
+
+    angry = False
+    x = xctx.xlocal(key=broken)
+    with y(a=1), x(a=1):
+        snapshot = xctx.capture(y, x)
+    angry = True
+    with pytest.raises(ValueError, match="no unit today"):
+        snapshot.run(print)
+    assert vars(y) == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        (lambda: xctx.capture(1), "takes xlocals, it was given 1"),
+        (lambda: xctx.capture(contextvars=[1]), "context variables, not 1"),
+        (lambda: xctx.capture(what=1), "no keyword argument 'what'"),
+        (lambda: xctx.capture()(1), "wraps a function, not 1"),
+        (lambda: xctx.carry(None), "wraps a function, not None"),
+        (lambda: xctx.isolated(None), "decorates a function, not None"),
+    ],
+)
+def test_misuse(call, error):
+    with pytest.raises(TypeError, match=error):
+        call()
+
+
+def test_missing_is_one_of_two_words():
+    with pytest.raises(ValueError, match="'error' or 'skip', not 'maybe'"):
+        xctx.capture(missing="maybe")
+
+
+# Context variables
+
+
+def test_context_variables_that_are_named_come_along(in_thread):
+    var, unset = contextvars.ContextVar("var"), contextvars.ContextVar("unset")
+    token = var.set(1)
+    snapshot = xctx.capture(contextvars=[var, unset])
+    var.reset(token)
+
+    def work():
+        var.set(2)
+        unset.set(3)
+        return snapshot.run(lambda: (var.get(), unset.get())), var.get()
+
+    assert in_thread(work) == ((1, 3), 2)
+
+
+def test_one_that_was_set_anew_within_is_left_so():
+    var = contextvars.ContextVar("var")
+    context = contextvars.Context()
+    token = var.set(1)
+    snapshot = xctx.capture(contextvars=[var])
+    var.reset(token)
+    context.run(snapshot.run, var.set, 5)
+    assert context[var] == 5
+
+
+def test_a_block_left_in_a_copy_of_its_context_puts_back_the_old_value():
+    var = contextvars.ContextVar("var")
+    var.set("old")
+    token = var.set("taken")
+    snapshot = xctx.capture(contextvars=[var])
+    var.reset(token)
+    snapshot.__enter__()
+    copied = contextvars.copy_context()
+    copied.run(snapshot.__exit__, None, None, None)
+    assert copied[var] == "old"
+    assert var.get() == "taken"
+    var.set("old")
+
+
+# carry
+
+
+def test_carry_takes_what_is_seen_when_it_is_called(x, other_unit):
+    with x(a=1):
+        carried = xctx.carry(lambda b: (x.a, b))
+        with x(a=2):
+            assert other_unit(lambda: carried(5)) == (1, 5)
+    assert other_unit(lambda: carried(b=6)) == (1, 6)
+
+
+def test_carry_as_a_decorator_of_functions_and_methods(x):
+    with x(a=1):
+
+        @xctx.carry
+        def function():
+            """Documented."""
+            return x.a
+
+        class Class:
+            @xctx.carry
+            def method(self, b):
+                return self, x.a, b
+
+    instance = Class()
+    assert function() == 1
+    assert instance.method(2) == (instance, 1, 2)
+    assert Class.method(instance, 3) == (instance, 1, 3)
+    assert function.__name__ == "function"
+    assert function.__wrapped__.__doc__ == "Documented."
+    assert weakref.ref(function)() is function
+
+
+def test_a_carried_coroutine_keeps_to_its_snapshot(x):
+    async def work(b):
+        before = vars(x)
+        with x(b=b):
+            await asyncio.sleep(0)
+            return before, vars(x)
+
+    with x(a=1):
+        carried = xctx.carry(work)
+
+    async def main():
+        with x(c=3):
+            both = await asyncio.gather(carried(1), carried(2))
+            direct = await carried(3)
+            return both, direct, vars(x)
+
+    expected = [({"a": 1}, {"a": 1, "b": number}) for number in (1, 2, 3)]
+    assert asyncio.run(main()) == (expected[:2], expected[2], {"c": 3})
+
+
+def test_a_carried_generator_sees_its_snapshot_and_what_it_binds(x):
+    def work():
+        with x(b=2):
+            yield vars(x)
+            yield vars(x)
+        yield vars(x)
+
+    with x(a=1):
+        carried = xctx.carry(work)
+    with x(c=3):
+        seen = []
+        for each in carried():
+            seen.append(each)
+            assert vars(x) == {"c": 3}
+    assert seen == [{"a": 1, "b": 2}, {"a": 1, "b": 2}, {"a": 1}]
+
+
+# What stays alive
+
+
+def test_a_snapshot_keeps_what_was_visible_and_nothing_else(x, thing, no_collector):
+    hidden, seen, elsewhere = thing(), thing(), thing()
+    refs = [weakref.ref(each) for each in (hidden, seen, elsewhere)]
+    other = xctx.xlocal()
+    with x(a=hidden), other(b=elsewhere), x(a=seen):
+        snapshot = xctx.capture(x)
+        other_context = contextvars.copy_context()
+    del hidden, seen, elsewhere, other_context
+    assert [ref() is None for ref in refs] == [True, False, True]
+    del snapshot
+    assert refs[1]() is None
+
+
+def test_values_die_with_the_block_where_the_snapshot_is_gone(x, thing, no_collector, in_thread):
+    value = thing()
+    ref = weakref.ref(value)
+    with x(a=value):
+        snapshots = [xctx.capture()]
+    del value
+
+    def work():
+        with snapshots.pop():
+            assert x.a is ref()
+        return ref() is None
+
+    assert in_thread(work)
+
+
+def test_running_leaves_nothing_in_the_context(x, thing, no_collector):
+    value = thing()
+    ref = weakref.ref(value)
+
+    def work():
+        snapshot = xctx.capture()
+        snapshot.run(lambda: None)
+        with snapshot:
+            pass
+        xctx.carry(lambda: None)()
+
+    with x(a=value):
+        work()
+    del value
+    assert ref() is None
+
+
+def test_an_xlocal_dies_though_a_snapshot_of_it_was_taken(no_collector):
+    x = xctx.xlocal()
+    with x(a=1):
+        snapshot = xctx.capture()
+    snapshot.run(vars, x)
+    ref = weakref.ref(x)
+    del x, snapshot
+    assert ref() is None
+
+
+def test_a_snapshot_in_a_cycle_is_collected(x):
+    holder = []
+    with x(a=holder):
+        holder.append(xctx.capture())
+    ref = weakref.ref(holder[0])
+    del holder
+    gc.collect()
+    assert ref() is None
+
+
+def test_more_xlocals_than_are_listed():
+    """Past a number, chains are found by looking through the context."""
+    xlocals = [xctx.xlocal() for _ in range(20)]
+    with xlocals[0](a=0), xlocals[19](a=19):
+        snapshot = xctx.capture()
+        with xlocals[7](a=7), snapshot:
+            assert [vars(each).get("a") for each in xlocals] == [0] + [None] * 18 + [19]
+    del xlocals[5:]
+    assert snapshot.run(vars, xlocals[0]) == {"a": 0}
+
+
+def test_what_it_says_of_itself():
+    class Current(xctx.xlocal):
+        user: str
+
+    current = Current()
+    with current(user="ada"):
+        assert repr(xctx.capture()) == "<snapshot of Current: user>"
+    assert repr(xctx.capture()) == "<snapshot of nothing>"
+
+
+def test_xlocals_under_a_name_copy_as_themselves():
+    assert copy.copy(MODULES) is MODULES
+    assert copy.deepcopy([MODULES])[0] is MODULES
+
+
+MODULES = xctx.xlocal()

@@ -1,0 +1,180 @@
+"""Finding things by module and qualified name, and what of a snapshot can go to another process that way."""
+
+import io
+import pickle
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
+from typing import Any
+
+# Values of these types pickle, and cost nothing to judge.
+PLAIN = {type(None), bool, int, float, complex, str, bytes, bytearray}
+
+
+def thing_at(module: str, qualname: str) -> Any:
+    """What stands in a module under a name: how what was pickled by reference is found again.
+
+    Raises:
+        LookupError: there is no such module, or nothing of that name in it.
+    """
+    try:
+        thing: Any = import_module(module)
+        for name in qualname.split("."):
+            thing = getattr(thing, name)
+    except (ImportError, AttributeError) as exc:
+        raise LookupError(f"this process has no {qualname!r} in module {module!r}: {exc}") from exc
+    return thing
+
+
+def thing_named(kind: type, module: str, qualname: str) -> Any:
+    """The same, of one kind.
+
+    Raises:
+        LookupError: there is no such thing, or it is something else.
+    """
+    thing = thing_at(module, qualname)
+    if not isinstance(thing, kind):
+        raise LookupError(f"{module}.{qualname} is no {kind.__name__} in this process, but {thing!r}")
+    return thing
+
+
+def stands_at(thing: object, module: str | None, qualname: str | None) -> bool:
+    """Whether it is what stands in that module, if loaded, under that name."""
+    found: Any = sys.modules.get(module or "")
+    for name in (qualname or "").split("."):
+        found = getattr(found, name, None)
+    return found is thing
+
+
+def find_place(thing: object, place: tuple[str, str] | None, maker: str | None) -> tuple[str, str]:
+    """Where a thing stands: the module, and the name in it.
+
+    Args:
+        place: where it was seen last, in a class.
+        maker: the name of the module whose code made it, which is looked through first.
+
+    Raises:
+        TypeError: nowhere.
+    """
+    if place is not None and stands_at(thing, *place):
+        return place
+    modules = dict(sys.modules)
+    for module in ([maker] if maker in modules else []) + list(modules):
+        # Not vars(): a module may be anything, and one that loads itself when it is touched is left alone.
+        names = getattr(modules[module], "__dict__", None)
+        if isinstance(names, dict):
+            for name, value in list(names.items()):
+                if value is thing and isinstance(name, str):
+                    return module, name
+    raise TypeError(
+        f"cannot pickle {type(thing).__name__!r} object: it is found again by the module and name it stands under, "
+        "and no module has this one"
+    )
+
+
+def portable(
+    named: Iterable[tuple[Any, dict[str, Any]]], variables: Iterable[tuple[Any, Any]], protocol: int, skip: bool
+) -> tuple[list[tuple[tuple[str, str], dict[str, Any]]], list[tuple[tuple[str, str], Any]]]:
+    """What of a snapshot can be pickled, with places for things.
+
+    Args:
+        named: xlocals, or their places, with the names and values of each.
+        variables: context variables, or their places, with values.
+        skip: whether what cannot go is left out.
+
+    Raises:
+        TypeError: something cannot go, and `skip` is false. All of it is named.
+    """
+    problems: list[str] = []
+    pickles = judge(protocol)
+    going: list[tuple[tuple[str, str], dict[str, Any]]] = []
+    for owner, names in named:
+        place = place_of(owner, problems)
+        if place is not None:
+            told = f"of {place[0]}.{place[1]}"
+            going.append((place, dict(those_that_go(names.items(), pickles, told, problems))))
+    going_variables: list[tuple[tuple[str, str], Any]] = []
+    for var, value in variables:
+        place = place_of(var, problems)
+        if place is not None:
+            for name, each in those_that_go([(place[1], value)], pickles, f"in {place[0]}", problems):
+                del name
+                going_variables.append((place, each))
+    if problems and not skip:
+        raise TypeError(f"this snapshot cannot be pickled: {'; '.join(problems)}")
+    return going, going_variables
+
+
+def place_of(thing: Any, problems: list[str]) -> tuple[str, str] | None:
+    if isinstance(thing, tuple):
+        return thing
+    try:
+        if hasattr(type(thing), "__set_name__"):
+            module, qualname = thing.__reduce_ex__(2)[1]
+            return module, qualname
+        return find_place(thing, None, None)
+    except TypeError:
+        problems.append(f"no module has {thing!r} by a name")
+        return None
+
+
+def those_that_go(
+    names: Iterable[tuple[str, Any]], pickles: Callable[[Any], str | None], told: str, problems: list[str]
+) -> Iterator[tuple[str, Any]]:
+    for name, value in names:
+        problem = None if type(value) in PLAIN else pickles(value)
+        if problem is None:
+            yield name, value
+        else:
+            problems.append(f"{name!r} {told} ({type(value).__name__}: {problem})")
+
+
+def judge(protocol: int) -> Callable[[Any], str | None]:
+    """A function that says why a value cannot be pickled by the pickler at work, or None where it can."""
+    kind = pickler_at_work()
+
+    def attempt(pickler: Any, value: Any) -> str | None:
+        try:
+            pickler(io.BytesIO(), protocol).dump(value)
+        except Exception as exc:
+            return str(exc) or type(exc).__name__
+        return None
+
+    def pickles(value: Any) -> str | None:
+        problem = attempt(pickle.Pickler, value)
+        if problem is None or kind is pickle.Pickler:
+            return problem
+        # Descriptors that go to a child being spawned are noted as they are pickled, and must not be noted twice.
+        spawning = sys.modules.get("multiprocessing.context")
+        child = spawning.get_spawning_popen() if spawning is not None else None
+        noted = getattr(child, "_fds", None)
+        if noted is not None:
+            child._fds = list(noted)
+        try:
+            return attempt(kind, value)
+        finally:
+            if noted is not None:
+                child._fds = noted
+
+    return pickles
+
+
+def pickler_at_work() -> Any:
+    """The class of the pickler that is asking: it may know more types than pickle's own, as cloudpickle's does.
+
+    Picklers written in C have no frame; the one that called it is that of the subclass's method, or of the function beside it.
+    """
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    name = frame.f_globals.get("__name__", "")
+    for local in ("self", "cls"):
+        thing = frame.f_locals.get(local)
+        kind = thing if isinstance(thing, type) else type(thing)
+        if issubclass(kind, (pickle.Pickler, pickle._Pickler)):  # type: ignore[attr-defined]
+            return kind
+    if name.startswith("multiprocessing."):
+        from multiprocessing.reduction import ForkingPickler
+
+        return ForkingPickler
+    return pickle.Pickler
