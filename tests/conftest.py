@@ -329,7 +329,7 @@ def count_objects():
 
 @pytest.fixture
 def nothing_stays_bound(eventually):
-    """In the end there is no binding that was not there before the test: not even where a server's thread still ends."""
+    """In the end there is no binding that was not there before the test. It waits for threads that still end."""
     gc.collect()
     before = live_bindings()
     yield

@@ -93,9 +93,14 @@ def test_a_request_runs_with_what_its_headers_carry_and_the_next_without(serve):
         await part(send, repr(vars(current)), more=False)
 
     port = serve(application(handle))
-    assert get(port, ("Baggage", "request-id=r-1,secret=s,attempt=2;x=y")) == (200, "{'request_id': 'r-1', 'attempt': 2}")
+    assert get(port, ("Baggage", "request-id=r-1,secret=s,attempt=2;x=y")) == (
+        200,
+        "{'request_id': 'r-1', 'attempt': 2}",
+    )
     assert get(port) == (200, "{}")
-    assert get(port, ("baggage", "request-id=r-1"), ("Baggage", "attempt=2"))[1] == "{'request_id': 'r-1', 'attempt': 2}"
+    assert (
+        get(port, ("baggage", "request-id=r-1"), ("Baggage", "attempt=2"))[1] == "{'request_id': 'r-1', 'attempt': 2}"
+    )
     for rubbish in ("rubbish", "attempt=x", "request-id=" + "x" * 9000, "request-id=\xfc", ",;=%", ""):
         assert get(port, ("baggage", rubbish)) == (200, "{}")
 
@@ -123,7 +128,9 @@ def test_requests_at_the_same_time_stream_each_with_its_own(serve):
     port = serve(application(handle))
     bodies = {}
     threads = [
-        threading.Thread(target=lambda name=name: bodies.update({name: get(port, ("baggage", f"request-id={name}"))[1]}))
+        threading.Thread(
+            target=lambda name=name: bodies.update({name: get(port, ("baggage", f"request-id={name}"))[1]})
+        )
         for name in "ab"
     ]
     for thread in threads:

@@ -35,10 +35,21 @@ def tasks(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def worker(tasks, tmp_path_factory):
-    """A worker with one forked child, so that each task runs where others ran before. Gives a function that runs a task there."""
+    """result(sent): waits for a task. The worker has one forked child: each task runs where others ran."""
     import celery.exceptions
 
-    command = [sys.executable, "-m", "celery", "-A", "celery_tasks", "worker", "--pool", "prefork", "--concurrency", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "celery",
+        "-A",
+        "celery_tasks",
+        "worker",
+        "--pool",
+        "prefork",
+        "--concurrency",
+        "1",
+    ]
     command += ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
     log = tmp_path_factory.mktemp("log") / "worker.log"
     with open(log, "wb") as output:

@@ -22,7 +22,19 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # From the ground up: a room imports only what stands before it. A new room gets its place here.
 ROOMS = [
-    *("_carried", "_declare", "_fields", "_places", "_wrap", "_isolate", "_core", "_local", "_xlocal", "_carry", "_proxy"),
+    *(
+        "_carried",
+        "_declare",
+        "_fields",
+        "_places",
+        "_wrap",
+        "_isolate",
+        "_core",
+        "_local",
+        "_xlocal",
+        "_carry",
+        "_proxy",
+    ),
     *("_prefetch", "_batch", "_baggage", "wire", "wsgi", "asgi", "celery", "dask", "logging"),
     *("keys", "debug", "__init__"),
 ]

@@ -47,7 +47,9 @@ def test_records_get_what_is_bound_where_they_are_made(logger, lines, key, other
         logger.warning("here")
         if unit_kind.name != "fork":
             other_unit(lambda: logger.warning("there"))
-    assert lines() == ["[-] nothing", "[r] here"] + [f"[{'r' if sees_bindings else '-'}] there"] * (unit_kind.name != "fork")
+    assert lines() == ["[-] nothing", "[r] here"] + [f"[{'r' if sees_bindings else '-'}] there"] * (
+        unit_kind.name != "fork"
+    )
 
 
 def test_from_another_unit_that_took_it_along(logger, lines, other_unit, unit_kind):
@@ -85,7 +87,8 @@ def test_sources(logger):
         assert filter.filter(record)
     added = {name: value for name, value in vars(record).items() if name not in vars(logging.makeLogRecord({}))}
     assert added == {
-        "request_id": "r", "id": "r", "user": "said", "who": "ada", "n": 7, "proxied": None, "absent": None, "broken": None,
+        "request_id": "r", "id": "r", "user": "said", "who": "ada", "n": 7, "proxied": None, "absent": None,
+        "broken": None,
     }  # fmt: skip
 
 
@@ -171,7 +174,12 @@ def test_configured_by_a_dict(capsys):
             "filters": {"bindings": {"()": "xctx.logging.Filter", "request_id": "ext://wire_names.current"}},
             "formatters": {"plain": {"format": "[%(request_id)s] %(message)s"}},
             "handlers": {
-                "out": {"class": "logging.StreamHandler", "filters": ["bindings"], "formatter": "plain", "stream": "ext://sys.stdout"}
+                "out": {
+                    "class": "logging.StreamHandler",
+                    "filters": ["bindings"],
+                    "formatter": "plain",
+                    "stream": "ext://sys.stdout",
+                }
             },
             "loggers": {"configured": {"handlers": ["out"], "propagate": False}},
         }

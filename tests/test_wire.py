@@ -10,7 +10,7 @@ import uuid
 import weakref
 from email.message import Message
 from http.client import HTTPMessage
-from typing import Annotated, Any, ClassVar, Literal, NewType, TypedDict
+from typing import Annotated, Any, ClassVar, NewType, TypedDict
 
 import pytest
 import wire_names
@@ -227,9 +227,13 @@ class Movie(TypedDict):
     title: str
 
 
-@pytest.mark.parametrize("wrong", [uuid.UUID, Color, set, tuple[int, ...], NewType("Id", uuid.UUID), uuid.UUID | None, bytes])
+@pytest.mark.parametrize(
+    "wrong", [uuid.UUID, Color, set, tuple[int, ...], NewType("Id", uuid.UUID), uuid.UUID | None, bytes]
+)
 def test_what_json_has_not_needs_a_codec(wrong):
-    with pytest.raises(TypeError, match=r"'a' is carried, but .* is no type of JSON: give carried\(encode=..., decode=...\)"):
+    with pytest.raises(
+        TypeError, match=r"'a' is carried, but .* is no type of JSON: give carried\(encode=..., decode=...\)"
+    ):
 
         class Wrong(xctx.xlocal):
             a: Annotated[wrong, xctx.carried]
@@ -370,10 +374,34 @@ def test_what_others_send_is_read(current, dropped, member, name, value):
 @pytest.mark.parametrize(
     "member",
     [
-        *("request_id", "=abc", "request id=abc", 'request_id="abc"', "request_id=ü", "request_id=a b", "request_id=a\\b"),
+        *(
+            "request_id",
+            "=abc",
+            "request id=abc",
+            'request_id="abc"',
+            "request_id=ü",
+            "request_id=a b",
+            "request_id=a\\b",
+        ),
         *("request_id=a;=p", "request_id=a;p=ü", "request_id=a\r\nX: y", "request_id=\0"),
-        *("retries=seven", "retries=true", "retries=7.5", "retries=%227%22", "retries=", "ratio=1e999", "ratio=NaN", "ratio=true"),
-        *("ratio=" + "9" * 400, "tags=7", "tags=[1", "tenant-id=nobody", "tags=" + "[" * 100 + "]" * 100, "tags=[1e999]"),
+        *(
+            "retries=seven",
+            "retries=true",
+            "retries=7.5",
+            "retries=%227%22",
+            "retries=",
+            "ratio=1e999",
+            "ratio=NaN",
+            "ratio=true",
+        ),
+        *(
+            "ratio=" + "9" * 400,
+            "tags=7",
+            "tags=[1",
+            "tenant-id=nobody",
+            "tags=" + "[" * 100 + "]" * 100,
+            "tags=[1e999]",
+        ),
         *("tags=[%22%5Cud800%22]", "retries=" + "9" * 5000),
     ],
 )
@@ -442,7 +470,9 @@ def test_baggage_that_is_there_stays_and_ours_replaces_ours(current, dropped):
     assert dropped == [("rubbish", "it is no member of a W3C baggage")]
     with current(request_id="new"):  # the value is the same: so is the rest
         assert wire.inject({"baggage": "request_id=%6Eew;q=1"}, current) == {"baggage": "request_id=%6Eew;q=1"}
-        assert wire.inject({"baggage": "request_id=new;q=1,request_id=new"}, current) == {"baggage": "request_id=new;q=1"}
+        assert wire.inject({"baggage": "request_id=new;q=1,request_id=new"}, current) == {
+            "baggage": "request_id=new;q=1"
+        }
     assert wire.inject({"baggage": "request_id=old;q"}, current) == {"baggage": "request_id=old;q"}
 
 
@@ -459,7 +489,9 @@ def test_carriers(current, make):
         for _ in range(2):  # the second time there is one
             assert wire.inject(carrier, current) is carrier
             pairs = list(carrier.items() if hasattr(carrier, "items") else carrier)
-            assert [(key.lower(), value) for key, value in pairs if key.lower() == "baggage"] == [("baggage", "request_id=r")]
+            assert [(key.lower(), value) for key, value in pairs if key.lower() == "baggage"] == [
+                ("baggage", "request_id=r")
+            ]
             assert came(carrier, current) == {current: {"request_id": "r"}}
 
 
@@ -493,13 +525,34 @@ class Odd:
         return self
 
     def __iter__(self):
-        yield from [1, (), ("baggage",), (None, "x"), ("baggage", object()), ("baggage", b"request_id=r"), ("baggage", None)]
+        yield from [
+            1,
+            (),
+            ("baggage",),
+            (None, "x"),
+            ("baggage", object()),
+            ("baggage", b"request_id=r"),
+            ("baggage", None),
+        ]
 
 
 @pytest.mark.parametrize(
     "carrier",
     [
-        *(None, 7, "baggage", b"baggage", {}, [], [1], [[]], object(), {1: 2, None: 3}, {"baggage": None}, {"baggage": 7}),
+        *(
+            None,
+            7,
+            "baggage",
+            b"baggage",
+            {},
+            [],
+            [1],
+            [[]],
+            object(),
+            {1: 2, None: 3},
+            {"baggage": None},
+            {"baggage": 7},
+        ),
         *({"baggage": [None]}, [("baggage", {})], Hostile(), {"baggage": Hostile()}, [Hostile()]),
     ],
     ids=lambda carrier: type(carrier).__name__,
@@ -524,7 +577,7 @@ def test_values_that_cannot_be_written_are_named_and_the_carrier_is_unchanged(cu
                 wire.inject(headers, current)
     store = xctx.xlocal()
     wire.declare(store, a=xctx.carried(encode=lambda value: value, decode=str), b=xctx.carried(encode=int, decode=str))
-    with store(a=7), pytest.raises(TypeError, match="cannot carry 'a' of .* a str was wanted"):
+    with store(a=7), pytest.raises(TypeError, match=r"cannot carry 'a' of .* a str was wanted"):
         wire.inject(headers, store)
     with store(b="x"), pytest.raises(ValueError, match="cannot carry 'b' of"):
         wire.inject(headers, store)
@@ -533,10 +586,9 @@ def test_values_that_cannot_be_written_are_named_and_the_carrier_is_unchanged(cu
 
 # --- nothing from outside does harm -----------------------------------------------------------------------------------
 
-chunks = st.sampled_from(
-    ["request_id", "tenant-id", "retries", "ratio", "tags", "anything", "=", ",", ";", " ", "\t", "%", "%22", "%00", "%ff"]
-    + ["[", "]", "{", "}", ":", "1", "-", "e9", "null", '"', "\\", "\r\n", "\0", "\ud800", "ü", "x" * 3000, "," * 200]
-)
+NAMES = ["request_id", "tenant-id", "retries", "ratio", "tags", "anything"]
+MARKS = [*'=,; \t%[]{}:1-"\\\0\ud800ü', "%22", "%00", "%ff", "e9", "null", "\r\n", "x" * 3000, "," * 200]
+chunks = st.sampled_from(NAMES + MARKS)
 headers = st.lists(chunks, max_size=30).map("".join) | st.text() | st.binary()
 carriers = st.dictionaries(st.sampled_from(["baggage", "Baggage", b"BAGGAGE", "x", 1]), headers) | st.lists(
     st.tuples(st.sampled_from(["baggage", b"baggage", None]), headers | st.none() | st.lists(headers, max_size=3))
@@ -550,7 +602,7 @@ def test_whatever_arrives_extract_raises_nothing_and_what_it_gives_can_be_bound_
         written = wire.inject({}, everything)
     assert len(written.get("baggage", "")) <= 8192
     for values in came(carrier, everything).values():
-        assert values.keys() <= {"request_id", "tenant", "retries", "ratio", "tags", "anything"}
+        assert values.keys() <= {*NAMES, "tenant"}
         assert isinstance(values.get("request_id", ""), str) and isinstance(values.get("retries", 0), int)
     assert not vars(everything)
 

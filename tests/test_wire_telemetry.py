@@ -99,6 +99,8 @@ def test_a_broken_one_does_no_harm(monkeypatch):
 
 
 def test_it_is_not_imported_for_this():
-    code = "import sys, xctx.wire as w; w.inject({}); w.extract({}); print(*[m for m in sys.modules if 'telemetry' in m])"
+    code = (
+        "import sys, xctx.wire as w; w.inject({}); w.extract({}); print(*[m for m in sys.modules if 'telemetry' in m])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"

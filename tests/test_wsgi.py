@@ -16,7 +16,6 @@ from wire_names import current, request_id
 
 import xctx.wsgi
 
-
 pytestmark = pytest.mark.usefixtures("nothing_stays_bound")
 
 
@@ -75,7 +74,9 @@ def gevent_server(app):
 @pytest.fixture(
     params=[
         wsgiref_server,
-        pytest.param(gevent_server, marks=pytest.mark.skipif(not installed("gevent"), reason="gevent is not installed")),
+        pytest.param(
+            gevent_server, marks=pytest.mark.skipif(not installed("gevent"), reason="gevent is not installed")
+        ),
     ]
 )
 def serve(request):
@@ -102,9 +103,15 @@ def plain(environ, start_response):
 
 def test_a_request_runs_with_what_its_headers_carry_and_the_next_without(serve):
     with serve(validator(xctx.wsgi.Middleware(validator(plain)))) as port:
-        assert get(port, ("Baggage", "request-id=r-1,secret=s,attempt=2;x=y")) == (200, "{'request_id': 'r-1', 'attempt': 2}")
+        assert get(port, ("Baggage", "request-id=r-1,secret=s,attempt=2;x=y")) == (
+            200,
+            "{'request_id': 'r-1', 'attempt': 2}",
+        )
         assert get(port) == (200, "{}")
-        assert get(port, ("baggage", "request-id=r-1"), ("baggage", "attempt=2"))[1] == "{'request_id': 'r-1', 'attempt': 2}"
+        assert (
+            get(port, ("baggage", "request-id=r-1"), ("baggage", "attempt=2"))[1]
+            == "{'request_id': 'r-1', 'attempt': 2}"
+        )
         for rubbish in ("rubbish", "attempt=x", "request-id=" + "x" * 9000, "request-id=\xfc", ",;=%", ""):
             assert get(port, ("baggage", rubbish)) == (200, "{}")
 
@@ -160,7 +167,9 @@ def test_requests_at_the_same_time_are_kept_apart(serve):
     with serve(xctx.wsgi.Middleware(stream)) as port:
         bodies = {}
         threads = [
-            threading.Thread(target=lambda name=name: bodies.update({name: get(port, ("baggage", f"request-id={name}"))[1]}))
+            threading.Thread(
+                target=lambda name=name: bodies.update({name: get(port, ("baggage", f"request-id={name}"))[1]})
+            )
             for name in "ab"
         ]
         for thread in threads:

@@ -1,4 +1,4 @@
-"""The wire form: W3C Baggage (https://www.w3.org/TR/baggage/), read strictly and written so that every reader agrees."""
+"""The wire form, W3C Baggage (https://www.w3.org/TR/baggage/): read strictly, written so that every reader agrees."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -11,7 +11,9 @@ BYTES = 8192
 
 KEY = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
-PROPERTIES = re.compile(r"(?:;[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*(?:=[ \t]*[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*[ \t]*)?)*")
+PROPERTIES = re.compile(
+    r"(?:;[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*(?:=[ \t]*[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*[ \t]*)?)*"
+)
 # Not all that may stand there bare: a plus is a space to some, and an equals sign ends the value for others.
 BARE = "!$'()*-./:@[]_{}~"
 BARE_IN_KEYS = "!$&'*-.^_`|~"

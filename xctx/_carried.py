@@ -22,14 +22,14 @@ class carried:
             tenant: Annotated[UUID, xctx.carried("tenant-id", encode=str, decode=UUID)]
             user: User                                            # stays in this process
 
-    Values of the types that JSON has are written as JSON, a string as it is where it can be told from other JSON. Others need
-    `encode` and `decode`.
+    Values of the types that JSON has are written as JSON, a string as it is where it can be told from other JSON.
+    Others need `encode` and `decode`.
 
     Args:
         name: what it is called on the wire, the same in each language. Default: as in Python.
         encode: makes a str of a value.
-        decode: makes the value of a str that came from outside, in the middle of a request. It raises for one that is wrong:
-            the name is then left unbound.
+        decode: makes the value of a str that came from outside, in the middle of a request. It raises for one that is
+            wrong: the name is then left unbound.
 
     Raises:
         TypeError: `encode` or `decode` is given without the other, or cannot be called; `name` is not a str.

@@ -1,13 +1,14 @@
 """What each xlocal carries to other machines: which names, called what there, and how their values are written.
 
-Nothing else ever leaves the process. A declaration stands in the class, or is made for one xlocal by hand; every xlocal that has
-one is known here for as long as it lives, so that what arrives finds the xlocals it is for.
+Nothing else ever leaves the process. A declaration stands in the class, or is made for one xlocal by hand; every xlocal
+that has one is known here for as long as it lives, so that what arrives finds the xlocals it is for.
 """
 
 import builtins
+import inspect
 import sys
 from _weakref import ref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Any
 
@@ -94,7 +95,7 @@ def annotations(cls: type) -> Iterator[tuple[str, Any]]:
 
         found = annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
     else:
-        found = cls.__dict__.get("__annotations__", {})
+        found = inspect.get_annotations(cls)
     for name, annotation in found.items():
         yield name, evaluated(cls, name, annotation) if isinstance(annotation, str) else annotation
 
@@ -149,18 +150,22 @@ def unique(owner: str, fields: Mapping[str, Field]) -> None:
 
 # --- who carries ------------------------------------------------------------------------------------------------------
 
-# Each xlocal that carries something, in the order they were made, and what it carries. Dicts are replaced, never changed.
+# Each xlocal that carries something, in the order they were made, and what. Inner dicts are replaced, never changed.
 _carriers: dict[ref[Any], Mapping[str, Field]] = {}
 
 
 def register(store: Any, fields: Mapping[str, Field]) -> None:
-    _carriers[ref(store, lambda gone, forget=_carriers.pop: forget(gone, None))] = fields
+    _carriers[ref(store, forget)] = fields
+
+
+def forget(gone: ref[Any], pop: Callable[..., object] = _carriers.pop) -> None:
+    pop(gone, None)
 
 
 def declare(store: Any, /, *names: str, **fields: Any) -> None:
     """Declares names of one xlocal as carried, where no class of its own does.
 
-    Example: ``wire.declare(current, "request_id", retries=int, tenant=xctx.carried("tenant-id", encode=str, decode=UUID))``.
+    For example, ``wire.declare(current, "request_id", retries=int, tenant=xctx.carried("tenant-id"))``.
 
     Args:
         store: the xlocal.

@@ -1,6 +1,6 @@
 """Celery: a task runs with the carried names that were bound where it was sent.
 
-``xctx.celery.install()``, called once where the application is made, is all; both those who send tasks and the workers need it.
+``xctx.celery.install()``, called once where the application is made, is all: by who sends tasks and by the workers.
 """
 
 from typing import Any
@@ -17,11 +17,12 @@ HELD = "xctx_block"
 
 
 def install(*xlocals: xlocal, report: Report | None = None) -> None:
-    """From now on each message of each Celery application has a ``baggage`` header, and each task runs with what its message has.
+    """From now on each Celery message has a ``baggage`` header, and each task runs with what its message has.
 
-    The header is made where the task is sent: by a request, or by another task, with what is bound there then. So retries, chains,
-    groups and callbacks have what the task before them had. A task that is run eagerly runs in the unit that calls it, and
-    sees what is bound there. A value that cannot be written is logged by Celery as an error; the message goes without.
+    The header is made where the task is sent: by a request, or by another task, with what is bound there then. So
+    retries, chains, groups and callbacks have what the task before them had. A task that is run eagerly runs in the
+    unit that calls it, and sees what is bound there. A value that cannot be written is logged by Celery as an error;
+    the message goes without.
 
     Args:
         xlocals: those that take part. Default: each that declares carried names.
@@ -60,7 +61,7 @@ def after_run(task: Any, **_: Any) -> None:
 
 
 def uninstall() -> None:
-    """Undoes :func:`install`; does nothing where it was not called. Tasks that run keep what they have until they end."""
+    """Undoes :func:`install`, if it was called. Tasks that run keep what they have until they end."""
     from celery import signals
 
     signals.before_task_publish.disconnect(dispatch_uid=OURS)

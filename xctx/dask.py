@@ -1,13 +1,13 @@
 """Dask: functions run on the workers with the carried names that were bound where they were submitted.
 
-``xctx.dask.install(client)`` does so for all that a client submits or maps; :func:`carrying` for one function, which may be
-part of a ``dask.delayed`` graph. The workers only need to be able to import what declares the names.
+``xctx.dask.install(client)`` does so for all that a client submits or maps; :func:`carrying` for one function, which
+may be part of a ``dask.delayed`` graph. The workers only need to be able to import what declares the names.
 """
 
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from xctx._baggage import Report
 from xctx._xlocal import xlocal
@@ -21,7 +21,7 @@ _C = TypeVar("_C")
 
 
 class Carrying:
-    """A function, and what it is to be called with bound. Pickled whole; Dask takes its name for that of the function."""
+    """A function, and what it is to be called with bound. Pickled whole; Dask shows it by the name of the function."""
 
     def __init__(self, func: Callable[..., Any], baggage: str) -> None:
         self.__name__ = getattr(func, "__name__", type(func).__name__)
@@ -37,7 +37,9 @@ class Carrying:
         return "xctx.dask", normalize_token(self.__wrapped__), self.baggage
 
     def __repr__(self) -> str:
-        return f"<{self.__wrapped__!r} carrying {', '.join(each.partition('=')[0] for each in self.baggage.split(','))}>"
+        return (
+            f"<{self.__wrapped__!r} carrying {', '.join(each.partition('=')[0] for each in self.baggage.split(','))}>"
+        )
 
 
 async def carrying_on(func: Callable[..., Any], baggage: str, /, *args: Any, **kwargs: Any) -> Any:
@@ -48,7 +50,7 @@ async def carrying_on(func: Callable[..., Any], baggage: str, /, *args: Any, **k
 def carrying(func: Callable[_P, _R], /, *xlocals: xlocal, report: Report | None = None) -> Callable[_P, _R]:
     """Gives `func` so that it runs with the carried names that are bound now, wherever it is run.
 
-    Two that carry different things are two functions to Dask: a result is not taken from a call that another request made.
+    Two that carry different things are two functions to Dask: no request gets the result that another one made.
 
     Args:
         func: a function or coroutine function that can be pickled.
@@ -67,15 +69,15 @@ def carrying(func: Callable[_P, _R], /, *xlocals: xlocal, report: Report | None 
     if not headers:
         return func
     if inspect.iscoroutinefunction(func):
-        return functools.partial(carrying_on, func, headers["baggage"])
+        return cast("Callable[_P, _R]", functools.partial(carrying_on, func, headers["baggage"]))
     return Carrying(func, headers["baggage"])
 
 
 def install(client: _C, *xlocals: xlocal, report: Report | None = None) -> _C:
     """From now on what this client submits or maps runs with the carried names that were bound where it was submitted.
 
-    Actors are left as they are: they answer to many. Graphs (``dask.delayed``, arrays, data frames) are, too: what a request makes of
-    them may be shared with others; make their functions :func:`carrying`.
+    Actors are left as they are: they answer to many. Graphs (``dask.delayed``, arrays, data frames) are, too: what a
+    request makes of them may be shared with others; make their functions :func:`carrying`.
 
     Args:
         client: a ``distributed.Client``.

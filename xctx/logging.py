@@ -1,6 +1,6 @@
 """Log records that say for which request, user or task they were made, in whatever unit that was.
 
-What a record gets is read where it is made, so it is right in records that a queue, a socket or another thread takes further.
+What a record gets is read where it is made: it stays right when a queue, a socket or another thread takes it further.
 
 ==================  =============================================================================================
 :class:`Filter`     on a handler or a logger: all records that pass get the names
@@ -8,12 +8,12 @@ What a record gets is read where it is made, so it is right in records that a qu
 :func:`processor`   the same for structlog's event dicts
 ==================  =============================================================================================
 
-Each takes what is to be added as keywords: ``request_id=current`` adds what `current` has bound to that name, ``id=(current,
-"request_id")`` adds it by another name. What is looked up in may be an xlocal, a local, or whatever has attributes; a
-callable is called with nothing. Where there is nothing, or looking it up raises, it is `missing`.
+Each takes what is to be added as keywords: ``request_id=current`` adds what `current` has bound to that name,
+``id=(current, "request_id")`` adds it by another name. What is looked up in may be an xlocal, a local, or whatever has
+attributes; a callable is called with nothing. Where there is nothing, or looking it up raises, it is `missing`.
 
-A string with characters that do not print, such as the end of a line, is added with these escaped: what came from outside cannot
-forge records.
+A string with characters that do not print, such as the end of a line, is added with these escaped: what came from
+outside cannot forge records.
 """
 
 import logging
@@ -73,8 +73,8 @@ class Fields:
 class Filter(logging.Filter):
     """Adds to the records that pass it; lets all pass.
 
-    On a handler it adds to what that handler gets, so long as the handler is called where the record was made. With a ``QueueHandler``
-    it belongs on that one, not on those behind the queue::
+    On a handler it adds to what that handler gets, so long as the handler is called where the record was made. With a
+    ``QueueHandler`` it belongs on that one, not on those behind the queue::
 
         handler.addFilter(xctx.logging.Filter(request_id=current, user=(session, "name")))
         handler.setFormatter(logging.Formatter("%(request_id)s %(user)s %(message)s"))
@@ -103,8 +103,8 @@ class Filter(logging.Filter):
 def install(*, missing: object = "-", **sources: _Source) -> Callable[[], None]:
     """From now on each record that is made has these names, whoever logs and whatever handles it.
 
-    It puts a ``LogRecord`` factory around the one there is. A call that gives one of the names by ``extra`` then fails, as it does for a
-    record's own attributes: where there are such calls, use a :class:`Filter`.
+    It puts a ``LogRecord`` factory around the one there is. A call that gives one of the names by ``extra`` then fails,
+    as it does for a record's own attributes: where there are such calls, use a :class:`Filter`.
 
     Args, Raises: as those of :class:`Filter`.
 
@@ -136,7 +136,9 @@ def install(*, missing: object = "-", **sources: _Source) -> Callable[[], None]:
 def processor(
     *, missing: object = "-", **sources: _Source
 ) -> Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]:
-    """Makes a processor for structlog: ``structlog.configure(processors=[xctx.logging.processor(request_id=current), ...])``.
+    """Makes a processor for structlog::
+
+        structlog.configure([xctx.logging.processor(request_id=current), structlog.processors.JSONRenderer()])
 
     Args, Raises: as those of :class:`Filter`; any name may be added.
     """

@@ -1,14 +1,14 @@
 """Bindings across machines: put into the headers of a request or a message, and taken out at the other end.
 
-Only names that an xlocal declares as :class:`xctx.carried` travel. The wire form is the ``baggage`` header of W3C, so that services
-in other languages read it, and what they send is read. A value is written as JSON, or by the codec of its declaration; a string is
-written as it is where nobody could take it for other JSON.
+Only names that an xlocal declares as :class:`xctx.carried` travel. The wire form is the ``baggage`` header of W3C, so
+that services in other languages read it, and what they send is read. A value is written as JSON, or by the codec of its
+declaration; a string is written as it is where nobody could take it for other JSON.
 
-What arrives is the word of whoever sent it. It is checked against the declared type, and never unpickled; whether to believe it
-is for the program to say: a service that faces the public should carry in nothing that grants anything.
+What arrives is the word of whoever sent it. It is checked against the declared type, and never unpickled; whether to
+believe it is for the program to say: a service that faces the public should carry in nothing that grants anything.
 
-What had to be dropped, on either side, is told to the logger ``xctx.wire`` at debug level, or to `report` where it is given: a
-callable that gets what was dropped, and why.
+What had to be dropped, on either side, is told to the logger ``xctx.wire`` at debug level, or to `report` where it is
+given: a callable that gets what was dropped, and why.
 """
 
 import json
@@ -65,7 +65,9 @@ def chosen(stores: tuple[xlocal, ...]) -> list[tuple[xlocal, Mapping[str, Field]
     for store in stores:
         fields = fields_of(store)
         if not fields:
-            raise TypeError(f"{store!r} carries nothing: declare names of its class as xctx.carried, or use wire.declare")
+            raise TypeError(
+                f"{store!r} carries nothing: declare names of its class as xctx.carried, or use wire.declare"
+            )
         found.append((store, fields))
     return found
 
@@ -73,8 +75,8 @@ def chosen(stores: tuple[xlocal, ...]) -> list[tuple[xlocal, Mapping[str, Field]
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
-# A value that was taken in can be written again, at the next request that goes out: nothing that JSON does not have, no number that
-# reads as infinite, nothing nested too deep for whoever is deeper in the stack, no surrogate alone.
+# A value that was taken in can be written again, at the next request that goes out: nothing that JSON does not have, no
+# number that reads as infinite, nothing nested too deep for whoever is deeper in the stack, no surrogate alone.
 DEEPEST = 64
 
 
@@ -147,7 +149,7 @@ def from_text(field: Field, text: str) -> Any:
     if field.types is not None:
         if type(value) is int and float in field.types and int not in field.types:
             value = float(value)  # JSON has one kind of number
-        if type(value) is bool and bool not in field.types or not isinstance(value, field.types):
+        if (type(value) is bool and bool not in field.types) or not isinstance(value, field.types):
             raise TypeError(f"{value!r} is no {' or '.join(each.__name__ for each in field.types)}")
     return value
 
@@ -175,7 +177,9 @@ def is_header(pair: Any) -> bool:
 
 
 def headers_of(carrier: Any) -> list[tuple[Any, Any]]:
-    return [(pair[0], pair[1]) for pair in (carrier.items() if hasattr(carrier, "items") else carrier) if is_header(pair)]
+    return [
+        (pair[0], pair[1]) for pair in (carrier.items() if hasattr(carrier, "items") else carrier) if is_header(pair)
+    ]
 
 
 def joined(found: Iterable[tuple[Any, Any]], report: Report) -> str:
@@ -198,7 +202,7 @@ def put(carrier: Any, found: list[tuple[Any, Any]], text: str) -> None:
         return
     # email.message.Message, which http.client has for headers, adds where others replace.
     keys = {key for key, _ in found}
-    if len(keys) > 1 or keys and hasattr(carrier, "replace_header"):
+    if len(keys) > 1 or (keys and hasattr(carrier, "replace_header")):
         for key in keys:
             if key in carrier:
                 del carrier[key]
@@ -211,13 +215,14 @@ def put(carrier: Any, found: list[tuple[Any, Any]], text: str) -> None:
 def inject(carrier: _C, /, *xlocals: xlocal, report: Report | None = None) -> _C:
     """Puts the carried names that are bound here into the headers of an outgoing request or message.
 
-    Baggage that the carrier has, and that of the current OpenTelemetry context where the program uses one, goes along. A name of ours
-    replaces one of theirs. A baggage has at most 64 members and 8192 bytes: what does not fit is left out, and reported.
+    Baggage that the carrier has, and that of the current OpenTelemetry context where the program uses one, goes along.
+    A name of ours replaces one of theirs. A baggage has at most 64 members and 8192 bytes: what does not fit is left
+    out, and reported.
 
     Args:
-        carrier: a mapping of strings, as headers are, or a list of pairs of str or of bytes; it gets a ``baggage`` header.
-        xlocals: those whose bindings go. Default: each that declares carried names. A name that several of them have bound
-            goes as the one made last has it.
+        carrier: a mapping of strings, as headers are, or a list of pairs of str or bytes. It gets a ``baggage`` header.
+        xlocals: those whose bindings go. Default: each that declares carried names. A name that several of them have
+            bound goes as the one made last has it.
         report: told of what was left out, in place of the log.
 
     Returns:
@@ -240,7 +245,9 @@ def inject(carrier: _C, /, *xlocals: xlocal, report: Report | None = None) -> _C
                 text = encoded(to_text(field, value))
             except Exception as exc:
                 kind = TypeError if isinstance(exc, TypeError) else ValueError
-                raise kind(f"cannot carry {field.name!r} of {store!r}: {value!r:.200} cannot be written: {exc}") from exc
+                raise kind(
+                    f"cannot carry {field.name!r} of {store!r}: {value!r:.200} cannot be written: {exc}"
+                ) from exc
             if ours.setdefault(field.key, text) != text:
                 tell(f"{field.key}={ours[field.key]}", "an xlocal made later has another value for it")
                 ours[field.key] = text
@@ -259,7 +266,7 @@ def merged(there: list[Member], ours: dict[str, str], theirs: dict[str, str], re
     parts = []
     kept = set()
     for member in there:
-        if member.key not in ours or decoded(member.value) == decoded(ours[member.key]) and member.key not in kept:
+        if member.key not in ours or (decoded(member.value) == decoded(ours[member.key]) and member.key not in kept):
             parts.append(member.text)  # with its properties
             kept.add(member.key)
     length = sum(map(len, parts)) + len(parts) - 1
@@ -304,8 +311,8 @@ NOTHING = snapshot_of(())
 def extract(carrier: Any, /, *xlocals: xlocal, report: Report | None = None) -> Snapshot:
     """Takes what is carried to this process out of the headers of an incoming request or message.
 
-    Names that no xlocal declares are ignored. What is malformed, too large or of the wrong type is left out, and reported; whatever
-    the carrier is or has in it, nothing is raised. Of a name that comes twice the last counts.
+    Names that no xlocal declares are ignored. What is malformed, too large or of the wrong type is left out, and
+    reported; whatever the carrier is or has in it, nothing is raised. Of a name that comes twice the last counts.
 
     Args:
         carrier: a mapping of strings, whose keys may be of any case, or pairs of str or of bytes.
@@ -313,8 +320,8 @@ def extract(carrier: Any, /, *xlocals: xlocal, report: Report | None = None) -> 
         report: told of what was left out, in place of the log.
 
     Returns:
-        What arrived, as a snapshot: ``with extract(headers):`` binds it, and so does ``extract(headers).run(func)``, in whatever
-        unit. It comes on top of what is bound there.
+        What arrived, as a snapshot: ``with extract(headers):`` binds it, and so does ``extract(headers).run(func)``, in
+        whatever unit. It comes on top of what is bound there.
 
     Raises:
         TypeError: one of `xlocals` is none, or carries nothing.
@@ -325,7 +332,9 @@ def extract(carrier: Any, /, *xlocals: xlocal, report: Report | None = None) -> 
     return snapshot_of(values.items(), walls=False) if values else NOTHING
 
 
-def arrived(carrier: Any, xlocals: tuple[xlocal, ...] = (), report: Report | None = None) -> dict[xlocal, dict[str, Any]]:
+def arrived(
+    carrier: Any, xlocals: tuple[xlocal, ...] = (), report: Report | None = None
+) -> dict[xlocal, dict[str, Any]]:
     """What there is in a carrier for each xlocal; those that get nothing are left out."""
     values: dict[xlocal, dict[str, Any]] = {}
     stores = chosen(xlocals)

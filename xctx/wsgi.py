@@ -18,8 +18,8 @@ class Middleware:
 
         app = xctx.wsgi.Middleware(app)
 
-    They are bound while the application is called, each time it yields a part of the body, and while the body is closed, in whatever
-    thread or greenlet the server does that; never in between, when the server has the thread.
+    They are bound while the application is called, each time it yields a part of the body, and while the body is
+    closed, in whatever thread or greenlet the server does that; never in between, when the server has the thread.
 
     Args:
         app: the application.
@@ -49,9 +49,10 @@ class Middleware:
             return self.app(environ, start_response)
         snapshot = snapshot_of(values.items(), walls=False)
         body = snapshot.run(self.app, environ, start_response)
-        # Servers look at what these are: how long a list is, or whether a file can be sent at once. They run nothing of the application.
+        # Servers look at what these are: how long a list is, or whether a file can be sent at once. They run nothing of
+        # the application.
         wrapper = environ.get("wsgi.file_wrapper")
-        if type(body) in (list, tuple) or isinstance(wrapper, type) and isinstance(body, wrapper):
+        if type(body) in (list, tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
             return body
         return _Body(body, snapshot)
 
