@@ -347,6 +347,13 @@ cdef Applied pick(list opened):
     return opened.pop(last)
 
 
+def current_context():
+    """The context that is current itself, no copy; made where there was none."""
+    if xctx_tstate().context == NULL:
+        PyContext_CopyCurrent()
+    return <object>xctx_tstate().context
+
+
 cdef bint is_here(Applied applied) except *:
     """Whether what it bound last is still bound here, for this unit."""
     cdef Binding link, made

@@ -40,7 +40,8 @@ def isolate(func: Callable[..., Any], flags: int, make_home: Callable[[], Home])
                         item = [await Steps(home, step(value))]
                     except StopAsyncIteration:
                         return
-                    value = None  # suspended, keep nothing: an exception thrown in holds this frame
+                    finally:
+                        value = None  # keep nothing: an exception thrown in holds this frame
                     try:
                         step, value = steps.asend, (yield item.pop())
                     except BaseException as exc:  # GeneratorExit too: what it comes to, the generator says
@@ -93,7 +94,8 @@ def run_steps(home: Home, steps: Any) -> Generator[Any, Any, Any]:
             item = [home.run(step, value)]
         except StopIteration as stop:
             return stop.value
-        value = None
+        finally:
+            value = None  # keep nothing: an exception thrown in holds this frame
         try:
             step, value = steps.send, (yield item.pop())
         except BaseException as exc:

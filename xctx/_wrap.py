@@ -37,7 +37,8 @@ def wrap(func: Callable[..., Any], make: Callable[[], AbstractContextManager[Any
                         item = [await step(value)]
                 except StopAsyncIteration:
                     return
-                value = None  # suspended, keep nothing: an exception thrown in holds this frame
+                finally:
+                    value = None  # keep nothing: an exception thrown in holds this frame
                 try:
                     step, value = steps.asend, (yield item.pop())
                 except BaseException as exc:  # GeneratorExit too: what it comes to, the generator says
@@ -66,7 +67,8 @@ def wrap(func: Callable[..., Any], make: Callable[[], AbstractContextManager[Any
                         item = [step(value)]
                 except StopIteration as stop:
                     return stop.value
-                value = None  # suspended, keep nothing: an exception thrown in holds this frame
+                finally:
+                    value = None  # keep nothing: an exception thrown in holds this frame
                 try:
                     step, value = steps.send, (yield item.pop())
                 except BaseException as exc:  # GeneratorExit too: what it comes to, the generator says

@@ -1,0 +1,38 @@
+"""xlocals of a module, one for each key, for tests that cross processes; and what looks at them there."""
+
+import contextvars
+import threading
+
+import xctx
+
+on_process = xctx.xlocal(key=xctx.keys.process)
+on_thread = xctx.xlocal(key=xctx.keys.thread)
+on_greenlet = xctx.xlocal(key=xctx.keys.greenlet)
+on_task = xctx.xlocal(key=xctx.keys.task)
+on_context = xctx.xlocal(key=xctx.keys.context)
+on_callable = xctx.xlocal(key=xctx.keys.Key(threading.get_ident, "callable"))
+
+ALL = {
+    "process": on_process,
+    "thread": on_thread,
+    "greenlet": on_greenlet,
+    "task": on_task,
+    "context": on_context,
+    "callable": on_callable,
+}
+
+VAR = contextvars.ContextVar("VAR")
+
+
+def look(key_name):
+    return vars(ALL[key_name])
+
+
+def look_at_var():
+    return VAR.get(None)
+
+
+def look_and_set(value):
+    seen = VAR.get(None)
+    VAR.set(value)
+    return seen

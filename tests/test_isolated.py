@@ -1,0 +1,493 @@
+"""Generators, async generators and coroutines whose bindings nobody sees, nor disturbs, while they are suspended."""
+
+import asyncio
+import contextvars
+import gc
+import inspect
+import sys
+import types
+import weakref
+
+import pytest
+
+import xctx
+
+
+@pytest.fixture
+def x(key):
+    return xctx.xlocal(key=key)
+
+
+@pytest.fixture(params=["isolated", "carry"])
+def keep(request):
+    """Both decorators: what carry wraps is isolated too."""
+    return getattr(xctx, request.param)
+
+
+async def work():
+    pass
+
+
+async def steps():
+    yield
+
+
+def generator():
+    yield
+
+
+@types.coroutine
+def awaitable():
+    return (yield)
+
+
+@pytest.mark.parametrize("func", [work, steps, generator, awaitable, len], ids=lambda func: func.__name__)
+def test_a_function_stays_of_its_kind(keep, func):
+    kept = keep(func)
+    for kind in (inspect.iscoroutinefunction, inspect.isasyncgenfunction, inspect.isgeneratorfunction):
+        assert kind(kept) == kind(func)
+    assert kept.__name__ == func.__name__
+    assert kept.__wrapped__ is func
+
+
+def test_a_plain_function(keep, x):
+    var = contextvars.ContextVar("var")
+
+    def bind(*args, **kwargs):
+        x(a=1).__enter__()
+        return vars(x), args, kwargs
+
+    assert keep(bind)(1, b=2) == ({"a": 1}, (1,), {"b": 2}) if keep is xctx.isolated else True
+    if keep is xctx.isolated:
+        assert vars(x) == {}
+        assert keep(lambda: var.set(1)) and var.get(None) is None
+
+
+def test_what_a_generator_binds_stays_with_it(keep, x):
+    var = contextvars.ContextVar("var", default=0)
+
+    @keep
+    def work():
+        seen = []
+        with x(a=1):
+            var.set(1)
+            seen.append((yield vars(x)))
+            with x(b=2):
+                seen.append((yield vars(x)))
+                seen.append(var.get())
+            yield vars(x)
+        yield vars(x)
+        return seen
+
+    each = work()
+    assert (next(each), vars(x), var.get()) == ({"a": 1}, {}, 0)
+    with x(mine=3):
+        assert (each.send("sent"), vars(x)) == ({"a": 1, "b": 2}, {"mine": 3})
+        var.set(5)
+    assert (each.send("again"), vars(x)) == ({"a": 1}, {})
+    assert (next(each), vars(x)) == ({}, {})
+    with pytest.raises(StopIteration) as stop:
+        next(each)
+    assert stop.value.value == ["sent", "again", 1]
+    var.set(0)
+
+
+def test_a_generator_sees_what_was_bound_at_its_first_step(x):
+    @xctx.isolated
+    def work():
+        yield vars(x)
+        yield vars(x)
+
+    with x(a=1):
+        each = work()
+    with x(a=2):
+        assert next(each) == {"a": 2}
+    with x(a=3):
+        assert next(each) == {"a": 2}
+
+
+def test_throwing_into_a_generator(keep, x):
+    @keep
+    def work():
+        with x(a=1):
+            try:
+                yield 1
+            except ValueError as exc:
+                yield str(exc), vars(x)
+        raise KeyError("mine")
+
+    each = work()
+    next(each)
+    assert each.throw(ValueError("thrown")) == ("thrown", {"a": 1})
+    assert vars(x) == {}
+    with pytest.raises(KeyError, match="mine"):
+        next(each)
+    with pytest.raises(StopIteration):
+        next(each)
+
+
+def test_closing_a_generator(keep, x):
+    seen = []
+
+    @keep
+    def work():
+        with x(a=1):
+            try:
+                yield
+            finally:
+                seen.append(vars(x))
+
+    each = work()
+    next(each)
+    each.close()
+    assert (seen, vars(x)) == ([{"a": 1}], {})
+    work().close()  # never begun
+    assert seen == [{"a": 1}]
+
+    @keep
+    def stubborn():
+        try:
+            yield
+        except GeneratorExit:
+            yield
+
+    each = stubborn()
+    next(each)
+    with pytest.raises(RuntimeError, match="ignored GeneratorExit"):
+        each.close()
+
+
+def test_yield_from_an_isolated_generator_and_in_one(keep, x):
+    @keep
+    def inner():
+        with x(a=1):
+            got = yield vars(x)
+            return got, vars(x)
+
+    @keep
+    def outer():
+        with x(b=2):
+            result = yield from inner()
+            yield result, vars(x)
+
+    with x(c=3):
+        each = outer()
+        base = {} if keep is xctx.carry else {"c": 3}
+        deeper = base if keep is xctx.carry else {"b": 2, **base}
+        assert next(each) == {"a": 1, **deeper}
+        assert vars(x) == {"c": 3}
+        assert each.send("got") == (("got", {"a": 1, **deeper}), {"b": 2, **base})
+
+
+def test_an_early_break_and_the_end_of_a_dropped_generator(keep, x, thing, no_collector):
+    seen = []
+
+    @keep
+    def work(value):
+        with x(a=value):
+            try:
+                yield 1
+                yield 2
+            finally:
+                seen.append("a" in vars(x))
+
+    value = thing()
+    ref = weakref.ref(value)
+    for _ in work(value):
+        break
+    del value
+    assert vars(x) == {}
+    assert seen == [True]
+    assert ref() is None
+
+
+def test_one_that_the_garbage_collector_ends(keep, x, thing):
+    seen = []
+    gc.collect()
+
+    @keep
+    def work(cycle):
+        with x(a=cycle):
+            try:
+                yield 1
+            finally:
+                seen.append(vars(x).keys())
+
+    cycle = [thing()]
+    ref = weakref.ref(cycle[0])
+    cycle.append(work(cycle))
+    next(cycle[1])
+    with x(mine=1):
+        del cycle
+        gc.collect()
+        assert vars(x) == {"mine": 1}
+    assert seen == [{"a": 1}.keys()]
+    assert ref() is None
+
+
+def test_resumed_in_another_unit_it_sees_what_it_saw(keep, x, unit_kind, other_unit, key_name):
+    if unit_kind.name == "fork":
+        pytest.skip("what a generator does in a child is the child's")
+
+    def resume():
+        inside = next(each)
+        return inside, vars(x)
+
+    @keep
+    def work():
+        with x(a=1):
+            yield vars(x)
+            with x(b=2):
+                yield vars(x)
+            yield vars(x)
+        yield vars(x)
+
+    each = work()
+    assert next(each) == {"a": 1}
+    if key_name == "callable":
+        return  # what is bound for a value is seen where the value is the same
+    assert other_unit(resume) == ({"a": 1, "b": 2}, {})
+    assert resume() == ({"a": 1}, {})
+    assert other_unit(resume) == ({}, {})
+
+
+def test_in_a_forked_child_it_goes_on(x, in_fork, key_name):
+    @xctx.isolated
+    def work():
+        with x(a=1):
+            yield 1
+            yield vars(x)
+        yield vars(x)
+
+    each = work()
+    next(each)
+    # No rung but `context` survives a fork.
+    assert in_fork(lambda: (next(each), next(each), vars(x))) == ({"a": 1} if key_name == "context" else {}, {}, {})
+    assert next(each) == {"a": 1}
+
+
+# Coroutines
+
+
+def test_what_a_coroutine_binds_stays_with_it(keep, x):
+    """Driven by hand, step by step: a task would keep them apart by itself."""
+
+    @types.coroutine
+    def pause(value):
+        return (yield value)
+
+    @keep
+    async def work():
+        with x(a=1):
+            got = await pause(vars(x))
+            with x(b=2):
+                try:
+                    await pause(got)
+                except ValueError:
+                    return vars(x)
+
+    each = work()
+    assert (each.send(None), vars(x)) == ({"a": 1}, {})
+    with x(mine=1):
+        assert (each.send("got"), vars(x)) == ("got", {"mine": 1})
+        with pytest.raises(StopIteration) as stop:
+            each.throw(ValueError)
+        assert vars(x) == {"mine": 1}
+    assert stop.value.value == {"a": 1, "b": 2}
+
+
+def test_coroutines_in_one_task(keep, x):
+    @keep
+    async def work(number):
+        with x(a=number):
+            await asyncio.sleep(0)
+            assert x.a == number
+            async with asyncio.timeout(5):
+                await asyncio.sleep(0)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(asyncio.sleep(0))
+            return x.a
+
+    async def main():
+        with x(mine=1):
+            seen = [await work(1), *await asyncio.gather(work(2), work(3))]
+            return seen, vars(x)
+
+    assert asyncio.run(main()) == ([1, 2, 3], {"mine": 1})
+
+
+def test_a_coroutine_that_is_cancelled(keep, x):
+    seen = []
+
+    @keep
+    async def work():
+        with x(a=1):
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0)
+                seen.append(vars(x))
+
+    async def main():
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert seen == [{"a": 1}]
+
+
+def test_a_trio_task(keep, x):
+    trio = pytest.importorskip("trio")
+
+    @keep
+    async def work(number):
+        with x(a=number):
+            await trio.sleep(0)
+            with trio.move_on_after(0.001):
+                await trio.sleep(60)
+            return x.a
+
+    async def main():
+        with x(mine=1):
+            return await work(1), await work(2), vars(x)
+
+    assert trio.run(main) == (1, 2, {"mine": 1})
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="inspect.markcoroutinefunction came with 3.12")
+def test_a_function_marked_as_a_coroutine_function(keep, x):
+    async def inner():
+        with x(a=1):
+            await asyncio.sleep(0)
+            return vars(x)
+
+    def work():
+        return inner()
+
+    inspect.markcoroutinefunction(work)
+
+    async def main():
+        return await keep(work)(), vars(x)
+
+    assert asyncio.run(main()) == ({"a": 1}, {})
+
+
+# Async generators
+
+
+def test_what_an_async_generator_binds_stays_with_it(keep, x):
+    @keep
+    async def work():
+        with x(a=1):
+            got = yield vars(x)
+            await asyncio.sleep(0)
+            with x(b=got):
+                try:
+                    yield vars(x)
+                except ValueError:
+                    yield "thrown", vars(x)
+        yield vars(x)
+
+    async def main():
+        each = work()
+        seen = [(await anext(each), vars(x))]
+        with x(mine=1):
+            seen.append((await each.asend(5), vars(x)))
+        seen.append((await each.athrow(ValueError), vars(x)))
+        seen += [item async for item in each]
+        return seen
+
+    assert asyncio.run(main()) == [
+        ({"a": 1}, {}),
+        ({"a": 1, "b": 5}, {"mine": 1}),
+        (("thrown", {"a": 1, "b": 5}), {}),
+        {},
+    ]
+
+
+@pytest.mark.parametrize("how", ["aclose", "drop", "loop", "other task"])
+def test_the_end_of_an_async_generator(keep, x, how, key_name):
+    seen = []
+
+    @keep
+    async def work():
+        with x(a=1):
+            try:
+                yield 1
+                yield 2
+            finally:
+                await asyncio.sleep(0)
+                seen.append(vars(x))
+        seen.append("not reached")
+
+    async def main():
+        each = work()
+        with x(mine=1):
+            async for _ in each:
+                break
+            if how == "aclose":
+                await each.aclose()
+            elif how == "drop":
+                del each  # the loop closes it in a task of its own
+                await asyncio.sleep(0.01)
+            elif how == "other task":
+                await asyncio.create_task(each.aclose())
+            assert vars(x) == {"mine": 1}
+        if how == "loop":
+            loop_left.append(each)
+
+    loop_left = []
+    asyncio.run(main())
+    # When the loop shuts down there may be no task at all, which is another unit again.
+    assert seen == [{"mine": 1, "a": 1} if keep is xctx.isolated else {"a": 1}]
+    assert vars(x) == {}
+
+
+def test_nothing_of_a_finished_one_stays_alive(keep, x, thing, no_collector):
+    def refs_of(func):
+        value = thing()
+        ref = weakref.ref(value)
+        func(value)
+        return ref
+
+    @keep
+    def generator(value):
+        with x(a=value):
+            yield
+        yield
+
+    @keep
+    async def coroutine(value):
+        with x(a=value):
+            await asyncio.sleep(0)
+
+    @keep
+    async def async_generator(value):
+        with x(a=value):
+            yield
+        yield
+
+    async def consume(value):
+        async for _ in async_generator(value):
+            pass
+
+    alive = []
+
+    def step_out(value):
+        each = generator(value)
+        next(each)
+        del value
+        alive.append(each)
+
+    assert refs_of(lambda value: list(generator(value)))() is None
+    ref = refs_of(step_out)
+    assert ref() is not None
+    alive.clear()
+    assert ref() is None
+    for run in (coroutine, consume):
+        ref = refs_of(lambda value, run=run: asyncio.run(run(value)))
+        gc.collect()  # a loop that ran is a cycle
+        assert ref() is None

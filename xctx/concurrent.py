@@ -1,0 +1,388 @@
+"""Threads, processes, executors and tasks that take bindings along.
+
+Each takes the place of what has its name in :mod:`threading`, :mod:`concurrent.futures`, :mod:`multiprocessing` or
+:mod:`asyncio`, and takes along what its caller sees in all xlocals when work is handed over: at ``submit``, ``start``,
+``map`` or the like, never in the worker. Where libraries disagree on what is right, `bindings` says it:
+
+``"copy"``
+    What the caller sees at that moment is seen by the work, from its beginning to its end. It runs in a context of its own, so
+    nothing that it sets reaches the caller, nor what runs later in the same worker. The default.
+``"share"``
+    The work runs in the caller's own context. Context variables that one sets, the other sees; so with bindings of keys by
+    which both are the same unit, or that go by the context. Of the others the work sees what the caller saw at that moment.
+    For tasks (and greenlets, see :mod:`xctx.gevent`), which take turns; threads and processes run at the same time and cannot
+    be in one context: ValueError.
+``"empty"``
+    Nothing is seen: the work runs in a context of its own which is empty.
+
+`contextvars` names context variables that come along in a copy. Tasks and :func:`to_thread` copy them all, as asyncio does.
+What goes to another process is pickled: `missing` says what becomes of values that do not, as for :func:`xctx.capture`.
+"""
+
+import asyncio
+import concurrent.futures
+import contextvars as pep567
+import functools
+import multiprocessing
+import multiprocessing.pool
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+from xctx._carry import capture, current_context
+from xctx._spawn import Bindings, Call, CarriedCoroutine, Missing, Way
+
+__all__ = [
+    "CarryingExecutor",
+    "Pool",
+    "Process",
+    "ProcessPoolExecutor",
+    "TaskGroup",
+    "Thread",
+    "ThreadPoolExecutor",
+    "create_task",
+    "run_in_executor",
+    "to_thread",
+]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_THREADS = "threads run at the same time, and cannot be in one context"
+_PROCESSES = "processes have no context in common"
+
+
+# --- executors -------------------------------------------------------------------------------------------------------
+
+
+class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
+    """A :class:`concurrent.futures.ThreadPoolExecutor` that takes bindings along at ``submit`` and ``map``.
+
+    Args:
+        bindings: ``"copy"`` or ``"empty"``.
+        contextvars: context variables that come along.
+        args, kwargs: as for the class that it extends.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        bindings: Bindings = "copy",
+        contextvars: Iterable[pep567.ContextVar[Any]] = (),
+        **kwargs: Any,
+    ) -> None:
+        self._way = Way(bindings, contextvars, shares=_THREADS)
+        super().__init__(*args, **kwargs)
+
+    def submit(
+        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> concurrent.futures.Future[_T]:
+        """Schedules ``fn(*args, **kwargs)``, with what is seen now."""
+        return super().submit(self._way.call(fn), *args, **kwargs)
+
+
+class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
+    """A :class:`concurrent.futures.ProcessPoolExecutor` that takes bindings along at ``submit`` and ``map``.
+
+    What cannot be pickled is told by the future. An xlocal that the worker lacks is told by the future as well.
+
+    Args:
+        bindings: ``"copy"`` or ``"empty"``.
+        contextvars: context variables that come along.
+        missing: ``"error"`` or ``"skip"``.
+        args, kwargs: as for the class that it extends.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        bindings: Bindings = "copy",
+        contextvars: Iterable[pep567.ContextVar[Any]] = (),
+        missing: Missing = "error",
+        **kwargs: Any,
+    ) -> None:
+        self._way = Way(bindings, contextvars, missing, shares=_PROCESSES)
+        super().__init__(*args, **kwargs)
+
+    def submit(
+        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> concurrent.futures.Future[_T]:
+        """Schedules ``fn(*args, **kwargs)``, with what is seen now."""
+        return super().submit(self._way.call(fn), *args, **kwargs)
+
+
+class CarryingExecutor(concurrent.futures.Executor):
+    """Any other executor, with bindings taken along at ``submit`` and ``map``.
+
+    Args:
+        executor: what runs the work. Shutting down the one shuts down the other.
+        bindings: ``"copy"`` or ``"empty"``.
+        contextvars: context variables that come along.
+        missing: ``"error"`` or ``"skip"``, for an executor of processes.
+    """
+
+    def __init__(
+        self,
+        executor: concurrent.futures.Executor,
+        *,
+        bindings: Bindings = "copy",
+        contextvars: Iterable[pep567.ContextVar[Any]] = (),
+        missing: Missing = "error",
+    ) -> None:
+        self._executor = executor
+        self._way = Way(bindings, contextvars, missing, shares="an executor may run the work at the same time")
+
+    def submit(
+        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> concurrent.futures.Future[_T]:
+        """Schedules ``fn(*args, **kwargs)``, with what is seen now."""
+        return self._executor.submit(self._way.call(fn), *args, **kwargs)
+
+    def map(self, fn: Callable[..., _T], *iterables: Iterable[Any], **kwargs: Any) -> Iterator[_T]:
+        """Maps as the executor does, with what is seen now."""
+        return self._executor.map(self._way.call(fn), *iterables, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shuts the executor down."""
+        self._executor.shutdown(wait, cancel_futures=cancel_futures)
+
+
+# --- threads and processes -------------------------------------------------------------------------------------------
+
+
+def _carried_run(run: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A method `run` that runs in what `start` took along; once, where it calls the one of a base class."""
+
+    @functools.wraps(run)
+    def carried(self: Any) -> None:
+        call, self._call = self._call, None
+        if call is None:
+            run(self)
+        else:
+            call(run, self)
+
+    return carried
+
+
+def _enter(func: Callable[..., _T], *args: Any) -> _T:
+    return func(*args)
+
+
+class Thread(threading.Thread):
+    """A :class:`threading.Thread` that takes bindings along at ``start``. Subclasses may have a ``run`` of their own.
+
+    Args:
+        bindings: ``"copy"`` or ``"empty"``.
+        contextvars: context variables that come along.
+        args, kwargs: as for the class that it extends.
+    """
+
+    _call: Callable[..., None] | None = None
+
+    def __init__(
+        self,
+        *args: Any,
+        bindings: Bindings = "copy",
+        contextvars: Iterable[pep567.ContextVar[Any]] = (),
+        **kwargs: Any,
+    ) -> None:
+        self._way = Way(bindings, contextvars, shares=_THREADS)
+        self._has_context = kwargs.get("context") is not None  # 3.14 takes one
+        super().__init__(*args, **kwargs)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "run" in vars(cls):
+            cls.run = _carried_run(cls.run)  # type: ignore[method-assign]
+
+    def start(self) -> None:
+        """Starts the thread, with what is seen now."""
+        snapshot = self._way.take() if self._has_context else None
+        self._call = self._way.call(_enter) if snapshot is None else functools.partial(snapshot.run, _enter)
+        try:
+            super().start()
+        except BaseException:
+            self._call = None
+            raise
+
+    run = _carried_run(threading.Thread.run)
+
+
+class Process(multiprocessing.Process):
+    """A :class:`multiprocessing.Process` that takes bindings along at ``start``, with whatever start method is the default.
+
+    Subclasses may have a ``run`` of their own. For another start method: ``context.Process(target=xctx.carry(f))``.
+
+    Args:
+        bindings: ``"copy"`` or ``"empty"``.
+        contextvars: context variables that come along.
+        missing: ``"error"`` or ``"skip"``. Nothing is pickled where the process is forked.
+        args, kwargs: as for the class that it extends.
+    """
+
+    _call: Call[None] | None = None
+
+    def __init__(
+        self,
+        *args: Any,
+        bindings: Bindings = "copy",
+        contextvars: Iterable[pep567.ContextVar[Any]] = (),
+        missing: Missing = "error",
+        **kwargs: Any,
+    ) -> None:
+        self._way = Way(bindings, contextvars, missing, shares=_PROCESSES)
+        super().__init__(*args, **kwargs)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "run" in vars(cls):
+            cls.run = _carried_run(cls.run)  # type: ignore[method-assign]
+
+    def start(self) -> None:
+        """Starts the process, with what is seen now."""
+        way = vars(self).pop("_way")  # it would go along, and need not
+        self._call = way.call(_enter)
+        try:
+            super().start()
+        finally:
+            self._call = None
+            self._way = way
+
+    run = _carried_run(multiprocessing.Process.run)
+
+
+class Pool(multiprocessing.pool.Pool):
+    """A :class:`multiprocessing.pool.Pool` that takes bindings along with each call.
+
+    Args:
+        bindings: ``"copy"`` or ``"empty"``.
+        contextvars: context variables that come along.
+        missing: ``"error"`` or ``"skip"``.
+        args, kwargs: as for the class that it extends; ``context=multiprocessing.get_context("spawn")`` says how
+            processes are started.
+    """
+
+    _state = "INIT"  # what its __del__ asks for, where this __init__ raised before the other one ran
+
+    def __init__(
+        self,
+        *args: Any,
+        bindings: Bindings = "copy",
+        contextvars: Iterable[pep567.ContextVar[Any]] = (),
+        missing: Missing = "error",
+        **kwargs: Any,
+    ) -> None:
+        self._way = Way(bindings, contextvars, missing, shares=_PROCESSES)
+        super().__init__(*args, **kwargs)
+
+    def apply_async(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As ``Pool.apply_async``, which ``apply`` uses too."""
+        return super().apply_async(self._way.call(func), *args, **kwargs)
+
+    def map(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As ``Pool.map``."""
+        return super().map(self._way.call(func), *args, **kwargs)
+
+    def map_async(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As ``Pool.map_async``."""
+        return super().map_async(self._way.call(func), *args, **kwargs)
+
+    def starmap(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As ``Pool.starmap``."""
+        return super().starmap(self._way.call(func), *args, **kwargs)
+
+    def starmap_async(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As ``Pool.starmap_async``."""
+        return super().starmap_async(self._way.call(func), *args, **kwargs)
+
+    def imap(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As ``Pool.imap``."""
+        return super().imap(self._way.call(func), *args, **kwargs)
+
+    def imap_unordered(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """As ``Pool.imap_unordered``."""
+        return super().imap_unordered(self._way.call(func), *args, **kwargs)
+
+
+# --- asyncio ---------------------------------------------------------------------------------------------------------
+
+
+def _task(
+    coro: Coroutine[Any, Any, _T], bindings: Bindings, context: pep567.Context | None
+) -> tuple[Coroutine[Any, Any, _T], pep567.Context]:
+    """The coroutine and the context that a task is made of."""
+    Way(bindings)
+    if bindings == "empty":
+        return coro, pep567.Context() if context is None else context
+    if context is None:
+        context = current_context() if bindings == "share" else pep567.copy_context()
+    return CarriedCoroutine(capture(), coro), context
+
+
+def create_task(
+    coro: Coroutine[Any, Any, _T],
+    *,
+    name: str | None = None,
+    context: pep567.Context | None = None,
+    bindings: Bindings = "copy",
+) -> asyncio.Task[_T]:
+    """As :func:`asyncio.create_task`, with what is seen now, also in xlocals that go by the task.
+
+    Args:
+        bindings: ``"copy"``, ``"share"`` or ``"empty"``.
+        coro, name, context: as for the function that it extends.
+    """
+    coro, context = _task(coro, bindings, context)
+    return asyncio.create_task(coro, name=name, context=context)
+
+
+class TaskGroup(asyncio.TaskGroup):
+    """An :class:`asyncio.TaskGroup` whose tasks take bindings along."""
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, _T],
+        *,
+        name: str | None = None,
+        context: pep567.Context | None = None,
+        bindings: Bindings = "copy",
+        **kwargs: Any,
+    ) -> asyncio.Task[_T]:
+        """As ``asyncio.TaskGroup.create_task``, with `bindings` as for :func:`create_task`."""
+        coro, context = _task(coro, bindings, context)
+        return super().create_task(coro, name=name, context=context, **kwargs)
+
+
+async def to_thread(func: Callable[..., _T], /, *args: Any, bindings: Bindings = "copy", **kwargs: Any) -> _T:
+    """As :func:`asyncio.to_thread`, with what is seen now in all xlocals.
+
+    Args:
+        bindings: ``"copy"`` or ``"empty"``. It does not reach `func`.
+        func, args, kwargs: as for the function that it extends.
+    """
+    way = Way(bindings, shares=_THREADS)
+    loop = asyncio.get_running_loop()
+    if bindings == "empty":
+        return await loop.run_in_executor(None, functools.partial(way.call(func), *args, **kwargs))
+    context, snapshot = pep567.copy_context(), capture()
+    return await loop.run_in_executor(None, functools.partial(context.run, snapshot.run, func, *args, **kwargs))
+
+
+def run_in_executor(
+    executor: concurrent.futures.Executor | None,
+    func: Callable[..., _T],
+    *args: Any,
+    bindings: Bindings = "copy",
+    contextvars: Iterable[pep567.ContextVar[Any]] = (),
+    missing: Missing = "error",
+) -> asyncio.Future[_T]:
+    """As ``run_in_executor`` of the running loop, with what is seen now in all xlocals.
+
+    Args:
+        bindings: ``"copy"`` or ``"empty"``.
+        contextvars: context variables that come along.
+        missing: ``"error"`` or ``"skip"``, for an executor of processes.
+        executor, func, args: as for the method that it extends.
+    """
+    way = Way(bindings, contextvars, missing, shares=_THREADS)
+    return asyncio.get_running_loop().run_in_executor(executor, way.call(func), *args)
