@@ -1,7 +1,7 @@
-"""One request, and its id in the logs of all who work for it: threads, greenlets, tasks, other processes, a Celery worker.
+"""One request, and its id in the logs of all who work for it: threads, greenlets, tasks, processes, a Celery worker.
 
-A server gets a request whose ``baggage`` header carries an id, and has the work done all over the place. Nobody passes the id
-on: the middleware binds it, what starts the work takes it along, and the filter of the log handler looks it up.
+A server gets a request whose ``baggage`` header carries an id, and has the work done all over the place. Nobody passes
+the id on: the middleware binds it, what starts the work takes it along, and the filter of the log handler looks it up.
 
     python -m pip install celery gevent         # either may be missing
     python examples/one_request.py

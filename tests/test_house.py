@@ -25,7 +25,7 @@ ROOMS = [
     *("_carried", "_declare", "_fields", "_places", "_wrap", "_isolate"),
     *("_core", "_local", "_xlocal", "_carry", "_proxy", "_prefetch", "_batch", "_baggage"),
     *("keys", "debug", "_spawn", "concurrent", "gevent"),
-    *("wire", "wsgi", "asgi", "celery", "dask", "logging", "__init__"),
+    *("wire", "wsgi", "asgi", "celery", "dask", "telemetry", "logging", "__init__"),
 ]
 
 SOURCES = {path.stem: path for path in sorted(PACKAGE.glob("*.py")) + sorted(PACKAGE.glob("*.pyx"))}

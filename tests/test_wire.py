@@ -3,8 +3,10 @@
 import enum
 import functools
 import logging
+import multiprocessing
 import pickle
 import sys
+import threading
 import types
 import uuid
 import weakref
@@ -20,7 +22,7 @@ from werkzeug.datastructures import Headers
 from wire_names import came
 
 import xctx
-from xctx import _baggage, wire
+from xctx import _baggage, concurrent, wire
 
 
 class Current(xctx.xlocal):
@@ -660,3 +662,39 @@ def test_what_arrived_goes_on_to_another_process(in_spawned):
     with arrived:
         assert in_spawned(functools.partial(pickle.loads(pickle.dumps(arrived)).run, wire_names.request_id)) == "r"
         assert in_spawned(wire_names.request_id) is None
+
+
+# --- with executors, and in many threads ------------------------------------------------------------------------------
+
+
+def test_what_arrived_is_taken_along_by_executors_which_put_it_out_again():
+    spawn = multiprocessing.get_context("spawn")
+    with wire.extract({"baggage": "request-id=r"}, wire_names.current):
+        with concurrent.ThreadPoolExecutor(1) as threads:
+            assert threads.submit(wire.inject, {}, wire_names.current).result() == {"baggage": "request-id=r"}
+        with concurrent.ProcessPoolExecutor(1, mp_context=spawn) as processes:
+            assert processes.submit(wire_names.sent).result() == {"baggage": "request-id=r"}
+
+
+def test_xlocals_come_and_go_while_others_are_looked_for():
+    wrong = []
+
+    def run(number):
+        try:
+            for turn in range(300):
+                name = f"name-{number}"
+                store = xctx.xlocal()
+                wire.declare(store, name=xctx.carried(name))
+                with wire.extract({"baggage": f"{name}={turn}"}):
+                    if store.name != turn or f"{name}={turn}" not in wire.inject({})["baggage"]:
+                        wrong.append(number)
+        except BaseException as exc:
+            wrong.append(exc)
+            raise
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

@@ -1,13 +1,18 @@
 """inject and extract beside OpenTelemetry: its baggage goes along, and each reads what the other writes."""
 
+import importlib
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from conftest import installed
 from hypothesis import given
 from hypothesis import strategies as st
 
+import xctx
+import xctx.telemetry
 from xctx import wire
 
 if not installed("opentelemetry"):
@@ -88,7 +93,7 @@ def test_we_read_the_strings_it_writes(value):
 
 
 def test_a_broken_one_does_no_harm(monkeypatch):
-    def broken():
+    def broken(context):
         raise RuntimeError("no context")
 
     monkeypatch.setattr(baggage, "get_all", broken)
@@ -96,6 +101,62 @@ def test_a_broken_one_does_no_harm(monkeypatch):
     with current(request_id="r"):
         assert wire.inject({}, current, report=lambda *what: dropped.append(what)) == {"baggage": "request-id=r"}
     assert dropped == [("the baggage of OpenTelemetry", "RuntimeError('no context')")]
+
+
+# --- the propagator ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def propagator():
+    """What instrumented libraries write headers by: trace context, baggage and ours."""
+    from opentelemetry.propagators.composite import CompositePropagator
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    ours = xctx.telemetry.Propagator(current)
+    return CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator(), ours])
+
+
+def test_the_propagator_writes_both(telemetry, propagator):
+    telemetry({"user": "ada lovelace", "request-id": "theirs"})
+    headers = {}
+    with current(request_id="ours"):
+        propagator.inject(headers)
+    assert headers == {"baggage": "request-id=ours,user=ada%20lovelace"}
+    assert propagator.fields == {"traceparent", "tracestate", "baggage"}
+    assert baggage.get_all(propagator.extract(headers, context.Context())) == {
+        "user": "ada lovelace",
+        "request-id": "ours",
+    }
+
+
+def test_the_propagator_goes_by_the_context_and_the_setter_that_it_is_given(propagator):
+    class Setter:
+        def set(self, carrier, key, value):
+            carrier.append((key, value))
+
+    headers = []
+    with current(request_id="ours"):
+        propagator.inject(headers, baggage.set_baggage("user", "ada", context.Context()), Setter())
+    assert headers == [("baggage", "user=ada"), ("baggage", "request-id=ours,user=ada")]
+    propagator.inject(headers, context.Context(), Setter())
+    assert len(headers) == 2
+
+
+def test_the_propagator_raises_nothing(propagator, caplog):
+    headers = {}
+    with current(attempt="\ud800"):
+        propagator.inject(headers)
+    assert headers == {} and "cannot carry 'attempt'" in caplog.text
+    here = xctx.telemetry.Propagator()
+    assert here.extract({}) is context.get_current()
+    with pytest.raises(TypeError, match="carries nothing"):
+        xctx.telemetry.Propagator(xctx.xlocal())
+
+
+def test_the_propagator_is_found_by_its_name():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    module, name = project["entry-points"]["opentelemetry_propagator"]["xctx"].split(":")
+    assert getattr(importlib.import_module(module), name) is xctx.telemetry.Propagator
 
 
 def test_it_is_not_imported_for_this():

@@ -19,6 +19,10 @@ def request_id():
     return getattr(current, "request_id", None)
 
 
+def sent():
+    return wire.inject({}, current)
+
+
 def came(carrier, *stores, report=None):
     """What extract takes out of a carrier, by xlocal and name: what each that gets anything shows where it is bound."""
     snapshot = wire.extract(carrier, *stores, report=report)

@@ -234,6 +234,19 @@ def inject(carrier: _C, /, *xlocals: xlocal, report: Report | None = None) -> _C
     Thread-safety: from any unit; the carrier is not to be changed by others meanwhile.
     """
     tell = guarded(report)
+    ours = bound_here(xlocals, tell)
+    theirs = telemetry(tell)
+    if not ours and not theirs:
+        return carrier
+    found = headers_of(carrier)
+    text = merged(list(members(joined(found, tell), tell)), ours, theirs, tell)
+    if text or found:
+        put(carrier, found, text)
+    return carrier
+
+
+def bound_here(xlocals: tuple[xlocal, ...], report: Report) -> dict[str, str]:
+    """The carried names that are bound here, as they are called and written on the wire."""
     ours: dict[str, str] = {}
     for store, fields in chosen(xlocals):
         bound = store.__dict__
@@ -249,16 +262,9 @@ def inject(carrier: _C, /, *xlocals: xlocal, report: Report | None = None) -> _C
                     f"cannot carry {field.name!r} of {store!r}: {value!r:.200} cannot be written: {exc}"
                 ) from exc
             if ours.setdefault(field.key, text) != text:
-                tell(f"{field.key}={ours[field.key]}", "an xlocal made later has another value for it")
+                report(f"{field.key}={ours[field.key]}", "an xlocal made later has another value for it")
                 ours[field.key] = text
-    theirs = telemetry(tell)
-    if not ours and not theirs:
-        return carrier
-    found = headers_of(carrier)
-    text = merged(list(members(joined(found, tell), tell)), ours, theirs, tell)
-    if text or found:
-        put(carrier, found, text)
-    return carrier
+    return ours
 
 
 def merged(there: list[Member], ours: dict[str, str], theirs: dict[str, str], report: Report) -> str:
@@ -285,14 +291,17 @@ def merged(there: list[Member], ours: dict[str, str], theirs: dict[str, str], re
     return ",".join(parts)
 
 
-def telemetry(report: Report) -> dict[str, str]:
-    """The baggage of the current OpenTelemetry context, encoded; nothing where the program did not import its API."""
+def telemetry(report: Report, context: Any = None) -> dict[str, str]:
+    """The baggage of an OpenTelemetry context, encoded; nothing where the program did not import its API.
+
+    Its own propagator writes a space as a plus sign, which to other languages is one, so it is not asked to write.
+    """
     api = sys.modules.get("opentelemetry.baggage")
     if api is None:
         return {}
     found = {}
     try:
-        for name, value in api.get_all().items():
+        for name, value in api.get_all(context).items():
             try:
                 found[encoded(str(name), BARE_IN_KEYS)] = encoded(str(value))
             except ValueError:
