@@ -17,7 +17,7 @@ PY := $(VENV)/bin/python
 GREENLETS := $(if $(filter 3.13t,$(TAG)),,$(if $(filter %t,$(TAG)),test-greenlet,test-gevent))
 INTEGRATIONS := $(if $(filter %t,$(TAG)),test-wire,test-integrations)
 TYPES := $(if $(filter %t,$(TAG)),,types)
-COMPILED := $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.h) pyproject.toml setup.cfg
+COMPILED := $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.pxi xctx/*.h) pyproject.toml setup.cfg
 PACKAGE := $(COMPILED) $(wildcard xctx/*.py xctx/*.pyi) xctx/py.typed
 SETUP := -W ignore -c 'import setuptools; setuptools.setup()' --quiet
 groups = $(addprefix $(VENV)/.group-,$(1))
@@ -59,7 +59,7 @@ stress: $(VENV)/.built $(TESTS) ## run the stress tests for long (STRESS_SECONDS
 lint: $(call groups,lint) ## check the style of Python and Cython
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	PATH="$(VENV)/bin:$$PATH" cython-lint $(wildcard xctx/*.pyx xctx/*.pxd)
+	PATH="$(VENV)/bin:$$PATH" cython-lint $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.pxi)
 
 types: $(VENV)/.built $(call groups,types) ## check the types, and the stubs against what was compiled
 	$(PY) -m mypy

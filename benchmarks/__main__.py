@@ -12,7 +12,7 @@ import sys
 
 from benchmarks import chart, first_touch, harness
 
-ROOMS = ["bench_xlocal", "bench_local", "bench_batch"]
+ROOMS = ["bench_xlocal", "bench_local", "bench_batch", "bench_carry"]
 
 
 def main(argv=None):

@@ -51,8 +51,8 @@ async def work_in_task(where: str) -> str | None:
 # --- all that a request has done elsewhere ----------------------------------------------------------------------------
 
 
-def installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
+GEVENT = importlib.util.find_spec("gevent") is not None
+CELERY = importlib.util.find_spec("celery") is not None and os.name == "posix"  # so is its broker in the file system
 
 
 def do_it_all() -> list[str | None]:
@@ -63,7 +63,7 @@ def do_it_all() -> list[str | None]:
     spawn = multiprocessing.get_context("spawn")
     with xctx.concurrent.ProcessPoolExecutor(1, mp_context=spawn, initializer=set_up_logging) as processes:
         done.append(processes.submit(work, "a process pool").result())
-    if installed("gevent"):
+    if GEVENT:
         from xctx.gevent import spawn as spawn_greenlet
 
         done.append(spawn_greenlet(work, "a greenlet").get())
@@ -72,7 +72,7 @@ def do_it_all() -> list[str | None]:
         return await xctx.concurrent.create_task(work_in_task("an asyncio task"))
 
     done.append(asyncio.run(main()))
-    if installed("celery"):
+    if CELERY:
         done.append(celery_app().send_task("work", ["a Celery worker"]).get(timeout=120, interval=0.02))
     return done
 
@@ -145,7 +145,7 @@ class Quiet(WSGIRequestHandler):
 def main() -> None:
     set_up_logging()
     with (
-        celery_worker() if installed("celery") else contextlib.nullcontext(),
+        celery_worker() if CELERY else contextlib.nullcontext(),
         make_server("127.0.0.1", 0, xctx.wsgi.Middleware(application), handler_class=Quiet) as server,
     ):
         threading.Thread(target=server.serve_forever, args=(0.05,)).start()

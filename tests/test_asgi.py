@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import os
 import socket
 import struct
 import threading
@@ -160,7 +161,7 @@ def test_a_client_that_goes_away(serve):
     client = socket.create_connection(("127.0.0.1", port), timeout=60)
     client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nBaggage: request-id=r\r\n\r\n")
     assert client.recv(10)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
     client.close()
     assert done.wait(60)
     assert said == ["r", "r"]

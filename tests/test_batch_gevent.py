@@ -349,7 +349,7 @@ def test_a_program_of_its_own(loop, patch):
 if {patch}:
     from gevent import monkey
     monkey.patch_all()
-import gevent, gevent.threadpool, itertools, os, time
+import gevent, gevent.threadpool, itertools, os, signal, time
 from xctx import BatchExecutor
 numbers = itertools.count()
 executor = BatchExecutor(lambda: gevent.sleep(0.0001) or next(numbers), 16, prefetch=4)
@@ -360,6 +360,7 @@ jobs += [pool.spawn(lambda: got.extend([executor.load() for _ in range(100)])) f
 assert len(gevent.joinall(jobs, timeout=30, raise_error=True)) == len(jobs)
 pid = gevent.fork()
 if pid == 0:
+    signal.alarm(50)
     gevent.spawn(executor.load).get(timeout=10)
     os._exit(7)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7

@@ -11,10 +11,10 @@ import sys
 import threading
 
 import pytest
+from carry_module import ALL, VAR, look, look_and_set, look_at_var
 
 import xctx
 import xctx.concurrent
-from carry_module import ALL, VAR, look, look_and_set, look_at_var
 
 WAYS = ["copy", "empty"]
 START_METHODS = [name for name in ("fork", "spawn", "forkserver") if name in multiprocessing.get_all_start_methods()]

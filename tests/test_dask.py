@@ -80,6 +80,12 @@ def test_coroutine_functions(client):
     assert client.submit(seen_later, 1).result(timeout=90) == ({}, 1)
 
 
+def test_a_function_that_carries_a_snapshot_of_everything(client):
+    with current(**BOUND, secret="s"):
+        function = xctx.carry(seen)
+    assert client.submit(function, 1).result(timeout=90) == ({**BOUND, "secret": "s"}, 1)
+
+
 def test_functions_of_a_graph(client):
     import dask
 

@@ -130,7 +130,7 @@ def test_a_child_that_exits_in_the_usual_way(key, key_name, python):
     """With all that interpreters do when they end; the parent's values are finalised once, in the parent."""
     done = python(
         f"""
-import os, sys, threading, xctx
+import os, signal, sys, threading, xctx
 parent = os.getpid()
 key = xctx.keys.Key(threading.get_ident) if {key_name!r} == "callable" else getattr(xctx.keys, {key_name!r})
 class Value:
@@ -144,6 +144,7 @@ if child:
     assert os.waitpid(child, 0)[1] == 0
     del store
 else:
+    signal.alarm(60)
     assert not hasattr(store, "value")
     store.own = Value()
     # By hand: the parent's values are never released here, nor is what they lead to, such as this module's names.

@@ -6,7 +6,7 @@ import pytest
 from conftest import installed
 
 PRELUDE = """
-import os, sys, threading
+import os, signal, sys, threading
 import xctx
 from xctx import debug, keys
 
@@ -268,6 +268,7 @@ child = os.fork()
 if child:
     assert os.waitpid(child, 0)[1] == 0
 else:
+    signal.alarm(60)
     store.own = Value()
 """
     )

@@ -241,10 +241,11 @@ def test_a_forked_child_ends_in_its_parents_blocks(python, in_fork):
     out = python(
         START
         + """
-import os, warnings
+import os, signal, warnings
 with x(a=1), every[1](a=2):
     child = os.fork()
     if not child:
+        signal.alarm(60)
         sys.exit(5)
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), x.a)

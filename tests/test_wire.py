@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, NewType, TypedDict
 
 import pytest
 import wire_names
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from werkzeug.datastructures import Headers
 from wire_names import came
@@ -317,6 +317,7 @@ json_values = st.recursive(
 everything = Current()
 
 
+@settings(deadline=None)
 @given(json_values)
 @example("null")
 @example('"')
@@ -334,6 +335,7 @@ def test_any_value_of_json_arrives_as_it_went(value):
         assert headers["baggage"].isascii() and " " not in headers["baggage"]
 
 
+@settings(deadline=None)
 @given(st.text())
 @example('"')
 @example("7")
@@ -597,6 +599,7 @@ carriers = st.dictionaries(st.sampled_from(["baggage", "Baggage", b"BAGGAGE", "x
 )
 
 
+@settings(deadline=None)
 @given(carriers)
 def test_whatever_arrives_extract_raises_nothing_and_what_it_gives_can_be_bound_and_written(carrier):
     arrived = wire.extract(carrier, everything)
@@ -609,6 +612,7 @@ def test_whatever_arrives_extract_raises_nothing_and_what_it_gives_can_be_bound_
     assert not vars(everything)
 
 
+@settings(deadline=None)
 @given(headers.filter(lambda header: isinstance(header, str)), st.text())
 def test_what_is_put_out_beside_what_was_there_is_well_formed(there, value):
     with everything(request_id=value.encode("utf-8", "replace").decode()):

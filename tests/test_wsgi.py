@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import socket
 import struct
 import threading
@@ -197,7 +198,7 @@ def test_a_client_that_goes_away_closes_the_body_with_them_bound(serve):
         client = socket.create_connection(("127.0.0.1", port), timeout=60)
         client.sendall(b"GET / HTTP/1.0\r\nBaggage: request-id=r\r\n\r\n")
         assert client.recv(10)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
         client.close()
         assert done.wait(60)
     assert closed == ["r"]

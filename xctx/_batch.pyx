@@ -260,7 +260,8 @@ cdef class BatchExecutor:
 
     - One unit at a time runs the source. Those that find nothing meanwhile wait: threads block, gevent's greenlets let
       their hub run. A ``load`` from inside the source takes what this batch has so far, or calls the source itself; so
-      does one from another greenlet of the filler's thread where there is no hub to wait with.
+      does one from another greenlet of the filler's thread where there is no hub to wait with. A source that waits for
+      another *thread* which loads from the same executor waits for ever, unless that load has a timeout.
     - A source that raises an ``Exception`` ends its batch. The values before it are handed out, then the exception goes
       to the caller whose value it would have been; the call after that calls the source again. What is not an
       ``Exception`` (``KeyboardInterrupt``, ``GreenletExit``, ``gevent.Timeout``) was meant for the unit that ran the

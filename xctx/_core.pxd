@@ -59,6 +59,7 @@ cdef class Key:
 
     cdef Unit find(self, bint create)
     cdef Unit unit_of_value(self, object value, bint create)
+    cdef list units_of_values(self)
     cpdef object current(self)
 
 

@@ -675,6 +675,13 @@ cdef class Key:
             lease = shared_setdefault(self.leases, value, lease)
         return None if lease is None else lease.unit
 
+    cdef list units_of_values(self):
+        """Those that a callable's key has now."""
+        cdef Lease lease
+        if self.generation != generation:
+            return []
+        return [*list(self.units.values()), *[lease.unit for lease in list(self.leases.values())]]
+
     cpdef object current(self):
         """The unit that is current under this key.
 

@@ -1,4 +1,4 @@
-"""Running coroutines and generators in a home: a context of their own, between whose steps nobody sees what they bind."""
+"""Running coroutines and generators in a home: a context of their own, so that nobody sees what they bind."""
 
 import functools
 import types

@@ -97,9 +97,9 @@ def portable(
     for var, value in variables:
         place = place_of(var, problems)
         if place is not None:
-            for name, each in those_that_go([(place[1], value)], pickles, f"in {place[0]}", problems):
-                del name
-                going_variables.append((place, each))
+            going_variables += [
+                (place, each) for _, each in those_that_go([(place[1], value)], pickles, f"in {place[0]}", problems)
+            ]
     if problems and not skip:
         raise TypeError(f"this snapshot cannot be pickled: {'; '.join(problems)}")
     return going, going_variables
@@ -148,13 +148,13 @@ def judge(protocol: int) -> Callable[[Any], str | None]:
         spawning = sys.modules.get("multiprocessing.context")
         child = spawning.get_spawning_popen() if spawning is not None else None
         noted = getattr(child, "_fds", None)
-        if noted is not None:
-            child._fds = list(noted)
+        if child is None or noted is None:
+            return attempt(kind, value)
+        child._fds = list(noted)
         try:
             return attempt(kind, value)
         finally:
-            if noted is not None:
-                child._fds = noted
+            child._fds = noted
 
     return pickles
 
@@ -162,7 +162,8 @@ def judge(protocol: int) -> Callable[[Any], str | None]:
 def pickler_at_work() -> Any:
     """The class of the pickler that is asking: it may know more types than pickle's own, as cloudpickle's does.
 
-    Picklers written in C have no frame; the one that called it is that of the subclass's method, or of the function beside it.
+    A pickler written in C has no frame. The one beneath is of a method of its subclass, or of a function beside that.
+    Or it is anybody's, and the pickler is taken for pickle's own.
     """
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:
@@ -171,7 +172,7 @@ def pickler_at_work() -> Any:
     for local in ("self", "cls"):
         thing = frame.f_locals.get(local)
         kind = thing if isinstance(thing, type) else type(thing)
-        if issubclass(kind, (pickle.Pickler, pickle._Pickler)):  # type: ignore[attr-defined]
+        if issubclass(kind, (pickle.Pickler, pickle._Pickler)):
             return kind
     if name.startswith("multiprocessing."):
         from multiprocessing.reduction import ForkingPickler

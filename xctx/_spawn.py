@@ -2,14 +2,14 @@
 
 import contextvars as pep567
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from xctx._carry import Block, Snapshot, capture
 
 _T = TypeVar("_T")
 
-Bindings = Literal["copy", "share", "empty"]
-Missing = Literal["error", "skip"]
+Bindings: TypeAlias = Literal["copy", "share", "empty"]
+Missing: TypeAlias = Literal["error", "skip"]
 
 
 class Way:

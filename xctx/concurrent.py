@@ -5,18 +5,19 @@ Each takes the place of what has its name in :mod:`threading`, :mod:`concurrent.
 ``map`` or the like, never in the worker. Where libraries disagree on what is right, `bindings` says it:
 
 ``"copy"``
-    What the caller sees at that moment is seen by the work, from its beginning to its end. It runs in a context of its own, so
-    nothing that it sets reaches the caller, nor what runs later in the same worker. The default.
+    What the caller sees at that moment is seen by the work, from its beginning to its end. It runs in a context of its
+    own, so nothing that it sets reaches the caller, nor what runs later in the same worker. The default.
 ``"share"``
-    The work runs in the caller's own context. Context variables that one sets, the other sees; so with bindings of keys by
-    which both are the same unit, or that go by the context. Of the others the work sees what the caller saw at that moment.
-    For tasks (and greenlets, see :mod:`xctx.gevent`), which take turns; threads and processes run at the same time and cannot
-    be in one context: ValueError.
+    The work runs in the caller's own context. Context variables that one sets, the other sees; so with bindings of keys
+    by which both are the same unit, or that go by the context. Of the others the work sees what the caller saw at that
+    moment. For tasks (and greenlets, see :mod:`xctx.gevent`), which take turns; threads and processes run at the same
+    time and cannot be in one context: ValueError.
 ``"empty"``
     Nothing is seen: the work runs in a context of its own which is empty.
 
-`contextvars` names context variables that come along in a copy. Tasks and :func:`to_thread` copy them all, as asyncio does.
-What goes to another process is pickled: `missing` says what becomes of values that do not, as for :func:`xctx.capture`.
+`contextvars` names context variables that come along in a copy. Tasks and :func:`to_thread` copy them all, as asyncio
+does. What goes to another process is pickled: `missing` says what becomes of values that do not, as for
+:func:`xctx.capture`.
 """
 
 import asyncio
@@ -74,9 +75,7 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         self._way = Way(bindings, contextvars, shares=_THREADS)
         super().__init__(*args, **kwargs)
 
-    def submit(
-        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> concurrent.futures.Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
         """Schedules ``fn(*args, **kwargs)``, with what is seen now."""
         return super().submit(self._way.call(fn), *args, **kwargs)
 
@@ -104,9 +103,7 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         self._way = Way(bindings, contextvars, missing, shares=_PROCESSES)
         super().__init__(*args, **kwargs)
 
-    def submit(
-        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> concurrent.futures.Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
         """Schedules ``fn(*args, **kwargs)``, with what is seen now."""
         return super().submit(self._way.call(fn), *args, **kwargs)
 
@@ -132,9 +129,7 @@ class CarryingExecutor(concurrent.futures.Executor):
         self._executor = executor
         self._way = Way(bindings, contextvars, missing, shares="an executor may run the work at the same time")
 
-    def submit(
-        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> concurrent.futures.Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
         """Schedules ``fn(*args, **kwargs)``, with what is seen now."""
         return self._executor.submit(self._way.call(fn), *args, **kwargs)
 
@@ -193,12 +188,12 @@ class Thread(threading.Thread):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "run" in vars(cls):
-            cls.run = _carried_run(cls.run)  # type: ignore[method-assign]
+            cls.run = _carried_run(cls.run)
 
     def start(self) -> None:
         """Starts the thread, with what is seen now."""
         snapshot = self._way.take() if self._has_context else None
-        self._call = self._way.call(_enter) if snapshot is None else functools.partial(snapshot.run, _enter)
+        self._call = self._way.call(_enter) if snapshot is None else snapshot(_enter)
         try:
             super().start()
         except BaseException:
@@ -209,9 +204,10 @@ class Thread(threading.Thread):
 
 
 class Process(multiprocessing.Process):
-    """A :class:`multiprocessing.Process` that takes bindings along at ``start``, with whatever start method is the default.
+    """A :class:`multiprocessing.Process` that takes bindings along at ``start``.
 
-    Subclasses may have a ``run`` of their own. For another start method: ``context.Process(target=xctx.carry(f))``.
+    Subclasses may have a ``run`` of their own. The start method is the program's; for another one:
+    ``context.Process(target=xctx.carry(f))``.
 
     Args:
         bindings: ``"copy"`` or ``"empty"``.
@@ -236,7 +232,7 @@ class Process(multiprocessing.Process):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "run" in vars(cls):
-            cls.run = _carried_run(cls.run)  # type: ignore[method-assign]
+            cls.run = _carried_run(cls.run)
 
     def start(self) -> None:
         """Starts the process, with what is seen now."""
@@ -339,7 +335,7 @@ def create_task(
 class TaskGroup(asyncio.TaskGroup):
     """An :class:`asyncio.TaskGroup` whose tasks take bindings along."""
 
-    def create_task(
+    def create_task(  # type: ignore[override]
         self,
         coro: Coroutine[Any, Any, _T],
         *,

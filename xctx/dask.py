@@ -1,7 +1,8 @@
 """Dask: functions run on the workers with the carried names that were bound where they were submitted.
 
 ``xctx.dask.install(client)`` does so for all that a client submits or maps; :func:`carrying` for one function, which
-may be part of a ``dask.delayed`` graph. The workers only need to be able to import what declares the names.
+may be part of a ``dask.delayed`` graph. The workers must have imported what declares the names, as the module of a
+function that reads them has.
 """
 
 import functools

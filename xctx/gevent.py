@@ -1,8 +1,8 @@
 """Greenlets and pools of gevent that take bindings along.
 
-Each takes the place of what has its name in gevent, and takes along what its caller sees in all xlocals when work is handed
-over: at ``spawn``, ``start``, ``map`` or the like, never in the worker. `bindings` is ``"copy"``, ``"share"`` or ``"empty"``,
-as :mod:`xctx.concurrent` tells; gevent's own greenlets start empty. This module imports gevent.
+Each takes the place of what has its name in gevent, and takes along what its caller sees in all xlocals when work is
+handed over: at ``spawn``, ``start``, ``map`` or the like, never in the worker. `bindings` is ``"copy"``, ``"share"`` or
+``"empty"``, as :mod:`xctx.concurrent` tells; gevent's own greenlets start empty. This module imports gevent.
 """
 
 import contextvars as pep567
@@ -91,7 +91,10 @@ def spawn_later(
     contextvars: Iterable[pep567.ContextVar[Any]] = (),
     **kwargs: Any,
 ) -> Greenlet:
-    """As :func:`gevent.spawn_later`, with what is seen now, not later, in all xlocals. Arguments as for :func:`spawn`."""
+    """As :func:`gevent.spawn_later`, with what is seen now, not later, in all xlocals.
+
+    Arguments as for :func:`spawn`.
+    """
     greenlet = Greenlet(func, *args, bindings=bindings, contextvars=contextvars, **kwargs)
     greenlet.start_later(seconds)
     return greenlet

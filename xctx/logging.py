@@ -25,7 +25,7 @@ __all__ = ["Filter", "install", "processor"]
 # What a record has of its own. Everything else is free for what is added.
 TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
-_Source = object
+_Source = Any  # an xlocal, a local, whatever has attributes; a pair of one and a name; a callable
 
 
 class Fields:
@@ -90,7 +90,7 @@ class Filter(logging.Filter):
     Thread-safety: never changes.
     """
 
-    def __init__(self, *, missing: object = "-", **sources: _Source) -> None:
+    def __init__(self, /, *, missing: object = "-", **sources: _Source) -> None:
         super().__init__()
         self._fields = Fields(missing, sources, TAKEN)
 
