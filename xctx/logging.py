@@ -49,7 +49,8 @@ class Fields:
                 raise TypeError(f"{name}={source!r}: a pair of a store and a name was wanted")
             source, name = source
         elif callable(source) and not getattr(type(source), "__xctx_store__", False):
-            return source
+            called: Callable[[], Any] = source
+            return called
         missing = self.missing
 
         def read() -> Any:
