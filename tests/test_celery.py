@@ -1,4 +1,4 @@
-"""Celery, for real: a worker process that forks, over a broker in the file system."""
+"""Celery, for real: worker processes, one for each kind of pool, over a broker in the file system."""
 
 import os
 import signal
@@ -33,32 +33,24 @@ def tasks(tmp_path_factory):
     celery_tasks.app.close()
 
 
-@pytest.fixture(scope="module")
-def worker(tasks, tmp_path_factory):
-    """result(sent): waits for a task. The worker has one forked child: each task runs where others ran."""
+POOLS = ["prefork", "threads", "solo", *(["gevent"] if installed("gevent") else [])]
+
+
+@pytest.fixture(scope="module", params=POOLS)
+def worker(request, tasks, tmp_path_factory):
+    """result(sent): waits for a task. The worker runs one at a time: each where others ran, but for greenlets."""
     import celery.exceptions
 
-    command = [
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "celery_tasks",
-        "worker",
-        "--pool",
-        "prefork",
-        "--concurrency",
-        "1",
-    ]
-    command += ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
+    command = [sys.executable, "-m", "celery", "-A", "celery_tasks", "worker", f"--pool={request.param}"]
+    command += ["--concurrency=1", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]
     log = tmp_path_factory.mktemp("log") / "worker.log"
     with open(log, "wb") as output:
         process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "XCTX_CELERY_WATCH": "1"},
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "XCTX_CELERY_WORKER": "1"},
             start_new_session=True,
         )
     try:
@@ -72,7 +64,6 @@ def worker(tasks, tmp_path_factory):
         yield result
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.stdin.close()
         process.wait()
 
 
@@ -90,7 +81,7 @@ def test_a_task_has_what_was_bound_where_it_was_sent_and_the_next_has_nothing_of
         worker(failing)
     assert worker(after) == [{"request_id": "r-2"}]
     assert worker(tasks.seen.delay()) == [{}]
-    assert worker(tasks.pid.delay()) == worker(tasks.pid.delay()) != os.getpid()
+    assert worker(tasks.pid.delay()) == worker(tasks.pid.delay()) != os.getpid()  # a single process had all these
 
 
 def test_retries_have_what_the_first_try_had_and_what_it_bound(tasks, worker):
