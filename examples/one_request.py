@@ -1,9 +1,9 @@
-"""One request, and its id in the logs of all who work for it: threads, greenlets, tasks, processes, a Celery worker.
+"""One request, and its id in the logs of all who work for it: threads, greenlets, tasks, processes, a Dask worker.
 
 A server gets a request whose ``baggage`` header carries an id, and has the work done all over the place. Nobody passes
 the id on: the middleware binds it, what starts the work takes it along, and the filter of the log handler looks it up.
 
-    python -m pip install celery gevent         # either may be missing
+    python -m pip install distributed gevent    # either may be missing
     python examples/one_request.py
 """
 
@@ -13,9 +13,7 @@ import http.client
 import importlib.util
 import logging
 import multiprocessing
-import os
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +21,8 @@ from typing import Annotated, Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import xctx
-import xctx.celery
 import xctx.concurrent
+import xctx.dask
 import xctx.logging
 import xctx.wsgi
 
@@ -52,7 +50,7 @@ async def work_in_task(where: str) -> str | None:
 
 
 GEVENT = importlib.util.find_spec("gevent") is not None
-CELERY = importlib.util.find_spec("celery") is not None and os.name == "posix"  # so is its broker in the file system
+DASK = importlib.util.find_spec("distributed") is not None
 
 
 def do_it_all() -> list[str | None]:
@@ -72,8 +70,10 @@ def do_it_all() -> list[str | None]:
         return await xctx.concurrent.create_task(work_in_task("an asyncio task"))
 
     done.append(asyncio.run(main()))
-    if CELERY:
-        done.append(celery_app().send_task("work", ["a Celery worker"]).get(timeout=120, interval=0.02))
+    if DASK:
+        import distributed
+
+        done.append(distributed.default_client().submit(work, "a Dask worker").result())
     return done
 
 
@@ -95,46 +95,21 @@ def set_up_logging() -> None:
     log.propagate = False
 
 
-def celery_app() -> Any:
-    from celery import Celery
-
-    folder = os.environ["EXAMPLE_FOLDER"]
-    places = {"data_folder_in": folder, "data_folder_out": folder, "control_folder": f"{folder}/control"}
-    app = Celery("example", broker="filesystem://", backend=f"file://{folder}/results", set_as_current=False)
-    app.conf.update(
-        broker_transport_options={**places, "polling_interval": 0.05},
-        broker_connection_retry_on_startup=True,
-        worker_hijack_root_logger=False,
-        worker_redirect_stdouts=False,
-    )
-    app.task(work, name="work")
-    xctx.celery.install()
-    return app
-
-
-def run_celery_worker() -> None:
-    set_up_logging()
-    celery_app().worker_main(
-        ["--quiet", "worker", "--loglevel=ERROR", "--pool=solo", "--without-gossip", "--without-mingle"]
-    )
-
-
 # --- the program ------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def celery_worker() -> Iterator[None]:
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("control", "results"):
-            Path(folder, name).mkdir()
-        os.environ["EXAMPLE_FOLDER"] = folder
-        worker = multiprocessing.get_context("spawn").Process(target=run_celery_worker, daemon=True)
-        worker.start()
-        try:
-            yield
-        finally:
-            worker.kill()
-            worker.join()
+def dask_worker() -> Iterator[None]:
+    """A cluster with one worker process, whose client takes along what is bound where something is submitted."""
+    import distributed
+
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.run(set_up_logging)
+        xctx.dask.install(client)
+        yield
 
 
 class Quiet(WSGIRequestHandler):
@@ -145,7 +120,7 @@ class Quiet(WSGIRequestHandler):
 def main() -> None:
     set_up_logging()
     with (
-        celery_worker() if CELERY else contextlib.nullcontext(),
+        dask_worker() if DASK else contextlib.nullcontext(),
         make_server("127.0.0.1", 0, xctx.wsgi.Middleware(application), handler_class=Quiet) as server,
     ):
         threading.Thread(target=server.serve_forever, args=(0.05,)).start()

@@ -1,5 +1,6 @@
 """Celery, for real: worker processes, one for each kind of pool, over a broker in the file system."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,10 +25,14 @@ def tasks(tmp_path_factory):
     for name in ("messages", "control", "results"):
         (folder / name).mkdir()
     os.environ["XCTX_CELERY_FOLDER"] = str(folder)
+    import celery_files
     import celery_tasks
 
     import xctx.celery
 
+    with celery_tasks.app.connection_for_write() as connection:  # so that two processes need not make it at a time
+        celery_tasks.app.amqp.queues["celery"](connection.default_channel).declare()
+        assert isinstance(connection.transport, celery_files.Transport)
     yield celery_tasks
     xctx.celery.uninstall()
     celery_tasks.app.close()
@@ -63,7 +68,8 @@ def worker(request, tasks, tmp_path_factory):
 
         yield result
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

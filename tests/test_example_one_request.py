@@ -12,10 +12,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_id_of_the_request_is_in_the_logs_of_all_who_work_for_it():
-    # Celery warns those who run it as root.
-    warnings = ["-W", "error", "-W", "ignore:You're running the worker with superuser"]
     process = subprocess.Popen(
-        [sys.executable, *warnings, str(ROOT / "examples" / "one_request.py")],
+        [sys.executable, "-W", "error", str(ROOT / "examples" / "one_request.py")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -30,11 +28,7 @@ def test_the_id_of_the_request_is_in_the_logs_of_all_who_work_for_it():
         except (AttributeError, ProcessLookupError):
             pass
     places = ["the request itself", "a thread pool", "a process pool"]
-    places += (
-        ["a greenlet"] * installed("gevent")
-        + ["an asyncio task"]
-        + ["a Celery worker"] * (installed("celery") and os.name == "posix")
-    )
+    places += ["a greenlet"] * installed("gevent") + ["an asyncio task"] + ["a Dask worker"] * installed("distributed")
     assert process.returncode == 0, (out, err)
     assert out.splitlines() == [
         *(f"[r-42] work in {place}" for place in places),
