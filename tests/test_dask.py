@@ -43,7 +43,7 @@ def client():
         with (
             dask.config.set(settings),
             distributed.LocalCluster(
-                n_workers=1, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0
+                n_workers=1, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0
             ) as cluster,
             distributed.Client(cluster) as client,
         ):
