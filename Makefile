@@ -65,8 +65,15 @@ types: $(VENV)/.built $(call groups,types) ## check the types, and the stubs aga
 	$(PY) -m mypy
 	$(PY) -m mypy.stubtest xctx --mypy-config-file pyproject.toml --allowlist tests/stubtest.allow
 
-bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers (ARGS for the runner)
+bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers, and draw it (ARGS for the runner)
 	PYTHONPATH=. $(PY) -m benchmarks $(ARGS)
+
+.PHONY: bench-quick bench-compare
+bench-quick: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## the same in under a minute, less sure, into build/benchmarks
+	PYTHONPATH=. $(PY) -m benchmarks --quick $(ARGS)
+
+bench-compare: $(call groups,bench) ## name what got slower from OLD=file.json to NEW=file.json
+	PYTHONPATH=. $(PY) -m benchmarks.compare $(OLD) $(NEW) $(ARGS)
 
 docs: $(VENV)/.built $(call groups,docs) ## build the manual into docs/_build
 	$(PY) -m sphinx -W --keep-going -q docs docs/_build

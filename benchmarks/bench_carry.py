@@ -3,66 +3,70 @@
 import contextvars
 
 import xctx
-from benchmarks.bench_xlocal import Reenterable
-from benchmarks.harness import Case, Contender
+from benchmarks.harness import Case, Contender, Reenterable
+from benchmarks.rooms import two_threads
 
 
 def cases():
     """The cases that this room is measured by."""
     x = xctx.xlocal()
+    capture, copy = xctx.capture, contextvars.copy_context
+
+    def one():
+        return Reenterable(lambda: x(a=1))
+
+    def hundred():
+        return Reenterable(lambda: x(**{f"name{number}": number for number in range(100)}))
+
+    names = {"capture": capture, "copy": copy, "x": x, "int": int}
+    snapshot = taken(x)
     return [
+        # Beside a context, which is more: all context variables, whether or not they mean anything elsewhere.
         Case(
             "carry",
             "capture",
             [
-                Contender("xctx", "capture(x)", {"capture": xctx.capture, "x": x}, Reenterable(lambda: x(a=1))),
-                Contender("copy_context", "copy()", {"copy": contextvars.copy_context}, Reenterable(lambda: x(a=1))),
+                Contender("xctx", "capture(x)", names, one()),
+                Contender("copy_context", "copy()", names, one()),
+                Contender("xctx, of a hundred names", "capture(x)", names, hundred(), reference=True),
             ],
-            {"copy_context": 2.0},
+            {"copy_context": 2.0, "xctx, of a hundred names": 1.1},
+            same=False,
         ),
+        # There are more xlocals here than are listed, so the context is looked through.
         Case(
             "carry",
-            "capture of all xlocals",
+            "capture of all of many xlocals",
             [
-                Contender("xctx", "capture()", {"capture": xctx.capture}, Reenterable(lambda: x(a=1))),
-                Contender("copy_context", "copy()", {"copy": contextvars.copy_context}, Reenterable(lambda: x(a=1))),
+                Contender("xctx", "capture()", {"many": [xctx.xlocal() for _ in range(20)], **names}, one()),
+                Contender("copy_context", "copy()", names, one()),
             ],
-            {"copy_context": 2.0},
-        ),
-        Case(
-            "carry",
-            "capture of a hundred names",
-            [
-                Contender("xctx", "capture()", {"capture": xctx.capture}, Reenterable(lambda: many(x, 100))),
-                Contender("of one", "capture()", {"capture": xctx.capture}, Reenterable(lambda: x(a=1))),
-            ],
-            {"of one": 1.1},
+            {"copy_context": 4.0},
+            same=False,
         ),
         Case(
             "carry",
             "run in a snapshot",
             [
-                Contender("xctx", "run(int)", {"run": taken(x).run, "int": int}),
-                Contender("Context.run", "run(int)", {"run": contextvars.copy_context().run, "int": int}),
-                Contender("with block", "with x(a=1): int()", {"x": x, "int": int}),
+                Contender("xctx", "run(int)", {"run": snapshot.run, **names}),
+                Contender("Context.run", "run(int)", {"run": contextvars.copy_context().run, **names}),
+                Contender("xctx, with block", "with x(a=1): int()", names, reference=True),
             ],
-            {"with block": 1.2},
+            {"xctx, with block": 1.2},
+            same=False,
         ),
         Case(
             "carry",
             "a step of an isolated generator",
             [
-                Contender("xctx", "next(steps)", {"steps": xctx.isolated(forever)()}),
-                Contender("bound by a decorator", "next(steps)", {"steps": x(a=1)(forever)()}),
-                Contender("plain", "next(steps)", {"steps": forever()}),
+                Contender("xctx", "next(steps)", lambda: {"steps": xctx.isolated(forever)()}),
+                Contender("plain generator", "next(steps)", lambda: {"steps": forever()}, reference=True),
+                Contender("xctx, decorated", "next(steps)", lambda: {"steps": x(a=1)(forever)()}, reference=True),
             ],
-            {"bound by a decorator": 1.2},
+            {"xctx, decorated": 1.2},
         ),
+        two_threads("two threads", "capture", captures, peers=[("copy_context", copies, None)]),
     ]
-
-
-def many(x, number):
-    return x(**{f"name{each}": each for each in range(number)})
 
 
 def taken(x):
@@ -75,25 +79,23 @@ def forever():
         yield
 
 
-def thread_bodies():
-    """What two threads do at once: name -> a function for harness.thread_times."""
-    x = xctx.xlocal()
+SHARED = xctx.xlocal()
 
-    def capture():
-        value = object()  # of this thread: a shared value's own count would be what is measured
 
-        def body(number):
-            with x(a=value):
-                for _ in range(number):
-                    xctx.capture(x)
+def captures():
+    value = object()  # of this thread: a shared value's own count would be what is measured
 
-        return body
-
-    def copy():
-        def body(number):
+    def body(number):
+        with SHARED(a=value):
             for _ in range(number):
-                contextvars.copy_context()
+                xctx.capture(SHARED)
 
-        return body
+    return body
 
-    return {"carry: capture": capture, "copy_context": copy}
+
+def copies():
+    def body(number):
+        for _ in range(number):
+            contextvars.copy_context()
+
+    return body

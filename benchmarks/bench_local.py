@@ -4,6 +4,7 @@ import threading
 
 import xctx
 from benchmarks.harness import Case, Contender
+from benchmarks.rooms import two_threads
 
 
 def peers():
@@ -42,62 +43,45 @@ def cases():
         store = xctx.local(key=getattr(xctx.keys, key))
         store.a = 1
         beside = [name for name in targets if name in others]
+
+        def case(name, statement, limits, store=store, beside=beside, group=f"local ({key})"):
+            contenders = [Contender("xctx", statement, {"store": store})]
+            contenders += [Contender(peer, statement, {"store": others[peer]}) for peer in beside]
+            return Case(group, name, contenders, limits)
+
         for at, (operation, statement) in enumerate([("get", "store.a"), ("set", "store.a = 1")]):
-            made.append(
-                Case(
-                    f"local ({key})",
-                    operation,
-                    [Contender("xctx", statement, {"store": store})]
-                    + [Contender(name, statement, {"store": others[name]}) for name in beside],
-                    {name: targets[name][at] for name in beside},
-                )
-            )
+            made.append(case(operation, statement, {name: targets[name][at] for name in beside}))
         if key == "greenlet":
             for name, statement in [("hasattr", "hasattr(store, 'b')"), ("getattr", "getattr(store, 'b', None)")]:
-                made.append(
-                    Case(
-                        f"local ({key})",
-                        f"miss ({name})",
-                        [Contender("xctx", statement, {"store": store})]
-                        + [Contender(peer, statement, {"store": others[peer]}) for peer in beside],
-                        {"threading.local": 1.0},
-                    )
-                )
+                made.append(case(f"miss ({name})", statement, {"threading.local": 1.0}))
+    store, old = xctx.local(), threading.local()
+    for operation, body in [("get", reader), ("set", writer)]:
+        name = f"{operation} by two threads"
+        made.append(two_threads("local (greenlet)", name, body(store), peers=[("threading.local", body(old), ())]))
     return made
 
 
-def thread_bodies():
-    """What two threads do at once: name -> a function for harness.thread_times."""
-    store = xctx.local()
-    old = threading.local()
+def reader(store):
+    def make():
+        store.a = object()  # of this thread: a shared value's own count would be what is measured
 
-    def reader(which):
-        def make():
-            which.a = object()  # of this thread: a shared value's own count would be what is measured
+        def body(number):
+            for _ in range(number):
+                store.a  # noqa: B018
 
-            def body(number):
-                for _ in range(number):
-                    which.a  # noqa: B018
+        return body
 
-            return body
+    return make
 
-        return make
 
-    def writer(which):
-        def make():
-            value = object()
+def writer(store):
+    def make():
+        value = object()
 
-            def body(number):
-                for _ in range(number):
-                    which.a = value
+        def body(number):
+            for _ in range(number):
+                store.a = value
 
-            return body
+        return body
 
-        return make
-
-    return {
-        "local: get": reader(store),
-        "local: set": writer(store),
-        "threading.local: get": reader(old),
-        "threading.local: set": writer(old),
-    }
+    return make

@@ -5,7 +5,8 @@ import contextvars
 import threading
 
 import xctx
-from benchmarks.harness import Case, Contender
+from benchmarks.harness import Case, Contender, Reenterable
+from benchmarks.rooms import two_threads
 
 try:
     from xlocal import xlocal as old_xlocal
@@ -33,7 +34,7 @@ def cases():
         Contender("xctx", "x.a", {"x": x}, bound),
         Contender("ContextVar", "var.get()", {"var": var}),
         Contender("threading.local", "local.a", {"local": thread_local}),
-        Contender("__slots__ (floor)", "slots.a", {"slots": slots}),
+        Contender("__slots__ (floor)", "slots.a", {"slots": slots}, reference=True),
     ]
     block = [
         Contender("xctx", "with x(a=1): pass", {"x": x}),
@@ -45,15 +46,22 @@ def cases():
         block.append(Contender("xlocal 0.5", "with x(a=1): pass", {"x": old}))
     return [
         Case("xlocal", "read", read, {"ContextVar": 1.5, "threading.local": 0.7, "xlocal 0.5": 1 / 30}),
+        # A block gives nothing, a reset variable its None; the same.
         Case("xlocal", "with block", block, {"ContextVar": 2.5, "xlocal 0.5": 1 / 15}),
         Case(
             "xlocal",
             "with block in ten others",
             [
                 Contender("xctx", "with x(a=1): pass", {"x": x}, Reenterable(lambda: nested(x, 10))),
-                Contender("in one other", "with x(a=1): pass", {"x": x}, Reenterable(lambda: nested(x, 1))),
+                Contender(
+                    "xctx, in one other",
+                    "with x(a=1): pass",
+                    {"x": x},
+                    Reenterable(lambda: nested(x, 1)),
+                    reference=True,
+                ),
             ],
-            {"in one other": 1.05},
+            {"xctx, in one other": 1.05},
         ),
         Case(
             "xlocal",
@@ -64,21 +72,8 @@ def cases():
             ],
             {"threading.local": 1.0},
         ),
+        two_threads("xlocal", "read by two threads", reader(x), peers=[("ContextVar", getter(var), ())]),
     ]
-
-
-class Reenterable:
-    """A context manager that is made anew each time it is entered."""
-
-    def __init__(self, make):
-        self.make = make
-
-    def __enter__(self):
-        self.entered = self.make()
-        return self.entered.__enter__()
-
-    def __exit__(self, *exc):
-        return self.entered.__exit__(*exc)
 
 
 @contextlib.contextmanager
@@ -89,12 +84,8 @@ def nested(x, depth):
         yield
 
 
-def thread_bodies():
-    """What two threads do at once: name -> a function for harness.thread_times."""
-    x = xctx.xlocal()
-    var = contextvars.ContextVar("var")
-
-    def read_xlocal():
+def reader(x):
+    def make():
         value = object()  # of this thread: a shared value's own count would be what is measured
 
         def body(number):
@@ -104,14 +95,19 @@ def thread_bodies():
 
         return body
 
-    def read_var():
+    return make
+
+
+def getter(var):
+    def make():
         value = object()
 
         def body(number):
-            var.set(value)
+            token = var.set(value)
             for _ in range(number):
                 var.get()
+            var.reset(token)
 
         return body
 
-    return {"xlocal: read": read_xlocal, "ContextVar: get": read_var}
+    return make

@@ -432,6 +432,48 @@ def test_an_xlocal_dies_though_a_snapshot_of_it_was_taken(no_collector):
     assert ref() is None
 
 
+@pytest.mark.parametrize("key_name", ["context", "greenlet"], indirect=True)
+def test_contexts_copied_inside_for_ever_do_not_grow(x, thing, no_collector):
+    """A timer that arms itself again inside a block, each time in a copy of the context of the last time."""
+    refs = []
+
+    def work(number):
+        value = thing()
+        refs.append(weakref.ref(value))
+        with x(a=value):
+            snapshot = xctx.capture(x)
+        with x(b=number), snapshot:
+            with x(c=number):
+                copied = contextvars.copy_context()
+        return copied, vars(x)
+
+    context, expected = contextvars.Context(), {}
+    for number in range(300):
+        copied, seen = context.run(work, number)
+        assert seen == expected
+        context, expected = copied, {"a": refs[-1](), "c": number}
+    del copied, seen, expected
+    assert sum(ref() is not None for ref in refs) < 50
+    assert context.run(lambda: vars(x)) == {"a": refs[-1](), "c": 299}
+
+
+def test_a_chain_of_blocks_of_any_length_is_taken_down(x):
+    with x(a=1):
+        snapshot = xctx.capture(x)
+
+    def deep(context):
+        for _ in range(3000):
+            context.run(snapshot.__enter__)
+            context = context.copy()
+        return context
+
+    context = deep(contextvars.Context())
+    assert context.run(vars, x) == {"a": 1}
+    for _ in range(3000):
+        snapshot.__exit__(None, None, None)
+    del context
+
+
 def test_a_snapshot_in_a_cycle_is_collected(x):
     holder = []
     with x(a=holder):

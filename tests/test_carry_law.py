@@ -6,12 +6,12 @@ import pickle
 import weakref
 
 import pytest
+from carry_module import ALL
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 import xctx
-from carry_module import ALL
 from xctx._carry import Block
 
 NAMES = st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), max_size=3)
@@ -21,8 +21,8 @@ NUMBERS = st.integers(0, 2)
 class Model(RuleBasedStateMachine):
     """Blocks and snapshots entered and left in any order, in contexts that are copied at any time, by several units.
 
-    A context is a list of blocks, each (number, unit, wall, names); `names` has a dict for each of two xlocals, or None where
-    the block says nothing about that one.
+    A context is a list of blocks, each (number, unit, wall, names); `names` has a dict for each of two xlocals, or None
+    where the block says nothing about that one.
     """
 
     contexts = Bundle("contexts")

@@ -251,6 +251,28 @@ def test_resumed_in_another_unit_it_sees_what_it_saw(keep, x, unit_kind, other_u
     assert other_unit(resume) == ({}, {})
 
 
+def test_a_step_that_lets_other_greenlets_run(keep, x, gevent, key_name):
+    @keep
+    def work(number):
+        for _ in range(3):
+            with x(a=number):
+                gevent.sleep(0)
+                yield vars(x)
+                gevent.sleep(0)
+
+    def drive(number):
+        with x(mine=number):
+            seen = []
+            for each in work(number):
+                seen.append((each, vars(x)))
+            return seen
+
+    greenlets = [gevent.spawn(drive, number) for number in range(3)]
+    for number, greenlet in enumerate(greenlets):
+        inside = {"a": number} if keep is xctx.carry else {"mine": number, "a": number}
+        assert greenlet.get() == [(inside, {"mine": number})] * 3
+
+
 def test_in_a_forked_child_it_goes_on(x, in_fork, key_name):
     @xctx.isolated
     def work():

@@ -68,9 +68,8 @@ def sdist(tmp_path):
 def test_the_sdist_has_what_it_builds_from_and_nothing_generated(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    sources = {
-        f"xctx/{path.name}" for suffix in ("py", "pyi", "pyx", "pxd", "h") for path in PACKAGE.glob(f"*.{suffix}")
-    }
+    suffixes = {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h"}
+    sources = {f"xctx/{path.name}" for path in PACKAGE.iterdir() if path.suffix in suffixes}
     assert {name for name in names if name.startswith("xctx/")} == sources | {"xctx/py.typed"}
     assert names >= {"LICENSE", "README.rst", "CHANGES", "pyproject.toml", "setup.cfg", "tests/test_packaging.py"}
     assert not [name for name in names if name.endswith((".c", ".so", ".pyc"))]

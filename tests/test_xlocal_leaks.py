@@ -245,3 +245,22 @@ def test_a_thousand_threads_leave_no_unit(count_objects):
             thread.join()
     del threads, thread
     assert count_objects("Lease") <= before
+
+
+@pytest.mark.parametrize("key", [xctx.keys.greenlet, xctx.keys.context], ids=repr)
+def test_contexts_copied_inside_two_blocks_for_ever_do_not_grow(key, thing, no_collector):
+    """A copy of a binding that is still open, made while spent ones are merged, holds nothing of the old chain."""
+    x = xctx.xlocal(key=key)
+    refs = []
+
+    def work(number):
+        value = thing()
+        refs.append(weakref.ref(value))
+        with x(a=value), x(b=number):
+            return contextvars.copy_context()
+
+    context = contextvars.Context()
+    for number in range(300):
+        context = context.run(work, number)
+    assert sum(ref() is not None for ref in refs) < 50
+    assert context.run(vars, x) == {"a": refs[-1](), "b": 299}

@@ -26,11 +26,13 @@ from xctx import _core
 from contextvars import ContextVar, Token
 from _functools import partial
 from types import MethodType
+import sys
 
 
 cdef extern from "_compat.h":
     object var_set "xctx_var_set"(object, object)
     int var_reset "xctx_var_reset"(object, object) except -1
+    void publish_before "xctx_publish_before"()
 
 cdef extern from *:
     """
@@ -168,8 +170,18 @@ cdef class Snapshot:
         """The rest, made where there is none."""
         with cython.critical_section(self):
             if self.rest is None:
-                self.rest = Rest.__new__(Rest)
+                rest = Rest.__new__(Rest)
+                publish_before()
+                self.rest = rest
             return self.rest
+
+    cdef tuple absent(self):
+        """What came from another process and was not looked for yet, or None."""
+        cdef Rest rest = self.rest
+        if rest is None:
+            return None
+        with cython.critical_section(rest):   # whoever finds it lets go of it
+            return rest.absent
 
     cdef void take_variables(self, contextvars) except *:
         cdef list taken = []
@@ -194,10 +206,10 @@ cdef class Snapshot:
                 each_chain(xctx_tstate(), hide_others, <void*>applied)
                 applied.snapshot = None
             if self.first is not None:
-                self.put(applied, self.first, shared)
+                self.put_one(applied, self.first, shared)
             if self.others is not None:
                 for flat in self.others:
-                    self.put(applied, <Binding>flat, shared)
+                    self.put_one(applied, <Binding>flat, shared)
             if rest is not None and rest.variables is not None and not shared:
                 applied.variables = []
                 for var, value in rest.variables:
@@ -207,7 +219,7 @@ cdef class Snapshot:
             raise
         return applied
 
-    cdef void put(self, Applied applied, Binding flat, bint shared) except *:
+    cdef void put_one(self, Applied applied, Binding flat, bint shared) except *:
         cdef Key key = flat.owner.key
         if shared and (key.rung == CONTEXT or flat.unit is not None and key.find(False) is flat.unit):
             return
@@ -225,7 +237,7 @@ cdef class Snapshot:
     cdef void find_absent(self, Rest rest) except *:
         from xctx._places import thing_named
         cdef Snapshot found = Snapshot.__new__(Snapshot)
-        cdef tuple absent = rest.absent
+        cdef tuple absent = self.absent()
         if absent is None:   # another thread was faster
             return
         named, variables = absent
@@ -237,6 +249,7 @@ cdef class Snapshot:
                 self.first = found.first
                 self.others = found.others
                 rest.variables = variables or None
+                publish_before()
                 rest.absent = None
 
     def __enter__(self):
@@ -252,10 +265,15 @@ cdef class Snapshot:
     def __exit__(self, *exc):
         cdef Rest rest = self.more()
         cdef Applied applied
-        with cython.critical_section(rest):
-            applied = pick(rest.opened)
-        if applied is None:
-            raise RuntimeError("this snapshot's block is left, but it was not entered")
+        cdef bint taken = False
+        while not taken:
+            with cython.critical_section(rest):
+                opened = None if rest.opened is None else rest.opened[:]
+            if not opened:
+                raise RuntimeError("this snapshot's block is left, but it was not entered")
+            applied = pick(opened)   # may run a key's callable, and other threads meanwhile
+            with cython.critical_section(rest):
+                taken = take_from(rest.opened, applied)
         undo(applied)
         return False
 
@@ -270,8 +288,9 @@ cdef class Snapshot:
 
     def __repr__(self):
         cdef Binding each
-        if self.rest is not None and self.rest.absent is not None:
-            told = [f"{place[1]}: {', '.join(names) or 'nothing'}" for place, names in self.rest.absent[0]]
+        cdef tuple absent = self.absent()
+        if absent is not None:
+            told = [f"{place[1]}: {', '.join(names) or 'nothing'}" for place, names in absent[0]]
         else:
             told = []
             for each in self.bindings():
@@ -282,8 +301,9 @@ cdef class Snapshot:
         from xctx._places import portable
         cdef Binding each
         cdef Rest rest = self.rest
-        if rest is not None and rest.absent is not None:
-            named, variables = rest.absent
+        cdef tuple absent = self.absent()
+        if absent is not None:
+            named, variables = absent
         else:
             named = []
             for each in self.bindings():
@@ -334,17 +354,24 @@ cdef int hide_others(Binding top, void *arg) except -1:
 
 
 cdef Applied pick(list opened):
-    """Takes out the block that an exit is about: the innermost of this unit here, or else the last."""
-    cdef Py_ssize_t at, last = -1
-    if not opened:
-        return None
+    """The block that an exit is about: the innermost of this unit here, or else the last."""
+    cdef Applied last = None
     if len(opened) > 1:
-        for at in range(len(opened) - 1, -1, -1):
-            if is_here(<Applied>opened[at]):
-                return opened.pop(at)
-            if last < 0 and (<Applied>opened[at]).entries is None:
-                last = at   # it bound nothing, so any block that bound nothing is as good
-    return opened.pop(last)
+        for each in reversed(opened):
+            if is_here(<Applied>each):
+                return each
+            if last is None and (<Applied>each).entries is None:
+                last = each   # it bound nothing, so any block that bound nothing is as good
+    return opened[len(opened) - 1] if last is None else last
+
+
+cdef bint take_from(list opened, Applied applied) noexcept:
+    cdef Py_ssize_t at
+    for at in range(len(opened)):
+        if <Applied>opened[at] is applied:
+            del opened[at]
+            return True
+    return False
 
 
 def current_context():
@@ -367,8 +394,7 @@ cdef bint is_here(Applied applied) except *:
 
 
 cdef void undo(Applied applied) except *:
-    cdef Entry entry = applied.entries
-    applied.entries = None
+    cdef Entry entry = applied.entries   # not taken out: another thread may be looking which block its exit is about
     if applied.variables is not None:
         for var, value, token in reversed(applied.variables):
             if var.get(MISSING) is value:   # or else somebody set another one since
@@ -377,7 +403,6 @@ cdef void undo(Applied applied) except *:
                 except ValueError:   # this is not the context that it was set in, but a copy maybe
                     if token.old_value is not MISSING:
                         var_set(var, token.old_value)
-        applied.variables = None
     while entry is not None:
         take_back(entry)
         entry = entry.outer
@@ -523,7 +548,6 @@ cdef enum:   # of the flags of a code object
 
 cdef int steps_of(object func) except -1:
     """The flags of a function that runs in steps: coroutine, generator or async generator; 0 for any other."""
-    cdef object marked
     while True:
         if isinstance(func, MethodType):
             func = func.__func__
@@ -531,7 +555,8 @@ cdef int steps_of(object func) except -1:
             func = func.func
         else:
             break
-    if getattr(func, "_is_coroutine_mark", None) is not None:   # inspect.markcoroutinefunction of 3.12
+    mark = getattr(sys.modules.get("inspect"), "_is_coroutine_mark", None)   # of inspect.markcoroutinefunction, since 3.12
+    if mark is not None and getattr(func, "_is_coroutine_mark", None) is mark:
         return CO_COROUTINE
     code = getattr(func, "__code__", None)
     if code is None and not isinstance(func, type):

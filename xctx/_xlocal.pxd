@@ -26,20 +26,25 @@ cdef class xlocal:
 
 
 @cython.final
+cdef class Mark:
+    cdef bint spent
+
+
+@cython.final
 cdef class Binding:
     cdef xlocal owner
     cdef Unit unit          # None under the `context` key: every unit reads it. Held, so that its address stays its own
     cdef tuple names        # interned, hence told apart by address
     cdef tuple values
     cdef Binding outer
-    cdef Binding origin     # the one that the block made, where this is a copy made anew above what was taken out
+    cdef Mark mark          # the same for all that stand for what one block bound; made with the first copy
     cdef dict merged        # made when first wanted: all that is visible from here, names to values
     cdef Binding flat       # likewise, as a binding that holds nothing else
     cdef uint32_t depth
     cdef uint32_t compact_at   # the depth at which the chain is next looked through for what is spent
     cdef bint covers        # there are bindings of the same unit beneath, which are seen
     cdef bint wall          # what the same unit bound beneath is not seen
-    cdef bint spent         # of an origin: its block was left, so nobody will take it out of anywhere again
+    cdef bint spent         # its block was left, so nobody will take it out of anywhere again; of a copy, the mark tells
 
 
 @cython.final
@@ -50,7 +55,7 @@ cdef class Entry:
     cdef Entry outer         # the next one of the same block
 
 
-cdef Binding bind(xlocal owner, Unit unit, tuple names, tuple values, Binding outer, Binding origin, bint wall)
+cdef Binding bind(xlocal owner, Unit unit, tuple names, tuple values, Binding outer, Mark mark, bint wall)
 cdef Binding checked(xlocal owner, dict names)
 cdef Binding chain_of(xlocal owner)
 cdef int each_chain(PyThreadState *tstate, int (*visit)(Binding top, void *arg) except -1, void *arg) except -1
@@ -59,5 +64,5 @@ cdef Binding flatten(Binding top)
 cdef Entry put(Binding flat, bint wall, Entry outer)
 cdef Binding seen(Binding top, PyThreadState *tstate)
 cdef void take_back(Entry entry) except *
-cdef bint stands_for(Binding link, Binding origin)
+cdef bint stands_for(Binding link, Binding entry)
 cdef void rehome(Binding top, Unit before, Unit now) except *

@@ -10,8 +10,8 @@ is the value of a context variable, so a copied context has the same chain, and 
 
 Reading takes the first binding of the current unit and those of the same unit beneath it. Leaving a block takes out the
 binding which that block made, wherever it stands in the chain of the context that leaves; the part above is made anew, each
-copy knowing the *origin* it stands for, and bindings are never changed. In the common case (the binding is the top, in the
-context it was made in) the context variable is reset by its token, so that nothing at all is left behind.
+copy bearing the *mark* of the one it stands for, and bindings are never changed. In the common case (the binding is the top,
+in the context it was made in) the context variable is reset by its token, so that nothing at all is left behind.
 
 A context may be copied inside a block and live on when the block is left, and its own copies too: a timer that re-arms itself
 inside a block would grow the chain for ever. A block that was left can take out nothing any more (its binding is *spent*),
@@ -21,7 +21,7 @@ cimport cython
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
-from libc.stdint cimport intptr_t, uint32_t, uint64_t
+from libc.stdint cimport intptr_t, uint64_t
 
 from xctx._core cimport (CONTEXT, VALUE, Key, PyThreadState, Unit, as_key, xctx_at_fork_in_child, xctx_next_u64,
                          xctx_tstate, xctx_type_put, xctx_load_ptr, xctx_cas_ptr)
@@ -124,14 +124,14 @@ cdef class Binding:
     """
 
 
-cdef Binding bind(xlocal owner, Unit unit, tuple names, tuple values, Binding outer, Binding origin, bint wall):
+cdef Binding bind(xlocal owner, Unit unit, tuple names, tuple values, Binding outer, Mark mark, bint wall):
     cdef Binding made = Binding.__new__(Binding)
     made.owner = owner
     made.unit = unit
     made.names = names
     made.values = values
     made.outer = outer
-    made.origin = origin
+    made.mark = mark
     made.wall = wall
     made.compact_at = 15
     if outer is not None:
@@ -141,9 +141,9 @@ cdef Binding bind(xlocal owner, Unit unit, tuple names, tuple values, Binding ou
     return made
 
 
-cdef Binding again(Binding like, Binding outer, Binding origin):
+cdef Binding again(Binding like, Unit unit, Binding outer, Mark mark):
     """The same binding on another chain."""
-    return bind(like.owner, like.unit, like.names, like.values, outer, origin, like.wall)
+    return bind(like.owner, unit, like.names, like.values, outer, mark, like.wall)
 
 
 cdef Binding of_unit(Binding top, Unit unit):
@@ -153,8 +153,34 @@ cdef Binding of_unit(Binding top, Unit unit):
     return top
 
 
-cdef inline Binding origin_of(Binding made):
-    return made if made.origin is None else made.origin
+@cython.final
+cdef class Mark:
+    """What a binding and its copies have in common. It holds none of them, for each holds the chain beneath it."""
+
+
+cdef Mark mark_of(Binding made):
+    with cython.critical_section(made):
+        if made.mark is None:
+            mark = Mark.__new__(Mark)
+            (<Mark>mark).spent = made.spent
+            publish_before()
+            made.mark = mark
+        return made.mark
+
+
+cdef bint stands_for(Binding link, Binding entry):
+    return link is entry or entry.mark is not None and link.mark is entry.mark
+
+
+cdef inline bint is_spent(Binding link):
+    return link.spent or link.mark is not None and link.mark.spent
+
+
+cdef void spend(Binding entry):
+    with cython.critical_section(entry):
+        entry.spent = True
+        if entry.mark is not None:
+            entry.mark.spent = True
 
 
 cdef dict merge(Binding top):
@@ -182,7 +208,7 @@ cdef Binding flatten(Binding top):
     """All that is visible from `top`, in one binding that holds nothing else: the same one each time. Not to be changed."""
     cdef Binding flat
     cdef dict names
-    if top.outer is None and top.origin is None:
+    if top.outer is None:
         return top
     if top.flat is None:
         if top.covers:
@@ -216,11 +242,11 @@ cdef PyObject *look_up(Binding top, PyObject *name) except? NULL:
     return PyDict_GetItemWithError(names, name)
 
 
-cdef Binding take_out(Binding top, Binding origin):
-    """The chain without the binding that stands for `origin`; the part above it made anew."""
+cdef Binding take_out(Binding top, Binding entry):
+    """The chain without what stands for the binding of a block; the part above it made anew."""
     cdef list above = []
     cdef Binding link = top
-    while link is not None and origin_of(link) is not origin:
+    while link is not None and not stands_for(link, entry):
         above.append(link)
         link = link.outer
     if link is None:
@@ -228,7 +254,7 @@ cdef Binding take_out(Binding top, Binding origin):
     link = link.outer
     while above:
         top = above.pop()
-        link = again(top, link, origin_of(top))
+        link = again(top, top.unit, link, mark_of(top))
     return link
 
 
@@ -245,7 +271,7 @@ cdef Binding compact(Binding top):
         link = link.outer
     while links:
         link = links.pop()
-        if not origin_of(link).spent:
+        if not is_spent(link):
             last.pop(link.unit, None)
             kept.append(link)
         elif link.unit is None or not link.unit.ended:
@@ -256,10 +282,9 @@ cdef Binding compact(Binding top):
             else:
                 kept[at] = both(kept[at], link)
     for link in kept:
-        spent = origin_of(link).spent
-        if link.outer is not made or spent and link.origin is not None:
-            # What is spent needs no origin, and an origin would hold all that was beneath it.
-            link = again(link, made, None if spent else origin_of(link))
+        spent = is_spent(link)
+        if link.outer is not made:
+            link = again(link, link.unit, made, None if spent else mark_of(link))
             link.spent = spent
         made = link
     if made is not None:
@@ -271,7 +296,7 @@ cdef Binding compact(Binding top):
 cdef void unbind(Binding entry, Binding top, object token, PyObject *context) except *:
     """Takes what a block bound out of the chain of the current context, of which `top` is the top."""
     cdef Binding made
-    entry.spent = True
+    spend(entry)
     if top is entry and token is not None and context == xctx_tstate().context:
         var_reset(entry.owner.var, token)
     elif top is not None:
@@ -367,10 +392,6 @@ cdef void strike(xlocal dying) noexcept:
         Py_DECREF(dying.var)
 
 
-cdef bint stands_for(Binding link, Binding origin):
-    return origin_of(link) is origin
-
-
 cdef void entered(xlocal owner, Unit unit) noexcept:
     count_contexts(xctx_tstate())   # setting the variable may have made a context
     if owner.key.rung != VALUE:
@@ -413,8 +434,7 @@ cdef void rehome(Binding top, Unit before, Unit now) except *:
         link = links.pop()
         if link.unit is before or changed:
             changed = True
-            made = bind(link.owner, now if link.unit is before else link.unit, link.names, link.values, made,
-                        origin_of(link), link.wall)
+            made = again(link, now if link.unit is before else link.unit, made, mark_of(link))
         else:
             made = link
     if changed:
@@ -746,7 +766,7 @@ cdef class Scope:
         cdef Unit unit
         while link is not None:
             for entry in entries:
-                if entry is origin_of(link):
+                if stands_for(link, entry):
                     return entry
             link = link.outer
         unit = None if self.owner.key.rung == CONTEXT else self.owner.key.find(False)
