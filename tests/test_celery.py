@@ -15,6 +15,7 @@ if not installed("celery") or not hasattr(os, "fork"):
 
 from wire_names import current
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 
 

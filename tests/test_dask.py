@@ -13,6 +13,8 @@ from wire_names import current, request_id
 
 import xctx.dask
 
+pytestmark = pytest.mark.slow
+
 
 def seen(*args, **kwargs):
     return vars(current), *args

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import installed
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@pytest.mark.slow
 def test_the_id_of_the_request_is_in_the_logs_of_all_who_work_for_it():
     process = subprocess.Popen(
         [sys.executable, "-W", "error", str(ROOT / "examples" / "one_request.py")],

@@ -281,6 +281,10 @@ def test_declaring_by_hand(current):
         wire.declare(current, "retrys")
     with pytest.raises(TypeError, match="'id' is carried, but 'UUID' is no type of JSON"):
         wire.declare(store, id=uuid.UUID)
+    with pytest.raises(TypeError, match="cannot carry '_b': names that start with an underscore are reserved"):
+        wire.declare(store, _b=int)
+    with pytest.raises(TypeError, match="a carried name is a str, not 7"):
+        wire.declare(store, 7)
     with pytest.raises(TypeError, match="carries both 'a' and 'g' as 'a'"):
         wire.declare(store, g=xctx.carried("a"))
     with pytest.raises(TypeError, match="is no xlocal"):

@@ -180,11 +180,13 @@ def declare(store: Any, /, *names: str, **fields: Any) -> None:
     """
     declared = getattr(type(store), "__xctx_names__", None)
     made: dict[str, Field] = dict(fields_of(store) or {})
-    for name, said in {**dict.fromkeys(names, carried), **fields}.items():
+    for name, said in {**dict.fromkeys(map(check_key, names), carried), **fields}.items():
         if declared is not None and name not in declared:
             from xctx._declare import undeclared
 
             raise undeclared(type(store), name, declared)
+        if name[:1] == "_":
+            raise TypeError(f"cannot carry {name!r}: names that start with an underscore are reserved")
         how = carried() if said is carried else said if isinstance(said, carried) else how_carried(said)
         made[name] = Field(name, how or carried(), Any if isinstance(said, carried) or said is carried else said)
     unique(type(store).__name__, made)
