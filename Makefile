@@ -15,12 +15,13 @@ PY := $(VENV)/bin/python
 # A free-threaded 3.13 gets no greenlet, which would switch its GIL on, and no free-threaded build gets gevent, or mypy,
 # which has no wheel for each of them.
 GREENLETS := $(if $(filter 3.13t,$(TAG)),,$(if $(filter %t,$(TAG)),test-greenlet,test-gevent))
+INTEGRATIONS := $(if $(filter %t,$(TAG)),test-wire,test-integrations)
 TYPES := $(if $(filter %t,$(TAG)),,types)
 COMPILED := $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.pxi xctx/*.h) pyproject.toml setup.cfg
 PACKAGE := $(COMPILED) $(wildcard xctx/*.py xctx/*.pyi) xctx/py.typed
 SETUP := -W ignore -c 'import setuptools; setuptools.setup()' --quiet
 groups = $(addprefix $(VENV)/.group-,$(1))
-TESTS := $(call groups,build test $(GREENLETS) $(TYPES))
+TESTS := $(call groups,build test $(GREENLETS) $(INTEGRATIONS) $(TYPES))
 
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
