@@ -15,13 +15,14 @@ PY := $(VENV)/bin/python
 # A free-threaded 3.13 gets no greenlet, which would switch its GIL on, and no free-threaded build gets gevent, what the
 # examples and the peers are made of, or mypy, for there is no wheel of each for each of them.
 GREENLETS := $(if $(filter 3.13t,$(TAG)),,$(if $(filter %t,$(TAG)),test-greenlet,test-gevent))
+INTEGRATIONS := $(if $(filter %t,$(TAG)),test-wire,test-integrations)
 REST := $(if $(filter %t,$(TAG)),,types examples peers)
 COMPILED := $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.pxi xctx/*.h) pyproject.toml setup.cfg
 PACKAGE := $(COMPILED) $(wildcard xctx/*.py xctx/*.pyi) xctx/py.typed
 SETUP := -W ignore -c 'import setuptools; setuptools.setup()' --quiet
 groups = $(addprefix $(VENV)/.group-,$(1))
 EXAMPLES := $(patsubst examples/%.py,example-%,$(subst _,-,$(filter-out %/serving.py,$(wildcard examples/*.py))))
-TESTS := $(call groups,build test $(GREENLETS) $(REST))
+TESTS := $(call groups,build test $(GREENLETS) $(INTEGRATIONS) $(REST))
 
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1

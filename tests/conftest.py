@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import pytest
 
 import xctx
+from xctx.debug import live_bindings
 
 
 def pytest_configure(config):
@@ -334,6 +335,15 @@ def count_objects():
         return sum(type(each).__name__ == type_name for each in gc.get_objects())
 
     return count
+
+
+@pytest.fixture
+def nothing_stays_bound(eventually):
+    """In the end there is no binding that was not there before the test. It waits for threads that still end."""
+    gc.collect()
+    before = live_bindings()
+    yield
+    eventually(lambda: live_bindings() <= before)
 
 
 @pytest.fixture

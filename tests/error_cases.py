@@ -415,8 +415,7 @@ if offers("SharedLock"):
 
     SECTIONS["Locks"] = error_cases_lock.LOCKS
 SECTIONS["Carry"] = error_cases_carry.CARRY
-if error_cases_carry.WIRE:
-    SECTIONS["To other machines"] = error_cases_carry.WIRE
+SECTIONS["To other machines"] = error_cases_carry.WIRE
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {

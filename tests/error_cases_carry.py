@@ -4,9 +4,10 @@ import asyncio
 import pickle
 import sys
 import types
+from typing import Annotated
 
 import xctx
-from xctx import concurrent
+from xctx import asgi, concurrent, dask, logging, wire, wsgi
 
 module = types.ModuleType("error_cases_elsewhere")
 sys.modules[module.__name__] = module
@@ -130,130 +131,128 @@ CARRY = [
 
 # --- to other machines ------------------------------------------------------------------------------------------------
 
-WIRE = []
-if hasattr(xctx, "carried"):
-    from typing import Annotated
 
-    from xctx import asgi, dask, logging, wire, wsgi
+class Carrying(xctx.xlocal):
+    number: Annotated[int, xctx.carried]
 
-    class Carrying(xctx.xlocal):
-        number: Annotated[int, xctx.carried]
 
-    def declares(annotation, **more):
-        def cause():
-            type("Mine", (xctx.xlocal,), {"__annotations__": {"name": annotation, **more}, "__module__": __name__})
+def declares(annotation, **more):
+    def cause():
+        type("Mine", (xctx.xlocal,), {"__annotations__": {"name": annotation, **more}, "__module__": __name__})
 
-        return cause
+    return cause
 
-    def injects(value):
-        def cause():
-            current = Carrying()
-            with current(number=value):
-                wire.inject({}, current)
 
-        return cause
+def injects(value):
+    def cause():
+        current = Carrying()
+        with current(number=value):
+            wire.inject({}, current)
 
-    WIRE = [
-        (
-            TypeError,
-            "encode and decode go together, one of them is None: …, …",
-            "``carried(encode=...)``",
-            lambda: xctx.carried(encode=str),
-        ),
-        (
-            TypeError,
-            "… cannot be called: a function that encodes or decodes was wanted",
-            "``carried(encode=..., decode=...)``",
-            lambda: xctx.carried(encode=1, decode=2),
-        ),
-        (TypeError, "a carried name is a str, not …", "``carried(name)``", lambda: xctx.carried(1)),
-        (
-            ValueError,
-            "… cannot stand on the wire: letters and digits of ASCII and !#$&'*+-.^_`|~ can; "
-            'carried("another-name") gives another name there',
-            "likewise, or a name that is declared",
-            lambda: xctx.carried("a b"),
-        ),
-        (
-            TypeError,
-            "… is carried, but … is no type of JSON: give carried(encode=..., decode=...)",
-            "a class declares such a name",
-            declares(Annotated[complex, xctx.carried]),
-        ),
-        (
-            TypeError,
-            "… declares … as …, which cannot be evaluated",
-            "likewise, with an annotation that is text",
-            declares("Annotated[1 / 0, xctx.carried]"),
-        ),
-        (
-            TypeError,
-            "… declares … as …: no 'carried' is found in its module",
-            "likewise",
-            declares("Annotated[int, carried]"),
-        ),
-        (
-            TypeError,
-            "… carries both … and … as …",
-            "two names of a class are the same on the wire",
-            declares(Annotated[int, xctx.carried("a")], other=Annotated[int, xctx.carried("a")]),
-        ),
-        (
-            TypeError,
-            "… is no xlocal",
-            "``wire.declare(thing)``, ``wire.inject({}, thing)``",
-            lambda: wire.inject({}, 1),
-        ),
-        (
-            TypeError,
-            "… carries nothing: declare names of its class as xctx.carried, or use wire.declare",
-            "``wire.inject``, ``wire.extract`` and the middlewares are given an xlocal that does not carry",
-            lambda: wire.inject({}, xctx.xlocal()),
-        ),
-        (
-            TypeError,
-            "cannot carry … of …: … cannot be written: …",
-            "``wire.inject``; or a ``ValueError``, as whatever writes it says",
-            injects({1, 2}),
-        ),
-        (
-            TypeError,
-            "… cannot be called: an ASGI application was wanted",
-            "``asgi.Middleware(thing)``",
-            lambda: asgi.Middleware(1),
-        ),
-        (
-            TypeError,
-            "… cannot be called: a WSGI application was wanted",
-            "``wsgi.Middleware(thing)``",
-            lambda: wsgi.Middleware(1),
-        ),
-        (TypeError, "… cannot be called: a function was wanted", "``dask.carrying(thing)``", lambda: dask.carrying(1)),
-        (
-            TypeError,
-            "… has no method …: a distributed.Client was wanted",
-            "``dask.install(thing)``",
-            lambda: dask.install(1),
-        ),
-        (
-            TypeError,
-            "nothing is to be added: say what, as in request_id=current",
-            "``logging.Filter()``",
-            lambda: logging.Filter(),
-        ),
-        (
-            ValueError,
-            "… is what each record has of its own: another name was wanted",
-            "``logging.Filter(msg=...)``",
-            lambda: logging.Filter(msg=Carrying()),
-        ),
-        (
-            TypeError,
-            "…=…: a pair of a store and a name was wanted",
-            "``logging.Filter(name=(store,))``",
-            lambda: logging.Filter(number=(Carrying(),)),
-        ),
-    ]
+    return cause
+
+
+WIRE = [
+    (
+        TypeError,
+        "encode and decode go together, one of them is None: …, …",
+        "``carried(encode=...)``",
+        lambda: xctx.carried(encode=str),
+    ),
+    (
+        TypeError,
+        "… cannot be called: a function that encodes or decodes was wanted",
+        "``carried(encode=..., decode=...)``",
+        lambda: xctx.carried(encode=1, decode=2),
+    ),
+    (TypeError, "a carried name is a str, not …", "``carried(name)``", lambda: xctx.carried(1)),
+    (
+        ValueError,
+        "… cannot stand on the wire: letters and digits of ASCII and !#$&'*+-.^_`|~ can; "
+        'carried("another-name") gives another name there',
+        "likewise, or a name that is declared",
+        lambda: xctx.carried("a b"),
+    ),
+    (
+        TypeError,
+        "… is carried, but … is no type of JSON: give carried(encode=..., decode=...)",
+        "a class declares such a name",
+        declares(Annotated[complex, xctx.carried]),
+    ),
+    (
+        TypeError,
+        "… declares … as …, which cannot be evaluated",
+        "likewise, with an annotation that is text",
+        declares("Annotated[1 / 0, xctx.carried]"),
+    ),
+    (
+        TypeError,
+        "… declares … as …: no 'carried' is found in its module",
+        "likewise",
+        declares("Annotated[int, carried]"),
+    ),
+    (
+        TypeError,
+        "… carries both … and … as …",
+        "two names of a class are the same on the wire",
+        declares(Annotated[int, xctx.carried("a")], other=Annotated[int, xctx.carried("a")]),
+    ),
+    (
+        TypeError,
+        "… is no xlocal",
+        "``wire.declare(thing)``, ``wire.inject({}, thing)``",
+        lambda: wire.inject({}, 1),
+    ),
+    (
+        TypeError,
+        "… carries nothing: declare names of its class as xctx.carried, or use wire.declare",
+        "``wire.inject``, ``wire.extract`` and the middlewares are given an xlocal that does not carry",
+        lambda: wire.inject({}, xctx.xlocal()),
+    ),
+    (
+        TypeError,
+        "cannot carry … of …: … cannot be written: …",
+        "``wire.inject``; or a ``ValueError``, as whatever writes it says",
+        injects({1, 2}),
+    ),
+    (
+        TypeError,
+        "… cannot be called: an ASGI application was wanted",
+        "``asgi.Middleware(thing)``",
+        lambda: asgi.Middleware(1),
+    ),
+    (
+        TypeError,
+        "… cannot be called: a WSGI application was wanted",
+        "``wsgi.Middleware(thing)``",
+        lambda: wsgi.Middleware(1),
+    ),
+    (TypeError, "… cannot be called: a function was wanted", "``dask.carrying(thing)``", lambda: dask.carrying(1)),
+    (
+        TypeError,
+        "… has no method …: a distributed.Client was wanted",
+        "``dask.install(thing)``",
+        lambda: dask.install(1),
+    ),
+    (
+        TypeError,
+        "nothing is to be added: say what, as in request_id=current",
+        "``logging.Filter()``",
+        lambda: logging.Filter(),
+    ),
+    (
+        ValueError,
+        "… is what each record has of its own: another name was wanted",
+        "``logging.Filter(msg=...)``",
+        lambda: logging.Filter(msg=Carrying()),
+    ),
+    (
+        TypeError,
+        "…=…: a pair of a store and a name was wanted",
+        "``logging.Filter(name=(store,))``",
+        lambda: logging.Filter(number=(Carrying(),)),
+    ),
+]
 
 LEFT_OUT = {
     "… is no JSON": "a reason that is reported, of something malformed from another machine",

@@ -2,6 +2,7 @@
 
 from xctx import keys
 from xctx._batch import BatchExecutor
+from xctx._carried import carried
 from xctx._carry import Snapshot, capture, carry, isolated
 from xctx._local import local
 from xctx._lock import OwnerDiedWarning, SharedLock, SharedRLock
@@ -17,6 +18,7 @@ __all__ = [
     "SharedRLock",
     "Snapshot",
     "capture",
+    "carried",
     "carry",
     "is_proxy",
     "isolated",

@@ -529,6 +529,9 @@ cdef class xlocal:
         self.made_in = maker_module()
         self.vectorcall = <vectorcallfunc>bind_call
         enlist(self)
+        if type(self).__xctx_carried__:
+            from xctx._fields import register
+            register(self, type(self).__xctx_carried__)
 
     def __dealloc__(self):
         if self.vectorcall != NULL:   # or else making it failed
@@ -631,7 +634,8 @@ cdef Key default_key = _core.greenlet
 
 
 def init_subclass(cls, key=None, **kwargs):
-    """Takes the key of a class and the names that it declares."""
+    """Takes the key of a class, the names that it declares, and those that it carries to other machines."""
+    from xctx._fields import class_fields
     from xctx._declare import annotated_names
     super(xlocal, cls).__init_subclass__(**kwargs)
     inherit_vectorcall(<PyObject*>cls, <PyObject*>xlocal)
@@ -642,11 +646,13 @@ def init_subclass(cls, key=None, **kwargs):
         names |= getattr(base, "__xctx_names__", None) or frozenset()
     if names:
         cls.__xctx_names__ = names
+        cls.__xctx_carried__ = class_fields(cls)
 
 
 xctx_type_put(<PyObject*>xlocal, "__init_subclass__", classmethod(init_subclass))
 xctx_type_put(<PyObject*>xlocal, "__xctx_key__", default_key)
 xctx_type_put(<PyObject*>xlocal, "__xctx_names__", None)
+xctx_type_put(<PyObject*>xlocal, "__xctx_carried__", None)
 xctx_type_put(<PyObject*>xlocal, "__xctx_store__", True)   # a proxy looks names up in it, though it can be called
 
 

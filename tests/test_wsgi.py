@@ -1,0 +1,252 @@
+"""The WSGI middleware, behind real servers: the standard library's with a thread for each request, and gevent's."""
+
+import contextlib
+import http.client
+import os
+import socket
+import struct
+import threading
+from socketserver import ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.util import FileWrapper
+from wsgiref.validate import validator
+
+import pytest
+from conftest import installed
+from wire_names import current, request_id
+
+import xctx.wsgi
+
+pytestmark = pytest.mark.usefixtures("nothing_stays_bound")
+
+
+class Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = False
+
+    def handle_error(self, request, client_address):
+        pass  # a client that goes away
+
+
+class Handler(WSGIRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def wsgiref_server(app):
+    with make_server("127.0.0.1", 0, app, Server, Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def gevent_server(app):
+    started = threading.Event()
+    said = []
+
+    def serve():
+        import gevent
+        from gevent.pywsgi import WSGIServer
+
+        server = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None)
+        server.start()
+        stop = gevent.get_hub().loop.async_()
+        said.extend((server.server_port, stop))
+        started.set()
+        gevent.get_hub().wait(stop)
+        server.stop(timeout=30)
+        gevent.get_hub().destroy(destroy_loop=True)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert started.wait(60)
+    try:
+        yield said[0]
+    finally:
+        said[1].send()
+        thread.join()
+
+
+@pytest.fixture(
+    params=[
+        wsgiref_server,
+        pytest.param(
+            gevent_server, marks=pytest.mark.skipif(not installed("gevent"), reason="gevent is not installed")
+        ),
+    ]
+)
+def serve(request):
+    """serve(app): a context manager that gives the port of a server that runs."""
+    return request.param
+
+
+def get(port, *headers):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.putrequest("GET", "/")
+    for name, value in headers:
+        connection.putheader(name, value)
+    connection.endheaders()
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    return response.status, body.decode()
+
+
+def plain(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [repr(vars(current)).encode()]
+
+
+def test_a_request_runs_with_what_its_headers_carry_and_the_next_without(serve):
+    with serve(validator(xctx.wsgi.Middleware(validator(plain)))) as port:
+        assert get(port, ("Baggage", "request-id=r-1,secret=s,attempt=2;x=y")) == (
+            200,
+            "{'request_id': 'r-1', 'attempt': 2}",
+        )
+        assert get(port) == (200, "{}")
+        assert (
+            get(port, ("baggage", "request-id=r-1"), ("baggage", "attempt=2"))[1]
+            == "{'request_id': 'r-1', 'attempt': 2}"
+        )
+        for rubbish in ("rubbish", "attempt=x", "request-id=" + "x" * 9000, "request-id=\xfc", ",;=%", ""):
+            assert get(port, ("baggage", rubbish)) == (200, "{}")
+
+
+def test_a_body_is_made_and_closed_with_them_and_the_server_has_none_between(serve):
+    at = {"parts": [], "between": [], "closed": []}
+
+    def stream(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        try:
+            for number in range(3):
+                at["parts"].append(request_id())
+                yield f"{request_id()} {number}\n".encode()
+        finally:
+            at["closed"].append(request_id())
+
+    def outer(environ, start_response):
+        body = xctx.wsgi.Middleware(stream)(environ, start_response)
+        at["between"].append(request_id())
+        try:
+            for part in body:
+                at["between"].append(request_id())
+                yield part
+        finally:
+            body.close()
+            at["between"].append(request_id())
+
+    with serve(outer) as port:
+        assert get(port, ("baggage", "request-id=r")) == (200, "r 0\nr 1\nr 2\n")
+    assert at == {"parts": ["r"] * 3, "between": [None] * 5, "closed": ["r"]}
+
+
+def test_requests_at_the_same_time_are_kept_apart(serve):
+    arrived = {name: threading.Event() for name in "ab"}
+    seen = []
+
+    def stream(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        name, other = request_id(), "ab".replace(request_id(), "")
+        yield name.encode()
+        arrived[name].set()
+        while not arrived[other].is_set():  # both are in the middle of their bodies
+            yield b"."
+            if "gevent" in environ["SERVER_SOFTWARE"]:
+                import gevent
+
+                gevent.sleep(0.001)
+            else:
+                arrived[other].wait(0.001)
+        seen.append((name, request_id()))
+        yield request_id().encode()
+
+    with serve(xctx.wsgi.Middleware(stream)) as port:
+        bodies = {}
+        threads = [
+            threading.Thread(
+                target=lambda name=name: bodies.update({name: get(port, ("baggage", f"request-id={name}"))[1]})
+            )
+            for name in "ab"
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(seen) == [("a", "a"), ("b", "b")]
+    assert {name: body.replace(".", "") for name, body in bodies.items()} == {"a": "aa", "b": "bb"}
+
+
+def test_a_client_that_goes_away_closes_the_body_with_them_bound(serve):
+    closed = []
+    done = threading.Event()
+
+    def stream(environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        try:
+            while True:
+                yield b"x" * 100_000
+        finally:
+            closed.append(request_id())
+            done.set()
+
+    with serve(xctx.wsgi.Middleware(stream)) as port:
+        client = socket.create_connection(("127.0.0.1", port), timeout=60)
+        client.sendall(b"GET / HTTP/1.0\r\nBaggage: request-id=r\r\n\r\n")
+        assert client.recv(10)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
+        client.close()
+        assert done.wait(60)
+    assert closed == ["r"]
+
+
+def test_an_application_that_raises_or_writes(serve):
+    def fails(environ, start_response):
+        raise LookupError(request_id())
+
+    def writes(environ, start_response):
+        write = start_response("200 OK", [("Content-Type", "text/plain")])
+        write(request_id().encode())
+        return ()
+
+    with serve(xctx.wsgi.Middleware(writes)) as port:
+        assert get(port, ("baggage", "request-id=r")) == (200, "r")
+    with pytest.raises(LookupError, match="r"):
+        xctx.wsgi.Middleware(fails)({"HTTP_BAGGAGE": "request-id=r"}, None)
+
+
+def test_bodies_that_servers_look_at_are_handed_on_as_they_are(tmp_path):
+    environ = {"HTTP_BAGGAGE": "request-id=r", "wsgi.file_wrapper": FileWrapper}
+    with open(__file__, "rb") as file:
+        for body in ([b"a"], (b"a", b"b"), FileWrapper(file)):
+            assert xctx.wsgi.Middleware(lambda environ, start, body=body: body)(environ, None) is body
+    assert list(xctx.wsgi.Middleware(lambda environ, start: iter([b"a"]))(environ, None)) == [b"a"]
+    xctx.wsgi.Middleware(lambda environ, start: iter([b"a"]))(environ, None).close()  # has none itself
+
+
+def test_a_body_may_be_iterated_in_another_unit(other_unit, unit_kind):
+    def stream(environ, start_response):
+        yield request_id()
+
+    body = xctx.wsgi.Middleware(stream)({"HTTP_BAGGAGE": "request-id=r"}, None)
+    assert other_unit(lambda: list(body)) == ["r"]
+    assert request_id() is None
+
+
+def test_only_the_xlocals_that_are_named_and_a_report():
+    other = xctx.xlocal()
+    xctx.wire.declare(other, "other")
+    dropped = []
+    app = xctx.wsgi.Middleware(
+        lambda environ, start: [vars(other), vars(current)], other, report=lambda what, why: dropped.append(what)
+    )
+    assert app({"HTTP_BAGGAGE": "other=1,request-id=r,rubbish"}, None) == [{"other": 1}, {}]
+    assert dropped == ["rubbish"]
+    with pytest.raises(TypeError, match="carries nothing"):
+        xctx.wsgi.Middleware(plain, xctx.xlocal())
+    with pytest.raises(TypeError, match="a WSGI application was wanted"):
+        xctx.wsgi.Middleware(None)

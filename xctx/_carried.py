@@ -1,0 +1,77 @@
+"""carried: the mark of a name that an xlocal carries to other machines.
+
+Alone in its room, because the facade re-exports it: importing xctx stays cheap, what reads the mark need not be.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# token of RFC 7230, without the percent sign, which receivers do not agree on.
+TOKEN = frozenset("!#$&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+class carried:
+    """Declares that a name of an xlocal is carried to other machines, by :mod:`xctx.wire`.
+
+    It stands in the annotation, alone or called::
+
+        class Current(xctx.xlocal):
+            request_id: Annotated[str, xctx.carried]
+            tenant: Annotated[UUID, xctx.carried("tenant-id", encode=str, decode=UUID)]
+            user: User                                            # stays in this process
+
+    Values of the types that JSON has are written as JSON, a string as it is where it can be told from other JSON.
+    Others need `encode` and `decode`.
+
+    Args:
+        name: what it is called on the wire, the same in each language. Default: as in Python.
+        encode: makes a str of a value.
+        decode: makes the value of a str that came from outside, in the middle of a request. It raises for one that is
+            wrong: the name is then left unbound.
+
+    Raises:
+        TypeError: `encode` or `decode` is given without the other, or cannot be called; `name` is not a str.
+        ValueError: `name` has a character that no key of a W3C baggage may have.
+
+    Thread-safety: never changes.
+    """
+
+    __slots__ = {  # noqa: RUF023
+        "name": "What it is called on the wire; None for what it is called here.",
+        "encode": "Makes a str of a value; None for JSON.",
+        "decode": "Makes the value of a str; None for JSON.",
+    }
+
+    def __init__(
+        self,
+        name: "str | None" = None,
+        *,
+        encode: "Callable[[Any], str] | None" = None,
+        decode: "Callable[[str], Any] | None" = None,
+    ) -> None:
+        if name is not None:
+            check_key(name)
+        if (encode is None) is not (decode is None):
+            raise TypeError(f"encode and decode go together, one of them is None: {encode!r}, {decode!r}")
+        for codec in (encode, decode):
+            if codec is not None and not callable(codec):
+                raise TypeError(f"{codec!r} cannot be called: a function that encodes or decodes was wanted")
+        self.name = name
+        self.encode = encode
+        self.decode = decode
+
+    def __repr__(self) -> str:
+        return f"carried({'' if self.name is None else repr(self.name)})"
+
+
+def check_key(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a carried name is a str, not {name!r}")
+    if not name or not TOKEN.issuperset(name):
+        raise ValueError(
+            f"{name!r} cannot stand on the wire: letters and digits of ASCII and !#$&'*+-.^_`|~ can; "
+            'carried("another-name") gives another name there'
+        )
+    return name

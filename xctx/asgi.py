@@ -1,0 +1,52 @@
+"""ASGI: a request or a websocket runs with what its headers carry to this service."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from xctx._baggage import Report
+from xctx._carry import Block
+from xctx._xlocal import xlocal
+from xctx.wire import chosen, extract
+
+__all__ = ["Middleware"]
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
+_App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
+
+
+class Middleware:
+    """Runs an ASGI 3 application with the carried names bound that the ``baggage`` headers of a request have::
+
+        app = xctx.asgi.Middleware(app)
+
+    They are bound from the call of the application until it returns, raises or is cancelled, hence while it streams its
+    response; and for a websocket, for as long as it is open. What tasks that the application starts see is for the key
+    of the xlocal to say.
+
+    Args:
+        app: the application.
+        xlocals: those that may get something. Default: each that declares carried names.
+        report: told of what was left out of a header, and why, in place of the log: see :mod:`xctx.wire`.
+
+    Raises:
+        TypeError: `app` cannot be called, or one of `xlocals` carries nothing.
+
+    Thread-safety: as the application's.
+    """
+
+    def __init__(self, app: _App, *xlocals: xlocal, report: Report | None = None) -> None:
+        if not callable(app):
+            raise TypeError(f"{app!r} cannot be called: an ASGI application was wanted")
+        chosen(xlocals)
+        self.app = app
+        self._xlocals = xlocals
+        self._report = report
+
+    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        with Block(extract(scope.get("headers") or (), *self._xlocals, report=self._report)):
+            await self.app(scope, receive, send)

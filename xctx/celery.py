@@ -1,0 +1,68 @@
+"""Celery: a task runs with the carried names that were bound where it was sent.
+
+``xctx.celery.install()``, called once where the application is made, is all: by who sends tasks and by the workers.
+"""
+
+from typing import Any
+
+from xctx._baggage import Report
+from xctx._carry import Block
+from xctx._xlocal import xlocal
+from xctx.wire import chosen, extract, inject
+
+__all__ = ["install", "uninstall"]
+
+OURS = "xctx.celery"
+HELD = "xctx_block"
+
+
+def install(*xlocals: xlocal, report: Report | None = None) -> None:
+    """From now on each Celery message has a ``baggage`` header, and each task runs with what its message has.
+
+    The header is made where the task is sent: by a request, or by another task, with what is bound there then. So
+    retries, chains, groups and callbacks have what the task before them had. A task that is run eagerly runs in the
+    unit that calls it, and sees what is bound there. A value that cannot be written is logged by Celery as an error;
+    the message goes without.
+
+    Args:
+        xlocals: those that take part. Default: each that declares carried names.
+        report: told of what was left out, and why, in place of the log: see :mod:`xctx.wire`.
+
+    Raises:
+        ImportError: Celery is not installed.
+        TypeError: one of `xlocals` carries nothing.
+
+    Thread-safety: call it before the application is used. Called again, it replaces what it did before.
+    """
+    from celery import signals
+
+    chosen(xlocals)
+
+    def before_publish(headers: dict[str, Any] | None = None, **_: Any) -> None:
+        if headers is not None:
+            inject(headers, *xlocals, report=report)
+
+    def before_run(task: Any, **_: Any) -> None:
+        request = task.request
+        header = request.get("baggage") or (request.headers or {}).get("baggage")
+        if header:
+            setattr(request, HELD, Block(extract({"baggage": header}, *xlocals, report=report)).__enter__())
+
+    uninstall()
+    signals.before_task_publish.connect(before_publish, weak=False, dispatch_uid=OURS)
+    signals.task_prerun.connect(before_run, weak=False, dispatch_uid=OURS)
+    signals.task_postrun.connect(after_run, weak=False, dispatch_uid=OURS)
+
+
+def after_run(task: Any, **_: Any) -> None:
+    block: Block | None = vars(task.request).pop(HELD, None)
+    if block is not None:
+        block.__exit__(None, None, None)
+
+
+def uninstall() -> None:
+    """Undoes :func:`install`, if it was called. Tasks that run keep what they have until they end."""
+    from celery import signals
+
+    signals.before_task_publish.disconnect(dispatch_uid=OURS)
+    signals.task_prerun.disconnect(dispatch_uid=OURS)

@@ -1,0 +1,114 @@
+"""Dask: functions run on the workers with the carried names that were bound where they were submitted.
+
+``xctx.dask.install(client)`` does so for all that a client submits or maps; :func:`carrying` for one function, which
+may be part of a ``dask.delayed`` graph. The workers must have imported what declares the names, as the module of a
+function that reads them has.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar, cast
+
+from xctx._baggage import Report
+from xctx._xlocal import xlocal
+from xctx.wire import chosen, extract, inject
+
+__all__ = ["carrying", "install"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_C = TypeVar("_C")
+
+
+class Carrying:
+    """A function, and what it is to be called with bound. Pickled whole; Dask shows it by the name of the function."""
+
+    def __init__(self, func: Callable[..., Any], baggage: str) -> None:
+        self.__name__ = getattr(func, "__name__", type(func).__name__)
+        self.__wrapped__ = func
+        self.baggage = baggage
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return extract({"baggage": self.baggage}).run(self.__wrapped__, *args, **kwargs)
+
+    def __dask_tokenize__(self) -> tuple[Any, ...]:
+        from dask.tokenize import normalize_token
+
+        return "xctx.dask", normalize_token(self.__wrapped__), self.baggage
+
+    def __repr__(self) -> str:
+        return (
+            f"<{self.__wrapped__!r} carrying {', '.join(each.partition('=')[0] for each in self.baggage.split(','))}>"
+        )
+
+
+async def carrying_on(func: Callable[..., Any], baggage: str, /, *args: Any, **kwargs: Any) -> Any:
+    with extract({"baggage": baggage}):
+        return await func(*args, **kwargs)
+
+
+def carrying(func: Callable[_P, _R], /, *xlocals: xlocal, report: Report | None = None) -> Callable[_P, _R]:
+    """Gives `func` so that it runs with the carried names that are bound now, wherever it is run.
+
+    Two that carry different things are two functions to Dask: no request gets the result that another one made.
+
+    Args:
+        func: a function or coroutine function that can be pickled.
+        xlocals: those whose bindings go. Default: each that declares carried names.
+        report: told of what was left out here, and why, in place of the log: see :mod:`xctx.wire`.
+
+    Returns:
+        `func` itself where nothing carried is bound.
+
+    Raises:
+        TypeError, ValueError: `func` cannot be called, or a value cannot be written.
+    """
+    if not callable(func):
+        raise TypeError(f"{func!r} cannot be called: a function was wanted")
+    headers: dict[str, str] = inject({}, *xlocals, report=report)
+    if not headers:
+        return func
+    if inspect.iscoroutinefunction(func):
+        return cast("Callable[_P, _R]", functools.partial(carrying_on, func, headers["baggage"]))
+    return Carrying(func, headers["baggage"])
+
+
+def install(client: _C, *xlocals: xlocal, report: Report | None = None) -> _C:
+    """From now on what this client submits or maps runs with the carried names that were bound where it was submitted.
+
+    Actors are left as they are: they answer to many. Graphs (``dask.delayed``, arrays, data frames) are, too: what a
+    request makes of them may be shared with others; make their functions :func:`carrying`.
+
+    Args:
+        client: a ``distributed.Client``.
+        xlocals: those that take part. Default: each that declares carried names.
+        report: told of what was left out, and why, in place of the log: see :mod:`xctx.wire`.
+
+    Returns:
+        The client.
+
+    Raises:
+        TypeError: it has no `submit` and `map`, or one of `xlocals` carries nothing.
+
+    Thread-safety: call it before others use the client. Called again, it replaces what it did before.
+    """
+    chosen(xlocals)
+    for name in ("submit", "map"):
+        if not callable(getattr(client, name, None)):
+            raise TypeError(f"{client!r} has no method {name!r}: a distributed.Client was wanted")
+    for name in ("submit", "map"):
+        original = getattr(client, name)
+        original = getattr(original, "__xctx_original__", original)
+
+        def carried(
+            func: Callable[..., Any], *args: Any, original: Callable[..., Any] = original, **kwargs: Any
+        ) -> Any:
+            if kwargs.get("actor") or kwargs.get("actors") or not callable(func):
+                return original(func, *args, **kwargs)
+            return original(carrying(func, *xlocals, report=report), *args, **kwargs)
+
+        functools.update_wrapper(carried, original)
+        carried.__xctx_original__ = original  # type: ignore[attr-defined]
+        setattr(client, name, carried)
+    return client

@@ -1,0 +1,152 @@
+"""Log records that say for which request, user or task they were made, in whatever unit that was.
+
+What a record gets is read where it is made: it stays right when a queue, a socket or another thread takes it further.
+
+==================  =============================================================================================
+:class:`Filter`     on a handler or a logger: all records that pass get the names
+:func:`install`     all records of the program get them, at their making
+:func:`processor`   the same for structlog's event dicts
+==================  =============================================================================================
+
+Each takes what is to be added as keywords: ``request_id=current`` adds what `current` has bound to that name,
+``id=(current, "request_id")`` adds it by another name. What is looked up in may be an xlocal, a local, or whatever has
+attributes; a callable is called with nothing. Where there is nothing, or looking it up raises, it is `missing`.
+
+A string with characters that do not print, such as the end of a line, is added with these escaped: what came from
+outside cannot forge records.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
+
+__all__ = ["Filter", "install", "processor"]
+
+# What a record has of its own. Everything else is free for what is added.
+TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+_Source = Any  # an xlocal, a local, whatever has attributes; a pair of one and a name; a callable
+
+
+class Fields:
+    """What is to be added, and where it is looked up. Never changes."""
+
+    __slots__ = ("missing", "sources")
+
+    def __init__(self, missing: object, sources: Mapping[str, _Source], taken: frozenset[str] = frozenset()) -> None:
+        if not sources:
+            raise TypeError("nothing is to be added: say what, as in request_id=current")
+        self.missing = missing
+        self.sources: list[tuple[str, Callable[[], Any]]] = []
+        for name, source in sources.items():
+            if name in taken:
+                raise ValueError(f"{name!r} is what each record has of its own: another name was wanted")
+            self.sources.append((name, self.reader(name, source)))
+
+    def reader(self, name: str, source: _Source) -> Callable[[], Any]:
+        if isinstance(source, tuple):
+            if len(source) != 2 or not isinstance(source[1], str):
+                raise TypeError(f"{name}={source!r}: a pair of a store and a name was wanted")
+            source, name = source
+        elif callable(source) and not getattr(type(source), "__xctx_store__", False):
+            called: Callable[[], Any] = source
+            return called
+        missing = self.missing
+
+        def read() -> Any:
+            return getattr(source, name, missing)
+
+        return read
+
+    def add(self, target: MutableMapping[str, Any]) -> None:
+        """Adds what is not there yet: what was said for this record, or where it was made, counts."""
+        for name, read in self.sources:
+            if name not in target:
+                try:
+                    value = read()
+                except Exception:  # logging is no reason to fail
+                    value = self.missing
+                if isinstance(value, str) and not value.isprintable():
+                    value = "".join(each if each.isprintable() else repr(each)[1:-1] for each in value)
+                target[name] = value
+
+
+class Filter(logging.Filter):
+    """Adds to the records that pass it; lets all pass.
+
+    On a handler it adds to what that handler gets, so long as the handler is called where the record was made. With a
+    ``QueueHandler`` it belongs on that one, not on those behind the queue::
+
+        handler.addFilter(xctx.logging.Filter(request_id=current, user=(session, "name")))
+        handler.setFormatter(logging.Formatter("%(request_id)s %(user)s %(message)s"))
+
+    Args:
+        missing: what a record gets where there is nothing.
+        sources: the names to add, and where they are looked up: see :mod:`xctx.logging`.
+
+    Raises:
+        TypeError: there are none, or one is a pair of something else.
+        ValueError: a record has an attribute of that name itself.
+
+    Thread-safety: never changes.
+    """
+
+    def __init__(self, /, *, missing: object = "-", **sources: _Source) -> None:
+        super().__init__()
+        self._fields = Fields(missing, sources, TAKEN)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Adds to a record. Always true."""
+        self._fields.add(record.__dict__)
+        return True
+
+
+def install(*, missing: object = "-", **sources: _Source) -> Callable[[], None]:
+    """From now on each record that is made has these names, whoever logs and whatever handles it.
+
+    It puts a ``LogRecord`` factory around the one there is. A call that gives one of the names by ``extra`` then fails,
+    as it does for a record's own attributes: where there are such calls, use a :class:`Filter`.
+
+    Args, Raises: as those of :class:`Filter`.
+
+    Returns:
+        A callable that undoes it.
+
+    Thread-safety: logging has one factory for all; call it at the start.
+    """
+    fields = Fields(missing, sources, TAKEN)
+    before = logging.getLogRecordFactory()
+    active = True
+
+    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = before(*args, **kwargs)
+        if active:
+            fields.add(record.__dict__)
+        return record
+
+    def undo() -> None:
+        nonlocal active
+        active = False  # others may have been put around it
+        if logging.getLogRecordFactory() is factory:
+            logging.setLogRecordFactory(before)
+
+    logging.setLogRecordFactory(factory)
+    return undo
+
+
+def processor(
+    *, missing: object = "-", **sources: _Source
+) -> Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]:
+    """Makes a processor for structlog::
+
+        structlog.configure([xctx.logging.processor(request_id=current), structlog.processors.JSONRenderer()])
+
+    Args, Raises: as those of :class:`Filter`; any name may be added.
+    """
+    fields = Fields(missing, sources)
+
+    def add(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        fields.add(event)
+        return event
+
+    return add

@@ -1,0 +1,67 @@
+"""OpenTelemetry: what it instruments sends the carried names along.
+
+The libraries that it instruments write the headers of their requests by its propagators. With one more, called
+``xctx``, they write what is bound, too: in the environment, where this package is installed, as
+``OTEL_PROPAGATORS=tracecontext,baggage,xctx``; or by hand, as the last of a composite::
+
+    set_global_textmap(CompositePropagator([..., W3CBaggagePropagator(), xctx.telemetry.Propagator()]))
+"""
+
+import logging
+from typing import Any
+
+from xctx._baggage import Report
+from xctx._xlocal import xlocal
+from xctx.wire import HEADER, bound_here, chosen, guarded, merged, telemetry
+
+__all__ = ["Propagator"]
+
+_logger = logging.getLogger("xctx.wire")
+
+
+class Propagator:
+    """A propagator that puts the carried names bound here into the ``baggage`` header, beside OpenTelemetry's own.
+
+    It takes nothing out: nobody would say when a request ends. For that there is :mod:`xctx.wsgi` and the like.
+
+    Args:
+        xlocals: those whose bindings go. Default: each that declares carried names.
+        report: told of what was left out, and why, in place of the log: see :mod:`xctx.wire`.
+
+    Raises:
+        TypeError: one of `xlocals` carries nothing.
+
+    Thread-safety: never changes.
+    """
+
+    def __init__(self, *xlocals: xlocal, report: Report | None = None) -> None:
+        chosen(xlocals)
+        self._xlocals = xlocals
+        self._report = guarded(report)
+
+    @property
+    def fields(self) -> set[str]:
+        """The headers that :meth:`inject` sets."""
+        return {HEADER}
+
+    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
+        """Sets the header, as ``TextMapPropagator.inject`` does. What cannot be written is logged as an error."""
+        try:
+            text = merged([], bound_here(self._xlocals, self._report), telemetry(self._report, context), self._report)
+        except (TypeError, ValueError):  # a propagator must not raise
+            _logger.exception("nothing was put into a header")
+            return
+        if not text:
+            return
+        if setter is None:
+            carrier[HEADER] = text
+        else:
+            setter.set(carrier, HEADER, text)
+
+    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Any:
+        """Gives the context as it is."""
+        if context is None:
+            from opentelemetry.context import get_current
+
+            return get_current()
+        return context
