@@ -199,6 +199,12 @@ WIRE = [
     ),
     (
         TypeError,
+        "cannot carry …: names that start with an underscore are reserved",
+        "``wire.declare(current, name)``",
+        lambda: wire.declare(xctx.xlocal(), "_a"),
+    ),
+    (
+        TypeError,
         "… is no xlocal",
         "``wire.declare(thing)``, ``wire.inject({}, thing)``",
         lambda: wire.inject({}, 1),
