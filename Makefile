@@ -71,7 +71,7 @@ lint: $(call groups,lint) ## check the style of Python and Cython
 	$(VENV)/bin/ruff format --check
 	PATH="$(VENV)/bin:$$PATH" cython-lint $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.pxi)
 
-types: $(VENV)/.built $(call groups,types) ## check the types, and the stubs against what was compiled
+types: $(VENV)/.built $(call groups,types $(GREENLETS)) ## check the types, and the stubs against what was compiled
 	$(PY) -m mypy
 	$(PY) -m basedpyright --project pyproject.toml
 	$(PY) -m mypy.stubtest xctx --mypy-config-file pyproject.toml --allowlist tests/stubtest.allow

@@ -33,6 +33,14 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "stress: runs for XCTX_STRESS_SECONDS (2), many threads at once")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Runs each test in a context of its own, so that what one leaves bound on purpose is not seen by the next."""
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    contextvars.copy_context().run(pyfuncitem.obj, **arguments)
+    return True
+
+
 def installed(name):
     """Whether a package could be imported; found out without importing it, which may switch the GIL on."""
     return importlib.util.find_spec(name) is not None

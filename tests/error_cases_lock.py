@@ -9,10 +9,9 @@ import time
 import warnings
 from pathlib import Path
 
-from xctx._hold import use_file
-
 import xctx
 from xctx import _names
+from xctx._hold import use_file
 
 
 def held(call, *, exclusive=False, kind=xctx.SharedLock):

@@ -208,6 +208,7 @@ def test_a_room_is_built_anew_when_a_part_of_it_changes(stem):
 
 def test_builds_in_the_tree_use_what_other_builds_use():
     assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
+    assert PROJECT["dependency-groups"]["examples"] == PROJECT["project"]["optional-dependencies"]["examples"]
     assert "dependencies" not in PROJECT["project"]
 
 
