@@ -388,10 +388,16 @@ def same(a, b):
     a, b = unwrap(a), unwrap(b)
     if a is b:
         return True
+    if isinstance(a, (bool, numpy.bool_)) and isinstance(b, (bool, numpy.bool_)):
+        return bool(a) == bool(b)  # who of two is asked first depends on their classes
     if type(a) is not type(b):
         return False
+    # numpy reckons two numbers of its own with other routines than a number and an array, or what it takes for one: the
+    # last digit of a power may differ.
+    if isinstance(a, (numpy.ndarray, numpy.generic)) and a.dtype.kind in "fc":
+        return a.dtype == b.dtype and a.shape == b.shape and numpy.allclose(a, b, rtol=1e-14, atol=0, equal_nan=True)
     if isinstance(a, numpy.ndarray):
-        return a.dtype == b.dtype and numpy.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        return a.dtype == b.dtype and numpy.array_equal(a, b)
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, (float, complex, numpy.generic)):
@@ -406,6 +412,8 @@ def same(a, b):
         return True
     try:
         return bool(a == b)
+    except ValueError:  # of arrays within
+        return repr(a) == repr(b)
     except AttributeError:  # after `del`
         return vars(a) == vars(b)
 
@@ -446,8 +454,13 @@ def twice(value):
 
 
 leaves = st.sampled_from(LEAVES)
+NUMPY = (numpy.ndarray, numpy.generic)
+SEQUENCES = (numpy.ndarray, str, bytes, bytearray, list, tuple)
+
+# The same examples at each run; others, and as many as one likes, with XCTX_EXAMPLES.
 LAW = settings(
     deadline=None,
+    derandomize="XCTX_EXAMPLES" not in os.environ,
     max_examples=int(os.environ.get("XCTX_EXAMPLES", "400")),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
@@ -462,8 +475,8 @@ def too_big(op, *args):
 @LAW
 @given(TARGETS, st.sampled_from(UNARY), leaves)
 def test_unary(value, op, leaf):
-    if too_big(op, value) and op is bytes:
-        return
+    if op is bytes and (too_big(op, value) or isinstance(value, str)):
+        return  # bytes() looks at the class for a str, and takes what is none for a sequence
     a, b = twice(value)
     agree(op, [a], [leaf(b)])
 
@@ -486,8 +499,10 @@ def test_binary(left, right, op, leaf, other, where):
         return  # formatting looks at the class of its right operand, and never asks it
     if op in (operator.getitem, operator.contains, operator.concat, operator.delitem) and where == "right":
         return  # only the left operand is asked
-    if where == "right" and isinstance(left, numpy.ndarray) and isinstance(right, (str, bytes, bytearray)):
-        return  # where numpy cannot compare it takes text that is no str for a sequence, to see how long the answer is
+    if op is operator.concat and where == "both" and not isinstance(right, SEQUENCES):
+        return  # it looks at the class of its right operand, and that of a LocalProxy could be a sequence's
+    if where == "right" and isinstance(left, NUMPY) and not isinstance(right, (*NUMPY, int, float, complex)):
+        return  # numpy looks at the class of what is no number, and makes an array of what it does not know
     (a, b), (c, d) = twice(left), twice(right)
     agree(op, [a, c], [bare(b) if where == "right" else leaf(b), bare(d) if where == "left" else other(d)])
 
@@ -498,6 +513,8 @@ def test_binary(left, right, op, leaf, other, where):
 def test_inplace(left, right, op, leaf, other, where):
     if too_big(op, left, right):
         return
+    if op is operator.iconcat and where == "both" and not isinstance(right, SEQUENCES):
+        return  # likewise
     (a, b), (c, d) = twice(left), twice(right)
     expected, got = outcome(op, a, c), None
     p = leaf(b)
