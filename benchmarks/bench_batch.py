@@ -78,7 +78,7 @@ def by_threads():
 
 def shared(executor):
     def make():
-        def body(number):
+        def body(number, executor=executor):  # no cell, for which two threads would queue
             for _ in range(number):
                 executor.load()
 

@@ -65,7 +65,7 @@ def reader(store):
     def make():
         store.a = object()  # of this thread: a shared value's own count would be what is measured
 
-        def body(number):
+        def body(number, store=store):  # no cell, for which two threads would queue
             for _ in range(number):
                 store.a  # noqa: B018
 
@@ -78,7 +78,7 @@ def writer(store):
     def make():
         value = object()
 
-        def body(number):
+        def body(number, store=store, value=value):  # no cell, for which two threads would queue
             for _ in range(number):
                 store.a = value
 

@@ -48,7 +48,7 @@ def cases():
 
 def reader(lock):
     def make():
-        def body(number):
+        def body(number, lock=lock):  # no cell, for which two threads would queue
             for _ in range(number):
                 lock.acquire()
                 lock.release()

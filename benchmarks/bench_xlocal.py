@@ -88,7 +88,7 @@ def reader(x):
     def make():
         value = object()  # of this thread: a shared value's own count would be what is measured
 
-        def body(number):
+        def body(number, x=x):  # no cell, for which two threads would queue
             with x(a=value):
                 for _ in range(number):
                     x.a  # noqa: B018
@@ -102,7 +102,7 @@ def getter(var):
     def make():
         value = object()
 
-        def body(number):
+        def body(number, var=var):
             token = var.set(value)
             for _ in range(number):
                 var.get()
