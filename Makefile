@@ -17,8 +17,9 @@ PY := $(VENV)/bin/python
 GREENLETS := $(if $(filter 3.13t,$(TAG)),,$(if $(filter %t,$(TAG)),test-greenlet,test-gevent))
 INTEGRATIONS := $(if $(filter %t,$(TAG)),test-wire,test-integrations)
 REST := $(if $(filter %t,$(TAG)),,types examples peers)
-COMPILED := $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.pxi xctx/*.h) pyproject.toml setup.cfg
-PACKAGE := $(COMPILED) $(wildcard xctx/*.py xctx/*.pyi) xctx/py.typed
+sources = $(wildcard $(foreach ending,$(1),xctx/*.$(ending) xctx/*/*.$(ending)))
+COMPILED := $(call sources,pyx pxd pxi h c) pyproject.toml setup.cfg
+PACKAGE := $(COMPILED) $(call sources,py pyi) xctx/py.typed
 SETUP := -W ignore -c 'import setuptools; setuptools.setup()' --quiet
 groups = $(addprefix $(VENV)/.group-,$(1))
 EXAMPLES := $(patsubst examples/%.py,example-%,$(subst _,-,$(filter-out %/serving.py,$(wildcard examples/*.py))))
@@ -69,7 +70,7 @@ stress: $(VENV)/.built $(TESTS) ## run the stress tests for long (STRESS_SECONDS
 lint: $(call groups,lint) ## check the style of Python and Cython
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
-	PATH="$(VENV)/bin:$$PATH" cython-lint $(wildcard xctx/*.pyx xctx/*.pxd xctx/*.pxi)
+	PATH="$(VENV)/bin:$$PATH" cython-lint $(call sources,pyx pxd pxi)
 
 types: $(VENV)/.built $(call groups,types $(GREENLETS)) ## check the types, and the stubs against what was compiled
 	$(PY) -m mypy
@@ -114,7 +115,7 @@ sanitize: $(VENV)-sanitize/.built $(TESTS) ## run the tests with the address and
 	$(VENV)-sanitize/bin/python -m pytest --capture=sys -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
 
 clean: ## remove everything that was built, installed or cached
-	rm -rf .venv-* build dist docs/_build *.egg-info xctx/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv-* build dist docs/_build *.egg-info xctx/*.so xctx/*/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(PY):

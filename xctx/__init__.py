@@ -1,13 +1,13 @@
 """Execution-context toolkit: state of one thread, greenlet, task or process, read at C speed."""
 
 from xctx import keys
-from xctx._batch import BatchExecutor
-from xctx._carried import carried
-from xctx._carry import Snapshot, capture, carry, isolated
-from xctx._local import local
-from xctx._lock import OwnerDiedWarning, SharedLock, SharedRLock
-from xctx._proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
-from xctx._xlocal import xlocal
+from xctx._batch.batch import BatchExecutor
+from xctx._carry.carry import Snapshot, capture, carry, isolated
+from xctx._lock.lock import OwnerDiedWarning, SharedLock, SharedRLock
+from xctx._proxy.proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
+from xctx._stores.local import local
+from xctx._stores.xlocal import xlocal
+from xctx._wire.carried import carried
 
 __all__ = [
     "BatchExecutor",

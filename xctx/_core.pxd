@@ -3,7 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from cpython.object cimport PyObject
 
 
-cdef extern from "_compat.h" nogil:
+cdef extern from "xctx/_runtime/compat.h" nogil:
     ctypedef struct PyThreadState:
         PyObject *context       # the PEP 567 context that is current, or NULL
         uint64_t context_ver    # counts context changes and greenlet switches, never down
@@ -20,7 +20,7 @@ cdef extern from "_compat.h" nogil:
     int xctx_at_fork_in_child(void (*)() noexcept nogil)
     void xctx_promote(PyObject *)
 
-cdef extern from "_compat.h":
+cdef extern from "xctx/_runtime/compat.h":
     int xctx_type_put(PyObject *, object, object) except -1
     object shared_get "xctx_shared_get"(dict, object)
     object shared_setdefault "xctx_shared_setdefault"(dict, object, object)

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from xctx._baggage import Report
-from xctx._carry import Block
-from xctx._xlocal import xlocal
+from xctx._carry.carry import Block
+from xctx._stores.xlocal import xlocal
+from xctx._wire.baggage import Report
 from xctx.wire import chosen, extract
 
 __all__ = ["Middleware"]

@@ -5,9 +5,9 @@
 
 from typing import Any
 
-from xctx._baggage import Report
-from xctx._carry import Block
-from xctx._xlocal import xlocal
+from xctx._carry.carry import Block
+from xctx._stores.xlocal import xlocal
+from xctx._wire.baggage import Report
 from xctx.wire import chosen, extract, inject
 
 __all__ = ["install", "uninstall"]

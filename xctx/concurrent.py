@@ -30,8 +30,8 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
-from xctx._carry import capture, current_context
-from xctx._spawn import Bindings, Call, CarriedCoroutine, Missing, Way
+from xctx._carry.carry import capture, current_context
+from xctx._carry.spawn import Bindings, Call, CarriedCoroutine, Missing, Way
 
 __all__ = [
     "CarryingExecutor",

@@ -10,8 +10,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
-from xctx._baggage import Report
-from xctx._xlocal import xlocal
+from xctx._stores.xlocal import xlocal
+from xctx._wire.baggage import Report
 from xctx.wire import chosen, extract, inject
 
 __all__ = ["carrying", "install"]

@@ -5,8 +5,8 @@ What these functions show may have changed by the time they return.
 
 import gc
 
-from xctx._local import stores_of, units_of
-from xctx._xlocal import Binding
+from xctx._stores.local import stores_of, units_of
+from xctx._stores.xlocal import Binding
 
 __all__ = ["live_bindings", "stores_of", "units_of"]
 

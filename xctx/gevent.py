@@ -13,8 +13,8 @@ import gevent
 import gevent.pool
 import gevent.threadpool
 
-from xctx._carry import current_context
-from xctx._spawn import Bindings, Call, SharedCall, Way
+from xctx._carry.carry import current_context
+from xctx._carry.spawn import Bindings, Call, SharedCall, Way
 
 __all__ = ["Greenlet", "Group", "Pool", "ThreadPool", "ThreadPoolExecutor", "spawn", "spawn_later"]
 

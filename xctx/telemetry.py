@@ -10,8 +10,8 @@ The libraries that it instruments write the headers of their requests by its pro
 import logging
 from typing import Any
 
-from xctx._baggage import Report
-from xctx._xlocal import xlocal
+from xctx._stores.xlocal import xlocal
+from xctx._wire.baggage import Report
 from xctx.wire import HEADER, bound_here, chosen, guarded, merged, telemetry
 
 __all__ = ["Propagator"]

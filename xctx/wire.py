@@ -18,10 +18,10 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from math import isfinite
 from typing import Any, TypeVar
 
-from xctx._baggage import BARE_IN_KEYS, BYTES, MEMBERS, Member, Report, decoded, encoded, members, within_limits
-from xctx._carry import Snapshot, snapshot_of
-from xctx._fields import Field, carriers, declare, fields_of
-from xctx._xlocal import xlocal
+from xctx._carry.carry import Snapshot, snapshot_of
+from xctx._stores.xlocal import xlocal
+from xctx._wire.baggage import BARE_IN_KEYS, BYTES, MEMBERS, Member, Report, decoded, encoded, members, within_limits
+from xctx._wire.fields import Field, carriers, declare, fields_of
 
 __all__ = ["declare", "extract", "inject"]
 

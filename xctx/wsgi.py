@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from xctx._baggage import Report
-from xctx._carry import Snapshot, snapshot_of
-from xctx._xlocal import xlocal
+from xctx._carry.carry import Snapshot, snapshot_of
+from xctx._stores.xlocal import xlocal
+from xctx._wire.baggage import Report
 from xctx.wire import arrived, chosen
 
 __all__ = ["Middleware"]

@@ -1,0 +1,265 @@
+"""What locks raise: see error_cases."""
+
+import contextlib
+import os
+import signal
+import tempfile
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import xctx
+from xctx._lock import names
+from xctx._lock.hold import use_file
+
+
+def held(call, *, exclusive=False, kind=xctx.SharedLock):
+    """Calls with a lock that this unit holds."""
+
+    def cause():
+        lock = kind()
+        lock.acquire(exclusive)
+        try:
+            call(lock)
+        finally:
+            lock.release()
+
+    return cause
+
+
+@contextlib.contextmanager
+def directory():
+    """A directory of this test's own for the files of locks."""
+    usual = names.directory
+    with tempfile.TemporaryDirectory() as parent:
+        place = Path(parent) / "locks"
+        place.mkdir(mode=0o700)
+        names.directory = lambda: str(place)
+        try:
+            yield place
+        finally:
+            names.directory = usual
+
+
+def in_directory(prepare):
+    def cause():
+        with directory() as place:
+            prepare(place)
+            with contextlib.ExitStack() as users:
+                for path in [] if place.is_symlink() else place.glob("*[a-z]"):
+                    use_file(users.enter_context(open(path, "rb+")).fileno(), False)  # or it is cleaned away
+                xctx.SharedLock("name")
+
+    return cause
+
+
+def file(place, name="name", content=b"", mode=0o600):
+    path = place / name
+    path.write_bytes(content)
+    path.chmod(mode)
+    return path
+
+
+def linked_directory(place):
+    place.rmdir()
+    place.symlink_to(tempfile.gettempdir())
+
+
+def owner_died():
+    lock = xctx.SharedLock()
+    read_end, write_end = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        lock.acquire(exclusive=True)
+        os.write(write_end, b"x")
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.read(read_end, 1)
+    os.waitpid(child, 0)
+    os.close(read_end)
+    os.close(write_end)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", xctx.OwnerDiedWarning)
+        lock.acquire()
+
+
+def while_upgrading(call):
+    """Calls while another thread, which is the same unit, waits to upgrade."""
+
+    def cause():
+        lock = xctx.SharedLock(key=xctx.keys.process)
+        read_end, write_end = os.pipe()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if not child:
+            signal.alarm(60)
+            lock.acquire()
+            os.write(write_end, b"x")
+            signal.pause()
+        os.read(read_end, 1)
+        lock.acquire_upgradable()
+        waiter = threading.Thread(target=lock.upgrade)
+        waiter.start()
+        try:
+            end = time.monotonic() + 10
+            while time.monotonic() < end:  # until the other is at it
+                time.sleep(0.01)
+                call(lock)
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            waiter.join()
+            lock.release()
+            os.close(read_end)
+            os.close(write_end)
+
+    return cause
+
+
+def initialised_again():
+    lock = xctx.SharedLock()
+    lock.__init__()
+
+
+def uninitialised():
+    xctx.SharedLock.__new__(xctx.SharedLock).acquire()
+
+
+UPGRADING = "several threads are the unit, and one of them waits to upgrade"
+NAMED = "``SharedLock(name)``"
+
+LOCKS = [
+    (
+        ValueError,
+        "lock released too many times: this unit does not hold it",
+        "``release`` without ``acquire``, or in another unit",
+        lambda: xctx.SharedLock().release(),
+    ),
+    (
+        ValueError,
+        "Lock not re-entrant: this unit holds it …",
+        "a ``SharedLock`` is acquired by who holds it",
+        held(lambda lock: lock.acquire()),
+    ),
+    (
+        ValueError,
+        "Cannot upgrade a shared lock: two who try wait for each other. Acquire it upgradable, or exclusive",
+        "who reads acquires it to write",
+        held(lambda lock: lock.acquire(exclusive=True), kind=xctx.SharedRLock),
+    ),
+    (
+        ValueError,
+        "only from upgradable is a lock upgraded; this unit holds it …",
+        "``upgrade``",
+        held(lambda lock: lock.upgrade()),
+    ),
+    (
+        ValueError,
+        "cannot downgrade to …: this unit holds the lock …",
+        "``downgrade``",
+        held(lambda lock: lock.downgrade()),
+    ),
+    (
+        ValueError,
+        "can't specify a timeout for a non-blocking call",
+        "``acquire(blocking=False, timeout=1)``",
+        lambda: xctx.SharedLock().acquire(blocking=False, timeout=1),
+    ),
+    (
+        ValueError,
+        "a timeout is a number of seconds, or -1, not …",
+        "``acquire(timeout=-2)``",
+        lambda: xctx.SharedLock().acquire(timeout=-2),
+    ),
+    (
+        ValueError,
+        "a lock is held by something that runs: under the key 'context' there is no such thing",
+        "``SharedLock(key=keys.context)``",
+        lambda: xctx.SharedLock(key=xctx.keys.context),
+    ),
+    (
+        ValueError,
+        "this unit is upgrading the lock already",
+        UPGRADING,
+        while_upgrading(lambda lock: lock.upgrade(False)),
+    ),
+    (
+        ValueError,
+        "this unit is upgrading the lock at this moment: it cannot be released",
+        "likewise",
+        while_upgrading(lambda lock: lock.release()),
+    ),
+    (
+        ValueError,
+        "this unit is upgrading the lock at this moment: it cannot be downgraded",
+        "likewise",
+        while_upgrading(lambda lock: lock.downgrade()),
+    ),
+    (TypeError, "a lock's name is a str, not …", NAMED, lambda: xctx.SharedLock(1)),
+    (
+        ValueError,
+        "… cannot name a lock: up to 200 bytes, no '/', and no '.' at the start, were wanted",
+        NAMED,
+        lambda: xctx.SharedLock("a/b"),
+    ),
+    (
+        PermissionError,
+        "… is no directory of this user's own, so no lock is opened there",
+        "the place of the locks is a link, or a file",
+        in_directory(linked_directory),
+    ),
+    (
+        PermissionError,
+        "… is another user's, or open to others, so no lock is opened there",
+        "the directory of the locks is",
+        in_directory(lambda place: place.chmod(0o755)),
+    ),
+    (
+        PermissionError,
+        "the lock … is a link, which is never followed",
+        "what has the lock's name is one",
+        in_directory(lambda place: (place / "name").symlink_to(file(place, "other"))),
+    ),
+    (
+        PermissionError,
+        "the file of the lock … is another user's, or open to others",
+        "what has the lock's name is",
+        in_directory(lambda place: file(place, mode=0o644)),
+    ),
+    (
+        PermissionError,
+        "the file of the lock … has a second name, a hard link",
+        "what has the lock's name has",
+        in_directory(lambda place: (place / "second").hardlink_to(file(place))),
+    ),
+    (
+        ValueError,
+        "the file of the lock … is something else: … bytes, not …",
+        "what has the lock's name is no lock, or another version's",
+        in_directory(lambda place: file(place, content=b"something else")),
+    ),
+    (RuntimeError, "a lock is initialised once", "``__init__`` is called again", initialised_again),
+    (
+        RuntimeError,
+        "this lock was not initialised: a subclass calls super().__init__()",
+        "a subclass leaves it out",
+        uninitialised,
+    ),
+    (
+        xctx.OwnerDiedWarning,
+        "one who held this lock exclusively died: what it guards may be half-written",
+        "a warning; an exception where the program makes one of it, and then the lock is not acquired",
+        owner_died,
+    ),
+]
+
+LEFT_OUT = {
+    "no room for the handlers of forks and of the end": "no memory is left while xctx is imported",
+    "locks between processes are not known to xctx on this system": "not on systems that the tests run on",
+    "all … places of this lock are taken by other processes": "thousands of threads hold one lock",
+    "forked while a task was waiting for the lock: the child does not wait on": "in a child, in the midst of a wait",
+    "forked while it was waiting to upgrade: the child does not hold the lock": "in a child, in the midst of a wait",
+}

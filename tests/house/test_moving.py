@@ -1,0 +1,27 @@
+"""The tables of docs/moving.rst: each row is what both sides do here, and where they differ there is a row."""
+
+from pathlib import Path
+
+import moving
+import pytest
+import tables
+
+PAGE = Path(__file__).parents[2] / "docs" / "moving.rst"
+SHOWN = {
+    comment.removeprefix("changes: "): rows
+    for comment, rows in tables.tables(PAGE.read_text())
+    if comment and comment.startswith("changes: ")
+}
+
+
+@pytest.mark.parametrize("peer", moving.PEERS)
+def test_what_changes_is_what_the_table_says(peer):
+    if not moving.can_be_asked(peer):
+        pytest.skip(f"{moving.PEERS[peer]} or gevent is not installed here")
+    header, *rows = SHOWN[peer]
+    assert header == ["", f"``{peer}``", "xctx"]
+    assert rows == moving.table(peer)
+
+
+def test_each_peer_has_its_table():
+    assert set(SHOWN) == set(moving.PEERS)

@@ -1,0 +1,109 @@
+"""What type checkers make of programs that use xctx: they pass typing/uses.py, and object to typing/misuses.py.
+
+Pyright is run as basedpyright, whose wheel brings all it needs.
+"""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+USES = ROOT / "tests" / "typing" / "uses.py"
+MISUSES = ROOT / "tests" / "typing" / "misuses.py"
+MARK = "  # type: ignore"
+# Misuses that mypy alone objects to: pyright lets a module's Final be set from outside.
+UNSEEN_BY_PYRIGHT = {"    xctx.keys.greenlet = xctx.keys.task"}
+
+
+@pytest.fixture
+def mypy(tmp_path):
+    """Runs mypy, as strict as on the package itself, and gives what it reports."""
+    pytest.importorskip("mypy", reason="mypy is not installed here")
+
+    def run(*programs):
+        settings = ["--config-file", ROOT / "pyproject.toml", "--cache-dir", tmp_path / "cache", "--no-error-summary"]
+        done = subprocess.run(
+            [sys.executable, "-m", "mypy", *settings, *programs], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.stderr == ""
+        return done.stdout.splitlines()
+
+    return run
+
+
+def test_types_are_what_programs_expect_and_each_misuse_is_found(mypy):
+    """A misuse that mypy did not find would leave its `type: ignore` unused, which it reports."""
+    assert mypy(USES, MISUSES) == []
+
+
+def test_mypy_objects_to_the_misuses_and_to_nothing_else(mypy, tmp_path):
+    """Without the comments: were everything Any, or nothing looked at, the test above would not notice all of it."""
+    lines = MISUSES.read_text().splitlines()
+    bare = tmp_path / "bare.py"
+    bare.write_text("\n".join(line.partition(MARK)[0] for line in lines))
+    reported = {int(line.split(":")[1]) for line in mypy(bare) if ": error: " in line}
+    assert reported == {number for number, line in enumerate(lines, 1) if MARK in line}
+
+
+@pytest.fixture
+def pyright(tmp_path):
+    """Runs pyright, strictly, and gives the lines (from 1) of each program in which it finds an error."""
+    pytest.importorskip("basedpyright", reason="basedpyright is not installed here")
+
+    def run(*programs):
+        settings = tmp_path / "pyrightconfig.json"
+        settings.write_text(
+            json.dumps(
+                {
+                    "include": [str(program) for program in programs],
+                    "extraPaths": [str(ROOT)],
+                    "typeCheckingMode": "strict",
+                    # What stands alone here, to be objected to, or is private by its name only.
+                    "reportUnusedExpression": "none",
+                    "reportUnusedCoroutine": "none",
+                }
+            )
+        )
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "basedpyright",
+                "--outputjson",
+                "--project",
+                settings,
+                "--pythonpath",
+                sys.executable,
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        told = json.loads(done.stdout)
+        assert told["summary"]["filesAnalyzed"] == len(programs)
+        errors = [each for each in told["generalDiagnostics"] if each["severity"] == "error"]
+        return {(Path(each["file"]).name, each["range"]["start"]["line"] + 1): each["message"] for each in errors}
+
+    return run
+
+
+def test_pyright_sees_the_same_types(pyright):
+    assert pyright(*(ROOT / "tests" / "typing").glob("*.py")) == {}
+
+
+def test_pyright_objects_to_the_misuses_and_to_nothing_else(pyright, tmp_path):
+    lines = MISUSES.read_text().splitlines()
+    bare = tmp_path / "bare.py"
+    bare.write_text("\n".join(line.partition(MARK)[0] for line in lines))
+    marked = {number for number, line in enumerate(lines, 1) if MARK in line}
+    unseen = {number for number, line in enumerate(lines, 1) if line.partition(MARK)[0] in UNSEEN_BY_PYRIGHT}
+    assert len(unseen) == len(UNSEEN_BY_PYRIGHT)
+    assert {number for _, number in pyright(bare)} == marked - unseen
+
+
+def test_what_has_the_right_types_also_runs():
+    runpy.run_path(str(USES), run_name="__main__")

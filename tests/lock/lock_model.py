@@ -1,0 +1,522 @@
+"""The lock's protocol (xctx/_lock/protocol.h), step by step, and a search through each order of its steps.
+
+A *unit* runs a program of a few operations, one after the other; units whose line is the same are one process. A step
+is one access of the shared memory; a loop around a compare-and-swap is one as well, for it takes effect at once or not
+at all. Where a crash is allowed, a process may die before any step; its registers are gone then, and only what it had
+in the shared memory is left. Sleepers do what a futex does. They wake without being woken only where somebody has died:
+so without a death, a wake-up that is lost shows as a state from which nothing goes on.
+
+Checked in each state: nobody holds the lock beside a writer, and one at most the upgradable mode; nobody goes on with
+what a dead writer left without being told, and nobody is told without a cause; a reader waits for two writers at most.
+Checked at the end: all who live have come to their end, have left no trace, and every state leads to such an end.
+"""
+
+from dataclasses import dataclass, field
+
+SEAT = 0xF
+A, K, NAP_READERS, NAP_SEAT, NAP_DRAIN, NAP_HELPER, FAMINE = (1 << bit for bit in range(4, 11))
+
+# What a state is made of. A line is (in, waiting, flags); `BURIERS` are who clears up each line, or None; what was
+# written is `DIRTY` where its writer has died.
+WORD, LINES, DEAD, BURIERS, DIRTY, CRASHES, UNITS = range(7)
+
+# A unit's registers. `PHASE` is that of its try: reader, seat, drain or upgrade. The counters of the lock never come
+# round here: what matters of them is whether they have moved since a unit read them, so that is what it has.
+PC, OP, PHASE, ASLEEP, PATIENT, ADMITTED, AT, GATE, BITS, STACK, WAITED, BURYING = range(12)
+FRESH = ("next", 0, "", 0, 0, 0, 0, 0, 0, (), 0, None)
+UNREAD, STILL, MOVED = range(3)  # the gate
+PATIENT_ONCE, FAMISHED = 1, 2  # how patient
+
+NAPS = {"reader": NAP_READERS, "seat": NAP_SEAT, "drain": NAP_DRAIN, "upgrade": NAP_DRAIN}
+POLLS = {"reader": "reader", "seat": "seat", "drain": "drain", "upgrade": "drain"}
+HOLDS = {"leave": "S", "announce": "U", "held U": "U", "held X": "X", "both U": "U", "both X": "X"}
+ENDED = ("done", "dead")
+
+
+@dataclass
+class Model:
+    """A lock, and those who use it.
+
+    Attributes:
+        programs: of each unit: operations. S, U, X: acquire shared, upgradable or exclusive, then release. XS, XU, US:
+            and downgrade before. UX: and upgrade before. With a `t` at the end it may give up instead of sleeping
+            (UXt: upgrading); with an `h` a helper sleeps for it, as for a greenlet.
+        lines: of each unit: which line it uses.
+        crashes: how many processes may die.
+        broken: one step that is left out, to see that the search finds what it is there for.
+        reached: where the search has been.
+    """
+
+    programs: list
+    lines: list
+    crashes: int = 0
+    broken: str = ""
+    reached: set = field(default_factory=set)
+
+    def start(self):
+        count = max(self.lines) + 1
+        units = tuple(tuple(self.settle(which, list(FRESH))) for which in range(len(self.programs)))
+        return (0, ((0, 0, ""),) * count, (False,) * count, (None,) * count, False, self.crashes, units)
+
+    def operation(self, unit, which):
+        return self.programs[which][unit[OP]]
+
+    def successors(self, state):
+        lines, dead, buriers, units = state[LINES], state[DEAD], state[BURIERS], state[UNITS]
+        for which, unit in enumerate(units):
+            line = self.lines[which]
+            if unit[PC] in ENDED:
+                continue
+            if state[CRASHES]:
+                yield (
+                    state[WORD],
+                    lines,
+                    put(dead, line, True),
+                    tuple(None if who is not None and self.lines[who] == line else who for who in buriers),
+                    state[DIRTY] or lines[line][2] == "X",
+                    state[CRASHES] - 1,
+                    tuple(change(FRESH, PC, "dead") if self.lines[w] == line else u for w, u in enumerate(units)),
+                )
+            if unit[ASLEEP]:
+                if any(dead):
+                    awake = change(unit, ASLEEP, 0, PC, "look", STACK, (0,))
+                    yield (*state[:UNITS], put(units, which, awake))
+                if "t" in self.operation(unit, which):
+                    late = "last look" if unit[PHASE] == "seat" else "cancel"
+                    yield (*state[:UNITS], put(units, which, change(unit, ASLEEP, 0, PC, late)))
+                continue
+            if unit[PHASE] and not unit[GATE] and unit[PC] == POLLS[unit[PHASE]] and "t" in self.operation(unit, which):
+                # Woken, and interrupted before it looks.
+                yield (*state[:UNITS], put(units, which, change(unit, PC, "cancel")))
+            self.reached.add(unit[PC])
+            yield from Step(self, state, which).successors()
+
+    def settle(self, which, unit):
+        """Goes on to the next thing that touches something shared."""
+        while unit[PC] in ("next", "finished"):
+            if unit[PC] == "finished":
+                unit[:] = change(FRESH, OP, unit[OP] + 1)
+            elif unit[OP] == len(self.programs[which]):
+                unit[:] = change(FRESH, PC, "done", OP, unit[OP])
+            elif self.operation(unit, which)[0] == "S":
+                unit[PC] = "enter"
+            else:
+                unit[PC] = unit[PHASE] = "seat"
+        return unit
+
+    def wrong(self, state):
+        """What must never be, in words, or None."""
+        word, lines, dead, _, dirty, _, units = state
+        held = [HOLDS[unit[PC]] for unit in units if unit[PC] in HOLDS]
+        if "X" in held and len(held) > 1:
+            return "somebody beside a writer"
+        if held.count("U") > 1:
+            return "two upgradable holders"
+        if dirty and held and not word & K:
+            return "what a dead writer left is taken for whole"
+        if word & K and not dirty:
+            return "told of a death that was none"
+        if any(unit[WAITED] > 2 for unit in units):
+            return "a reader waits for more than two writers"
+        if all(unit[PC] in ENDED for unit in units):
+            if any(line != (0, 0, "") for line, gone in zip(lines, dead, strict=True) if not gone):
+                return "a line is left in use"
+            if word & (A | SEAT) and not dead[(word & SEAT) - 1]:
+                return "the seat is left taken"
+        return None
+
+
+class Step:
+    """One step of one unit."""
+
+    def __init__(self, model, state, which):
+        self.model, self.which = model, which
+        self.state, self.unit = list(state), list(state[UNITS][which])
+        self.line = model.lines[which]
+        self.op = model.operation(self.unit, which)
+        self.choices = [None]
+
+    def successors(self):
+        getattr(self, self.unit[PC].replace(" ", "_"))()
+        units = self.state[UNITS]
+        if self.unit[PC] == "held X" and units[self.which][PC] not in ("held X", "both X"):
+            # A writer more that those who wait to read have seen come.
+            units = tuple(change(u, WAITED, u[WAITED] + 1) if u[PHASE] == "reader" else u for u in units)
+        units = put(units, self.which, tuple(self.model.settle(self.which, self.unit)))
+        for choice in self.choices:
+            woken = units if choice is None else put(units, choice, change(units[choice], ASLEEP, 0))
+            yield (*self.state[:UNITS], woken)
+
+    # What steps are made of
+
+    def lacks(self, what):
+        return self.model.broken == what
+
+    def to(self, pc):
+        self.unit[PC] = pc
+
+    def call(self, pc, then):
+        self.unit[STACK] = (then, *self.unit[STACK])
+        self.unit[PC] = pc
+
+    def back(self):
+        self.unit[PC], *rest = self.unit[STACK]
+        self.unit[STACK] = tuple(rest)
+
+    def word(self, clear=0, put=0):
+        before = self.state[WORD]
+        self.state[WORD] = before & ~clear | put
+        return before
+
+    def count(self, inside, waiting=0, flags=None, at=None):
+        at = self.line if at is None else at
+        was = self.state[LINES][at]
+        new = (was[0] + inside, was[1] + waiting, was[2] if flags is None else flags)
+        assert min(new[:2]) >= 0
+        self.state[LINES] = put(self.state[LINES], at, new)
+
+    def everyone(self, register, value, where):
+        self.state[UNITS] = tuple(
+            change(u, register, value) if where(w, u) else u for w, u in enumerate(self.state[UNITS])
+        )
+        if where(self.which, self.unit):
+            self.unit[register] = value
+
+    # Readers: xctx_enter, xctx_step_back, xctx_poll_reader
+
+    def enter(self):
+        self.count(+1)
+        self.to("entered")
+
+    def entered(self):
+        if self.state[WORD] & A and not self.lacks("readers mind A"):
+            return self.to("step back")
+        self.read()
+
+    def read(self):
+        self.unit[PHASE] = ""
+        self.to("leave")
+
+    def step_back(self):
+        self.count(-1, +1)
+        self.unit[PHASE], self.unit[ADMITTED] = "reader", 0
+        self.call("left", "sleep" if self.unit[GATE] else "arm")
+
+    def reader(self):
+        if self.unit[ADMITTED]:
+            return self.read()
+        if self.state[WORD] & A:
+            return self.to("sleep" if self.unit[GATE] else "arm")
+        self.to("enter late")
+
+    def enter_late(self):
+        if self.unit[ADMITTED]:
+            return self.read()
+        self.count(+1, -1)
+        self.unit[PHASE] = ""
+        self.to("entered")
+
+    def leave(self):
+        self.count(-1)
+        self.call("left", "finished")
+
+    # Writers: xctx_poll_seat, xctx_poll_drain, xctx_announce
+
+    def seat(self):
+        word, patient = self.state[WORD], self.unit[PATIENT]
+        if word & SEAT or (word & FAMINE and patient != FAMISHED):
+            return self.to("sleep" if self.unit[GATE] else "arm")
+        writes = self.op[0] == "X"
+        self.word(0, self.line + 1 | (A if writes else 0) | (NAP_SEAT if patient else 0))
+        self.unit[PHASE], self.unit[AT], self.unit[GATE], self.unit[PATIENT] = "drain", 0, UNREAD, 0
+        self.to("drain" if writes else "seated")
+
+    def last_look(self):
+        if self.state[WORD] & SEAT:
+            return self.to("cancel")
+        self.unit[PATIENT] = FAMISHED
+        self.seat()
+
+    def drain(self):
+        lines = self.state[LINES]
+        if self.unit[AT] == len(lines):
+            self.to("drained")
+        elif lines[self.unit[AT]][0] and not self.lacks("drain"):
+            self.to("sleep" if self.unit[GATE] else "arm")
+        else:
+            self.unit[AT] += 1
+
+    def drained(self):
+        self.word(NAP_DRAIN)
+        self.to("seated")
+
+    def seated(self):
+        mode = "U" if self.op[0] == "U" and self.unit[PHASE] != "upgrade" else "X"
+        self.count(0, flags=mode)
+        self.unit[PHASE], self.unit[GATE], self.unit[AT] = "", UNREAD, 0
+        self.to("announce" if mode == "U" and self.op[:2] == "UX" else "held " + mode)
+
+    def announce(self):
+        self.word(0, A)
+        self.unit[PHASE] = "upgrade"
+        self.to("drain")
+
+    # Sleeping: xctx_arm and the futex
+
+    def arm(self):
+        self.unit[GATE] = STILL
+        self.to("set nap")
+
+    def nap_bits(self):
+        """In the word; and, the first of them, what it sleeps for."""
+        hungry = self.unit[PHASE] == "seat" and self.unit[PATIENT] == FAMISHED
+        own = FAMINE if hungry else NAPS[self.unit[PHASE]]
+        return (NAP_HELPER, own & FAMINE) if "h" in self.op else (own, 0)
+
+    def set_nap(self):
+        if self.unit[PHASE] == "seat" and self.unit[PATIENT]:
+            self.unit[PATIENT] = FAMISHED
+        self.word(0, sum(self.nap_bits()))
+        self.to(POLLS[self.unit[PHASE]])
+
+    def sleep(self):
+        gate, self.unit[GATE] = self.unit[GATE], UNREAD
+        if gate == STILL or self.lacks("gate"):
+            self.unit[ASLEEP] = self.nap_bits()[0]
+        self.unit[PATIENT] = max(self.unit[PATIENT], PATIENT_ONCE) if self.unit[PHASE] == "seat" else 0
+        self.to(POLLS[self.unit[PHASE]])
+
+    # Waking: xctx_wake, xctx_left
+
+    def wake(self):
+        self.everyone(GATE, MOVED, lambda w, u: u[GATE])
+        self.to("futex wake")
+
+    def futex_wake(self):
+        bits = self.unit[BITS]
+        if not any(u[ASLEEP] & bits & NAP_HELPER for u in self.state[UNITS]):
+            self.unit[BITS] &= ~NAP_HELPER
+        self.everyone(ASLEEP, 0, lambda w, u: u[ASLEEP] & bits & ~(NAP_SEAT | FAMINE))
+        self.to("wake famished" if bits & FAMINE else "wake one")
+
+    def wake_famished(self):
+        famished = [w for w, u in enumerate(self.state[UNITS]) if u[ASLEEP] & FAMINE]
+        if famished:
+            self.choices, self.unit[BITS] = famished, 0
+            return self.back()
+        self.to("wake one" if self.unit[BITS] & NAP_HELPER else "end famine")
+
+    def end_famine(self):
+        self.word(FAMINE)
+        self.to("wake one" if self.lacks("who ends a famine looks again") else "gate again")
+
+    def gate_again(self):
+        self.everyone(GATE, MOVED, lambda w, u: u[GATE])
+        self.to("wake all famished")
+
+    def wake_all_famished(self):
+        self.everyone(ASLEEP, 0, lambda w, u: u[ASLEEP] & FAMINE)
+        self.to("wake one")
+
+    def wake_one(self):
+        bits, self.unit[BITS] = self.unit[BITS], 0
+        self.choices = [w for w, u in enumerate(self.state[UNITS]) if u[ASLEEP] & bits & NAP_SEAT] or [None]
+        self.back()
+
+    def left(self):
+        word = self.state[WORD]
+        if not word & A or not word & (NAP_DRAIN | NAP_HELPER) or self.lacks("who leaves wakes"):
+            return self.back()
+        self.unit[BITS] = word & (NAP_DRAIN | NAP_HELPER)
+        self.to("left helpers" if word & NAP_HELPER else "wake")
+
+    def left_helpers(self):
+        self.word(NAP_HELPER)
+        self.to("wake")
+
+    # Giving back: xctx_step_down, xctx_admit, xctx_vacate
+
+    def held_U(self):
+        self.down("S" if self.op[:2] == "US" else "")
+
+    def held_X(self):
+        keep = self.op.strip("th")[1:]
+        self.down("U" if self.op[0] == "U" else keep)
+
+    def down(self, keep):
+        if keep == "S":
+            self.count(+1)  # nothing is held by name until the seat is given up
+            return self.to("both " + self.state[LINES][self.line][2])
+        self.down_flags(keep)
+
+    def both_U(self):
+        self.down_flags("S")
+
+    def both_X(self):
+        self.down_flags("S")
+
+    def down_flags(self, keep):
+        wrote = self.state[LINES][self.line][2] == "X"
+        self.count(0, flags="U" if keep == "U" else "")
+        self.unit[BITS] = A | (0 if keep == "U" else SEAT)
+        if wrote:
+            self.unit[BITS] |= K
+        self.unit[AT] = 0
+        self.call("admit", {"S": "leave", "U": "held U", "": "finished"}[keep])
+
+    def admit(self):
+        at, lines = self.unit[AT], self.state[LINES]
+        if at == len(lines) or self.lacks("admission"):
+            self.unit[AT] = 0
+            return self.to("vacate")
+        if lines[at][1]:
+            self.count(lines[at][1], -lines[at][1], at=at)
+            self.everyone(ADMITTED, 1, lambda w, u: self.model.lines[w] == at and u[PHASE] == "reader")
+        self.unit[AT] += 1
+
+    def vacate(self):
+        clear, self.unit[BITS] = self.unit[BITS], 0
+        naps = NAP_READERS | NAP_HELPER | (NAP_SEAT if clear & SEAT else 0)
+        if clear & K:
+            self.state[DIRTY] = False
+        word = self.word(clear | naps | NAP_DRAIN)
+        self.unit[BITS] = word & (naps | (FAMINE if clear & SEAT else 0))
+        if self.unit[BITS] and not self.lacks("who vacates wakes"):
+            return self.to("wake")
+        self.unit[BITS] = 0
+        self.back()
+
+    # Giving up: xctx_cancel
+
+    def cancel(self):
+        phase, self.unit[PHASE] = self.unit[PHASE], ""
+        if phase == "reader":
+            if self.unit[ADMITTED]:
+                return self.to("leave")
+            self.count(0, -1)
+            return self.to("finished")
+        if phase != "seat":
+            return self.down_flags("U" if phase == "upgrade" else "")
+        word = self.word(0, NAP_SEAT if self.state[WORD] & SEAT else 0)
+        if word & SEAT or self.lacks("who gives up wakes"):
+            return self.to("finished")
+        self.unit[BITS] = NAP_SEAT | word & FAMINE
+        self.call("wake", "finished")
+
+    # After the dead: xctx_look, xctx_bury. On the stack: how far it has looked
+
+    def look(self):
+        at, phase = self.unit[STACK][0], self.unit[PHASE]
+        lines, dead, buriers = self.state[LINES], self.state[DEAD], self.state[BURIERS]
+        if phase in ("drain", "upgrade"):
+            at = max(at, self.unit[AT])
+            while at < len(lines) and not (lines[at][0] and dead[at] and buriers[at] is None):
+                at += 1
+            found, further = at < len(lines), at + 1
+        else:
+            seat = (self.state[WORD] & SEAT) - 1
+            found, further = at == 0 and seat >= 0 and dead[seat] and buriers[seat] is None, 1
+            at = seat
+        if not found:
+            self.unit[STACK] = ()
+            return self.to(POLLS[phase])
+        self.state[BURIERS] = put(buriers, at, self.which)
+        self.unit[BURYING] = at
+        self.unit[STACK] = (self.unit[AT], further)
+        self.to("bury")
+
+    def bury(self):
+        at = self.unit[BURYING]
+        if self.state[WORD] & SEAT != at + 1:
+            return self.to("bury flags")
+        self.unit[BITS], self.unit[AT] = SEAT | A, 0
+        self.call("admit", "bury flags")
+        if self.state[LINES][at][2] == "X" and not self.lacks("telling"):
+            self.to("tell")
+
+    def tell(self):
+        self.word(0, K)
+        self.to("admit")
+
+    def bury_flags(self):
+        self.count(0, flags="", at=self.unit[BURYING])
+        self.to("bury state")
+
+    def bury_state(self):
+        inside, waiting, _ = self.state[LINES][self.unit[BURYING]]
+        self.count(-inside, -waiting, at=self.unit[BURYING])
+        self.call("left", "buried")
+
+    def buried(self):
+        self.state[BURIERS] = put(self.state[BURIERS], self.unit[BURYING], None)
+        self.unit[BURYING] = None
+        self.unit[AT], further = self.unit[STACK]
+        self.unit[STACK] = (further,)
+        self.to("look")
+
+
+def put(items, index, item):
+    return (*items[:index], item, *items[index + 1 :])
+
+
+def change(unit, *pairs):
+    unit = list(unit)
+    for at in range(0, len(pairs), 2):
+        unit[pairs[at]] = pairs[at + 1]
+    return tuple(unit)
+
+
+class Wrong(AssertionError):
+    """The steps that led to something that must never be."""
+
+
+def search(model, limit=3_000_000):
+    """Goes through all states. Gives how many there are.
+
+    Raises:
+        Wrong: one of them must never be, or does not lead to an end.
+    """
+    start = model.start()
+    came_from = {start: None}
+    back = {start: []}
+    ends = []
+    todo = [start]
+    while todo:
+        state = todo.pop()
+        fault = model.wrong(state)
+        if fault:
+            raise Wrong(fault + "\n" + story(came_from, state))
+        any_step = False
+        for after in model.successors(state):
+            any_step = True
+            if after not in came_from:
+                came_from[after] = state
+                back[after] = [state]
+                todo.append(after)
+            else:
+                back[after].append(state)
+        if all(unit[PC] in ENDED for unit in state[UNITS]):
+            ends.append(state)
+        elif not any_step:
+            raise Wrong("nobody goes on\n" + story(came_from, state))
+        if len(came_from) > limit:
+            raise MemoryError(f"more than {limit} states")
+    leads = set(ends)
+    while ends:
+        for before in back[ends.pop()]:
+            if before not in leads:
+                leads.add(before)
+                ends.append(before)
+    if len(leads) < len(came_from):
+        stuck = next(state for state in came_from if state not in leads)
+        raise Wrong("this leads to no end\n" + story(came_from, stuck))
+    return len(came_from)
+
+
+def story(came_from, state):
+    steps = []
+    while state is not None:
+        units = [unit[PC] + ("*" if unit[ASLEEP] else "") for unit in state[UNITS]]
+        steps.append(f"{state[WORD]:#05x} {state[LINES]} {units}")
+        state = came_from[state]
+    return "\n".join(reversed(steps))

@@ -1,0 +1,156 @@
+"""Celery, for real: worker processes, one for each kind of pool, over a broker in the file system."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import installed
+
+if not installed("celery") or not hasattr(os, "fork"):
+    pytest.skip("Celery is not installed here, or its workers do not run here", allow_module_level=True)
+
+from wire_names import current
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory):
+    """The module of the tasks, as a program that sends them imports it."""
+    folder = tmp_path_factory.mktemp("celery")
+    for name in ("messages", "control", "results"):
+        (folder / name).mkdir()
+    os.environ["XCTX_CELERY_FOLDER"] = str(folder)
+    import celery_files
+    import celery_tasks
+
+    import xctx.celery
+
+    with celery_tasks.app.connection_for_write() as connection:  # so that two processes need not make it at a time
+        celery_tasks.app.amqp.queues["celery"](connection.default_channel).declare()
+        assert isinstance(connection.transport, celery_files.Transport)
+    yield celery_tasks
+    xctx.celery.uninstall()
+    celery_tasks.app.close()
+
+
+POOLS = ["prefork", "threads", "solo", *(["gevent"] if installed("gevent") else [])]
+
+
+@pytest.fixture(scope="module", params=POOLS)
+def worker(request, tasks, tmp_path_factory):
+    """result(sent): waits for a task. The worker runs one at a time: each where others ran, but for greenlets."""
+    import celery.exceptions
+
+    command = [sys.executable, "-m", "celery", "-A", "celery_tasks", "worker", f"--pool={request.param}"]
+    command += ["--concurrency=1", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]
+    log = tmp_path_factory.mktemp("log") / "worker.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).parent}", "XCTX_CELERY_WORKER": "1"},
+            start_new_session=True,
+        )
+    try:
+
+        def result(sent):
+            try:
+                return sent.get(timeout=60, interval=0.02)
+            except celery.exceptions.TimeoutError:
+                raise AssertionError(f"no result; the worker's status is {process.poll()}: {log.read_text()}") from None
+
+        yield result
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+BOUND = {"request_id": "r-1", "attempt": 1}
+
+
+def test_a_task_has_what_was_bound_where_it_was_sent_and_the_next_has_nothing_of_it(tasks, worker):
+    with current(**BOUND, secret="s"):
+        sent = tasks.seen.delay()
+    assert worker(sent) == [BOUND]
+    assert worker(tasks.seen.delay()) == [{}]
+    with current(request_id="r-2"):
+        failing, after = tasks.fails.delay(), tasks.seen.delay()
+    with pytest.raises(LookupError, match="r-2"):
+        worker(failing)
+    assert worker(after) == [{"request_id": "r-2"}]
+    assert worker(tasks.seen.delay()) == [{}]
+    assert worker(tasks.pid.delay()) == worker(tasks.pid.delay()) != os.getpid()  # a single process had all these
+
+
+def test_retries_have_what_the_first_try_had_and_what_it_bound(tasks, worker):
+    with current(request_id="r-1"):
+        sent = tasks.retried.delay()
+    assert worker(sent) == {"request_id": "r-1", "attempt": 2}
+
+
+def test_chains_and_groups(tasks, worker):
+    from celery import group
+
+    with current(**BOUND):
+        chain = (tasks.seen.s() | tasks.seen.s() | tasks.seen.s()).delay()
+        both = group(tasks.seen.s(), tasks.seen.s()).delay()
+    assert worker(chain) == [BOUND] * 3
+    assert worker(both) == [[BOUND], [BOUND]]
+
+
+def test_a_task_that_sends_another(tasks, worker):
+    with current(**BOUND):
+        sent = tasks.sends.delay()
+    inner = tasks.app.AsyncResult(worker(sent))
+    assert worker(inner) == [{"request_id": "r-1/inner", "attempt": 1}]
+
+
+def test_headers_of_others(tasks, worker):
+    with current(request_id="r-1"):
+        sent = tasks.seen.apply_async(headers={"baggage": "attempt=7,user=ada,request-id=old", "other": 1})
+    assert worker(sent) == [{"request_id": "r-1", "attempt": 7}]
+    assert worker(tasks.seen.apply_async(headers={"baggage": "rubbish,,attempt=x"})) == [{}]
+    assert worker(tasks.seen.apply_async(headers={"baggage": {"not": "text"}})) == [{}]
+
+
+def test_a_task_run_eagerly_sees_what_its_caller_has_bound(tasks):
+    with current(**BOUND, secret="s"):
+        assert tasks.seen.apply().get() == [{**BOUND, "secret": "s"}]
+        assert tasks.seen.apply(headers={"baggage": "attempt=2"}).get() == [{**BOUND, "attempt": 2, "secret": "s"}]
+        assert tasks.retried.apply().get() == {**BOUND, "secret": "s"}
+        tasks.app.conf.task_always_eager = True
+        try:
+            assert (tasks.seen.s() | tasks.seen.s()).delay().get() == [{**BOUND, "secret": "s"}] * 2
+        finally:
+            tasks.app.conf.task_always_eager = False
+        assert vars(current) == {**BOUND, "secret": "s"}
+    assert vars(current) == {}
+
+
+def test_installing_twice_is_as_once_and_uninstalling_undoes_it(tasks):
+    from celery import signals
+
+    import xctx
+    import xctx.celery
+
+    receivers = [signals.before_task_publish, signals.task_prerun, signals.task_postrun]
+    before = [len(each.receivers) for each in receivers]
+    xctx.celery.install(current)
+    assert [len(each.receivers) for each in receivers] == before
+    xctx.celery.uninstall()
+    with current(**BOUND):
+        assert tasks.seen.apply(headers={"baggage": "attempt=2"}).get() == [BOUND]
+    with pytest.raises(TypeError, match="carries nothing"):
+        xctx.celery.install(xctx.xlocal())
+    xctx.celery.install()
+    with current(**BOUND):
+        assert tasks.seen.apply(headers={"baggage": "attempt=2"}).get() == [{**BOUND, "attempt": 2}]

@@ -1,0 +1,1 @@
+"""Carry: snapshots, functions that run bound, what pickles."""

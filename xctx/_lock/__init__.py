@@ -1,0 +1,1 @@
+"""The shared lock: protocol, memory, names, waiting."""

@@ -1,0 +1,672 @@
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""Shared/exclusive locks for threads, greenlets, tasks and processes: what a unit may do with one, and when.
+
+    lock ---- memory          what all processes share
+      |---- holds: a local of the lock's key:   what each unit has of the lock (*hold*)
+      |---- lines: a local of the thread:       the line in the shared table by which this thread's units count
+
+A unit that ends drops its hold, and a thread its line, because stores do that; a hold that is dropped gives back what it
+had. So whatever way a thread, greenlet or task comes to its end, nothing of it stays in the table. In a forked child the
+stores are empty: it holds nothing, and takes lines of its own.
+"""
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as_key, xctx_at_fork_in_child, xctx_lock,
+                         xctx_next_u64, xctx_tstate, xctx_unlock)
+from xctx._lock.hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Hold, Line, Memory, announce, forks, give_back,
+                         line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold, new_line,
+                         new_memory, readers_in, set_forget, step_down, take, wait, waiting, xctx_head, xctx_hold, xctx_line)
+from xctx import _core
+from xctx._stores.local import local
+import os
+import time
+
+cdef extern from "xctx/_runtime/slots.h" nogil:
+    ctypedef struct xctx_slot:
+        void *what
+    xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
+    bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
+    void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
+    void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
+    void slots_empty "xctx_slots_empty"() noexcept
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
+cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
+cdef uint64_t serials = 0
+cdef double FOREVER = float("inf")
+cdef object NO_LIMIT = -1
+
+
+cdef void forget(uint64_t serial, xctx_hold *hold) noexcept:
+    cdef xctx_slot *slot = slot_of(serial)
+    if slot.what == hold:
+        slot_drop(slot, serial)
+
+
+slots_empty()
+set_forget(forget)
+if xctx_at_fork_in_child(slots_empty):
+    raise MemoryError("no room for a fork handler")
+
+
+class OwnerDiedWarning(RuntimeWarning):
+    """One who held a lock exclusively has died, so what the lock guards may be half-written.
+
+    Everyone who acquires the lock is told, in whatever process, until somebody who was told has held it exclusively and
+    released it, not by an exception that left a ``with`` block: then it is taken for mended.
+    """
+
+
+cdef class SharedLock:
+    """A lock that many may hold to read, or one to write.
+
+    It is held by a unit: by default the task, greenlet or thread that acquired it. It can be used by every thread, greenlet
+    and process that has it: one forked after it was made, or one it is given to as an argument (of a ``Process``, or among a
+    pool's `initargs`), however that is started. With a name, any process of the same user can open it.
+
+    Writers do not starve readers, nor readers writers, nor writers one another. Who dies while holding it gives it back: a
+    process that is killed, a thread, greenlet or task that ends. One that is stopped (SIGSTOP) goes on holding it.
+
+    While it waits, a thread sleeps, and a greenlet lets gevent's hub run. A task waits with ``async with`` and the methods
+    that end in ``_async``; the others stop its event loop, and all tasks of that with it.
+
+    Args:
+        name: of the lock, by which other processes find it; None for one that only those have to whom it is handed.
+        key: what a holder is: one of :mod:`xctx.keys`, or a callable; not ``context``.
+
+    Raises:
+        TypeError, ValueError: `name` cannot be a lock's name, or there is a file of that name that is no lock's; the key is
+            ``context``.
+        PermissionError: the file of that name, or its directory, is another user's, open to others, or a link.
+        NotImplementedError: this system has no memory for processes to share that xctx knows to use.
+
+    Each method that looks at the lock may, on its first use in a thread, raise OSError (on Linux, where /proc is not mounted,
+    or where the program has closed descriptors that are not its own, as daemons do) or RuntimeError (510 processes use it).
+
+    Thread-safety: all methods may be called from any thread.
+    Lifetime: what the processes share lives as long as one of them has the lock; the name, too. A child that is forked while
+    its parent holds the lock does not hold it.
+    """
+    cdef Memory memory            # this and the next five never change after __init__
+    cdef str title                # its name; None where it has none
+    cdef Key holder               # the key
+    cdef object holds
+    cdef object lines
+    cdef uint64_t serial
+    cdef bint reentrant
+    cdef object __weakref__
+
+    def __init__(self, name=None, *, key=None):
+        key = checked_key(key)
+        if self.memory is not None:
+            raise RuntimeError("a lock is initialised once")
+        if name is None:
+            set_up(self, new_memory(), None, key)
+        else:
+            set_up(self, named_memory(name), name, key)
+
+    # --- acquiring
+
+    def acquire(self, exclusive=False, blocking=True, timeout=-1):
+        """Acquires the lock for this unit. In a task it stops the event loop while it waits: see :meth:`acquire_async`.
+
+        Args:
+            exclusive: to write, rather than to read beside others.
+            blocking: False to try only.
+            timeout: how many seconds to wait; -1 for as long as it takes.
+
+        Returns:
+            Whether the lock is held.
+
+        Raises:
+            ValueError: this unit holds the lock already (a :class:`SharedRLock`: for reading, and asks to write); `timeout` is
+                negative, or given together with ``blocking=False``.
+
+        Warns:
+            OwnerDiedWarning: one who was writing died. Where the warning is made an error, the lock is not acquired.
+        """
+        cdef int mode = SHARED
+        cdef double seconds = FOREVER
+        if exclusive is True or (exclusive is not False and exclusive):
+            mode = EXCLUSIVE
+        if blocking is not True or timeout is not NO_LIMIT:
+            seconds = seconds_of(blocking, timeout)
+        return enter(self, mode, seconds)
+
+    def acquire_upgradable(self, blocking=True, timeout=-1):
+        """Acquires the lock to read, beside others, with the right to write later: only one unit at a time has it.
+
+        Args, returns, raises and warns as :meth:`acquire`.
+        """
+        return enter(self, UPGRADABLE, seconds_of(blocking, timeout))
+
+    def upgrade(self, blocking=True, timeout=-1):
+        """From upgradable to exclusive, when all who read have released. New ones wait. Args as :meth:`acquire`.
+
+        Returns:
+            Whether the lock is held exclusively; otherwise it is upgradable still.
+
+        Raises:
+            ValueError: this unit does not hold the lock upgradable. Who holds it shared cannot ever upgrade: two of them would
+                wait for each other.
+        """
+        return upgrade(self, seconds_of(blocking, timeout))
+
+    def upgrade_async(self, timeout=-1):
+        """As :meth:`upgrade`, to be awaited in an asyncio task: other tasks go on reading, and release, meanwhile."""
+        return upgrade_in_task(self, seconds_of(True, timeout))
+
+    def downgrade(self, *, upgradable=False):
+        """From exclusive or upgradable to shared, with no writer in between.
+
+        Args:
+            upgradable: from exclusive to upgradable instead.
+
+        Raises:
+            ValueError: this unit does not hold the lock exclusively (or upgradable).
+        """
+        downgrade(self, UPGRADABLE if upgradable else SHARED)
+
+    def release(self):
+        """Takes back one acquisition, the latest, of this unit.
+
+        Raises:
+            ValueError: this unit does not hold the lock.
+        """
+        leave(self)
+
+    def __enter__(self):
+        """Acquires the lock to read. It is the lock that a ``with`` block gets."""
+        enter(self, SHARED, FOREVER)
+        return self
+
+    def __exit__(self, exc_type=None, exc=None, traceback=None):
+        leave_block(self, exc_type)
+        return False
+
+    def shared(self):
+        """``with lock.shared():`` is the same as ``with lock:``, ``async with`` too."""
+        return self
+
+    def exclusive(self):
+        """``with lock.exclusive():`` or ``async with lock.exclusive():`` to write in the block."""
+        return block_of(self, EXCLUSIVE)
+
+    def upgradable(self):
+        """``with lock.upgradable():`` to read in the block, and perhaps :meth:`upgrade` in it; ``async with`` too."""
+        return block_of(self, UPGRADABLE)
+
+    def acquire_async(self, exclusive=False, timeout=-1):
+        """As :meth:`acquire`, in an asyncio task: to be awaited. Cancelling it leaves no trace.
+
+        Returns:
+            An awaitable of whether the lock is held.
+        """
+        return acquire_in_task(self, EXCLUSIVE if exclusive else SHARED, seconds_of(True, timeout))
+
+    def acquire_upgradable_async(self, timeout=-1):
+        """As :meth:`acquire_upgradable`, to be awaited in an asyncio task."""
+        return acquire_in_task(self, UPGRADABLE, seconds_of(True, timeout))
+
+    def __aenter__(self):
+        return acquire_in_task(self, SHARED, FOREVER, self)
+
+    async def __aexit__(self, exc_type=None, exc=None, traceback=None):
+        leave_block(self, exc_type)
+        return False
+
+    # --- looking
+
+    @property
+    def name(self):
+        """The name by which other processes find it, or None."""
+        return self.title
+
+    @property
+    def key(self):
+        """What a holder is: the key it was made with."""
+        return self.holder
+
+    @property
+    def mode(self):
+        """What this unit holds the lock for: 'shared', 'upgradable', 'exclusive', or None."""
+        return MODES[held_here(self).mode]
+
+    @property
+    def count(self):
+        """How often this unit has acquired the lock and not released it."""
+        return held_here(self).depth
+
+    @property
+    def owner_died(self):
+        """Whether a writer died and nobody has written since (see :class:`OwnerDiedWarning`)."""
+        look_at_all(ready(self))
+        return bool(load32(&self.memory.head.word) & DIED)
+
+    @property
+    def readers(self):
+        """How many units hold the lock shared, in all processes. It may have changed by now."""
+        cdef xctx_head *head = ready(self).head
+        cdef uint32_t index
+        look_at_all(self.memory)
+        count = 0
+        for index in range(load32(&head.used)):
+            count += readers_in(load64(&line_at(head, index).state))
+        return count
+
+    @property
+    def owner(self):
+        """Who holds the lock exclusively or upgradable: (mode, pid, the kernel's number of the thread), or None."""
+        for holder in self.holders():
+            if holder[0] != "shared":
+                return holder[:3]
+        return None
+
+    def locked(self):
+        """Whether anyone holds the lock, in any way. It may have changed by now."""
+        return bool(self.holders())
+
+    def holders(self):
+        """Who holds the lock, for debugging. It may have changed by now.
+
+        Returns:
+                A list of (mode, pid, the kernel's number of the thread or 0 where several share a place, how many units).
+        """
+        cdef xctx_head *head = ready(self).head
+        cdef xctx_line *line
+        cdef uint32_t index, flags, inside
+        cdef list found = []
+        look_at_all(self.memory)
+        for index in range(load32(&head.used)):
+            line = line_at(head, index)
+            flags = load32(&line.flags)
+            inside = readers_in(load64(&line.state))
+            if flags:
+                found.append((MODES[flags & 3], load32(&line.owner), load32(&line.thread), 1))
+            if inside:
+                found.append(("shared", load32(&line.owner), load32(&line.thread), inside))
+        return found
+
+    def __repr__(self):
+        if self.memory is None:
+            return object.__repr__(self)
+        held = ", ".join(f"{mode} by {pid}" if count == 1 else f"{mode} by {pid} ({count})"
+                         for mode, pid, _, count in self.holders())
+        name = "" if self.title is None else f" {self.title!r}"
+        return f"<xctx.{type(self).__name__}{name}: {held or 'free'}>"
+
+    def __reduce__(self):
+        if self.title is not None:
+            return open_named, (type(self), self.title, self.holder)
+        from multiprocessing import reduction
+        from multiprocessing.context import assert_spawning
+        assert_spawning(self)   # raises a RuntimeError that tells what to do
+        return handed_on, (type(self), reduction.DupFd(ready(self).carrier), self.holder)
+
+
+cdef class SharedRLock(SharedLock):
+    """A :class:`SharedLock` that its holder may acquire again.
+
+    A release takes back the latest acquisition; the lock is free again when all are taken back. Acquiring it to read where it
+    is held for anything, or to write where it is held to write, never waits: not for a writer who waits for this unit
+    either. Acquiring it to write where it is held upgradable upgrades it until that is released.
+    """
+
+    def __cinit__(self):
+        self.reentrant = True
+
+
+def open_named(cls, name, key):
+    """How a lock with a name is unpickled."""
+    return cls(name, key=key)
+
+
+def handed_on(cls, carrier, key):
+    """How a lock without a name is unpickled, in a process that is being started."""
+    cdef SharedLock lock = cls.__new__(cls)
+    fd = carrier.detach()
+    os.set_inheritable(fd, False)
+    set_up(lock, memory_of(fd, None), None, checked_key(key))
+    return lock
+
+
+cdef Key checked_key(object key):
+    cdef Key checked = as_key(_core.task if key is None else key)
+    if checked.rung == CONTEXT:
+        raise ValueError("a lock is held by something that runs: under the key 'context' there is no such thing")
+    return checked
+
+
+cdef void set_up(SharedLock lock, Memory memory, str name, Key key) except *:
+    lock.holder = key
+    lock.holds = local(key=key)
+    lock.lines = local(key=_core.thread)
+    lock.title = name
+    lock.serial = xctx_next_u64(&serials)
+    lock.memory = memory
+
+
+cdef Memory ready(SharedLock lock):
+    if lock.memory is None:
+        raise RuntimeError("this lock was not initialised: a subclass calls super().__init__()")
+    return lock.memory
+
+
+# --- what this unit has ---------------------------------------------------------------------------------------------------
+
+cdef inline xctx_hold *held_here(SharedLock lock) except NULL:
+    # Borrowed: this unit keeps it alive.
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef xctx_slot *slot = slot_of(lock.serial)
+    if slot_hit(slot, lock.serial, tstate, <PyObject*>lock):
+        return <xctx_hold*>slot.what
+    return &find_hold(lock).c
+
+
+cdef Hold find_hold(SharedLock lock):
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef uint64_t ver = tstate.context_ver
+    cdef Hold hold
+    cdef Line line
+    ready(lock)
+    hold = getattr(lock.holds, "hold", None)
+    if hold is None:
+        line = getattr(lock.lines, "line", None)
+        if line is None:
+            line = lock.lines.line = new_line(lock.memory)
+        hold = lock.holds.hold = new_hold(line, lock.serial, lock.holder.rung not in (THREAD, GREENLET, TASK))
+    # Where a callable says who runs, it must be asked each time.
+    if not hold.c.common and tstate.context_ver == ver:
+        slot_set(slot_of(lock.serial), lock.serial, tstate, &hold.c)
+    return hold
+
+
+# --- acquiring ------------------------------------------------------------------------------------------------------------
+
+cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
+    cdef xctx_hold *hold = held_here(lock)
+    if hold.any != 0:
+        return acquire(lock, None, mode, seconds)
+    if not take(hold, mode):
+        return acquire(lock, <Hold>hold.owner, mode, seconds)
+    if load32(&hold.head.word) & DIED:
+        tell(<Hold>hold.owner)
+    return True
+
+
+cdef bint acquire(SharedLock lock, Hold begun, int mode, double seconds) except -1:
+    # `begun`: the hold where a try is under way.
+    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
+    cdef Hold hold = begun
+    cdef int found = BEGUN, got
+    while True:
+        if hold is None:
+            hold = find_hold(lock)
+            found = begin(hold, mode, lock.reentrant)
+        if found == BEGUN:
+            got = finish(hold, mode, until, True)
+            if got >= 0:
+                return got
+            # This is a forked child by now, which begins anew.
+        elif found == COUNTED:
+            return True
+        elif found == MISUSED:
+            misuse(hold, mode)
+        elif time.monotonic() >= until:
+            return False
+        else:
+            # Rare enough to be asked for now and then.
+            waiting().pause(0.001)
+            PyErr_CheckSignals()
+        hold = None
+
+
+cdef int finish(Hold hold, int mode, double until, bint acquiring) except -2:
+    """The rest of a try: 1 held, 0 not, -1 where this is a forked child by now."""
+    cdef bint upgrading = hold.c.mode == UPGRADABLE
+    cdef int got = 0
+    try:
+        got = wait(hold, mode, until)
+    finally:
+        end(hold, got == 1 and upgrading and acquiring)
+    if got < 0 and upgrading:
+        raise RuntimeError("forked while it was waiting to upgrade: the child does not hold the lock")
+    if got == 1 and acquiring:
+        tell_if_died(hold)
+    return got
+
+
+cdef bint upgrade(SharedLock lock, double seconds) except -1:
+    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
+    return finish(begin_upgrade(lock), EXCLUSIVE, until, False)
+
+
+cdef Hold begin_upgrade(SharedLock lock):
+    cdef Hold hold = find_hold(lock)
+    cdef int found = MISUSED
+    xctx_lock(&hold.guard)
+    if hold.c.mode == UPGRADABLE and hold.c.busy:
+        found = BUSY
+    elif hold.c.mode == UPGRADABLE:
+        found = BEGUN
+        hold.c.busy = True
+        announce(hold.c.head, &hold.c.attempt)
+    xctx_unlock(&hold.guard)
+    if found == BUSY:
+        raise ValueError("this unit is upgrading the lock already")
+    if found == MISUSED:
+        raise ValueError(f"only from upgradable is a lock upgraded; this unit holds it {MODES[hold.c.mode] or 'not at all'}")
+    return hold
+
+
+cdef double seconds_of(object blocking, object timeout) except? -2:
+    cdef double seconds
+    if not blocking:
+        if timeout is not None and timeout != -1:
+            raise ValueError("can't specify a timeout for a non-blocking call")
+        return 0
+    if timeout is None or timeout is NO_LIMIT:
+        return FOREVER
+    seconds = timeout
+    if seconds == -1:
+        return FOREVER
+    if not seconds >= 0:
+        raise ValueError(f"a timeout is a number of seconds, or -1, not {timeout!r}")
+    return seconds
+
+
+# What `begin` finds.
+cdef enum:
+    BEGUN, COUNTED, BUSY, MISUSED
+
+
+cdef int begin(Hold owner, int mode, bint reentrant) noexcept:
+    """One acquisition more, of what is held, or the hold is busy with a try from now on."""
+    cdef xctx_hold *hold = &owner.c
+    cdef int found = BEGUN
+    xctx_lock(&owner.guard)
+    if hold.mode != NONE and not (reentrant and (mode <= hold.mode or hold.mode == UPGRADABLE)):
+        found = MISUSED
+    elif hold.busy:
+        # A fellow of this unit is at it.
+        found = BUSY
+    elif hold.mode != NONE and mode <= hold.mode:
+        hold.depth += 1
+        found = COUNTED
+    else:
+        hold.busy = True
+        hold.attempt.naps = 0
+        if hold.mode == UPGRADABLE:
+            announce(hold.head, &hold.attempt)
+    xctx_unlock(&owner.guard)
+    return found
+
+
+cdef void end(Hold owner, bint again) noexcept:
+    """The try is over. `again`: it was an upgrade by one who acquires the lock again."""
+    cdef xctx_hold *hold = &owner.c
+    xctx_lock(&owner.guard)
+    hold.busy = False
+    if again:
+        hold.depth += 1
+        hold.wrote_at = hold.depth
+    xctx_unlock(&owner.guard)
+
+
+cdef bint misuse(Hold owner, int mode) except -1:
+    cdef int held = owner.c.mode
+    if held == SHARED and mode != SHARED:
+        raise ValueError("Cannot upgrade a shared lock: two who try wait for each other. Acquire it upgradable, or exclusive")
+    raise ValueError(f"Lock not re-entrant: this unit holds it {MODES[held]}")
+
+
+cdef void tell_if_died(Hold hold) except *:
+    if load32(&hold.c.head.word) & DIED and not hold.c.told:
+        tell(hold)
+
+
+cdef void tell(Hold hold) except *:
+    """Tells the new holder that a writer died."""
+    import warnings
+    hold.c.told = True
+    try:
+        warnings.warn("one who held this lock exclusively died: what it guards may be half-written", OwnerDiedWarning, 1)
+    except BaseException:
+        if hold.generation == forks():
+            hold.c.told = False   # and so the lock goes on telling
+            release(hold)
+        raise
+
+
+# --- giving back ------------------------------------------------------------------------------------------------------------
+
+cdef int release(Hold owner) noexcept:
+    """COUNTED, or why not."""
+    cdef xctx_hold *hold = &owner.c
+    cdef int found = COUNTED
+    xctx_lock(&owner.guard)
+    if hold.depth == 0:
+        found = MISUSED
+    elif hold.busy:
+        found = BUSY
+    elif hold.depth == 1:
+        give_back(hold)
+    else:
+        if hold.depth == hold.wrote_at:
+            step_down(hold, UPGRADABLE)
+        hold.depth -= 1
+    xctx_unlock(&owner.guard)
+    return found
+
+
+cdef inline bint leave(SharedLock lock) except -1:
+    cdef xctx_hold *hold = held_here(lock)
+    if hold.depth == 1 and not hold.common and not hold.busy:
+        give_back(hold)
+        return True
+    cdef int found = release(<Hold>hold.owner)
+    if found == MISUSED:
+        raise ValueError("lock released too many times: this unit does not hold it")
+    if found == BUSY:
+        raise ValueError("this unit is upgrading the lock at this moment: it cannot be released")
+    return True
+
+
+cdef inline bint leave_block(SharedLock lock, object failed) except -1:
+    cdef xctx_hold *hold = held_here(lock)
+    if failed is not None:
+        hold.told = False   # what was to be mended may not be
+    # A child that was forked inside a block holds nothing, and leaves it all the same.
+    if hold.mode == NONE and lock.memory.generation != forks():
+        return False
+    return leave(lock)
+
+
+cdef bint downgrade(SharedLock lock, int mode) except -1:
+    cdef Hold hold = find_hold(lock)
+    cdef int held
+    cdef bint busy
+    xctx_lock(&hold.guard)
+    held, busy = hold.c.mode, hold.c.busy
+    if held > mode and not busy:
+        step_down(&hold.c, mode)
+    xctx_unlock(&hold.guard)
+    if held > mode and busy:
+        raise ValueError("this unit is upgrading the lock at this moment: it cannot be downgraded")
+    if held <= mode:
+        raise ValueError(f"cannot downgrade to {MODES[mode]}: this unit holds the lock {MODES[held] or 'not at all'}")
+    return True
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------------
+
+async def acquire_in_task(SharedLock lock, int mode, double seconds, object result=True):
+    """Gives `result` where the lock is held, and False where it is not."""
+    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
+    cdef Hold hold
+    cdef bint again
+    cdef int found
+    while True:
+        hold = find_hold(lock)
+        if hold.c.any == 0:
+            if take(&hold.c, mode):
+                tell_if_died(hold)
+                return result
+            found = BEGUN
+        else:
+            found = begin(hold, mode, lock.reentrant)
+        if found == BEGUN:
+            break
+        if found == COUNTED:
+            return result
+        if found == MISUSED:
+            misuse(hold, mode)
+        if time.monotonic() >= until:
+            return False
+        await waiting().pause_task(0.001)
+    again = hold.c.mode == UPGRADABLE
+    attempt = new_attempt(hold, mode)
+    if not await waiting().acquire(attempt, until):
+        return False
+    if again:
+        end(hold, True)
+    tell_if_died(hold)
+    return result
+
+
+async def upgrade_in_task(SharedLock lock, double seconds):
+    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
+    attempt = new_attempt(begin_upgrade(lock), EXCLUSIVE)
+    return await waiting().acquire(attempt, until)
+
+
+cdef class Block:
+    """What ``lock.exclusive()`` gives: acquires at the start of a ``with`` block, and releases at its end."""
+    cdef SharedLock lock   # this and the next never change
+    cdef int mode
+
+    def __enter__(self):
+        enter(self.lock, self.mode, FOREVER)
+        return self.lock
+
+    def __exit__(self, exc_type=None, exc=None, traceback=None):
+        leave_block(self.lock, exc_type)
+        return False
+
+    def __aenter__(self):
+        return acquire_in_task(self.lock, self.mode, FOREVER, self.lock)
+
+    async def __aexit__(self, exc_type=None, exc=None, traceback=None):
+        leave_block(self.lock, exc_type)
+        return False
+
+
+cdef Block block_of(SharedLock lock, int mode):
+    cdef Block block = Block.__new__(Block)
+    block.lock = lock
+    block.mode = mode
+    return block

@@ -1,0 +1,158 @@
+/* What a lock needs of the machine and the kernel: what is in the shared memory, atomic access to it, and a way to sleep.
+ *
+ * Sleeping: a futex; elsewhere than on Linux (or with XCTX_NO_FUTEX) short naps that grow longer. */
+#ifndef XCTX_LOCK_OS_H
+#define XCTX_LOCK_OS_H
+
+#include "xctx/_runtime/compat.h"
+#include <limits.h>
+
+#define XCTX_NAP 100000000   /* ns: nobody sleeps for longer without looking for the dead */
+
+/* --- what is in the memory --------------------------------------------------------------------------------------------- */
+
+#define XCTX_LINES 510
+#define XCTX_MAGIC 0x31786374786C6F63   /* with the layout's version in the last digit of the name */
+
+typedef struct {                  /* each part by itself on two cache lines, for the next one is fetched along */
+    uint64_t magic;
+    char pad0[120];
+    uint32_t word;
+    uint32_t used;                /* lines that have ever been owned: only these are looked at. Never goes down */
+    char pad1[56];
+    uint32_t gate;
+    char pad2[60];
+} xctx_head;
+
+typedef struct {
+    uint64_t state;               /* readers: in, waiting, epoch */
+    uint32_t flags;               /* what its owner has the seat for; stored by that owner, or who buries it */
+    uint32_t owner;               /* pid, for people to read; 0 where the line is free */
+    uint32_t thread;              /* likewise, the kernel's thread number */
+    char pad[108];
+} xctx_line;
+
+#define XCTX_SIZE (sizeof(xctx_head) + XCTX_LINES * sizeof(xctx_line))
+
+static inline xctx_line *xctx_line_at(xctx_head *head, uint32_t index) { return (xctx_line *)(head + 1) + index; }
+
+#if !defined(XCTX_NO_LOCKS)
+#  if defined(_WIN32)
+#    define XCTX_NO_LOCKS 1
+#  else
+#    define XCTX_NO_LOCKS 0
+#  endif
+#endif
+
+#if !XCTX_NO_LOCKS
+/* --- POSIX ------------------------------------------------------------------------------------------------------------- */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#if defined(__linux__)
+#  include <sys/syscall.h>
+#  if !defined(XCTX_NO_FUTEX)
+#    include <linux/futex.h>
+#    define XCTX_FUTEX 1
+#  endif
+#endif
+
+/* Also with a GIL: other processes do not have it. */
+static inline uint32_t xctx_load32(uint32_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+static inline void xctx_store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+static inline uint32_t xctx_add32(uint32_t *p, uint32_t v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
+static inline uint32_t xctx_or32(uint32_t *p, uint32_t v) { return __atomic_fetch_or(p, v, __ATOMIC_SEQ_CST); }
+static inline uint32_t xctx_and32(uint32_t *p, uint32_t v) { return __atomic_fetch_and(p, v, __ATOMIC_SEQ_CST); }
+static inline int xctx_cas32(uint32_t *p, uint32_t *expected, uint32_t v) {
+    return __atomic_compare_exchange_n(p, expected, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+static inline uint64_t xctx_load64(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+static inline void xctx_store64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+static inline uint64_t xctx_add64(uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
+static inline int xctx_cas64(uint64_t *p, uint64_t *expected, uint64_t v) {
+    return __atomic_compare_exchange_n(p, expected, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+static inline void xctx_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ __volatile__("yield");
+#endif
+}
+
+static inline uint64_t xctx_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static inline uint32_t xctx_thread_number(void) {
+#if defined(__linux__)
+    return (uint32_t)syscall(SYS_gettid);
+#else
+    return 0;
+#endif
+}
+
+/* Sleeps while *p is `value`, at most `ns`, to be woken for any of `bits`. Returns for no reason at all, too, and for a signal. */
+static inline void xctx_futex_wait(uint32_t *p, uint32_t value, uint64_t ns, uint32_t bits) {
+    uint64_t until = xctx_now() + ns;
+#if defined(XCTX_FUTEX)
+    struct timespec at = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
+    syscall(SYS_futex, p, FUTEX_WAIT_BITSET, value, &at, NULL, bits);
+#else
+    uint64_t step = 50000, left = ns;   /* the step grows to some 3 ms */
+    (void)bits;
+    while (xctx_load32(p) == value && left > 0) {
+        struct timespec at = {0, (long)(step < left ? step : left)};
+        uint64_t now;
+        if (nanosleep(&at, NULL)) return;
+        if (step < 3000000) step *= 2;
+        now = xctx_now();
+        left = now < until ? until - now : 0;
+    }
+#endif
+}
+
+/* Whether any were woken; no where that is not known. */
+static inline int xctx_futex_wake(uint32_t *p, int how_many, uint32_t bits) {
+#if defined(XCTX_FUTEX)
+    int before = errno;   /* of whoever gives the lock back */
+    long woken = syscall(SYS_futex, p, FUTEX_WAKE_BITSET, how_many, NULL, NULL, bits);
+    errno = before;
+    return woken > 0;
+#else
+    (void)p; (void)how_many; (void)bits;
+    return 0;
+#endif
+}
+
+#else
+/* --- no locks ------------------------------------------------------------------------------------------------------------ */
+
+/* Enough to compile: no lock is ever made, so none of this is ever called. */
+static inline uint32_t xctx_load32(uint32_t *p) { return *p; }
+static inline void xctx_store32(uint32_t *p, uint32_t v) { *p = v; }
+static inline uint32_t xctx_add32(uint32_t *p, uint32_t v) { return (*p += v) - v; }
+static inline uint32_t xctx_or32(uint32_t *p, uint32_t v) { return *p |= v; }
+static inline uint32_t xctx_and32(uint32_t *p, uint32_t v) { return *p &= v; }
+static inline int xctx_cas32(uint32_t *p, uint32_t *expected, uint32_t v) { (void)expected; *p = v; return 1; }
+static inline uint64_t xctx_load64(uint64_t *p) { return *p; }
+static inline void xctx_store64(uint64_t *p, uint64_t v) { *p = v; }
+static inline uint64_t xctx_add64(uint64_t *p, uint64_t v) { return (*p += v) - v; }
+static inline int xctx_cas64(uint64_t *p, uint64_t *expected, uint64_t v) { (void)expected; *p = v; return 1; }
+static inline void xctx_relax(void) {}
+static inline uint64_t xctx_now(void) { return 0; }
+static inline void xctx_futex_wait(uint32_t *p, uint32_t v, uint64_t ns, uint32_t bits) { (void)p; (void)v; (void)ns; (void)bits; }
+static inline int xctx_futex_wake(uint32_t *p, int n, uint32_t bits) { (void)p; (void)n; (void)bits; return 0; }
+
+#endif
+#endif

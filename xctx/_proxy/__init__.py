@@ -1,0 +1,1 @@
+"""The proxies: LocalWrapper and LocalProxy, one table of slots."""

@@ -1,0 +1,1 @@
+"""The stores: xlocal (scoped, read-only names) and local (mutable attributes)."""

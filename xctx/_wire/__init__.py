@@ -1,0 +1,1 @@
+"""The wire: baggage, and the fields that go into it."""
