@@ -20,8 +20,8 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, Unit, fork_generation, xctx_tstate,
                          xctx_type_put)
-from xctx._stores.xlocal cimport (Binding, Entry, bind, binding_here, chain_of, checked, each_chain, flatten, put, rehome, seen,
-                           stands_for, take_back, vectorcallfunc, xlocal)
+from xctx._stores.xlocal cimport (Binding, Entry, bind, binding_here, chain_of, checked, each_chain, flatten, put, rehome,
+                                  seen, stands_for, take_back, vectorcallfunc, xlocal)
 from xctx import _core
 from contextvars import ContextVar, Token
 from _functools import partial

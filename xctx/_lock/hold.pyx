@@ -1,7 +1,7 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""What one process makes of a lock's shared memory, whose protocol ``_lock/protocol.h`` tells: who has it mapped, which line of the
-table is whose, what a unit holds, and how it waits.
+"""What one process makes of a lock's shared memory, whose protocol ``_lock/protocol.h`` tells: who has it mapped, which line
+of the table is whose, what a unit holds, and how it waits.
 
     memory          the mapping, and the file it is of
      |--- line      a thread's place in the shared table

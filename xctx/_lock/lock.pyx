@@ -16,8 +16,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as_key, xctx_at_fork_in_child, xctx_lock,
                          xctx_next_u64, xctx_tstate, xctx_unlock)
 from xctx._lock.hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Hold, Line, Memory, announce, forks, give_back,
-                         line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold, new_line,
-                         new_memory, readers_in, set_forget, step_down, take, wait, waiting, xctx_head, xctx_hold, xctx_line)
+                              line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold,
+                              new_line, new_memory, readers_in, set_forget, step_down, take, wait, waiting, xctx_head,
+                              xctx_hold, xctx_line)
 from xctx import _core
 from xctx._stores.local import local
 import os
