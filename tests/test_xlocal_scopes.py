@@ -518,7 +518,7 @@ def in_small_thread():
 
 @pytest.fixture
 def chain(key):
-    """chain(values): a context in which so many blocks of one xlocal were entered, each with one of them, and none left."""
+    """chain(values): a context in which for each value a block of one xlocal was entered, and none was left."""
 
     def make(values):
         x = xctx.xlocal(key=key)
