@@ -9,7 +9,7 @@ import time
 import traceback
 
 LONG = 30  # seconds: nothing that goes right takes so long, on a busy machine either
-SOON = 5  # seconds: within which others go on, rather than when their time is up. It takes a tenth of one, on a quiet machine
+SOON = 5  # seconds: within which others go on, rather than when their time is up; a tenth of one on a quiet machine
 
 
 class Child:
@@ -109,8 +109,8 @@ NAPS = 0b1111 << 14  # the bits in it of those who sleep: see _lock.h
 def is_waited_for(lock):
     """Whether somebody sleeps until the lock is free, or is about to: it has announced itself.
 
-    Greenlets and tasks, too, and whatever process they are in. The bits are cleared as they are woken, so who asks after
-    a second waiter asks once the first one is in.
+    Greenlets and tasks, too, and whatever process they are in. The bits are cleared as they are woken, so who asks
+    after a second waiter asks once the first one is in.
     """
     multiprocessing.context.set_spawning_popen(Handed())
     try:
