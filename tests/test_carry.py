@@ -256,13 +256,13 @@ def test_left_by_a_thread_that_bound_nothing_while_another_is_inside(y):
     def work():
         with snapshot:
             inside.set()
-            left.wait(10)
+            left.wait(60)
 
     thread = threading.Thread(target=work)
     with y(a=1):
         with snapshot:
             thread.start()
-            inside.wait(10)
+            inside.wait(60)
             assert vars(y) == {}
             left.set()
             thread.join()
