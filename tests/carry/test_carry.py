@@ -4,12 +4,14 @@ import asyncio
 import contextvars
 import copy
 import gc
+import itertools
 import threading
 import weakref
 
 import pytest
 
 import xctx
+from xctx._carry import Block
 
 
 @pytest.fixture
@@ -144,6 +146,89 @@ def test_left_in_another_order(x):
     assert vars(x) == {"a": 2, "b": 2}
     second.__exit__(None, None, None)
     assert vars(x) == {}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
+def test_applications_left_in_any_order(x, order):
+    """While an application of everything is open nothing else is seen, whichever of several was there first."""
+    y = xctx.xlocal(key=xctx.keys.context)
+    nothing = xctx.capture()
+    with x(a="taken"), y(a="taken"):
+        only_x, only_y = xctx.capture(x), xctx.capture(y)
+    with x(a="taken"):
+        whole_x = xctx.capture()
+    # What each shows in the two; None where it says nothing about one.
+    kinds = {
+        "nothing": (nothing, {}, {}),
+        "x": (only_x, {"a": "taken"}, None),
+        "whole x": (whole_x, {"a": "taken"}, {}),
+        "y": (only_y, None, {"a": "taken"}),
+    }
+
+    def shown(applied, opened):
+        in_x, in_y = {"a": "outside"}, {"a": "outside"}
+        for number in sorted(opened):
+            _, of_x, of_y = kinds[applied[number]]
+            in_x, in_y = in_x if of_x is None else of_x, in_y if of_y is None else of_y
+        return in_x, in_y
+
+    with x(a="outside"), y(a="outside"):
+        for applied in itertools.product(kinds, repeat=3):
+            blocks = [Block(kinds[each][0]) for each in applied]
+            opened = set()
+            for number, block in enumerate(blocks):
+                block.__enter__()
+                opened.add(number)
+                assert (vars(x), vars(y)) == shown(applied, opened)
+            for number in order:
+                blocks[number].__exit__(None, None, None)
+                opened.remove(number)
+                assert (vars(x), vars(y)) == shown(applied, opened)
+    assert vars(x) == vars(y) == {}
+
+
+def test_the_outer_of_two_is_left_in_a_copy_too(x, in_context):
+    """In the copy both are open, and in the copy the outer one is left: there the inner one must hide all the same."""
+    nothing = xctx.capture()
+    with x(a=1):
+        outer, inner = Block(nothing), Block(nothing)
+
+        def leave():
+            outer.__exit__(None, None, None)
+            hidden = vars(x)
+            inner.__exit__(None, None, None)
+            return hidden, vars(x)
+
+        outer.__enter__()
+        inner.__enter__()
+        assert in_context(leave) == ({}, {"a": 1})
+        assert vars(x) == {}  # in this context nobody left either
+
+
+def test_what_is_bound_between_two_applications_is_hidden_by_the_inner_one(x):
+    nothing = xctx.capture()
+    outer, between, inner = Block(nothing), x(b=2), Block(nothing)
+    with x(a=1):
+        for each in (outer, between, inner):
+            each.__enter__()
+        assert vars(x) == {}
+        outer.__exit__(None, None, None)
+        assert vars(x) == {}
+        inner.__exit__(None, None, None)
+        assert vars(x) == {"a": 1, "b": 2}
+        between.__exit__(None, None, None)
+        assert vars(x) == {"a": 1}
+
+
+def test_walls_that_are_open_everywhere_cost_the_chain_nothing_for_ever(x, count_objects):
+    """A timer that re-arms itself within applications leaves a wall in each context, and does not pile them up."""
+    nothing = xctx.capture()
+    with x(a=1):
+        context = contextvars.copy_context()
+        for _ in range(500):
+            context = context.run(nothing.run, contextvars.copy_context)
+        assert count_objects("Binding") < 100
+        assert context.run(vars, x) == {}
 
 
 def test_left_in_another_context(x, in_context):

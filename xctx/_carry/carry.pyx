@@ -346,10 +346,9 @@ def snapshot_of(bindings, walls=True):
 
 cdef int hide_others(Binding top, void *arg) except -1:
     cdef Applied applied = <Applied>arg
-    if not applied.snapshot.has(top.owner):
-        top = seen(top, xctx_tstate())
-        if top is not None and (top.covers or PyTuple_GET_SIZE(top.names)):
-            applied.entries = put(empty(top.owner), True, applied.entries)
+    # Whatever the unit has bound is hidden, also what a wall hides already: that one may be taken out before this one.
+    if not applied.snapshot.has(top.owner) and seen(top, xctx_tstate()) is not None:
+        applied.entries = put(empty(top.owner), True, applied.entries)
     return 0
 
 

@@ -98,7 +98,57 @@ cdef extern from *:
         PyUnicode_InternInPlace(&name);
         return name;
     }
+
+    /* Chains are freed in a loop. CPython's own remedy for long chains, the trashcan, goes fifty frees deep before it stacks
+     * the rest up, and some versions several times that: too deep for a thread that has 128 KB for all it does.
+     *
+     * The destructor that Cython made is called with nothing outside of the link any more; whatever it runs (finalisers,
+     * which may switch greenlets) finds no state of this loop. Then the reference to the next link is let go of, and if that
+     * was the last one, the destructor, called with what is awaited, leaves it to the loop. No count is looked at, so it does
+     * not matter who else has the link, nor which thread owns it: one that is kept, or given to its owner, ends the loop. */
+    typedef struct {
+        PyTypeObject *type;
+        destructor dealloc;
+        Py_ssize_t outer;   /* where in an object the reference to the next link stands */
+    } xctx_links;
+    static xctx_links xctx_chained[2];           /* of the process: types are static. Never changes once the module is loaded */
+    static XCTX_TLS PyObject *xctx_awaited;      /* of the thread: compared only, and NULL whenever code of anybody else runs */
+
+    static void xctx_free_link(PyObject *link) {
+        const xctx_links *kind = &xctx_chained[Py_TYPE(link) != xctx_chained[0].type];
+        if (link == xctx_awaited) {
+            xctx_awaited = NULL;
+            PyObject_GC_UnTrack(link);
+            return;
+        }
+        for (;;) {
+            PyObject **at = (PyObject **)((char *)link + kind->outer);
+            PyObject *outer = *at;
+            *at = NULL;
+            kind->dealloc(link);
+            if (outer == NULL) return;
+            xctx_awaited = outer;
+            Py_DECREF(outer);
+            if (xctx_awaited != NULL) {   /* somebody has it still, or it is None */
+                xctx_awaited = NULL;
+                return;
+            }
+            link = outer;
+        }
+    }
+    #define XCTX_OUTER(link) ((PyObject **)&(link)->outer)   /* Cython takes no address of a reference */
+    static void xctx_free_chain(int i, PyObject *any, PyObject **outer) {
+        PyTypeObject *type = Py_TYPE(any);
+        if (type->tp_dealloc == xctx_free_link) return;
+        xctx_chained[i].type = type;
+        xctx_chained[i].dealloc = type->tp_dealloc;
+        xctx_chained[i].outer = (char *)outer - (char *)any;
+        type->tp_dealloc = xctx_free_link;
+    }
     """
+    PyObject **outer_of_binding "XCTX_OUTER"(Binding)
+    PyObject **outer_of_entry "XCTX_OUTER"(Entry)
+    void free_chain "xctx_free_chain"(int, PyObject *, PyObject **)
     object interned "xctx_interned"(object)
     Binding take_binding "XCTX_TAKE"(PyObject *)   # takes the reference over
 
@@ -109,6 +159,15 @@ if xctx_at_fork_in_child(slots_empty):
 
 
 include "bindings.pxi"
+
+
+cdef void free_in_a_loop(Binding any_binding, Entry any_entry) except *:
+    # A chain may be of any length, and so may the entries of one block: there may be any number of xlocals.
+    free_chain(0, <PyObject*>any_binding, outer_of_binding(any_binding))
+    free_chain(1, <PyObject*>any_entry, outer_of_entry(any_entry))
+
+
+free_in_a_loop(Binding.__new__(Binding), Entry.__new__(Entry))
 
 
 # --- xlocal ----------------------------------------------------------------------------------------------------------
