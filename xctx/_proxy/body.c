@@ -2,11 +2,6 @@
 #include "xctx/_proxy/body.h"
 #include "xctx/_proxy/nogil.h"
 
-/* Exported by every CPython, but from 3.13 on declared in its internal headers only. Returns 1 where `name` is a method that
- * a call can hand `obj` to, and stores the unbound one; otherwise 0, and stores the attribute or NULL. *method must be NULL
- * before. */
-PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name, PyObject **method);
-
 PyTypeObject *proxy_base_type;
 PyTypeObject *proxy_wrapper_type;
 PyTypeObject *proxy_local_type;
@@ -86,24 +81,8 @@ static PyObject *ask_source(LocalProxyObject *p) {
     return found != NULL && p->path != NULL ? follow(found, p->path, 0) : found;
 }
 
-/* A step from a proxy to its target takes eight C frames. CPython 3.12 and 3.13 allow 10,000 nested C calls however deep
- * the stack is by then, so there one level counts as eight. */
-#if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000
+/* How many C frames it takes to ask a source for its object. */
 enum { FRAMES_OF_A_STEP = 8 };
-static inline int enter_step(void) {
-    PyThreadState *tstate = xctx_tstate();
-    if (XCTX_LIKELY(tstate->c_recursion_remaining > FRAMES_OF_A_STEP)) {
-        tstate->c_recursion_remaining -= FRAMES_OF_A_STEP;
-        return 0;
-    }
-    PyErr_SetString(PyExc_RecursionError, "maximum recursion depth exceeded while asking a LocalProxy for its object");
-    return -1;
-}
-static inline void leave_step(void) { xctx_tstate()->c_recursion_remaining += FRAMES_OF_A_STEP; }
-#else
-static inline int enter_step(void) { return Py_EnterRecursiveCall(" while asking a LocalProxy for its object"); }
-static inline void leave_step(void) { Py_LeaveRecursiveCall(); }
-#endif
 
 /* What a proxy without a target of its own yields now, which may be a proxy again. A new reference. */
 static PyObject *step(PyObject *self) {
@@ -119,9 +98,9 @@ static PyObject *step(PyObject *self) {
     if (p->kind == PROXY_METHOD) return proxy_method_real(self);
     if (p->kind == PROXY_ITERATOR) return proxy_iterator_real(self);
 #endif
-    if (XCTX_UNLIKELY(enter_step())) return NULL;
+    if (XCTX_UNLIKELY(xctx_enter_recursion(FRAMES_OF_A_STEP, " while asking a LocalProxy for its object"))) return NULL;
     found = ask_source(LOCAL_PROXY(p));
-    leave_step();
+    xctx_leave_recursion(FRAMES_OF_A_STEP);
     return found;
 }
 
@@ -144,15 +123,10 @@ PyObject *proxy_resolve(PyObject *self) {
 
 /* Whether `type` has `name`, and `base` does not have the very same object under it. */
 static int defines(PyTypeObject *type, PyTypeObject *base, PyObject *name) {
-#ifdef Py_GIL_DISABLED
-    PyObject *found = _PyType_LookupRef(type, name), *inherited = _PyType_LookupRef(base, name);
+    PyObject *found = xctx_find_in_type(type, name), *inherited = xctx_find_in_type(base, name);
     int result = found != NULL && found != inherited;
     Py_XDECREF(found);
     Py_XDECREF(inherited);
-#else
-    PyObject *found = _PyType_Lookup(type, name);  /* borrowed, and only compared */
-    int result = found != NULL && found != _PyType_Lookup(base, name);
-#endif
     return result && PySet_Contains(implicit_names, name) == 0;
 }
 
@@ -267,7 +241,7 @@ PyObject *proxy_getattro(PyObject *self, PyObject *name) {
         if (XCTX_UNLIKELY(name == proxy_name_wrapped || Py_TYPE(self)->tp_base != proxy_wrapper_type))
             return get_slowly(self, name);
         found = NULL;
-        if (_PyObject_GetMethod(target, name, &found)) return bind_method(self, found);
+        if (xctx_get_method(target, name, &found)) return bind_method(self, found);
         return XCTX_LIKELY(found != NULL) ? found : get_missing(self, target, name);
     }
     if (PROXY(self)->kind == PROXY_CONTEXTVAR && LOCAL_PROXY(self)->path == NULL && Py_TYPE(self) == proxy_local_type

@@ -24,7 +24,7 @@
 #ifndef XCTX_PROXY_BODY_H
 #define XCTX_PROXY_BODY_H
 
-#include "xctx/_runtime/compat.h"
+#include "xctx/_runtime/cpython.h"
 
 /* Only this extension uses the names below. Hidden ones are reached directly, without the dynamic linker's tables. */
 #if defined(__GNUC__)

@@ -30,13 +30,9 @@ _Static_assert(PROXY_N_IF_SLOTS + PROXY_N_IF_METHODS <= 64, "each line needs a b
 /* ---- what a type can do ---------------------------------------------------------------------------------- */
 
 static int has_method(PyTypeObject *type, PyObject *name) {
-#ifdef Py_GIL_DISABLED
-    PyObject *found = _PyType_LookupRef(type, name);
+    PyObject *found = xctx_find_in_type(type, name);
     Py_XDECREF(found);
     return found != NULL;
-#else
-    return _PyType_Lookup(type, name) != NULL;
-#endif
 }
 
 static void *get_slot(PyTypeObject *type, int slot) {

@@ -34,9 +34,6 @@ typedef struct {
 /* The target that `self` borrows from the wrapper it owns. */
 static inline PyObject *target_of(PyObject *self) { return PROXY(PROXY(self)->source)->target; }
 
-/* Whether this thread made `o`, so that no other thread touches o's `spare`. */
-static inline int made_here(PyObject *o) { return o->ob_tid == _Py_ThreadId(); }
-
 /* ---- bound methods --------------------------------------------------------------------------------------- */
 
 PyObject *proxy_method_real(PyObject *self) {
@@ -67,11 +64,11 @@ static PyObject *method_vectorcall(PyObject *self, PyObject *const *args, size_t
 }
 
 PyObject *proxy_method_new(PyObject *wrapper, PyObject *function) {
-    MethodObject *self = made_here(wrapper) ? (MethodObject *)PROXY(wrapper)->spare : NULL;
+    MethodObject *self = xctx_made_here(wrapper) ? (MethodObject *)PROXY(wrapper)->spare : NULL;
     if (XCTX_LIKELY(self != NULL)) {
         /* All other fields are as method_dealloc() left them. */
         PROXY(wrapper)->spare = NULL;
-        self->base.ob_base.ob_ref_local = 1;
+        xctx_revive((PyObject *)self);
     }
     else {
         self = PyObject_GC_New(MethodObject, proxy_method_type);
@@ -101,8 +98,8 @@ static void method_dealloc(PyObject *self) {
     PyObject *wrapper = PROXY(self)->source, *function = ((MethodObject *)self)->function;
     PyObject_GC_UnTrack(self);
     if (XCTX_UNLIKELY(PROXY(self)->weakrefs != NULL)) PyObject_ClearWeakRefs(self);
-    if (XCTX_LIKELY(PROXY(wrapper)->spare == NULL && made_here(wrapper) && made_here(self)
-                    && self->ob_ref_shared == 0)) {
+    if (XCTX_LIKELY(PROXY(wrapper)->spare == NULL && xctx_made_here(wrapper) && xctx_made_here(self)
+                    && xctx_never_shared(self))) {
         /* The wrapper keeps the memory for its next method, and frees it when it dies. No other thread has ever seen the
          * object, so its header is as good as new; it keeps its reference to the type. */
         PROXY(wrapper)->spare = self;
@@ -201,15 +198,6 @@ static PyMethodDef iterator_methods[] = {
     {NULL, NULL, 0, NULL}
 };
 
-/* Every object counts its class, also when it dies. These two classes live as long as the process, and threads must not
- * meet at their counts instead. */
-static void make_immortal(PyTypeObject *type) {
-    PyObject *o = (PyObject *)type;
-    o->ob_tid = 0;
-    o->ob_ref_local = _Py_IMMORTAL_REFCNT_LOCAL;
-    o->ob_ref_shared = 0;
-}
-
 int proxy_nogil_init(void) {
     /* A type inherits hash and comparison together or not at all, and only where it defines neither; so both are named. */
     PyType_Slot method_slots[] = {
@@ -243,8 +231,9 @@ int proxy_nogil_init(void) {
     };
     if ((proxy_method_type = proxy_make_type(&method_spec, proxy_base_type)) == NULL) return -1;
     if ((proxy_iterator_type = proxy_make_type(&iterator_spec, proxy_base_type)) == NULL) return -1;
-    make_immortal(proxy_method_type);
-    make_immortal(proxy_iterator_type);
+    /* Every object counts its class, also when it dies. Threads must not meet at the counts of these two instead. */
+    xctx_make_immortal((PyObject *)proxy_method_type);
+    xctx_make_immortal((PyObject *)proxy_iterator_type);
     return 0;
 }
 

@@ -49,7 +49,7 @@ cdef extern from "Python.h":
     bint PyType_IsSubtype(PyTypeObject *a, PyTypeObject *b)
     PyTypeObject *Py_TYPE(object o)
 
-cdef extern from "xctx/_runtime/compat.h":
+cdef extern from "xctx/_runtime/cpython.h":
     uint64_t xctx_next_u64(uint64_t *p)
     object shared_get "xctx_shared_get"(dict, object)
     object shared_setdefault "xctx_shared_setdefault"(dict, object, object)

@@ -383,11 +383,7 @@ static PyObject *call_special(PyObject *target, PyObject *name, PyObject *const 
                               const char *missing) {
     PyTypeObject *type = Py_TYPE(target);
     PyObject *stack[5] = {target}, *result = NULL;
-#ifdef Py_GIL_DISABLED
-    PyObject *method = _PyType_LookupRef(type, name);
-#else
-    PyObject *method = Py_XNewRef(_PyType_Lookup(type, name));  /* owned: the call may change the class */
-#endif
+    PyObject *method = xctx_find_in_type(type, name);  /* owned: the call may change the class */
     if (method == NULL) {
         if (missing == NULL) return Py_NewRef(Py_NotImplemented);
         return PyErr_Format(PyExc_TypeError, missing, type->tp_name, name);
