@@ -10,11 +10,11 @@ import weakref
 from contextvars import ContextVar
 
 import pytest
+from helpers.effort import STRESS_SECONDS
 
 from xctx import LocalProxy, LocalWrapper, unwrap
 
 FREE = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-SECONDS = float(os.environ.get("XCTX_STRESS_SECONDS", "1"))
 
 
 class Plain:
@@ -199,7 +199,7 @@ def test_eight_threads():
         del w
         r()
 
-    run([read, items, write, rebind, proxy, types, methods, references], SECONDS)
+    run([read, items, write, rebind, proxy, types, methods, references], STRESS_SECONDS)
 
 
 @pytest.mark.stress
@@ -219,7 +219,7 @@ def test_threads_may_share_a_wrapper():
             assert plain.method(1) == (1,)
             plain.x = 1
 
-    run([add, call] * 4, SECONDS / 2)
+    run([add, call] * 4, STRESS_SECONDS / 2)
 
 
 def test_threads_get_the_same_class():

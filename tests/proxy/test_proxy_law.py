@@ -6,7 +6,7 @@ import fractions
 import operator
 
 import pytest
-from conftest import examples
+from helpers.effort import examples
 from proxy_law import BINARY, INPLACE, MADE, TARGETS, UNARY, Special, agree, outcome, same, small, twice
 from proxy_leaves import bare, through_callable, through_variable, wrapper_of_variable
 
