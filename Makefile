@@ -18,7 +18,7 @@ PY := $(VENV)/bin/python
 GROUPS := $(shell $(PYTHON) tests/helpers/packages.py)
 GREENLETS := $(filter test-greenlet test-gevent,$(GROUPS))
 sources = $(wildcard $(foreach ending,$(1),xctx/*.$(ending) xctx/*/*.$(ending)))
-COMPILED := $(call sources,pyx pxd pxi h c) pyproject.toml setup.cfg $(wildcard tools/*.py)
+COMPILED := $(call sources,pyx pxd pxi h c) pyproject.toml setup.cfg $(wildcard .ci/*.py)
 PACKAGE := $(COMPILED) $(call sources,py pyi) xctx/py.typed
 SETUP := -W ignore -c 'import setuptools; setuptools.setup()' --quiet
 groups = $(addprefix $(VENV)/.group-,$(1))
@@ -81,10 +81,10 @@ lint: $(call groups,lint) warnings ## check the style of Python and Cython, and 
 	PATH="$(VENV)/bin:$$PATH" cython-lint $(call sources,pyx pxd pxi)
 
 warnings: $(VENV)/.built ## compile all C once more, with every warning an error
-	$(PY) tools/check_c.py
+	$(PY) .ci/check_c.py
 
 dependencies: ## write into pyproject.toml what each compiled module is built from
-	@$(PYTHON) tools/dependencies.py
+	@$(PYTHON) .ci/dependencies.py
 
 types: $(VENV)/.built $(call groups,types $(GREENLETS)) ## check the types, and the stubs against what was compiled
 	$(PY) -m mypy
@@ -145,12 +145,12 @@ $(VENV)/.group-%: pyproject.toml | $(PY)
 	@touch $@
 
 $(VENV)/.built: $(COMPILED) $(VENV)/.group-build
-	@$(PY) tools/build.py
+	@$(PY) .ci/build.py
 	@touch $@
 
 $(VENV)-%/.built: $(PACKAGE) Makefile $(VENV)/.group-build
 	$(PYTHON) -m venv --clear --without-pip $(VENV)-$*
 	echo $(CURDIR)/$(VENV)/lib/python*/site-packages > $$(echo $(VENV)-$*/lib/python*/site-packages)/borrowed.pth
-	CFLAGS="$(FLAGS_$*)" LDFLAGS="$(FLAGS_$*)" $(PY) tools/build.py --temporary build/$*-$(TAG) \
+	CFLAGS="$(FLAGS_$*)" LDFLAGS="$(FLAGS_$*)" $(PY) .ci/build.py --temporary build/$*-$(TAG) \
 		--into $$(echo $(VENV)-$*/lib/python*/site-packages)
 	@touch $@

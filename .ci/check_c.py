@@ -55,7 +55,7 @@ def given_up_twice(extension, temporary):
         return ""
     places = f"{extension.name}: lines {', '.join(lines)} of its source" if lines else f"{extension.name}: nowhere"
     allowed = LEFT.get(extension.name, 0)
-    return f"{places} append in a way that Cython gets wrong; {allowed} such are known (tools/check_c.py tells more)\n"
+    return f"{places} append in a way that Cython gets wrong; {allowed} such are known (.ci/check_c.py tells more)\n"
 
 
 def main():

@@ -1,7 +1,7 @@
 """Builds the compiled modules: several at a time, and only those whose sources, flags or compilers have changed.
 
-    python tools/build.py                   into the tree
-    python tools/build.py --into DIRECTORY  into a directory, with the rest of the package
+    python .ci/build.py                   into the tree
+    python .ci/build.py --into DIRECTORY  into a directory, with the rest of the package
 
 `pip install .` needs none of this: it builds the same extensions, which stand in pyproject.toml, one after the other.
 setuptools would compile several at a time in threads of one process, where Cython's compiler cannot run; so each module

@@ -1,6 +1,6 @@
 """Finds what each compiled module is built from, and writes it into the lists of pyproject.toml.
 
-    python tools/dependencies.py
+    python .ci/dependencies.py
 
 setuptools builds a module anew when a file changes that its `sources` or `depends` name. It looks into none of them.
 tests/house/test_house.py compares the lists with what is found here.
