@@ -74,6 +74,7 @@ def test_the_sdist_has_what_it_builds_from_and_nothing_generated(sdist):
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
 
 
+@pytest.mark.thorough
 def test_the_wheel_has_the_package_alone_and_works_where_there_is_nothing_else(sdist, tmp_path):
     run(sys.executable, "-m", "tarfile", "--extract", sdist, tmp_path / "unpacked", cwd=tmp_path)
     (source,) = (tmp_path / "unpacked").iterdir()
