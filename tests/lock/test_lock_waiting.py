@@ -11,7 +11,7 @@ import warnings
 import weakref
 
 import pytest
-from lock_child import LONG, SOON, Child, eventually, is_waited_for
+from lock_child import LONG, SOON, Child, eventually
 
 import xctx
 
@@ -72,7 +72,7 @@ def test_ctrl_c_ends_a_wait_and_leaves_the_lock_as_it_was(mode):
     lock.acquire(exclusive=mode != "upgrade")
     with Child(work) as child:
         assert child.hear() == "waits"
-        eventually(lambda: is_waited_for(lock))
+        eventually(lambda: lock.waiters)
         child.kill(signal.SIGINT)
         assert child.hear() == "interrupted"
         if mode == "upgrade":
@@ -96,7 +96,7 @@ def test_a_signal_whose_handler_raises_nothing_ends_no_wait():
     with lock.exclusive():
         child = Child(work)
         assert child.hear() == "waits"
-        eventually(lambda: is_waited_for(lock))
+        eventually(lambda: lock.waiters)
         child.kill(signal.SIGUSR1)
         assert child.hear() == "handled"
         assert child.says_nothing()
@@ -127,7 +127,7 @@ def test_a_signal_handler_that_tries_the_lock_disturbs_no_wait(exclusive):
     with lock.exclusive():
         child = Child(work)
         assert child.hear() == "waits"
-        eventually(lambda: is_waited_for(lock))
+        eventually(lambda: lock.waiters)
         child.kill(signal.SIGUSR1)
         assert child.hear() == "tried"
     with child:
@@ -250,7 +250,7 @@ def test_a_greenlet_killed_while_it_waits_leaves_no_trace(gevent, mode):
     lock = xctx.SharedLock()
     with held_elsewhere(lock, exclusive=mode != "drain"):
         waiter = gevent.spawn(lock.acquire, mode != "shared")
-        eventually(lambda: is_waited_for(lock), pause=gevent.sleep)
+        eventually(lambda: lock.waiters, pause=gevent.sleep)
         assert not waiter.ready()
         waiter.kill(timeout=LONG)
         assert waiter.ready()
@@ -298,7 +298,7 @@ def test_a_greenlet_is_told_of_the_death_of_a_process(gevent):
     with Child(work) as child:
         assert child.hear() == "held"
         waiter = gevent.spawn(lock.acquire, True, timeout=LONG)
-        eventually(lambda: is_waited_for(lock), pause=gevent.sleep)
+        eventually(lambda: lock.waiters, pause=gevent.sleep)
         child.kill()
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -348,7 +348,7 @@ def test_greenlets_that_are_one_unit(gevent, mode):
     lock = xctx.SharedLock(key=xctx.keys.thread)
     with held_elsewhere(lock) as other:
         waiter = gevent.spawn(lock.acquire, mode == "exclusive", timeout=LONG)
-        eventually(lambda: is_waited_for(lock), pause=gevent.sleep)
+        eventually(lambda: lock.waiters, pause=gevent.sleep)
         assert not lock.acquire(exclusive=mode != "exclusive", blocking=False)
         assert not lock.acquire(timeout=0.01)
         other.leave.set()
@@ -375,7 +375,7 @@ def test_one_lock_for_greenlets_and_tasks(gevent):
 
     with held_elsewhere(lock) as other:
         waiter = gevent.spawn(lock.acquire, timeout=LONG)
-        eventually(lambda: is_waited_for(lock), pause=gevent.sleep)
+        eventually(lambda: lock.waiters, pause=gevent.sleep)
         thread = threading.Thread(target=loop)
         thread.start()
         gevent.sleep(0.02)
@@ -393,7 +393,7 @@ def test_a_child_forked_in_the_middle_of_a_greenlets_wait_waits_on_its_own(geven
 
     def work(child):
         waiter = gevent.spawn(lock.acquire, timeout=LONG)
-        eventually(lambda: is_waited_for(lock), pause=gevent.sleep)
+        eventually(lambda: lock.waiters, pause=gevent.sleep)
         pid = gevent.os.fork()
         if pid == 0:
             status = 1
@@ -422,7 +422,7 @@ def test_a_child_forked_in_the_middle_of_a_greenlets_wait_waits_on_its_own(geven
 
 async def waited_for(lock):
     until = time.monotonic() + LONG
-    while not is_waited_for(lock):
+    while not lock.waiters:
         assert time.monotonic() < until, "nobody waits"
         await asyncio.sleep(0.001)
 

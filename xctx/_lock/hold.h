@@ -121,7 +121,7 @@ static inline int xctx_hold_spin(xctx_hold *hold) {
     if (xctx_outlook(hold->mem, hold) == XCTX_LOCAL) return 0;   /* it cannot give back while this one has the GIL */
 #endif
     for (turn = 0; turn < XCTX_SPINS; turn++) {
-        xctx_relax();
+        xctx_pause();
         if (xctx_poll(hold->head, hold->index, &hold->attempt)) return 1;
     }
     return 0;

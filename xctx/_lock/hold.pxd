@@ -101,7 +101,7 @@ cdef class Attempt:
     cdef int mode
     cdef bint upgrading
     cdef bint again
-    cdef double until             # by `clock`
+    cdef double until             # by `monotonic`
     cdef bint under_way
     cdef bint counted             # in the line's number of those who wait
     cdef bint reads               # it is, or was, among the readers of the queue
@@ -132,7 +132,6 @@ cdef Attempt new_attempt(Hold hold, int mode, double until, bint again)
 cdef int wait(Attempt attempt) except? -2
 cdef int pause() except -1
 cdef int told(xctx_hold *hold, int what) except -1
-cdef double clock() noexcept
 cdef double PAUSE
 cdef uint32_t forks() noexcept
 

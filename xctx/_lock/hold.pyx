@@ -14,14 +14,16 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from _weakref import ReferenceType
-import os
-
 from cpython.ref cimport Py_DECREF, Py_INCREF
+
 from xctx._core cimport xctx_lock, xctx_unlock
 from xctx._runtime.parking cimport (Waiter, task_waiter, wake_again, wake_all, waiter_here, xctx_choose, xctx_queue,
                                     xctx_queue_add, xctx_queue_remove, xctx_waiter)
-from xctx._runtime.scheduling_tmp import current_hub, start_system_thread
+from xctx._runtime.runtime cimport connect
+from xctx._runtime.scheduling cimport current_hub, monotonic
+from xctx._runtime.scheduling import start_system_thread
+from _weakref import ReferenceType
+import os
 
 cdef extern from "xctx/_lock/memory.h" nogil:
     int NO_LOCKS "XCTX_NO_LOCKS"
@@ -31,8 +33,7 @@ cdef extern from "xctx/_lock/memory.h" nogil:
     int USERS "XCTX_USERS"
     int LINES "XCTX_LINES"
     int F_RDLCK, F_WRLCK
-    uint64_t now_in_ns "xctx_now"()
-    uint32_t fork_count "xctx_fork_count"
+    uint32_t fork_count "xctx_fork_count()"
     int watch "xctx_watch"()
     uint64_t nap_time "xctx_nap_time"(xctx_head *)
     void futex_wait "xctx_futex_wait"(uint32_t *, uint32_t, uint64_t, uint32_t)
@@ -73,6 +74,7 @@ cdef double WITHOUT_HELP = 0.01  # likewise, where no thread could be started to
 PAUSE = 0.001
 cdef hold_forget forget_hold = NULL
 
+connect()
 if watch():
     raise MemoryError("no room for the handlers of forks and of the end")
 
@@ -80,10 +82,6 @@ if watch():
 cdef void set_forget(hold_forget forget) noexcept:
     global forget_hold
     forget_hold = forget
-
-
-cdef double clock() noexcept:
-    return <double>now_in_ns() * 1e-9
 
 
 cdef uint32_t forks() noexcept:
@@ -503,7 +501,7 @@ cdef class Attempt:
         cdef xctx_hold *hold = &self.hold.c
         cdef Memory memory = self.hold.line.memory
         cdef LocalQueue queue = local_queue(memory, home, of_loop, False)
-        if (self.until > clock() and hold.attempt.phase == IDLE and not self.upgrading and self.mode != SHARED
+        if (self.until > monotonic() and hold.attempt.phase == IDLE and not self.upgrading and self.mode != SHARED
                 and queue is not None and queue.writers.count):
             hold.attempt.want = self.mode   # behind those who wait here already
             join_queue(&hold.attempt)
@@ -516,7 +514,7 @@ cdef class Attempt:
                 told(hold, READERS_LEFT)   # it was in for a moment
             if home is None and spin(hold) or self.look_for_dead():
                 return self.have()
-        if self.until <= clock():
+        if self.until <= monotonic():
             return self.give_up()
         if of_loop and home is None:
             raise RuntimeError("no running event loop")
@@ -571,7 +569,7 @@ cdef class Attempt:
         if self.waiter is None and arm(hold.head, hold.index, &hold.attempt):
             return self.have()
         while True:
-            left = self.until if self.until == FOREVER else self.until - clock()
+            left = self.until if self.until == FOREVER else self.until - monotonic()
             if left <= 0:
                 return self.give_up()
             self.seconds = left

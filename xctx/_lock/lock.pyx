@@ -13,34 +13,29 @@ stores are empty: it holds nothing, and takes lines of its own.
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as_key, xctx_at_fork_in_child, xctx_lock,
-                         xctx_next_u64, xctx_tstate, xctx_unlock)
+from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as_key, xctx_lock, xctx_tstate, xctx_unlock)
 from xctx._lock.hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Hold, Line, Memory, announce, forks, give_back,
                               line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold,
                               new_line, new_memory, pause, queued, readers_in, set_forget, step_down, take, told, wait,
-                              xctx_head, xctx_hold, xctx_line, clock, Attempt, WAITS, FORKED, HELD, PAUSE,
+                              xctx_head, xctx_hold, xctx_line, Attempt, WAITS, FORKED, HELD, PAUSE,
                               READERS_LEFT, READERS_MAY_ENTER, SLOT_IS_FREE)
 from xctx import _core
 from xctx._stores.local import local
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
-from xctx._runtime.scheduling_tmp import current_loop
+from xctx._runtime.scheduling cimport current_loop, monotonic
 import os
 import warnings
 
-cdef extern from "xctx/_runtime/slots.h" nogil:
-    ctypedef struct xctx_slot:
-        void *what
-    xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
-    bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
-    void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
-    void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
-    void slots_empty "xctx_slots_empty"() noexcept
+from xctx._runtime.runtime cimport (connect, xctx_cache_drop as slot_drop, xctx_cache_entry as xctx_slot, xctx_cache_entry_of as slot_of,
+                                    xctx_cache_hit as slot_hit, xctx_cache_set as slot_set,
+                                    xctx_next_serial)
+
+connect()
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
 cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
-cdef uint64_t serials = 0
 cdef double FOREVER = float("inf")
 cdef object NO_LIMIT = -1
 cdef int ALL = READERS_MAY_ENTER | SLOT_IS_FREE | READERS_LEFT
@@ -52,10 +47,7 @@ cdef void forget(uint64_t serial, xctx_hold *hold) noexcept:
         slot_drop(slot, serial)
 
 
-slots_empty()
 set_forget(forget)
-if xctx_at_fork_in_child(slots_empty):
-    raise MemoryError("no room for a fork handler")
 
 
 class OwnerDiedWarning(RuntimeWarning):
@@ -362,7 +354,7 @@ cdef void set_up(SharedLock lock, Memory memory, str name, Key key) except *:
     lock.holds = local(key=key)
     lock.lines = local(key=_core.thread)
     lock.title = name
-    lock.serial = xctx_next_u64(&serials)
+    lock.serial = xctx_next_serial()
     lock.memory = memory
 
 
@@ -416,7 +408,7 @@ cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
 
 cdef bint acquire(SharedLock lock, Hold begun, int mode, double seconds) except -1:
     # `begun`: the hold where a try is under way.
-    cdef double until = FOREVER if seconds == FOREVER else clock() + seconds
+    cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
     cdef Hold hold = begun
     cdef int found = BEGUN, got
     while True:
@@ -432,7 +424,7 @@ cdef bint acquire(SharedLock lock, Hold begun, int mode, double seconds) except 
             return True
         elif found == MISUSED:
             misuse(hold, mode)
-        elif clock() >= until:
+        elif monotonic() >= until:
             return False
         else:
             # Rare enough to be asked for now and then.
@@ -452,7 +444,7 @@ cdef int finish(Hold hold, int mode, double until, bint acquiring) except -2:
 
 
 cdef bint upgrade(SharedLock lock, double seconds) except -1:
-    cdef double until = FOREVER if seconds == FOREVER else clock() + seconds
+    cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
     return finish(begin_upgrade(lock), EXCLUSIVE, until, False)
 
 
@@ -613,7 +605,7 @@ cdef bint downgrade(SharedLock lock, int mode) except -1:
 
 async def acquire_in_task(SharedLock lock, int mode, double seconds, object result=True):
     """Gives `result` where the lock is held, and False where it is not."""
-    cdef double until = FOREVER if seconds == FOREVER else clock() + seconds
+    cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
     cdef Hold hold
     cdef TaskWaiter waiter
     cdef int found
@@ -632,7 +624,7 @@ async def acquire_in_task(SharedLock lock, int mode, double seconds, object resu
             return result
         if found == MISUSED:
             misuse(hold, mode)
-        if clock() >= until:
+        if monotonic() >= until:
             return False
         waiter = task_waiter(current_loop(), None)
         try:
@@ -646,7 +638,7 @@ async def acquire_in_task(SharedLock lock, int mode, double seconds, object resu
 
 
 async def upgrade_in_task(SharedLock lock, double seconds):
-    cdef double until = FOREVER if seconds == FOREVER else clock() + seconds
+    cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
     return await wait_in_task(new_attempt(begin_upgrade(lock), EXCLUSIVE, until, False))
 
 

@@ -243,7 +243,7 @@ static inline uint64_t xctx_nap_time(xctx_head *head) {
 static inline void xctx_grow_hungry(xctx_attempt *attempt) {
     uint64_t now;
     if (attempt->phase != XCTX_QUEUE) return;
-    now = xctx_now();
+    now = xctx_monotonic_ns();
     if (attempt->since == 0) attempt->since = now;
     else if (now - attempt->since > XCTX_STARVED) attempt->patient = XCTX_FAMISHED;
 }

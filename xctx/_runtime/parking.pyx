@@ -38,7 +38,8 @@ A queue counts its waiters, so that a program, or a test, can see that others wa
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF
 
-from xctx._runtime.scheduling_tmp import current_hub, current_loop, getcurrent, running_task
+from xctx._runtime.runtime cimport connect
+from xctx._runtime.scheduling cimport current_hub, current_loop, running_greenlet, running_task
 
 cdef extern from "xctx/_runtime/parking.h" nogil:
     int xctx_signal(int *signal, int value)
@@ -51,6 +52,8 @@ cdef extern from "Python.h":
     void PyThread_free_lock(PyThread_type_lock lock) nogil
     void PyThread_release_lock(PyThread_type_lock lock) nogil
     PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int interruptible) nogil
+
+connect()
 
 # What PyThread_acquire_lock_timed takes at most, nearly.
 cdef double LONGEST = 1e9
@@ -159,7 +162,7 @@ cdef class GreenletWaiter(Waiter):
 
     cdef int park(self, double seconds) except -1:
         timer = None
-        self.greenlet = getcurrent()
+        self.greenlet = running_greenlet(True)
         try:
             if seconds < LONGEST:
                 timer = self.hub.loop.timer(seconds)

@@ -23,22 +23,16 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport intptr_t, uint64_t
 
-from xctx._core cimport (CONTEXT, VALUE, Key, PyThreadState, Unit, as_key, xctx_at_fork_in_child, xctx_next_u64,
-                         xctx_tstate, xctx_type_put, xctx_load_ptr, xctx_cas_ptr)
+from xctx._core cimport (CONTEXT, VALUE, Key, PyThreadState, Unit, as_key, xctx_tstate, xctx_type_put, xctx_load_ptr, xctx_cas_ptr)
 from xctx import _core
 from contextvars import ContextVar
 
 
-cdef extern from "xctx/_runtime/slots.h" nogil:
-    ctypedef struct xctx_slot:
-        uint64_t serial
-        PyObject *context
-        void *what
-    xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
-    bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
-    void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
-    void slots_empty "xctx_slots_empty"() noexcept
-    void count_contexts "xctx_count_contexts"(PyThreadState *)
+from xctx._runtime.runtime cimport (connect, xctx_cache_entry as xctx_slot, xctx_cache_entry_of as slot_of,
+                                    xctx_cache_hit as slot_hit, xctx_cache_set as slot_set,
+                                    xctx_count_contexts as count_contexts, xctx_next_serial)
+
+connect()
 
 cdef extern from "xctx/_runtime/compat.h":
     void publish_before "xctx_publish_before"()
@@ -153,11 +147,6 @@ cdef extern from *:
     Binding take_binding "XCTX_TAKE"(PyObject *)   # takes the reference over
 
 
-slots_empty()
-if xctx_at_fork_in_child(slots_empty):
-    raise MemoryError("no room for a fork handler")
-
-
 include "bindings.pxi"
 
 
@@ -171,9 +160,6 @@ free_in_a_loop(Binding.__new__(Binding), Entry.__new__(Entry))
 
 
 # --- xlocal ----------------------------------------------------------------------------------------------------------
-
-cdef uint64_t serials = 0
-
 
 cdef class xlocal:
     """Scoped, read-only names of one execution unit.
@@ -204,7 +190,7 @@ cdef class xlocal:
             self.declared = type(self).__xctx_names__
         elif key is not None:
             self.key = as_key(key)
-        self.serial = xctx_next_u64(&serials)
+        self.serial = xctx_next_serial()
         self.var = ContextVar("xctx.xlocal")
         self.made_in = maker_module()
         self.vectorcall = <vectorcallfunc>bind_call
