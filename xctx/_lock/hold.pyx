@@ -462,6 +462,9 @@ cdef int forget_the_gone(Memory memory) except -1:
             add_queued(memory.mem, -<int>(queue.writers.count + queue.readers.count))
         xctx_unlock(&memory.mem.guard)
         if dropped:
+            # What waits there is kept alive by what waited: neither the loop nor its tasks are the queue's any more.
+            disband(queue, &queue.writers)
+            disband(queue, &queue.readers)
             Py_DECREF(queue)
     if any:
         tell_queues(memory, READERS_MAY_ENTER | SLOT_IS_FREE | READERS_LEFT)
@@ -471,6 +474,19 @@ cdef int forget_the_gone(Memory memory) except -1:
 cdef void tell_all(Memory memory) noexcept:
     """As an object dies."""
     tell_queues(memory, READERS_MAY_ENTER | SLOT_IS_FREE | READERS_LEFT)
+
+
+cdef void disband(LocalQueue queue, xctx_queue *part) noexcept:
+    cdef xctx_waiter *waiter
+    while True:
+        xctx_lock(&queue.memory.mem.guard)
+        waiter = part.first
+        if waiter != NULL:
+            xctx_queue_remove(part, waiter)
+        xctx_unlock(&queue.memory.mem.guard)
+        if waiter == NULL:
+            return
+        Py_DECREF(<object>waiter.owner)   # the queue's reference
 
 
 cdef int told(xctx_hold *hold, int what) except -1:
