@@ -11,7 +11,7 @@ import weakref
 import pytest
 
 import xctx
-from xctx._carry import Block
+from xctx._carry.carry import Block
 
 
 @pytest.fixture

@@ -23,7 +23,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport intptr_t, uint64_t
 
-from xctx._core cimport (CONTEXT, VALUE, Key, PyThreadState, Unit, as_key, xctx_tstate, xctx_type_put, xctx_load_ptr, xctx_cas_ptr)
+from xctx._core cimport (CONTEXT, VALUE, Key, PyThreadState, Unit, as_key, xctx_tstate, xctx_type_put,
+                         xctx_load_ptr, xctx_cas_ptr)
 from xctx import _core
 from contextvars import ContextVar
 
