@@ -28,7 +28,7 @@ TESTS := $(call groups,build test $(GREENLETS) $(INTEGRATIONS) $(REST))
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples $(EXAMPLES) test test-free-threaded test-all stress lint types bench docs dist debug sanitize clean
+.PHONY: help demo check examples $(EXAMPLES) test test-free-threaded test-all nightly stress lint types bench docs dist debug sanitize clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -63,6 +63,9 @@ test-all: ## run the tests on every supported interpreter on PATH, and on FREE_T
 	@failed=; for python in $(EVERY) $(filter-out $(EVERY),$(FREE_THREADED)); do \
 		$(MAKE) --no-print-directory test PYTHON=$$python || failed="$$failed $$python"; \
 	done; test -z "$$failed" || { echo "Failed:$$failed" >&2; exit 1; }
+
+nightly: $(VENV)/.built $(TESTS) ## run the tests with new examples, XCTX_EXAMPLES=10 times as many
+	XCTX_EXAMPLES=$(or $(XCTX_EXAMPLES),10) $(PY) -m pytest -n $(WORKERS) --dist worksteal -o faulthandler_timeout=3000 $(ARGS)
 
 stress: $(VENV)/.built $(TESTS) ## run the stress tests for long (STRESS_SECONDS=30 each)
 	XCTX_STRESS_SECONDS=$(STRESS_SECONDS) $(PY) -m pytest -m stress $(ARGS)

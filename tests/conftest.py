@@ -56,6 +56,32 @@ def offers(name):
     return hasattr(xctx, name)
 
 
+# --- examples ---------------------------------------------------------------------------------------------------------
+
+# How many times as many examples as usual hypothesis draws. Where it is set they are new ones at each run, as at night;
+# where it is not they are the same at each run, so that `make test` never finds what the run before did not.
+EXAMPLES = os.environ.get("XCTX_EXAMPLES")
+
+
+def examples(usual):
+    """How many examples to try, where `usual` is enough to try the same ones again."""
+    return usual * int(EXAMPLES or 1)
+
+
+def load_profile():
+    from hypothesis import HealthCheck, settings
+
+    # How long one takes is no matter here: the machine may be busy.
+    common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "max_examples": examples(100)}
+    settings.register_profile("same", derandomize=True, database=None, **common)
+    settings.register_profile("nightly", derandomize=False, print_blob=True, **common)
+    settings.load_profile("nightly" if EXAMPLES else "same")
+
+
+if installed("hypothesis"):
+    load_profile()
+
+
 THREAD_INHERITS = bool(getattr(sys.flags, "thread_inherit_context", False))
 
 

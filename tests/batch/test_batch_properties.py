@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 from batch_checker import Made, in_threads, law
+from conftest import examples
 
 from xctx import BatchExecutor
 
@@ -48,7 +49,7 @@ class Source:
         return [self() for _ in range(count)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(st.integers(1, 9), st.lists(calls, max_size=40), st.lists(steps, max_size=40), st.booleans())
 def test_one_consumer(size, script, consumer, batches):
     # A source that raises in the middle of making a list has made nothing that anybody could be handed.
@@ -81,7 +82,7 @@ def test_one_consumer(size, script, consumer, batches):
     source.executor = None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(st.integers(1, 20), st.lists(calls, max_size=60), st.lists(st.integers(0, 40), min_size=1, max_size=4))
 def test_many_consumers(size, script, loads):
     source = Source(script)

@@ -7,6 +7,7 @@ import weakref
 
 import pytest
 from carry_module import ALL
+from conftest import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -123,7 +124,7 @@ class Model(RuleBasedStateMachine):
 def test_model(key_name):
     case = type(f"ModelBy{key_name.title()}", (Model,), {"key_name": key_name}).TestCase
     case.settings = settings(
-        max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=examples(100), stateful_step_count=40, suppress_health_check=list(HealthCheck)
     )
     case().runTest()
 
@@ -131,7 +132,7 @@ def test_model(key_name):
 LAYERS = st.lists(st.tuples(st.sampled_from(list(ALL)), NAMES), max_size=6)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 @given(layers=LAYERS, outside=LAYERS, protocol=st.integers(2, pickle.HIGHEST_PROTOCOL))
 def test_what_is_seen_there_is_what_was_seen_here_also_through_a_pickle(layers, outside, protocol):
     def nested(layers, func):
@@ -152,7 +153,7 @@ def test_what_is_seen_there_is_what_was_seen_here_also_through_a_pickle(layers, 
     assert set(map(len, look().values())) == {0}
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=examples(50))
 @given(layers=LAYERS, steps=st.lists(st.sampled_from(["take", "enter", "leave", "run", "drop"]), max_size=12))
 def test_nothing_stays_alive_afterwards(layers, steps):
     class Thing:

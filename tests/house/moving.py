@@ -60,7 +60,7 @@ def apart(run):
     return question
 
 
-def wait_until_gone(gone, rounds=200):
+def wait_until_gone(gone, rounds=1000):
     for _ in range(rounds):
         if gone() is None:
             return True
@@ -498,7 +498,7 @@ def killed(exclusive):
 
         waiter = threading.Thread(target=ask, daemon=True)
         waiter.start()
-        waiter.join(3)
+        waiter.join(6)
         return "is given back" if not waiter.is_alive() else "is held for ever"
 
     return question

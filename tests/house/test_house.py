@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from conftest import EXAMPLES
 
 import xctx
 
@@ -21,6 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # From the ground up: a module imports only what stands before it. A new module gets its place here.
 ORDER = [
+    *("_runtime.runtime", "_runtime.scheduling"),
     *("_wire.carried", "_stores.declare", "_wire.fields", "_carry.places", "_runtime.wrap", "_carry.isolate"),
     *("_core", "_stores.local", "_stores.xlocal", "_carry.carry", "_proxy.proxy"),
     *("_batch.prefetch", "_batch.batch", "_wire.baggage"),
@@ -128,6 +130,18 @@ def test_importing_touches_no_greenlet_that_happens_to_be_installed(tmp_path):
     for name in ("greenlet", "gevent", "trio"):
         (tmp_path / f"{name}.py").write_text("raise AssertionError('imported')")
     assert python("-c", "import xctx", PYTHONPATH=str(tmp_path)) == ""
+
+
+# What the tests draw
+
+
+def test_examples_are_the_same_at_each_run_unless_new_ones_are_asked_for():
+    from hypothesis import settings
+
+    assert settings.default.derandomize is not bool(EXAMPLES)
+    others = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path.name != "conftest.py"]
+    own = re.compile(r"max_examples=(?!examples\()|derandomize=|database=|load_profile\(")
+    assert [path.name for path in others if path != Path(__file__) and own.search(path.read_text())] == []
 
 
 # What is public

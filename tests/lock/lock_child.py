@@ -1,5 +1,6 @@
 """Child processes for the tests of locks: told what to do, heard, and never waited for without a limit."""
 
+import multiprocessing.context
 import os
 import select
 import signal
@@ -7,7 +8,8 @@ import sys
 import time
 import traceback
 
-LONG = 10  # seconds: nothing that goes right takes so long
+LONG = 30  # seconds: nothing that goes right takes so long, on a busy machine either
+SOON = 5  # seconds: within which others go on, rather than when their time is up; a tenth of one on a quiet machine
 
 
 class Child:
@@ -51,6 +53,10 @@ class Child:
             word += byte
         return word.strip().decode()
 
+    def says_nothing(self, seconds=0.05):
+        """Whether it has said nothing, nor does for so long."""
+        return not select.select([self.get], [], [], seconds)[0]
+
     def kill(self, number=signal.SIGKILL):
         if self.status is None:  # otherwise the number may be another's by now
             os.kill(self.pid, number)
@@ -79,9 +85,36 @@ class Child:
         os.close(self.put)
 
 
-def eventually(true, seconds=LONG):
-    """Waits until `true()` is."""
+def eventually(true, seconds=LONG, pause=time.sleep):
+    """Waits until `true()` is; a greenlet with ``pause=gevent.sleep``, so that others run."""
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, "this never came true"
-        time.sleep(0.002)
+        pause(0.002)
+
+
+class Handed:
+    """Stands for a child that is being started: it takes the descriptor of the lock's memory as it is."""
+
+    def duplicate_for_child(self, fd):
+        return fd
+
+    DupFd = duplicate_for_child
+
+
+WORD = 128  # where in a lock's memory its word stands: see _lock_os.h
+NAPS = 0b1111 << 14  # the bits in it of those who sleep: see _lock.h
+
+
+def is_waited_for(lock):
+    """Whether somebody sleeps until the lock is free, or is about to: it has announced itself.
+
+    Greenlets and tasks, too, and whatever process they are in. The bits are cleared as they are woken, so who asks
+    after a second waiter asks once the first one is in.
+    """
+    multiprocessing.context.set_spawning_popen(Handed())
+    try:
+        _, (_, fd, _) = lock.__reduce__()
+    finally:
+        multiprocessing.context.set_spawning_popen(None)
+    return bool(int.from_bytes(os.pread(fd, 4, WORD), sys.byteorder) & NAPS)

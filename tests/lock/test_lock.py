@@ -8,7 +8,7 @@ import warnings
 import weakref
 
 import pytest
-from lock_child import LONG, Child, eventually
+from lock_child import LONG, Child, eventually, is_waited_for
 
 import xctx
 
@@ -181,9 +181,9 @@ def test_nobody_writes_while_a_writer_becomes_a_reader(make):
     with lock.exclusive():
         writer = threading.Thread(target=write)
         writer.start()
-        time.sleep(0.02)
+        eventually(lambda: is_waited_for(lock))
         lock.downgrade()
-        time.sleep(0.02)
+        eventually(lambda: not free_to(lock, "shared"))  # it has the seat by now, and waits for this reader
         assert not wrote
     writer.join(LONG)
     assert wrote

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from lock_child import LONG, Child
+from lock_child import LONG, SOON, Child
 
 import xctx
 from xctx._lock import names as lock_names
@@ -191,7 +191,7 @@ def test_who_opened_it_and_dies_gives_back_what_its_child_never_held(names):
         child.kill()
         child.wait()
         with pytest.warns(xctx.OwnerDiedWarning):
-            assert lock.acquire(exclusive=True, timeout=1)
+            assert lock.acquire(exclusive=True, timeout=SOON)
         lock.release()
 
 

@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from lock_child import LONG, Child
+from lock_child import LONG, SOON, Child
 
 import xctx
 
@@ -105,7 +105,8 @@ def test_whoever_is_killed_whenever(tmp_path):
     killed = stopped = 0
     until = time.monotonic() + SECONDS
     try:
-        while time.monotonic() < until:
+        # On a busy machine it takes longer to kill enough of them.
+        while time.monotonic() < until or (killed <= 5 * SECONDS and time.monotonic() < until + LONG / 2):
             time.sleep(rand.random() * 0.02)
             at = rand.randrange(len(children))
             if rand.random() < 0.2:
@@ -132,7 +133,7 @@ def test_whoever_is_killed_whenever(tmp_path):
                 assert status == -signal.SIGKILL
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        assert lock.acquire(exclusive=True, timeout=1)
+        assert lock.acquire(exclusive=True, timeout=SOON)
         write_all(fd, lock)
         lock.release()
     assert (lock.holders(), lock.readers, lock.owner_died) == ([], 0, False)

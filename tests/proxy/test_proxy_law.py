@@ -21,6 +21,7 @@ import types
 from contextvars import ContextVar
 
 import pytest
+from conftest import examples
 
 import xctx
 from xctx import LocalProxy, LocalWrapper, is_proxy, unwrap
@@ -457,11 +458,8 @@ leaves = st.sampled_from(LEAVES)
 NUMPY = (numpy.ndarray, numpy.generic)
 SEQUENCES = (numpy.ndarray, str, bytes, bytearray, list, tuple)
 
-# The same examples at each run; others, and as many as one likes, with XCTX_EXAMPLES.
 LAW = settings(
-    deadline=None,
-    derandomize="XCTX_EXAMPLES" not in os.environ,
-    max_examples=int(os.environ.get("XCTX_EXAMPLES", "400")),
+    max_examples=examples(400),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 

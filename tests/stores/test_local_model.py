@@ -5,7 +5,7 @@ import gc
 import threading
 
 import pytest
-from conftest import installed
+from conftest import examples, installed
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
@@ -17,9 +17,7 @@ from xctx import debug, keys
 NAMES = st.sampled_from([f"name{i}" for i in range(15)]).map(lambda name: "".join(name))
 VALUES = st.integers(0, 100)
 
-SETTINGS = settings(
-    max_examples=20, stateful_step_count=40, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-)
+SETTINGS = settings(max_examples=examples(20), stateful_step_count=40, suppress_health_check=list(HealthCheck))
 
 
 class ThreadUnit:

@@ -3,6 +3,7 @@
 import contextvars
 
 import pytest
+from conftest import examples
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -124,9 +125,7 @@ class ContextModel(Model):
     key_name = "context"
 
 
-SETTINGS = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), database=None
-)
+SETTINGS = settings(max_examples=examples(60), stateful_step_count=40, suppress_health_check=list(HealthCheck))
 TestByValue = Model.TestCase
 TestByValue.settings = SETTINGS
 TestByContext = ContextModel.TestCase

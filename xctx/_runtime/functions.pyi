@@ -1,8 +1,7 @@
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import Any, Final, ParamSpec, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
-_P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 PLAIN: Final[int]

@@ -8,7 +8,6 @@ cdef enum:
 
 @cython.final
 @cython.freelist(64)
-@cython.trashcan(True)   # a chain may be of any length
 cdef class Binding:
     """These names have these values, set by this unit: one link of the chain.
 
@@ -201,7 +200,6 @@ cdef void unbind(Binding entry, Binding top, object token, PyObject *context) ex
 
 @cython.final
 @cython.freelist(64)
-@cython.trashcan(True)   # there may be any number of xlocals
 cdef class Entry:
     """One binding made by `put`, until `take_back` takes it out."""
 

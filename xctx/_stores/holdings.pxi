@@ -37,7 +37,6 @@ cdef struct Shelf:
     Place places[1]
 
 cdef uint64_t GONE = <uint64_t>-1
-cdef uint64_t serials = 0
 cdef xctx_mutex lock   # guards lists of holdings and editions, and the making and growing of shelves. Innermost
 
 

@@ -26,7 +26,7 @@ from libc.string cimport memset
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from xctx._core cimport (CONTEXT, PROCESS, VALUE, Key, PyThreadState, Unit, as_key, fork_generation, set_shelf_release,
-                         xctx_at_fork_in_child, xctx_lock, xctx_mutex, xctx_next_u64, xctx_tstate, xctx_type_put,
+                         xctx_lock, xctx_mutex, xctx_tstate, xctx_type_put,
                          xctx_unlock)
 # Underscored for a cheap start: each interpreter has these at hand, `collections` and `weakref` it would have to load.
 from _collections_abc import MutableMapping
@@ -36,16 +36,13 @@ from contextvars import ContextVar
 from xctx import _core
 
 
-cdef extern from "xctx/_runtime/slots.h" nogil:
-    ctypedef struct xctx_slot:
-        PyObject *context
-        void *what
-    xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
-    bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
-    void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
-    void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
-    void slots_empty "xctx_slots_empty"() noexcept
-    void count_contexts "xctx_count_contexts"(PyThreadState *)
+from xctx._runtime.runtime cimport (connect, xctx_cache_drop as slot_drop, xctx_cache_empty as slots_empty,
+                                    xctx_cache_entry as xctx_slot, xctx_cache_entry_of as slot_of,
+                                    xctx_cache_hit as slot_hit, xctx_cache_set as slot_set,
+                                    xctx_count_contexts as count_contexts, xctx_next_serial, XCTX_FORK_STORES,
+                                    xctx_at_fork)
+
+connect()
 
 ctypedef void (*destructor)(PyObject *) noexcept
 
@@ -203,7 +200,7 @@ cdef class local:
             self.var = ContextVar("xctx.local")
         elif self.key.rung == PROCESS or self.key.rung == VALUE:
             self.how = SHARED
-        self.serial = xctx_next_u64(&serials)
+        self.serial = xctx_next_serial()
         self.generation = fork_generation()
         if NO_GIL:
             self.self_ref = ref(self)
@@ -571,12 +568,10 @@ set_shelf_release(release_shelf)
 cdef void forked() noexcept nogil:
     # In the child, with no other thread; another one may have held the lock.
     memset(&lock, 0, sizeof(lock))
-    slots_empty()
 
 
 forked()
-if xctx_at_fork_in_child(forked):
-    raise MemoryError("no room for a fork handler")
+xctx_at_fork(XCTX_FORK_STORES, NULL, NULL, forked)
 
 
 # --- for those who look from outside -----------------------------------------------------------------------------------

@@ -23,24 +23,18 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
 from libc.stdint cimport intptr_t, uint64_t
 
-from xctx._core cimport (CONTEXT, VALUE, Key, PyThreadState, Unit, as_key, xctx_at_fork_in_child, xctx_next_u64,
-                         xctx_tstate, xctx_type_put, xctx_load_ptr, xctx_cas_ptr)
+from xctx._core cimport (CONTEXT, VALUE, Key, PyThreadState, Unit, as_key, xctx_tstate, xctx_type_put, xctx_load_ptr, xctx_cas_ptr)
 from xctx._runtime.functions cimport StepContext
 from xctx import _core
 from _functools import partial
 from contextvars import ContextVar
 
 
-cdef extern from "xctx/_runtime/slots.h" nogil:
-    ctypedef struct xctx_slot:
-        uint64_t serial
-        PyObject *context
-        void *what
-    xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
-    bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
-    void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
-    void slots_empty "xctx_slots_empty"() noexcept
-    void count_contexts "xctx_count_contexts"(PyThreadState *)
+from xctx._runtime.runtime cimport (connect, xctx_cache_entry as xctx_slot, xctx_cache_entry_of as slot_of,
+                                    xctx_cache_hit as slot_hit, xctx_cache_set as slot_set,
+                                    xctx_count_contexts as count_contexts, xctx_next_serial)
+
+connect()
 
 cdef extern from "xctx/_runtime/compat.h":
     void publish_before "xctx_publish_before"()
@@ -100,23 +94,74 @@ cdef extern from *:
         PyUnicode_InternInPlace(&name);
         return name;
     }
+
+    /* Chains are freed in a loop. CPython's own remedy for long chains, the trashcan, goes fifty frees deep before it stacks
+     * the rest up, and some versions several times that: too deep for a thread that has 128 KB for all it does.
+     *
+     * The destructor that Cython made is called with nothing outside of the link any more; whatever it runs (finalisers,
+     * which may switch greenlets) finds no state of this loop. Then the reference to the next link is let go of, and if that
+     * was the last one, the destructor, called with what is awaited, leaves it to the loop. No count is looked at, so it does
+     * not matter who else has the link, nor which thread owns it: one that is kept, or given to its owner, ends the loop. */
+    typedef struct {
+        PyTypeObject *type;
+        destructor dealloc;
+        Py_ssize_t outer;   /* where in an object the reference to the next link stands */
+    } xctx_links;
+    static xctx_links xctx_chained[2];           /* of the process: types are static. Never changes once the module is loaded */
+    static XCTX_TLS PyObject *xctx_awaited;      /* of the thread: compared only, and NULL whenever code of anybody else runs */
+
+    static void xctx_free_link(PyObject *link) {
+        const xctx_links *kind = &xctx_chained[Py_TYPE(link) != xctx_chained[0].type];
+        if (link == xctx_awaited) {
+            xctx_awaited = NULL;
+            PyObject_GC_UnTrack(link);
+            return;
+        }
+        for (;;) {
+            PyObject **at = (PyObject **)((char *)link + kind->outer);
+            PyObject *outer = *at;
+            *at = NULL;
+            kind->dealloc(link);
+            if (outer == NULL) return;
+            xctx_awaited = outer;
+            Py_DECREF(outer);
+            if (xctx_awaited != NULL) {   /* somebody has it still, or it is None */
+                xctx_awaited = NULL;
+                return;
+            }
+            link = outer;
+        }
+    }
+    #define XCTX_OUTER(link) ((PyObject **)&(link)->outer)   /* Cython takes no address of a reference */
+    static void xctx_free_chain(int i, PyObject *any, PyObject **outer) {
+        PyTypeObject *type = Py_TYPE(any);
+        if (type->tp_dealloc == xctx_free_link) return;
+        xctx_chained[i].type = type;
+        xctx_chained[i].dealloc = type->tp_dealloc;
+        xctx_chained[i].outer = (char *)outer - (char *)any;
+        type->tp_dealloc = xctx_free_link;
+    }
     """
+    PyObject **outer_of_binding "XCTX_OUTER"(Binding)
+    PyObject **outer_of_entry "XCTX_OUTER"(Entry)
+    void free_chain "xctx_free_chain"(int, PyObject *, PyObject **)
     object interned "xctx_interned"(object)
     Binding take_binding "XCTX_TAKE"(PyObject *)   # takes the reference over
-
-
-slots_empty()
-if xctx_at_fork_in_child(slots_empty):
-    raise MemoryError("no room for a fork handler")
 
 
 include "bindings.pxi"
 
 
+cdef void free_in_a_loop(Binding any_binding, Entry any_entry) except *:
+    # A chain may be of any length, and so may the entries of one block: there may be any number of xlocals.
+    free_chain(0, <PyObject*>any_binding, outer_of_binding(any_binding))
+    free_chain(1, <PyObject*>any_entry, outer_of_entry(any_entry))
+
+
+free_in_a_loop(Binding.__new__(Binding), Entry.__new__(Entry))
+
+
 # --- xlocal ----------------------------------------------------------------------------------------------------------
-
-cdef uint64_t serials = 0
-
 
 cdef class xlocal:
     """Scoped, read-only names of one execution unit.
@@ -147,7 +192,7 @@ cdef class xlocal:
             self.declared = type(self).__xctx_names__
         elif key is not None:
             self.key = as_key(key)
-        self.serial = xctx_next_u64(&serials)
+        self.serial = xctx_next_serial()
         self.var = ContextVar("xctx.xlocal")
         self.made_in = maker_module()
         self.vectorcall = <vectorcallfunc>bind_call
