@@ -5,6 +5,7 @@ import contextvars
 import functools
 import gc
 import inspect
+import itertools
 import pickle
 import sys
 import types
@@ -425,15 +426,14 @@ def traced(func, plan, sequence, of):
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-@pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("func", [generator, iterable_coroutine, coroutine], ids=lambda func: func.__name__)
-def test_each_step_of_a_decorated_function_is_that_of_the_plain_one(decorator, func, plan, unraisable):
+def test_each_step_of_a_decorated_function_is_that_of_the_plain_one(decorator, func, unraisable):
     decorate, user = decorator
     decorated = decorate(func)
-    for sequence in SEQUENCES:
+    for plan, sequence in itertools.product(PLANS, SEQUENCES):
         expected = trace(func, PLANS[plan], sequence)
         found = trace(decorated, PLANS[plan], sequence)
-        assert found[:3] == expected[:3], sequence
+        assert found[:3] == expected[:3], (plan, sequence)
         assert found[3] <= {user}
         if func is generator or decorate not in AS_A_BLOCK:
             assert found[4] == {None}
@@ -495,15 +495,14 @@ def interrupted(step, exc):
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
-@pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("func", [async_generator, suspending_async_generator], ids=lambda func: func.__name__)
-def test_each_step_of_a_decorated_async_generator_is_that_of_the_plain_one(decorator, func, plan, unraisable):
+def test_each_step_of_a_decorated_async_generator_is_that_of_the_plain_one(decorator, func, unraisable):
     decorate, user = decorator
     decorated = decorate(func)
-    for sequence in ASYNC_SEQUENCES:
+    for plan, sequence in itertools.product(PLANS, ASYNC_SEQUENCES):
         expected = trace(func, PLANS[plan], sequence, ASYNC_STEPS)
         found = trace(decorated, PLANS[plan], sequence, ASYNC_STEPS)
-        assert found[:3] == expected[:3], sequence
+        assert found[:3] == expected[:3], (plan, sequence)
         assert found[3] <= {user}
         if func is async_generator or decorate not in AS_A_BLOCK:
             assert found[4] == {None}

@@ -473,7 +473,7 @@ cdef void put_back(Layer gone, object token, size_t context) except *:
 
 
 @cython.final
-cdef class Block:
+cdef class AppliedBlock:
     """A block in which a snapshot is applied, to be entered once."""
     cdef Snapshot snapshot
     cdef Applied applied
