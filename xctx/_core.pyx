@@ -404,7 +404,7 @@ cdef class Key:
             TypeError: this is a key of the ladder, whose units end by themselves.
         """
         if self.func is None:
-            raise TypeError(f"only values of a callable's key can be forgotten; {self!r} is none")
+            raise TypeError(f"only values of a callable's key can be forgotten, and {self!r} has a unit of another kind")
         cdef Unit unit = self.unit_of_value(value, False)
         if unit is not None:
             self.units.pop(<uintptr_t>unit.address, None)
