@@ -1,4 +1,4 @@
-"""The runtime under all rooms: what runs here, as the program's libraries know it; forks; and one cache for all stores."""
+"""The runtime under all rooms: what runs here, as the program's libraries know it; one cache for all stores; forks."""
 
 import asyncio
 import os
@@ -161,12 +161,10 @@ def test_a_system_thread_gives_its_ident():
 
 def test_the_running_task_and_loop():
     async def main():
-        return (
-            scheduling.running_task() is asyncio.current_task(),
-            scheduling.current_loop() is asyncio.get_running_loop(),
-        )
+        assert scheduling.running_task() is asyncio.current_task()
+        assert scheduling.current_loop() is asyncio.get_running_loop()
 
-    assert asyncio.run(main()) == (True, True)
+    asyncio.run(main())
     assert (scheduling.running_task(), scheduling.current_loop()) == (None, None)
 
 

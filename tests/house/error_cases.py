@@ -425,7 +425,7 @@ SECTIONS["To other machines"] = error_cases_carry.WIRE
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
-    "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "the program has a greenlet that is too old",
+    "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "an old greenlet",
     "no room for a fork handler": "no memory is left while xctx is imported",
     "a store's type has no __getattribute__ of its own": "a mistake in xctx itself",
     "this thread has no state to keep values in": "the interpreter has no memory for a dict, or is past its end",
