@@ -1,0 +1,28 @@
+"""Scopes: names and values to be bound for a block, again and again."""
+from cpython.object cimport PyObject
+
+from xctx._stores.bindings cimport Binding
+from xctx._stores.blocks cimport BindingVariable
+
+
+cdef extern from "Python.h":
+    ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *)
+
+
+cdef class Scope:
+    cdef BindingVariable owner   # these three never change once it is made
+    cdef tuple names
+    cdef tuple values
+    cdef list opened             # or None: blocks entered by hand and not left. Guarded by its critical section
+
+
+cdef class Block:
+    cdef vectorcallfunc vectorcall   # the first two never change once it is made
+    cdef Scope scope
+    # What follows is set when the block is entered, and no more needed when it is left.
+    cdef Binding made
+    cdef object token        # of the context variable
+    cdef PyObject *context   # the context that was current: compared only, the token keeps it alive
+
+
+cdef Scope new_scope(BindingVariable owner, tuple names, tuple values)
