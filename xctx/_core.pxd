@@ -3,12 +3,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from cpython.object cimport PyObject
 
 
+from xctx._runtime.runtime cimport (PyThreadState, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
+                                    xctx_cache_set, xctx_count_contexts, xctx_fork_count, xctx_next_serial, xctx_tstate)
+
+
 cdef extern from "xctx/_runtime/compat.h" nogil:
-    ctypedef struct PyThreadState:
-        PyObject *context       # the PEP 567 context that is current, or NULL
-        uint64_t context_ver    # counts context changes and greenlet switches, never down
-        uint64_t id             # never used again within this process
-    PyThreadState *xctx_tstate()
     ctypedef struct xctx_mutex:
         pass
     void xctx_lock(xctx_mutex *)
@@ -16,8 +15,6 @@ cdef extern from "xctx/_runtime/compat.h" nogil:
     void *xctx_load_ptr(void **)
     void xctx_store_ptr(void **, void *)
     int xctx_cas_ptr(void **, void *, void *)
-    uint64_t xctx_next_u64(uint64_t *)
-    int xctx_at_fork_in_child(void (*)() noexcept nogil)
     void xctx_promote(PyObject *)
 
 cdef extern from "xctx/_runtime/compat.h":
@@ -68,5 +65,8 @@ cdef class Key:
 ctypedef void (*shelf_release)(Unit unit) noexcept
 cdef void set_shelf_release(shelf_release release) noexcept
 
-cdef uint32_t fork_generation() noexcept
+cdef inline uint32_t fork_generation() noexcept nogil:
+    return xctx_fork_count()
+
+
 cdef Key as_key(object key)

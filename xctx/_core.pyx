@@ -14,50 +14,24 @@ A *key* finds the unit that is current. The thread state counts context changes 
 while that count stands still the unit is the same, and nobody is asked.
 """
 from cpython.object cimport Py_EQ, Py_NE, Py_TYPE, PyObject, PyTypeObject
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 from libc.string cimport memset
+
+from xctx._runtime.runtime cimport NEVER, XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_here, xctx_now
+from xctx._runtime.scheduling cimport greenlet_is_dead, running_greenlet, running_task
 from _weakref import ref   # not weakref, which the interpreter would have to load
 
 
 cdef extern from *:
     """
-    /* What this thread was last found to be running. Pointers are borrowed from the registry. */
-    typedef struct {
-        uint64_t tsid;          /* of the thread state that all the rest is about */
-        PyObject *thread;       /* its unit, or NULL */
-        uint64_t greenlet_at;   /* the context_ver at which `greenlet` was found */
-        PyObject *greenlet;
-        uint64_t task_at;       /* likewise for `task` */
-        PyObject *task;
-    } xctx_here_t;
-    static XCTX_TLS xctx_here_t xctx_here;
-    #define XCTX_NEVER UINT64_MAX
-
-    #if PY_VERSION_HEX >= 0x030D0000
-    #  define xctx_is_finalizing Py_IsFinalizing
-    #else
-    #  define xctx_is_finalizing _Py_IsFinalizing
-    #endif
     #define XCTX_IDENTITY_HASH(o) (Py_TYPE(o)->tp_hash == PyBaseObject_Type.tp_hash)
     #define XCTX_WEAKREFS(o) (Py_TYPE(o)->tp_weaklistoffset != 0)
     """
-    ctypedef struct xctx_here_t:
-        uint64_t tsid
-        PyObject *thread
-        uint64_t greenlet_at
-        PyObject *greenlet
-        uint64_t task_at
-        PyObject *task
-    xctx_here_t here "xctx_here"
-    uint64_t NEVER "XCTX_NEVER"
-    int is_finalizing "xctx_is_finalizing"()
     bint has_identity_hash "XCTX_IDENTITY_HASH"(object)
     bint has_weak_references "XCTX_WEAKREFS"(object)
 
 cdef extern from "Python.h":
-    PyObject *PyImport_GetModuleDict()
     PyObject *PyThreadState_GetDict()
     PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
     PyObject *_PyType_Lookup(PyTypeObject *, PyObject *)
@@ -65,31 +39,23 @@ cdef extern from "Python.h":
     object PyContext_CopyCurrent()
     void *PyMem_RawCalloc(size_t, size_t) nogil
     void PyMem_RawFree(void *) nogil
-    void PyErr_Clear()
+
+connect()
 
 cdef str RUNG_NAMES = "process thread greenlet task context value"
 
 
 # --- fork ------------------------------------------------------------------------------------------------------------
 
-cdef uint32_t generation = 0   # counts forks on the way here; a unit of another generation is a parent's
-
-
-cdef uint32_t fork_generation() noexcept:
-    return generation
-
-
 cdef void forked() noexcept nogil:
-    # In the child, with no other thread. The parent's units are left alone, not ended: what they hold is the parent's to
-    # finalise. Another thread may have held the lock.
-    global generation, buckets, bucket_mask, unit_count, process_unit
-    generation += 1
+    # In the child. The parent's units are left alone, not ended: what they hold is the parent's to finalise. Another
+    # thread may have held the lock.
+    global buckets, bucket_mask, unit_count, process_unit
     buckets = NULL
     bucket_mask = 0
     unit_count = 0
     process_unit = NULL
     memset(&registry_lock, 0, sizeof(registry_lock))
-    memset(&here, 0, sizeof(here))
 
 
 # --- units -----------------------------------------------------------------------------------------------------------
@@ -106,7 +72,7 @@ cdef class Unit(ReferenceType):
 
     def __dealloc__(self):
         # Only the units of a callable's key that the garbage collector took whole get here with anything left.
-        if self.shelf != NULL and self.generation == generation:
+        if self.shelf != NULL and self.generation == xctx_fork_count():
             release_shelf(self)
 
     def __init__(self, *args, **kwargs):
@@ -115,7 +81,7 @@ cdef class Unit(ReferenceType):
     @property
     def alive(self):
         """Whether what this unit stands for still runs, in this process."""
-        return not self.ended and self.generation == generation
+        return not self.ended and self.generation == xctx_fork_count()
 
     @property
     def kind(self):
@@ -169,7 +135,7 @@ cdef void end_unit(Unit unit) noexcept:
     # `unit` is held by the caller throughout. Runs finalisers, hence any Python code.
     cdef bint registered
     cdef int _turn
-    if unit.generation != generation:
+    if unit.generation != xctx_fork_count():
         return
     xctx_lock(&registry_lock)
     registered = not unit.ended and unregister(unit)
@@ -184,11 +150,17 @@ cdef void end_unit(Unit unit) noexcept:
         if unit.shelf == NULL or release_shelf == NULL:
             break
         release_shelf(unit)
-    if here.thread == <PyObject*>unit:
-        here.thread = NULL
-    here.greenlet_at = here.task_at = NEVER   # neither may outlive it, should it be theirs
+    forget_found(unit)
     if registered:
         Py_DECREF(unit)
+
+
+cdef void forget_found(Unit unit) noexcept:
+    """Sees to it that this thread asks anew who runs: the answer may have been the unit, which has ended."""
+    cdef xctx_now *now = xctx_here()
+    if now.thread == <PyObject*>unit:
+        now.thread = NULL
+    now.found[<int>GREENLET].ver = now.found[<int>TASK].ver = NEVER
 
 
 # --- the registry ----------------------------------------------------------------------------------------------------
@@ -201,7 +173,6 @@ cdef size_t SWEEPING = <size_t>-1
 cdef size_t sweep_at = 64
 
 memset(&registry_lock, 0, sizeof(registry_lock))
-memset(&here, 0, sizeof(here))
 
 
 cdef inline size_t bucket_of(void *anchor) noexcept nogil:
@@ -315,7 +286,7 @@ cdef Unit new_unit(object thing, void *anchor, Rung rung, object callback):
     cdef Unit unit = Unit.__new__(Unit, thing, callback)
     unit.anchor = anchor
     unit.rung = rung
-    unit.generation = generation
+    unit.generation = xctx_fork_count()
     unit.tsid = xctx_tstate().id
     return unit
 
@@ -395,102 +366,6 @@ cdef void sweep() noexcept:
     sweep_at = 2 * unit_count if unit_count > 32 else 64
 
 
-# --- greenlets, where the program has them -----------------------------------------------------------------------------
-
-ctypedef PyObject *(*getcurrent_t)() noexcept
-ctypedef int (*ask_greenlet_t)(PyObject *) noexcept
-
-# greenlet's C API, as far as its header promises it: entries of a table in a capsule. NULL until the program has imported
-# greenlet: xctx never does, since that switches the GIL on where greenlet does not do without it.
-cdef getcurrent_t greenlet_getcurrent = NULL
-cdef ask_greenlet_t greenlet_is_main = NULL
-cdef ask_greenlet_t greenlet_started = NULL
-cdef ask_greenlet_t greenlet_active = NULL
-
-
-cdef bint find_greenlet() except -1:
-    global greenlet_getcurrent, greenlet_is_main, greenlet_started, greenlet_active
-    cdef PyObject *modules = PyImport_GetModuleDict()   # borrowed from the interpreter
-    cdef PyObject *module
-    cdef void **table
-    if modules == NULL:
-        return False
-    module = PyDict_GetItemWithError(modules, <PyObject*>GREENLET_MODULE)
-    if module == NULL:
-        return False
-    capsule = getattr(<object>module, "_C_API", None)   # absent while the import is under way
-    if not PyCapsule_IsValid(capsule, "greenlet._C_API"):
-        return False
-    table = <void**>PyCapsule_GetPointer(capsule, "greenlet._C_API")
-    greenlet_is_main = <ask_greenlet_t>table[8]
-    greenlet_started = <ask_greenlet_t>table[9]
-    greenlet_active = <ask_greenlet_t>table[10]
-    greenlet_getcurrent = <getcurrent_t>table[4]
-    return True
-
-
-cdef str GREENLET_MODULE = "greenlet"
-
-
-cdef object running_greenlet(bint or_main):
-    # None also stands for a thread's main greenlet, unless asked for: its unit is the thread's, which may have been in use
-    # before greenlet was imported.
-    cdef PyObject *current
-    if is_finalizing() or greenlet_getcurrent == NULL and not find_greenlet():
-        return None
-    current = greenlet_getcurrent()
-    if current == NULL:
-        PyErr_Clear()   # greenlet refuses once its own exit handler has run
-        return None
-    running = <object>current
-    Py_DECREF(running)   # the call's reference; `running` holds one of its own
-    return running if or_main or not greenlet_is_main(current) else None
-
-
-cdef bint greenlet_is_dead(object thing):
-    return (thing is not None and greenlet_active != NULL
-            and greenlet_started(<PyObject*>thing) and not greenlet_active(<PyObject*>thing))
-
-
-# --- tasks, where the program has them ---------------------------------------------------------------------------------
-
-cdef object asyncio_loop = None   # asyncio._get_running_loop and .current_task, once the program has imported asyncio
-cdef object asyncio_task = None
-cdef object trio_task = None      # trio.lowlevel.current_task, likewise
-
-
-cdef object find_function(str module, str name):
-    cdef PyObject *modules
-    cdef PyObject *found
-    if is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
-        return None
-    modules = PyImport_GetModuleDict()   # borrowed from the interpreter
-    found = NULL if modules == NULL else PyDict_GetItemWithError(modules, <PyObject*>module)
-    return None if found == NULL else getattr(<object>found, name, None)
-
-
-cdef object running_task():
-    global asyncio_loop, asyncio_task, trio_task
-    if asyncio_task is None:
-        asyncio_loop = find_function("asyncio.events", "_get_running_loop")
-        if asyncio_loop is not None:
-            asyncio_task = find_function("asyncio.tasks", "current_task")
-    if asyncio_task is not None:
-        loop = asyncio_loop()
-        if loop is not None:
-            running = asyncio_task(loop)
-            if running is not None:
-                return running
-    if trio_task is None:
-        trio_task = find_function("trio.lowlevel", "current_task")
-    if trio_task is not None:
-        try:
-            return trio_task()
-        except RuntimeError:   # not in trio
-            pass
-    return None
-
-
 # --- the current unit, rung by rung ------------------------------------------------------------------------------------
 
 cdef PyObject *process_unit = NULL   # owns it; set once in each process
@@ -515,12 +390,13 @@ cdef Unit current_process(bint create):
 
 cdef Unit current_thread(bint create):
     cdef uint64_t tsid = xctx_tstate().id
+    cdef xctx_now *now = xctx_here()
     cdef PyObject *slots
     cdef PyObject *found
     cdef Lease lease
     cdef Unit unit
-    if here.tsid == tsid and here.thread != NULL:
-        return <Unit>here.thread
+    if now.tsid == tsid and now.thread != NULL:
+        return <Unit>now.thread
     slots = PyThreadState_GetDict()   # borrowed from the thread state, which drops it when the thread exits
     if slots == NULL:
         if not create:
@@ -528,68 +404,71 @@ cdef Unit current_thread(bint create):
         raise MemoryError()
     found = PyDict_GetItemWithError(slots, <PyObject*>Lease)
     unit = None if found == NULL else (<Lease>found).unit
-    if unit is None or unit.generation != generation or unit.ended:
+    if unit is None or unit.generation != xctx_fork_count() or unit.ended:
         if not create:
             return None
         lease = Lease()
         unit = new_unit(lease, <void*><uintptr_t>PyThread_get_thread_ident(), THREAD, on_death)
         lease.unit = unit
         # Making these may have run code (the garbage collector does) that came first.
-        if here.tsid == tsid and here.thread != NULL:
-            return <Unit>here.thread
+        if now.tsid == tsid and now.thread != NULL:
+            return <Unit>now.thread
         # One with this ident was made by a finaliser at the very end of an earlier thread, past the death of its dict.
         late = registered_unit(unit.anchor, THREAD)
         if late is not None:
             end_unit(late)
         enlist(unit)   # to be listed, and to be found by the thread's ident
         (<dict><object>slots)[Lease] = lease
-    here.tsid = tsid
-    here.thread = <PyObject*>unit
-    here.greenlet_at = here.task_at = NEVER
+    now.tsid = tsid
+    now.thread = <PyObject*>unit
+    now.found[<int>GREENLET].ver = now.found[<int>TASK].ver = NEVER
     return unit
 
 
 cdef Unit current_greenlet(bint create):
     cdef PyThreadState *tstate = xctx_tstate()
     cdef uint64_t ver = tstate.context_ver
+    cdef xctx_now *now = xctx_here()
     cdef Unit unit
-    if here.greenlet_at == ver and here.tsid == tstate.id:
-        return <Unit>here.greenlet
+    if now.found[<int>GREENLET].ver == ver and now.tsid == tstate.id:
+        return <Unit>now.found[<int>GREENLET].unit
     running = running_greenlet(False)
     if running is None:
         unit = current_thread(create)
     else:
         unit = unit_of(running, GREENLET, create)
     if unit is not None and settle(tstate, ver):
-        here.greenlet = <PyObject*>unit
-        here.greenlet_at = ver
+        now.found[<int>GREENLET].unit = <PyObject*>unit
+        now.found[<int>GREENLET].ver = ver
     return unit
 
 
 cdef Unit current_task(bint create):
     cdef PyThreadState *tstate = xctx_tstate()
     cdef uint64_t ver = tstate.context_ver
+    cdef xctx_now *now = xctx_here()
     cdef Unit unit
-    if here.task_at == ver and here.tsid == tstate.id:
-        return <Unit>here.task
+    if now.found[<int>TASK].ver == ver and now.tsid == tstate.id:
+        return <Unit>now.found[<int>TASK].unit
     running = running_task()
     if running is None:
         unit = current_greenlet(create)
     else:
         unit = unit_of(running, TASK, create)
     if unit is not None and settle(tstate, ver):
-        here.task = <PyObject*>unit
-        here.task_at = ver
+        now.found[<int>TASK].unit = <PyObject*>unit
+        now.found[<int>TASK].ver = ver
     return unit
 
 
 cdef bint settle(PyThreadState *tstate, uint64_t ver) noexcept:
-    # Makes `here` speak of this thread state. False where the search itself let something else run: then what was found
-    # is right for the caller, but says nothing of the count.
-    if here.tsid != tstate.id:
-        here.tsid = tstate.id
-        here.thread = NULL
-        here.greenlet_at = here.task_at = NEVER
+    # Makes this thread's record speak of this thread state. False where the search itself let something else run: then
+    # what was found is right for the caller, but says nothing of the count.
+    cdef xctx_now *now = xctx_here()
+    if now.tsid != tstate.id:
+        now.tsid = tstate.id
+        now.thread = NULL
+        now.found[<int>GREENLET].ver = now.found[<int>TASK].ver = NEVER
     return tstate.context_ver == ver
 
 
@@ -630,7 +509,7 @@ cdef class Key:
         self.rung = VALUE
         self.leases = {}
         self.units = {}
-        self.generation = generation
+        self.generation = xctx_fork_count()
 
     cdef Unit find(self, bint create):
         """The current unit; where nothing has been kept for it yet, None unless `create`."""
@@ -650,11 +529,11 @@ cdef class Key:
         cdef Lease lease
         cdef Unit unit
         cdef object address
-        if self.generation != generation:
+        if self.generation != xctx_fork_count():
             # In a forked child. The old leases may die: a parent's units are not ended here.
             self.leases = {}
             self.units = {}
-            self.generation = generation
+            self.generation = xctx_fork_count()
         # Where equality is identity the unit ends with the value; otherwise an equal one may come at any time.
         if value_is_its_identity(value):
             address = <uintptr_t><void*>value
@@ -678,7 +557,7 @@ cdef class Key:
     cdef list units_of_values(self):
         """Those that a callable's key has now."""
         cdef Lease lease
-        if self.generation != generation:
+        if self.generation != xctx_fork_count():
             return []
         return [*list(self.units.values()), *[lease.unit for lease in list(self.leases.values())]]
 
@@ -751,7 +630,7 @@ def value_death(key_ref):
 
     def value_died(Unit unit):
         cdef Key key = key_ref()
-        if unit.generation == generation:
+        if unit.generation == xctx_fork_count():
             if key is not None:
                 key.units.pop(<uintptr_t>unit.anchor, None)
             end_unit(unit)
@@ -794,5 +673,4 @@ cdef Key as_key(object key):
     raise TypeError(f"a key is one of xctx.keys or a callable that returns a hashable, not {key!r}")
 
 
-if xctx_at_fork_in_child(forked):
-    raise MemoryError("no room for a fork handler")
+xctx_at_fork(XCTX_FORK_UNITS, NULL, NULL, forked)

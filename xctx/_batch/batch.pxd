@@ -60,7 +60,7 @@ cdef extern from "xctx/_batch/store.h" nogil:
 
 
 cdef extern from "xctx/_batch/store.h":
-    int xb_setup() except -1
+    void xb_setup()
     void xb_enqueue(xb_core* core, xb_waiter* waiter, int front)
     void xb_unlink(xb_core* core, xb_waiter* waiter)
     void xb_pick(xb_core* core, size_t n, xb_waiter** chain)

@@ -16,9 +16,10 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t
 
+from xctx._runtime.runtime cimport connect
+from xctx._runtime.scheduling cimport current_hub, monotonic, running_greenlet
 import sys
 from collections import namedtuple
-from time import monotonic
 from types import GenericAlias
 
 
@@ -26,8 +27,9 @@ from types import GenericAlias
 # killed while it was waking others.
 cdef double LOOK_AGAIN = 1.0
 
+connect()
+
 cdef dict modules = sys.modules
-cdef object getcurrent = None  # greenlet's, once the program has imported it
 cdef object record_key = object()  # of this thread's record in the thread state's dict
 
 BatchStats = namedtuple("BatchStats", "loads fills waits")
@@ -68,32 +70,10 @@ cdef xb_thread* thread_here() except NULL:
     return xb_here
 
 
-cdef object greenlet_module():
-    global getcurrent
-    module = modules.get("greenlet")  # never imported from here: that would switch the GIL on where it is off
-    if module is not None:
-        getcurrent = getattr(module, "getcurrent", None)  # None in the middle of its import
-    return getcurrent
-
-
 cdef void* greenlet_here() except? NULL:
     """The running greenlet, only to be compared while it must be alive; NULL where the program has none."""
-    if getcurrent is None and greenlet_module() is None:
-        return NULL
-    cdef object greenlet = getcurrent()
-    return <void*>greenlet
-
-
-cdef object hub_here():
-    """gevent's hub, where waiting in this greenlet means switching to it; else None."""
-    module = modules.get("gevent._hub_local")
-    if module is None or getcurrent is None and greenlet_module() is None:
-        return None
-    find = getattr(module, "get_hub_if_exists", None)
-    hub = None if find is None else find()
-    if hub is None or hub.loop is None or getcurrent() is hub or hub.dead:
-        return None
-    return hub
+    cdef object greenlet = running_greenlet(True)
+    return NULL if greenlet is None else <void*>greenlet
 
 
 cdef bint hub_goes_on() except -1:
@@ -101,10 +81,10 @@ cdef bint hub_goes_on() except -1:
 
     A hub that is merely there may never run again, and everyone would wait for a helper that is suspended in it.
     """
-    hub = hub_here()
+    hub = current_hub()
     if hub is None:
         return False
-    greenlet = getcurrent().parent
+    greenlet = running_greenlet(True).parent
     while greenlet is not None and greenlet is not hub:
         greenlet = greenlet.parent
     if greenlet is hub:
@@ -155,7 +135,7 @@ cdef class _Waiter:
                 PyErr_CheckSignals()  # a handler may raise, switch, fork or load
             return 0
         timer = self.hub.loop.timer(seconds)
-        self.greenlet = getcurrent()
+        self.greenlet = running_greenlet(True)
         try:
             timer.start(self.resume)
             self.parked = True
@@ -360,7 +340,7 @@ cdef class BatchExecutor:
         cdef size_t i, n = 0
         cdef bint mine
         cdef list unused = []
-        hub = hub_here()
+        hub = current_hub()
         xb_lock(core)
         mine = core.filling and core.filler == here and (hub is None or core.greenlet == greenlet_here())
         if not mine:
@@ -568,7 +548,7 @@ cdef object slow(BatchExecutor self, object block, object timeout, bint shared):
         elif turn == XB_CLOSED:
             raise ValueError(f"load() from {self!r}: an open one is wanted")
         else:  # XB_WAIT, XB_SIBLING: to wait, and not in line yet
-            hub = hub_here()
+            hub = current_hub()
             if turn == XB_SIBLING and hub is None:
                 return inner(self, core)  # to wait would stop the thread that the filler has to run in
             if not may_block:

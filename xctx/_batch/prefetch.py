@@ -4,13 +4,9 @@ import sys
 import weakref
 from typing import Any
 
+from xctx._runtime.scheduling import start_system_thread, unpatched
+
 LINGER = 2.0  # seconds that the thread waits for the next kick
-
-
-def real(name: str) -> Any:
-    """A function of `_thread` as it was before gevent patched it: a thread's hub may never run what that one starts."""
-    monkey = sys.modules.get("gevent.monkey")
-    return getattr(sys.modules["_thread"], name) if monkey is None else monkey.get_original("_thread", name)
 
 
 class Helper:
@@ -23,8 +19,8 @@ class Helper:
     def __init__(self, executor: Any, forks: int) -> None:
         self.forks = forks  # a child makes a helper of its own: this one's thread is not there
         self._executor: Any = weakref.ref(executor)
-        self._guard = real("allocate_lock")()
-        self._gate = real("allocate_lock")()  # held, but for the moment of a kick
+        self._guard = unpatched("allocate_lock")()
+        self._gate = unpatched("allocate_lock")()  # held, but for the moment of a kick
         self._gate.acquire()
         self._idle = False  # the thread is at the gate, or on its way
 
@@ -34,7 +30,7 @@ class Helper:
         elif self._leave_gate():
             self._gate.release()
         else:
-            real("start_new_thread")(self._run, ())  # a daemon: nobody joins it
+            start_system_thread(self._run)  # a daemon: nobody joins it
 
     def _leave_gate(self) -> bool:
         with self._guard:

@@ -22,10 +22,7 @@
 #ifndef XCTX_BATCH_H
 #define XCTX_BATCH_H
 
-#include "xctx/_runtime/compat.h"
-#ifndef MS_WINDOWS
-#  include <time.h>
-#endif
+#include "xctx/_runtime/state.h"
 
 typedef struct xb_core xb_core;
 typedef struct xb_stash xb_stash;
@@ -97,8 +94,9 @@ struct xb_thread {       /* only its thread touches it */
 
 enum { XB_VALUE, XB_ERROR, XB_CLOSED, XB_FILL, XB_INNER, XB_SIBLING, XB_WAIT };
 
-static XCTX_TLS xb_thread *xb_here;  /* this thread's record, or NULL before its first need and after its end */
-static int xb_forks;
+/* This thread's record, or NULL before its first need and after its end. */
+#define xb_here (*(xb_thread **)&xctx_here()->batch)
+#define xb_forks ((int)xctx_fork_count())
 static xctx_mutex xb_global;         /* guards the next four, and the making anew of a core in a child */
 static uint64_t xb_ids;
 static size_t xb_indices;
@@ -106,15 +104,10 @@ static size_t *xb_spare;
 static size_t xb_nspare, xb_spare_room;
 
 static void xb_after_fork(void) {    /* in the child, with one thread, maybe inside a signal handler: stores only */
-    xb_forks++;
     memset(&xb_global, 0, sizeof xb_global);
 }
 
-static int xb_setup(void) {
-    if (!xctx_at_fork_in_child(xb_after_fork)) return 0;
-    PyErr_NoMemory();
-    return -1;
-}
+static void xb_setup(void) { xctx_at_fork(XCTX_FORK_BATCHES, NULL, NULL, xb_after_fork); }
 
 /* Cores */
 
@@ -269,15 +262,7 @@ static void xb_enqueue(xb_core *c, xb_waiter *w, int front) {
 
 #define XB_LONG 0.001  /* seconds of waiting, after which newcomers do not overtake any more */
 
-static double xb_now(void) {
-#ifdef MS_WINDOWS
-    return GetTickCount64() * 1e-3;
-#else
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-#endif
-}
+#define xb_now xctx_monotonic
 
 /* Adds up to n waiters to a chain of those that the caller has to wake once it holds no lock. */
 static void xb_pick(xb_core *c, size_t n, xb_waiter **chain) {

@@ -54,7 +54,7 @@ static inline int xctx_hold_take(xctx_hold *hold, int mode) {
 static inline int xctx_hold_spin(xctx_hold *hold) {
     int turn;
     for (turn = 0; turn < XCTX_SPINS; turn++) {
-        xctx_relax();
+        xctx_pause();
         if (xctx_poll(hold->head, hold->index, &hold->attempt)) return 1;
     }
     return 0;

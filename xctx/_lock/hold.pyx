@@ -14,6 +14,8 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
+from xctx._runtime.runtime cimport connect
+from xctx._runtime.scheduling cimport current_hub
 import os
 import time
 
@@ -25,7 +27,7 @@ cdef extern from "xctx/_lock/memory.h" nogil:
     int USERS "XCTX_USERS"
     int LINES "XCTX_LINES"
     int F_RDLCK, F_WRLCK
-    uint32_t fork_count "xctx_fork_count"
+    uint32_t fork_count "xctx_fork_count()"
     int watch "xctx_watch"()
     uint64_t nap_time "xctx_nap_time"(xctx_head *)
     void futex_wait "xctx_futex_wait"(uint32_t *, uint32_t, uint64_t, uint32_t)
@@ -55,6 +57,7 @@ cdef extern from "Python.h":
 cdef double FOREVER = float("inf")
 cdef hold_forget forget_hold = NULL
 
+connect()
 if watch():
     raise MemoryError("no room for the handlers of forks and of the end")
 
@@ -219,7 +222,7 @@ cdef int wait(Hold owner, int mode, double until) except -2:
             return stopped(hold, mode, upgrading)
         # Whatever Python code runs from here on may be interrupted, or fork: what was begun is the parent's then.
         module = waiting()
-        hub = module.hub_here()
+        hub = current_hub()
         hold.attempt.naps = hub is not None
         while owner.generation == fork_count:
             if arm(hold.head, hold.index, &hold.attempt):

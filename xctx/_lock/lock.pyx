@@ -13,8 +13,7 @@ stores are empty: it holds nothing, and takes lines of its own.
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as_key, xctx_at_fork_in_child, xctx_lock,
-                         xctx_next_u64, xctx_tstate, xctx_unlock)
+from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as_key, xctx_lock, xctx_tstate, xctx_unlock)
 from xctx._lock.hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Hold, Line, Memory, announce, forks, give_back,
                               line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold,
                               new_line, new_memory, readers_in, set_forget, step_down, take, wait, waiting, xctx_head,
@@ -24,20 +23,16 @@ from xctx._stores.local import local
 import os
 import time
 
-cdef extern from "xctx/_runtime/slots.h" nogil:
-    ctypedef struct xctx_slot:
-        void *what
-    xctx_slot *slot_of "xctx_slot_of"(uint64_t serial)
-    bint slot_hit "xctx_slot_hit"(xctx_slot *, uint64_t, PyThreadState *, PyObject *)
-    void slot_set "xctx_slot_set"(xctx_slot *, uint64_t, PyThreadState *, void *)
-    void slot_drop "xctx_slot_drop"(xctx_slot *, uint64_t)
-    void slots_empty "xctx_slots_empty"() noexcept
+from xctx._runtime.runtime cimport (connect, xctx_cache_drop as slot_drop, xctx_cache_entry as xctx_slot, xctx_cache_entry_of as slot_of,
+                                    xctx_cache_hit as slot_hit, xctx_cache_set as slot_set,
+                                    xctx_next_serial)
+
+connect()
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
 cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
-cdef uint64_t serials = 0
 cdef double FOREVER = float("inf")
 cdef object NO_LIMIT = -1
 
@@ -48,10 +43,7 @@ cdef void forget(uint64_t serial, xctx_hold *hold) noexcept:
         slot_drop(slot, serial)
 
 
-slots_empty()
 set_forget(forget)
-if xctx_at_fork_in_child(slots_empty):
-    raise MemoryError("no room for a fork handler")
 
 
 class OwnerDiedWarning(RuntimeWarning):
@@ -347,7 +339,7 @@ cdef void set_up(SharedLock lock, Memory memory, str name, Key key) except *:
     lock.holds = local(key=key)
     lock.lines = local(key=_core.thread)
     lock.title = name
-    lock.serial = xctx_next_u64(&serials)
+    lock.serial = xctx_next_serial()
     lock.memory = memory
 
 

@@ -12,6 +12,7 @@
 #define XCTX_LOCK_MEM_H
 
 #include "xctx/_lock/hold.h"
+#include "xctx/_runtime/state.h"
 
 #define XCTX_USERS 0   /* the byte of a file that each process locks (shared) which uses a memory with a name */
 #define XCTX_BYTE(index) (1 + (long)(index))
@@ -52,8 +53,7 @@ static int xctx_lock_byte(int fd, int type, long at) {
 /* --- all memories of this process, and forks ----------------------------------------------------------------------------- */
 
 static xctx_mem *xctx_mems;          /* newest first */
-static uint32_t xctx_fork_count;     /* as _core's, of its own so that it is right in the handlers */
-/* Guards the two above, and all fields of an xctx_mem but `next`. Held for a few instructions and system calls that do not
+/* Guards the list, and all fields of an xctx_mem but `next`. Held for a few instructions and system calls that do not
  * wait, never for anything of Python's; across a fork, so that the child finds everything whole. */
 static pthread_mutex_t xctx_mems_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -117,7 +117,6 @@ static void xctx_after_fork_in_parent(void) {
 static void xctx_after_fork_in_child(void) {
     xctx_mem *mem;
     pthread_mutex_init(&xctx_mems_lock, NULL);
-    xctx_fork_count++;
     for (mem = xctx_mems; mem; mem = mem->next) {
         if (mem->head) xctx_close_own(mem, mem->live);
         mem->live = mem->spare;
@@ -233,7 +232,8 @@ static void xctx_quit_all(void) {
 }
 
 static int xctx_watch(void) {
-    return pthread_atfork(xctx_before_fork, xctx_after_fork_in_parent, xctx_after_fork_in_child) || atexit(xctx_quit_all);
+    xctx_at_fork(XCTX_FORK_MAPPINGS, xctx_before_fork, xctx_after_fork_in_parent, xctx_after_fork_in_child);
+    return atexit(xctx_quit_all);
 }
 
 /* Nobody here uses it any more. */
@@ -347,7 +347,6 @@ static void xctx_unclaim(xctx_mem *mem, uint32_t index) {
 /* Enough to compile: no lock is ever made, so none of this is ever called but for the first. */
 #define F_RDLCK 0
 #define F_WRLCK 1
-static uint32_t xctx_fork_count;
 static int xctx_watch(void) { return 0; }
 static int xctx_lock_byte(int fd, int type, long at) { (void)fd; (void)type; (void)at; return -1; }
 static xctx_mem *xctx_map(int fd, const char *path) { (void)fd; (void)path; return NULL; }

@@ -65,7 +65,8 @@ static inline xctx_line *xctx_line_at(xctx_head *head, uint32_t index) { return 
 #  endif
 #endif
 
-/* Also with a GIL: other processes do not have it. */
+/* Atomics on memory that other processes share, hence also in builds with a GIL, which orders only this process's
+ * threads. What only those touch goes by _runtime/platform.h. */
 static inline uint32_t xctx_load32(uint32_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
 static inline void xctx_store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 static inline uint32_t xctx_add32(uint32_t *p, uint32_t v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
@@ -80,20 +81,6 @@ static inline uint64_t xctx_add64(uint64_t *p, uint64_t v) { return __atomic_fet
 static inline int xctx_cas64(uint64_t *p, uint64_t *expected, uint64_t v) {
     return __atomic_compare_exchange_n(p, expected, v, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
-static inline void xctx_relax(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ __volatile__("yield");
-#endif
-}
-
-static inline uint64_t xctx_now(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static inline uint32_t xctx_thread_number(void) {
 #if defined(__linux__)
     return (uint32_t)syscall(SYS_gettid);
@@ -104,7 +91,7 @@ static inline uint32_t xctx_thread_number(void) {
 
 /* Sleeps while *p is `value`, at most `ns`, to be woken for any of `bits`. Returns for no reason at all, too, and for a signal. */
 static inline void xctx_futex_wait(uint32_t *p, uint32_t value, uint64_t ns, uint32_t bits) {
-    uint64_t until = xctx_now() + ns;
+    uint64_t until = xctx_monotonic_ns() + ns;
 #if defined(XCTX_FUTEX)
     struct timespec at = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
     syscall(SYS_futex, p, FUTEX_WAIT_BITSET, value, &at, NULL, bits);
@@ -116,7 +103,7 @@ static inline void xctx_futex_wait(uint32_t *p, uint32_t value, uint64_t ns, uin
         uint64_t now;
         if (nanosleep(&at, NULL)) return;
         if (step < 3000000) step *= 2;
-        now = xctx_now();
+        now = xctx_monotonic_ns();
         left = now < until ? until - now : 0;
     }
 #endif
@@ -149,8 +136,6 @@ static inline uint64_t xctx_load64(uint64_t *p) { return *p; }
 static inline void xctx_store64(uint64_t *p, uint64_t v) { *p = v; }
 static inline uint64_t xctx_add64(uint64_t *p, uint64_t v) { return (*p += v) - v; }
 static inline int xctx_cas64(uint64_t *p, uint64_t *expected, uint64_t v) { (void)expected; *p = v; return 1; }
-static inline void xctx_relax(void) {}
-static inline uint64_t xctx_now(void) { return 0; }
 static inline void xctx_futex_wait(uint32_t *p, uint32_t v, uint64_t ns, uint32_t bits) { (void)p; (void)v; (void)ns; (void)bits; }
 static inline int xctx_futex_wake(uint32_t *p, int n, uint32_t bits) { (void)p; (void)n; (void)bits; return 0; }
 

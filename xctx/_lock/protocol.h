@@ -241,7 +241,7 @@ static inline int xctx_arm(xctx_head *head, uint32_t index, xctx_attempt *attemp
     do {
         phase = attempt->phase;
         if (phase == XCTX_QUEUE) {
-            uint64_t now = xctx_now();
+            uint64_t now = xctx_monotonic_ns();
             if (attempt->since == 0) attempt->since = now;
             else if (now - attempt->since > XCTX_STARVED) attempt->patient = XCTX_FAMISHED;
         }

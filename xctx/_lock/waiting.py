@@ -8,10 +8,11 @@ second. Then they all look again, and those who still have to wait start the nex
 import contextlib
 import importlib
 import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from xctx._runtime.scheduling import current_hub, start_system_thread
 
 Nap = Callable[[int], None]
 Rounds = dict[Any, Any]  # of one lock: hub, or id of a loop -> its round
@@ -47,32 +48,13 @@ class Attempt(Protocol):
         """Gives up, and gives the lock back where it is held all the same."""
 
 
-def hub_here() -> Any:
-    """The gevent hub that this greenlet could let run while it waits, or None."""
-    hubs = sys.modules.get("gevent._hub_local")
-    if hubs is None:
-        return None
-    hub = hubs.get_hub_if_exists()
-    return None if hub is None or hub is sys.modules["greenlet"].getcurrent() or hub.dead else hub
-
-
 def pause(seconds: float) -> None:
     """Sleeps, and lets the hub run where there is one."""
-    hub = hub_here()
+    hub = current_hub()
     if hub is None:
         time.sleep(seconds)
     else:
         hub.wait(hub.loop.timer(seconds))
-
-
-def start_thread(function: Callable[..., None], *args: Any) -> None:
-    """Starts a thread of the system's, also where gevent has replaced those of the standard library."""
-    import _thread
-
-    start = _thread.start_new_thread
-    if "gevent.monkey" in sys.modules:
-        start = sys.modules["gevent.monkey"].get_original("_thread", "start_new_thread")
-    start(function, args)
 
 
 def forget(rounds: Rounds, place: Any, over: Any) -> None:
@@ -100,7 +82,7 @@ class HubRound:
         self.wake.start(self.end)
         rounds[hub] = self
         try:
-            start_thread(self.sleep, nap, gate)
+            start_system_thread(self.sleep, (nap, gate))
         except BaseException:
             self.end()
             raise
@@ -142,7 +124,7 @@ class LoopRound:
 
         self.rounds, self.loop, self.pid = rounds, weakref.ref(loop), os.getpid()
         self.waiters: list[Any] = []
-        start_thread(self.sleep, nap, gate)
+        start_system_thread(self.sleep, (nap, gate))
         rounds[id(loop)] = self
 
     async def wait(self, loop: Any, seconds: float) -> None:

@@ -1,4 +1,5 @@
 """The chain of bindings: immutable records of names and values, each linked to the one outside it."""
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
@@ -15,10 +16,12 @@ cdef enum:
     FEW = 8  # in a binding with more names than these a name is looked up by its hash
 
 
+@cython.final
 cdef class CopyGroup:
     cdef bint exited        # set once
 
 
+@cython.final
 cdef class Binding:
     # Nothing changes once the binding can be seen by others, but for the last four.
     cdef object owner       # what it was bound through: nothing is asked of it here
@@ -57,6 +60,10 @@ cdef inline Binding innermost_of(Binding top, Unit unit):
 cdef inline bint stands_for(Binding link, Binding binding):
     """Whether a link of a chain is the binding, or a copy of it."""
     return link is binding or binding.copies is not None and link.copies is binding.copies
+
+
+cdef inline bint is_exited(Binding link):
+    return link.exited or link.copies is not None and link.copies.exited
 
 
 cdef inline PyObject *look_up(Binding top, PyObject *name) except? NULL:

@@ -97,10 +97,6 @@ cdef Binding copy_of(Binding binding, Unit unit, Binding outer):
     return bind(binding.owner, unit, binding.names, binding.values, outer, group_of(binding), binding.barrier)
 
 
-cdef inline bint is_exited(Binding link):
-    return link.exited or link.copies is not None and link.copies.exited
-
-
 cdef void mark_exited(Binding binding):
     with cython.critical_section(binding):
         binding.exited = True

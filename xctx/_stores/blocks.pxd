@@ -1,4 +1,8 @@
-"""Bindings in a context variable: what the current unit sees of them, and how a block puts one there and takes it out."""
+"""Bindings in a context variable: what the current unit sees of them, and how a block puts one there and takes it out.
+
+A module that uses `binding_here` connects to the runtime's state first: `connect` of xctx._runtime.runtime.
+"""
+cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uint64_t
@@ -29,6 +33,7 @@ cdef class BindingVariable:
     cdef object __weakref__
 
 
+@cython.final
 cdef class BoundEntry:
     # None of these changes once the block is entered.
     cdef Binding made

@@ -1,4 +1,5 @@
 """Context values: the names and values that a store keeps in a context, under a key that has no units."""
+cimport cython
 from cpython.object cimport PyObject
 
 from xctx._stores.names cimport is_interned
@@ -18,6 +19,7 @@ cdef extern from "Python.h":
     void Py_XINCREF_ "Py_XINCREF"(PyObject *)
 
 
+@cython.final
 cdef class ContextValues:
     # A tuple (name, value, name, value, ...) with interned names, or a dict where there are many, or NULL once the store has
     # died. Owned on behalf of the store: the collector sees it there, not here.

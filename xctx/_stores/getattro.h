@@ -10,12 +10,6 @@
 
 #include "xctx/_stores/names.h"
 
-#if defined(__GNUC__)
-#  define XCTX_HIDDEN __attribute__((visibility("hidden")))
-#else
-#  define XCTX_HIDDEN
-#endif
-
 extern XCTX_HIDDEN PyObject *xctx_missing;   /* owned; set once, by the next */
 
 /* Makes a type's __getattribute__ fail fast. It must be called before anything derives from the type. `format` takes the

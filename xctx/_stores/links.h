@@ -16,9 +16,6 @@
 #include "xctx/_runtime/compat.h"
 
 /* Has objects of the type freed so. `outer` is the offset of an object's reference to the next link, which may be None. */
-#if defined(__GNUC__)
-__attribute__((visibility("hidden")))
-#endif
-void xctx_free_in_a_loop(PyTypeObject *type, Py_ssize_t outer);
+XCTX_HIDDEN void xctx_free_in_a_loop(PyTypeObject *type, Py_ssize_t outer);
 
 #endif

@@ -8,7 +8,7 @@ keeps in a context are its context values (context_values.pyx).
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 
 from xctx._core cimport CONTEXT, PROCESS, VALUE, Key, PyThreadState, Unit, as_key, fork_generation, xctx_tstate, xctx_type_put
-from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
+from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
                                     xctx_cache_set, xctx_next_serial)
 from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, current_values, detach_list,
                                           is_context_values, publish, read_content, release_list, traverse_list, with_name)
@@ -276,10 +276,6 @@ cdef bint set_by_descriptor(local self, object name, PyObject *value) except -1:
         return False
     put(attribute, self, value)
     return True
-
-
-cdef int initialise(local store) except -1:
-    return (<TypeObject*>Py_TYPE(store)).tp_init(store, store.args, store.kwargs)
 
 
 # --- what is kept for the current unit -------------------------------------------------------------------------------

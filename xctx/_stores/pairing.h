@@ -9,13 +9,7 @@
 
 #include "xctx/_runtime/compat.h"
 
-#if defined(__GNUC__)
-#  define XCTX_PAIRING_HIDDEN __attribute__((visibility("hidden")))
-#else
-#  define XCTX_PAIRING_HIDDEN
-#endif
-
 /* Of the thread: owned. NULL but between the two. */
-extern XCTX_PAIRING_HIDDEN XCTX_TLS PyObject *xctx_half_paired;
+extern XCTX_HIDDEN XCTX_TLS PyObject *xctx_half_paired;
 
 #endif

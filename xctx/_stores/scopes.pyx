@@ -9,7 +9,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
 from xctx._core cimport CONTEXT, Unit, xctx_tstate, xctx_type_put
-from xctx._stores.bindings cimport Binding, stands_for
+from xctx._stores.bindings cimport Binding, is_exited, stands_for
 from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, next_binding
 from types import MethodType
 
@@ -28,6 +28,7 @@ cdef extern from "xctx/_stores/pairing.h":
 
 cdef extern from "Python.h":
     Py_ssize_t PyVectorcall_NARGS(size_t)
+    object PyObject_GenericGetAttr(object, object)
 
 
 @cython.final
@@ -68,11 +69,21 @@ cdef class Scope:
             with cython.critical_section(self):
                 opened = [] if self.opened is None else self.opened[:]
             if not opened:
-                raise RuntimeError("this binding is left, but it was not entered")
+                return self.leave_innermost()
             block = self.pick(opened)   # may run a key's callable, and other threads meanwhile
             with cython.critical_section(self):
                 taken = take_from(self.opened, block)
         return block.leave()
+
+    cdef object leave_innermost(self):
+        """Leaves by hand what a with statement has bound here; the statement's own exit will find that it has been left."""
+        cdef Binding link = chain_of(self.owner)
+        while link is not None:
+            if link.values is self.values and not is_exited(link):
+                end_binding(link, None, NULL)
+                return False
+            link = link.outer
+        raise RuntimeError("this binding is left, but it was not entered")
 
     cdef Block pick(self, list opened):
         """Which block an exit by hand is about: the innermost here, or else the last one of this unit, or the last one."""
@@ -96,7 +107,7 @@ cdef class Scope:
         # at any time, and need not have a counterpart.
         if name == "__enter__" or name == "__exit__":
             return MethodType(getattr(Scope, name), self)
-        return object.__getattribute__(self, name)
+        return PyObject_GenericGetAttr(self, name)
 
     def __repr__(self):
         return f"<binding of {', '.join(self.names) or 'nothing'} for {self.owner!r}>"
@@ -135,18 +146,19 @@ cdef class Block:
     """
 
     cdef object enter(self):
-        cdef BindingVariable owner = self.scope.owner
-        if self.made is not None:
+        cdef Scope scope = self.scope
+        if scope is None:
             raise RuntimeError("this block is entered already")
-        made = next_binding(owner, self.scope.names, self.scope.values, False)
+        made = next_binding(scope.owner, scope.names, scope.values, False)
         self.token = make_visible(made)
         self.context = xctx_tstate().context
         self.made = made
-        return owner
+        self.scope = None
+        return scope.owner
 
     cdef object leave(self):
         cdef Binding made = self.made
-        if made is None:
+        if made is None or is_exited(made):
             raise RuntimeError("this binding is left, but it was not entered")
         token = self.token
         self.made = self.token = None
@@ -190,7 +202,9 @@ cdef class EnterExit:
     Thread-safety: never changes.
     Lifetime: held by the type.
     """
+    # None of these ever changes.
     cdef bint leaves
+    cdef str name
 
     def __get__(self, scope, cls):
         global half_paired
@@ -207,17 +221,25 @@ cdef class EnterExit:
         half_paired = <PyObject*>block
         return block
 
+    @property
+    def __name__(self):
+        return self.name
+
     def __call__(self, scope, *args):
+        """By hand: a block is opened, or one that was opened by hand is left."""
         if self.leaves:
             return (<Scope?>scope).leave_by_hand()
+        if args:
+            raise TypeError(f"{self.name}() takes no arguments, it was given {args!r}")
         return (<Scope?>scope).enter_by_hand()
 
 
-cdef EnterExit enter_exit(bint leaves):
+cdef int install(str name, bint leaves) except -1:
     cdef EnterExit made = EnterExit.__new__(EnterExit)
     made.leaves = leaves
-    return made
+    made.name = name
+    return xctx_type_put(<PyObject*>Scope, name, made)
 
 
-xctx_type_put(<PyObject*>Scope, "__enter__", enter_exit(False))
-xctx_type_put(<PyObject*>Scope, "__exit__", enter_exit(True))
+install("__enter__", False)
+install("__exit__", True)

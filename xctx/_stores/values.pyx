@@ -21,7 +21,7 @@ from cpython.ref cimport Py_INCREF
 from libc.string cimport memset
 
 from xctx._core cimport Unit, fork_generation, set_shelf_release
-from xctx._runtime.runtime cimport XCTX_FORK_STORES, connect, xctx_at_fork, xctx_cache_drop, xctx_cache_empty
+from xctx._runtime.runtime cimport XCTX_FORK_STORES, connect, xctx_at_fork, xctx_cache_drop, xctx_cache_empty, xctx_cache_entry_of
 from xctx._stores.names cimport interned
 from xctx._stores.unit_table cimport (PyMem_RawCalloc, PyMem_RawFree, add_to_table, grow_table, remove_from_table)
 
@@ -128,7 +128,7 @@ cdef int discard_values(StoreValues *of_store, Unit unit) except -1:
         remove_from_unit(values)
         values.next = NULL
     xctx_unlock(&lock)
-    xctx_cache_drop(of_store.serial)
+    xctx_cache_drop(xctx_cache_entry_of(of_store.serial), of_store.serial)
     release_chain(values)
     return 0
 
@@ -159,7 +159,7 @@ cdef UnitValues *detach_all(StoreValues *of_store) noexcept:
         remove_from_unit(values)
         values = values.next
     xctx_unlock(&lock)
-    xctx_cache_drop(of_store.serial)
+    xctx_cache_drop(xctx_cache_entry_of(of_store.serial), of_store.serial)
     return chain
 
 

@@ -11,5 +11,7 @@ cdef class xlocal(BindingVariable):
     cdef object made_in     # the name of the module whose code made it; None where there was none
     cdef object place       # module and qualified name, where it is an attribute of a class; or None
 
+    cdef dict visible(self)
+
 
 cdef Binding validated(xlocal owner, dict names)

@@ -139,8 +139,8 @@ cdef class xlocal(BindingVariable):
 
     def __reduce_ex__(self, protocol):
         """By module and name: another process has its own. TypeError where it stands under no name in any module."""
-        from xctx._runtime.importable import find_place, thing_at
-        return thing_at, find_place(self, self.place, self.made_in)
+        from xctx._runtime.importable import find_name, object_at
+        return object_at, find_name(self, self.place, self.made_in)
 
 
 cdef str maker_module():

@@ -1,0 +1,66 @@
+"""The state under all rooms, as state.h describes it: the thread's "now", the count of forks, serial numbers.
+
+A room that uses any of it calls `connect` once, as it is imported.
+"""
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+
+cdef extern from "xctx/_runtime/cpython.h" nogil:
+    ctypedef struct PyThreadState:
+        PyObject *context       # the PEP 567 context that is current, or NULL
+        uint64_t context_ver    # counts context changes and greenlet switches, never down
+        uint64_t id             # never used again within this process
+    PyThreadState *xctx_tstate()
+
+
+cdef extern from "xctx/_runtime/state.h" nogil:
+    uint64_t NEVER "XCTX_NEVER"
+
+    ctypedef struct xctx_cache_entry:
+        uint64_t serial
+        PyObject *context
+        void *what
+
+    ctypedef struct xctx_found_unit:
+        uint64_t ver
+        PyObject *unit
+
+    ctypedef struct xctx_now:
+        uint64_t tsid
+        PyObject *thread
+        xctx_found_unit *found
+        void *batch
+
+    ctypedef enum xctx_fork_step:
+        XCTX_FORK_UNITS, XCTX_FORK_STORES, XCTX_FORK_PARKING, XCTX_FORK_MAPPINGS, XCTX_FORK_BATCHES
+
+    ctypedef struct xctx_greenlet_api:
+        PyObject *(*getcurrent)() noexcept
+        int (*is_main)(PyObject *) noexcept
+        int (*started)(PyObject *) noexcept
+        int (*active)(PyObject *) noexcept
+
+    ctypedef struct xctx_process:
+        xctx_greenlet_api greenlet
+
+    xctx_process *xctx_the_process
+    void xctx_connect(xctx_process *process)
+    void xctx_at_fork(xctx_fork_step step, void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil,
+                      void (*child)() noexcept nogil)
+    uint32_t xctx_fork_count()
+    uint64_t xctx_next_serial()
+    xctx_now *xctx_here()
+    xctx_cache_entry *xctx_cache_entry_of(uint64_t serial)
+    bint xctx_cache_hit(xctx_cache_entry *entry, uint64_t serial, PyThreadState *tstate, PyObject *store)
+    void xctx_cache_set(xctx_cache_entry *entry, uint64_t serial, PyThreadState *tstate, void *what)
+    void xctx_cache_drop(xctx_cache_entry *entry, uint64_t serial)
+    void xctx_cache_empty()
+    void xctx_count_contexts(PyThreadState *tstate)
+
+
+cdef xctx_process *process_state() noexcept
+
+
+cdef inline void connect() noexcept:
+    xctx_connect(process_state())

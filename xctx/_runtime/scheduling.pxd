@@ -1,0 +1,44 @@
+"""What is running here, as greenlet, gevent, asyncio and trio know it."""
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+
+from xctx._runtime.runtime cimport xctx_the_process
+
+
+cdef extern from "xctx/_runtime/cpython.h":
+    int is_finalizing "xctx_is_finalizing"()
+    void *xctx_load_ptr(void **)
+
+cdef extern from "Python.h":
+    void PyErr_Clear()
+
+
+cpdef double monotonic() noexcept nogil
+cdef bint find_greenlet() except -1
+cdef bint greenlet_is_dead(object thing)
+cdef object loaded(str module, str name)
+cpdef object running_task()
+cpdef object current_loop()
+cpdef object current_hub()
+cpdef object unpatched(str name)
+
+
+cdef inline object running_greenlet(bint or_main):
+    """The greenlet that runs here, or None where the program has not imported greenlet.
+
+    Unless `or_main`, None also stands for a thread's main greenlet: its unit is the thread's, which may have been in use
+    before greenlet was imported.
+
+    Raises:
+        ImportError: greenlet is too old.
+    """
+    cdef PyObject *current
+    if is_finalizing() or xctx_load_ptr(<void**>&xctx_the_process.greenlet.getcurrent) == NULL and not find_greenlet():
+        return None
+    current = xctx_the_process.greenlet.getcurrent()
+    if current == NULL:
+        PyErr_Clear()   # greenlet refuses once its own exit handler has run
+        return None
+    running = <object>current
+    Py_DECREF(running)   # the call's reference; `running` holds one of its own
+    return running if or_main or not xctx_the_process.greenlet.is_main(current) else None

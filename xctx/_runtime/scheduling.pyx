@@ -1,0 +1,154 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True
+# cython: embedsignature=True, embedsignature.format=python
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""What runs here, and what it can wait with: the running greenlet, task, event loop and hub, as the program's libraries
+know them. Each is looked up here alone.
+
+None of these libraries is ever imported from here: greenlet switches the GIL on where it cannot do without, and each costs
+the time of its import. They are found among the modules that the program has imported. A module may be found in the middle
+of its import, when it has not all its names yet: then it is as if it were not there.
+
+Thread-safety: all functions may be called from any thread. What is remembered of a library, once found, never changes.
+"""
+from cpython.object cimport PyObject
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
+
+from xctx._runtime.runtime cimport connect, xctx_greenlet_api, xctx_the_process
+
+
+cdef extern from "xctx/_runtime/cpython.h":
+    object shared_get "xctx_shared_get"(dict, object)
+    void publish_before "xctx_publish_before"()
+    double xctx_monotonic() nogil
+
+cdef extern from "Python.h":
+    PyObject *PyImport_GetModuleDict()
+
+connect()
+
+
+cpdef double monotonic() noexcept nogil:
+    """Seconds since some moment, by the one clock that all rooms go by."""
+    return xctx_monotonic()
+
+
+cdef object loaded(str module, str name):
+    """An attribute of a module that the program has imported, or None."""
+    cdef PyObject *modules
+    if is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
+        return None
+    modules = PyImport_GetModuleDict()   # borrowed from the interpreter
+    if modules == NULL:
+        return None
+    return getattr(shared_get(<dict><object>modules, module), name, None)
+
+
+# --- greenlet --------------------------------------------------------------------------------------------------------
+
+# Where these stand in the table of greenlet's C API, as greenlet.h of 2.0 to 3.5 has them. The table of 1.x ends before
+# the last three.
+cdef enum:
+    GETCURRENT = 4
+    IS_MAIN = 8
+    STARTED = 9
+    ACTIVE = 10
+
+
+cdef bint find_greenlet() except -1:
+    """Whether the program has greenlet; its C API is known from then on."""
+    cdef xctx_greenlet_api *api = &xctx_the_process.greenlet
+    cdef void **table
+    capsule = loaded("greenlet", "_C_API")
+    if not PyCapsule_IsValid(capsule, "greenlet._C_API"):
+        return False
+    check_version(loaded("greenlet", "__version__"))
+    table = <void**>PyCapsule_GetPointer(capsule, "greenlet._C_API")
+    (<void**>&api.is_main)[0] = table[IS_MAIN]
+    (<void**>&api.started)[0] = table[STARTED]
+    (<void**>&api.active)[0] = table[ACTIVE]
+    publish_before()   # a thread that finds this one set uses the others
+    (<void**>&api.getcurrent)[0] = table[GETCURRENT]
+    return True
+
+
+cdef int check_version(object version) except -1:
+    major = str(version).partition(".")[0]
+    if major.isdigit() and int(major) < 2:
+        raise ImportError(f"xctx works with greenlet 2.0 or later, and this program has imported greenlet {version}", name="greenlet")
+    return 0
+
+
+cdef bint greenlet_is_dead(object thing):
+    """Whether it was started and has finished; False for None."""
+    cdef xctx_greenlet_api *api = &xctx_the_process.greenlet
+    return (thing is not None and api.getcurrent != NULL
+            and api.started(<PyObject*>thing) and not api.active(<PyObject*>thing))
+
+
+# --- gevent ----------------------------------------------------------------------------------------------------------
+
+cpdef object current_hub():
+    """gevent's hub, where this greenlet can wait by switching to it; otherwise None.
+
+    None in the hub itself, and where the hub has been destroyed or has finished: it would never switch back.
+    """
+    find_hub = loaded("gevent._hub_local", "get_hub_if_exists")
+    hub = None if find_hub is None else find_hub()
+    if hub is None or hub.loop is None or hub.dead:
+        return None
+    running = running_greenlet(True)
+    return None if running is None or running is hub else hub
+
+
+cpdef object unpatched(str name):
+    """A function of `_thread` as it was before gevent patched it, so that it works for the system's threads."""
+    import _thread
+    original = loaded("gevent.monkey", "get_original")
+    return getattr(_thread, name) if original is None else original("_thread", name)
+
+
+def start_system_thread(function, args=()):
+    """Starts a thread of the system's and gives its ident, also where gevent has replaced those of the standard library.
+
+    It runs beside the interpreter's own end, as a daemon thread does: nobody joins it.
+    """
+    return unpatched("start_new_thread")(function, args)
+
+
+# --- asyncio and trio ------------------------------------------------------------------------------------------------
+
+# Interpreter: functions of the libraries, once the program has imported them.
+cdef object asyncio_loop = None   # asyncio._get_running_loop
+cdef object asyncio_task = None   # asyncio.current_task
+cdef object trio_task = None      # trio.lowlevel.current_task
+
+
+cpdef object current_loop():
+    """The asyncio event loop that runs in this thread, or None."""
+    global asyncio_loop
+    if asyncio_loop is None:
+        asyncio_loop = loaded("asyncio.events", "_get_running_loop")
+    return None if asyncio_loop is None else asyncio_loop()
+
+
+cpdef object running_task():
+    """The asyncio or trio task that runs here, or None."""
+    global asyncio_task, trio_task
+    loop = current_loop()
+    if loop is not None:
+        if asyncio_task is None:
+            asyncio_task = loaded("asyncio.tasks", "current_task")
+        running = None if asyncio_task is None else asyncio_task(loop)
+        if running is not None:
+            return running
+    if trio_task is None:
+        trio_task = loaded("trio.lowlevel", "current_task")
+    if trio_task is not None:
+        try:
+            return trio_task()
+        except RuntimeError:   # not in trio
+            pass
+    return None
+
+
+find_greenlet()   # so that the import of xctx tells of one that is too old

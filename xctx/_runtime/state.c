@@ -1,0 +1,80 @@
+/* Where the state that state.h describes lies. Part of the module xctx._runtime.runtime alone. */
+#include "xctx/_runtime/state.h"
+
+#if !defined(_WIN32)
+#  include <pthread.h>
+#endif
+
+static XCTX_TLS xctx_now now_of_this_thread;   /* thread */
+
+static xctx_now *now(void) { return &now_of_this_thread; }
+
+/* The batch room's record stays: it says by its own count of forks that it is from before. */
+static void forget_now(void) {
+    xctx_now *here = &now_of_this_thread;
+    void *batch = here->batch;
+    memset(here, 0, sizeof(*here));
+    here->batch = batch;
+}
+
+/* --- forks ------------------------------------------------------------------------------------------------------------- */
+
+static void at_fork(xctx_fork_step step, const xctx_fork_handlers *handlers);
+
+/* Process. */
+static xctx_process process = {.now = now, .at_fork = at_fork};
+static xctx_fork_handlers steps[XCTX_FORK_STEPS];
+
+#if defined(_WIN32)
+
+/* Nothing forks. */
+static void at_fork(xctx_fork_step step, const xctx_fork_handlers *handlers) { steps[step] = *handlers; }
+static int watch_forks(void) { return 0; }
+
+#else
+
+/* Process: guards `steps`, and is held across a fork, so that what is done afterwards is what was prepared. A program
+ * that forks in a C library may do so in two threads at once. */
+static pthread_mutex_t fork_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void at_fork(xctx_fork_step step, const xctx_fork_handlers *handlers) {
+    pthread_mutex_lock(&fork_mutex);
+    steps[step] = *handlers;
+    pthread_mutex_unlock(&fork_mutex);
+}
+
+static void before_fork(void) {
+    int step;
+    pthread_mutex_lock(&fork_mutex);
+    for (step = XCTX_FORK_STEPS; step-- > 0;)
+        if (steps[step].prepare) steps[step].prepare();
+}
+
+static void after_fork_in_parent(void) {
+    int step;
+    for (step = 0; step < XCTX_FORK_STEPS; step++)
+        if (steps[step].parent) steps[step].parent();
+    pthread_mutex_unlock(&fork_mutex);
+}
+
+static void after_fork_in_child(void) {
+    int step;
+    process.fork_count++;
+    forget_now();
+    for (step = 0; step < XCTX_FORK_STEPS; step++)
+        if (steps[step].child) steps[step].child();
+    pthread_mutex_init(&fork_mutex, NULL);
+}
+
+static int watch_forks(void) { return pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
+
+#endif
+
+xctx_process *xctx_set_up_process(void) {
+    static int watched = 0;   /* process: set once, by the import lock's holder */
+    if (!watched) {
+        if (watch_forks()) return NULL;
+        watched = 1;
+    }
+    return &process;
+}

@@ -1,0 +1,195 @@
+/* The state under all rooms: what each thread was last found to run (its "now"), what the process counts, and what is
+ * done at a fork.
+ *
+ *     process   one xctx_process        the count of forks, the serial numbers, the steps of a fork
+ *     thread    one xctx_now            the unit that runs, what stores hold for it, the batch room's record
+ *
+ * Both lie in state.c, which is a part of the module xctx._runtime.runtime alone. Each other extension module has two
+ * pointers to them, defined here: `xctx_the_process`, which `connect` of runtime.pxd sets when the module is imported,
+ * and for each thread `xctx_known_now`, which is filled when that thread first needs it. So a hot path reaches the
+ * record of its thread by one load and one dereference, and all modules see the same record.
+ *
+ * Lifetime: the process's part is never freed. The record of a thread is thread-local memory, so it goes with the thread,
+ * and after a fork the forking thread has it still. Nothing in it owns a reference. */
+#ifndef XCTX_STATE_H
+#define XCTX_STATE_H
+
+#include "xctx/_runtime/cpython.h"
+
+/* --- the thread's "now" ------------------------------------------------------------------------------------------------ */
+
+/* A cache entry: "what does that store hold for the unit that runs here".
+ *
+ * It stays right for as long as nothing was switched: the thread state counts, in context_ver, every context entered or
+ * left and every greenlet switch, and never counts down. So an entry need not be emptied when a greenlet dies or a thread
+ * ends, and what it points to is borrowed: the unit that runs keeps it alive, or the store's own code has changed the
+ * entry along with it. Only a fork replaces a unit without a switch; it empties the entries. */
+typedef struct {
+    uint64_t serial;    /* of the store; 0 where the entry is empty */
+    uint64_t ver;       /* the context_ver at which this was found */
+    uint64_t tsid;      /* the thread state it was found in: an OS thread may have several, one after the other */
+    PyObject *context;  /* the thread state's, borrowed: compared only. A context made where there was none is not counted */
+    void *what;         /* borrowed; NULL where the store holds nothing */
+#ifdef Py_GIL_DISABLED
+    uint64_t uses;
+#endif
+} xctx_cache_entry;
+
+#define XCTX_CACHE_ENTRIES 32   /* stores made one after the other never meet in one entry before as many */
+_Static_assert((XCTX_CACHE_ENTRIES & (XCTX_CACHE_ENTRIES - 1)) == 0, "a serial number is masked to find its entry");
+
+#define XCTX_UNIT_KINDS 8       /* as many kinds of units may be cached */
+#define XCTX_NEVER UINT64_MAX   /* a context_ver that no thread state reaches */
+
+/* The unit of one kind that was current at that context_ver. */
+typedef struct {
+    uint64_t ver;
+    PyObject *unit;     /* borrowed from the registry of units */
+} xctx_found_unit;
+
+typedef struct {
+    uint64_t tsid;      /* the thread state that the next two are about */
+    PyObject *thread;   /* the thread's unit, whatever the context_ver; NULL where it is not known. Borrowed */
+    xctx_found_unit found[XCTX_UNIT_KINDS];
+    struct {            /* when contexts were last counted: see xctx_count_contexts */
+        uint64_t tsid, ver;
+        PyObject *context;   /* compared only */
+    } last;
+    void *batch;        /* the batch room's record of this thread, or NULL. That room's alone */
+    xctx_cache_entry entries[XCTX_CACHE_ENTRIES];
+} xctx_now;
+
+/* --- forks ------------------------------------------------------------------------------------------------------------- */
+
+/* What the rooms do at a fork, in the order in which it is done in the child and, of what was prepared, in the parent;
+ * preparing goes the other way round. In the child, two steps come before all of these: the fork is counted, so that
+ * every room's comparison of counts tells the parent's things from its own; and the forking thread's "now" is emptied,
+ * since it points to units of the parent.
+ *
+ * A handler of the child runs with no other thread, maybe inside a signal handler: it may store to memory, close
+ * descriptors and make locks anew, and nothing else. The parent's objects are left alone, neither released nor used. */
+typedef enum {
+    XCTX_FORK_UNITS,      /* forgets the registry of units: from here on no unit of the parent is found */
+    XCTX_FORK_STORES,     /* makes the lock of the stores' tables anew */
+    XCTX_FORK_PARKING,    /* forgets the threads and greenlets that wait: they wait in the parent */
+    XCTX_FORK_MAPPINGS,   /* what locks share with other processes; its mutex is held across the fork */
+    XCTX_FORK_BATCHES,    /* makes the batch room's lock anew */
+    XCTX_FORK_STEPS
+} xctx_fork_step;
+
+typedef struct {
+    void (*prepare)(void);   /* each may be NULL */
+    void (*parent)(void);
+    void (*child)(void);
+} xctx_fork_handlers;
+
+/* --- the process ------------------------------------------------------------------------------------------------------- */
+
+/* What xctx uses of greenlet's C API. */
+typedef struct {
+    PyObject *(*getcurrent)(void);
+    int (*is_main)(PyObject *);
+    int (*started)(PyObject *);
+    int (*active)(PyObject *);
+} xctx_greenlet_api;
+
+typedef struct {
+    uint32_t fork_count;          /* written by the forking thread alone, in the child */
+    xctx_now *(*now)(void);       /* this thread's record. This and the next never change */
+    void (*at_fork)(xctx_fork_step, const xctx_fork_handlers *);
+    xctx_greenlet_api greenlet;   /* all NULL until the program has imported greenlet; getcurrent is set last */
+    char apart[128];              /* what follows is written often: not on the cache lines of the above */
+    uint64_t serials;             /* the last serial number given to a store */
+} xctx_process;
+
+/* In state.c: the process's part, made when xctx._runtime.runtime is imported; NULL where there is no room for a fork
+ * handler. Other modules are told by `connect`. */
+xctx_process *xctx_set_up_process(void);
+
+/* Process-wide: set when this module is imported. */
+XCTX_ONE_PER_MODULE xctx_process *xctx_the_process = NULL;
+/* Thread: NULL until first used by this file in this thread. */
+static XCTX_TLS_FAST xctx_now *xctx_known_now;
+
+static inline void xctx_connect(xctx_process *process) { xctx_the_process = process; }
+
+/* How often this process has been forked off on the way from the one that imported xctx. */
+static inline uint32_t xctx_fork_count(void) { return xctx_the_process->fork_count; }
+
+/* A number for a new store: never 0, and never given twice in a process, whatever room the store is of. */
+static inline uint64_t xctx_next_serial(void) { return xctx_next_u64(&xctx_the_process->serials); }
+
+/* Sets what a room does at a step of every fork. Each step belongs to one room. */
+static inline void xctx_at_fork(xctx_fork_step step, void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
+    xctx_fork_handlers handlers = {prepare, parent, child};
+    xctx_the_process->at_fork(step, &handlers);
+}
+
+/* This thread's record. */
+static inline xctx_now *xctx_here(void) {
+    if (XCTX_UNLIKELY(xctx_known_now == NULL)) xctx_known_now = xctx_the_process->now();
+    return xctx_known_now;
+}
+
+/* --- using the cache --------------------------------------------------------------------------------------------------- */
+
+static inline xctx_cache_entry *xctx_cache_entry_of(uint64_t serial) {
+    return &xctx_here()->entries[serial & (XCTX_CACHE_ENTRIES - 1)];
+}
+
+/* Without the GIL, a store that a thread other than its maker has used this often is promoted (see xctx_promote): it is
+ * one that lives as long as the program, as a module's global does. */
+#define XCTX_HOT 10000
+
+/* Whether the entry tells what the store with that serial number holds for the unit that runs here. This is the whole
+ * rule: the same store, and nothing switched since. The context is compared because it may be replaced without being
+ * counted: one is made where there was none, and at the end of a thread its context is taken down and finalisers may
+ * have another one made. */
+static inline int xctx_cache_hit(xctx_cache_entry *entry, uint64_t serial, PyThreadState *tstate, PyObject *store) {
+    if (XCTX_LIKELY(entry->serial == serial && entry->ver == tstate->context_ver && entry->tsid == tstate->id
+                    && entry->context == tstate->context)) {
+#ifdef Py_GIL_DISABLED
+        if (XCTX_UNLIKELY(++entry->uses % XCTX_HOT == 0) && store->ob_tid != _Py_ThreadId()) xctx_promote(store);
+#else
+        (void)store;
+#endif
+        return 1;
+    }
+    return 0;
+}
+
+static inline void xctx_cache_set(xctx_cache_entry *entry, uint64_t serial, PyThreadState *tstate, void *what) {
+#ifdef Py_GIL_DISABLED
+    if (entry->serial != serial) entry->uses = 0;
+#endif
+    entry->serial = serial;
+    entry->ver = tstate->context_ver;
+    entry->tsid = tstate->id;
+    entry->context = tstate->context;
+    entry->what = what;
+}
+
+/* In this thread, the store is looked up anew. */
+static inline void xctx_cache_drop(xctx_cache_entry *entry, uint64_t serial) {
+    if (entry->serial == serial) entry->ver = XCTX_NEVER;
+}
+
+/* In this thread, all stores are looked up anew. */
+static inline void xctx_cache_empty(void) {
+    xctx_now *now = xctx_here();
+    memset(now->entries, 0, sizeof(now->entries));
+}
+
+/* When a thread ends its context is taken down; a finaliser may have another one made. Neither is counted, so context
+ * variables go on giving values cached of the first one, though they are gone: count it for them. */
+static inline void xctx_count_contexts(PyThreadState *tstate) {
+    xctx_now *now = xctx_here();
+    if (now->last.context != tstate->context) {
+        if (now->last.tsid == tstate->id && now->last.ver == tstate->context_ver) tstate->context_ver++;
+        now->last.context = tstate->context;
+    }
+    now->last.tsid = tstate->id;
+    now->last.ver = tstate->context_ver;
+}
+
+#endif
