@@ -15,7 +15,7 @@ while that count stands still the unit is the same, and nobody is asked.
 """
 from cpython.object cimport Py_EQ, Py_NE, Py_TYPE, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memset
 
 from xctx._runtime.runtime cimport NEVER, XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_here, xctx_now

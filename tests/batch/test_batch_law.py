@@ -2,13 +2,13 @@
 
 import gc
 import itertools
-import os
 import random
 import threading
 import time
 
 import pytest
 from batch_checker import SCENARIOS, Ledger, Made, in_threads, law, loads
+from helpers.effort import STRESS_SECONDS
 
 from xctx import BatchExecutor
 
@@ -202,7 +202,7 @@ def test_a_source_without_anything_yet_calls_itself_for_a_load_inside():
 
 @pytest.mark.stress
 def test_for_as_long_as_wanted():
-    end = time.monotonic() + float(os.environ.get("XCTX_STRESS_SECONDS", "2"))
+    end = time.monotonic() + STRESS_SECONDS
     chance = random.Random()
     while time.monotonic() < end:
         kind = chance.choice(sorted(SCENARIOS))
@@ -217,7 +217,7 @@ def test_for_as_long_as_wanted():
 @pytest.mark.stress
 def test_fast_sources_for_as_long_as_wanted():
     """Sources that never let go of anything, so that on a free-threaded build threads meet in the store itself."""
-    end = time.monotonic() + float(os.environ.get("XCTX_STRESS_SECONDS", "2"))
+    end = time.monotonic() + STRESS_SECONDS
     chance = random.Random()
     while time.monotonic() < end:
         size, threads, made = chance.choice([1, 2, 3, 7, 100, 300]), chance.randrange(2, 5), itertools.count()

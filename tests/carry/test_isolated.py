@@ -324,7 +324,7 @@ def test_coroutines_in_one_task(keep, x):
         with x(a=number):
             await asyncio.sleep(0)
             assert x.a == number
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 await asyncio.sleep(0)
             async with asyncio.TaskGroup() as group:
                 group.create_task(asyncio.sleep(0))

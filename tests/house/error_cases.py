@@ -8,7 +8,7 @@ import pickle
 import threading
 
 import error_cases_carry
-from conftest import offers
+from helpers.packages import offers
 
 import xctx
 from xctx.keys import Key

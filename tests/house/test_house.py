@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import EXAMPLES
+from helpers.effort import EXAMPLES
 
 import xctx
 
@@ -140,7 +140,7 @@ def test_examples_are_the_same_at_each_run_unless_new_ones_are_asked_for():
     from hypothesis import settings
 
     assert settings.default.derandomize is not bool(EXAMPLES)
-    others = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path.name != "conftest.py"]
+    others = [path for path in sorted((ROOT / "tests").rglob("*.py")) if path.name != "effort.py"]
     own = re.compile(r"max_examples=(?!examples\()|derandomize=|database=|load_profile\(")
     assert [path.name for path in others if path != Path(__file__) and own.search(path.read_text())] == []
 

@@ -6,7 +6,7 @@ import sys
 import sysconfig
 
 import pytest
-from conftest import installed
+from helpers.packages import installed
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 CHECKS = [

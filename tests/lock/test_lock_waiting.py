@@ -178,10 +178,10 @@ def interrupt_everywhere(wait, lock):
 
 
 @pytest.mark.parametrize("mode", ["shared", "exclusive", "drain"])
-def test_an_interrupt_at_any_line_leaves_no_trace(mode):
+def test_a_thread_waits_without_a_line_that_could_be_interrupted(mode):
     lock = xctx.SharedLock()
     with held_elsewhere(lock, exclusive=mode != "drain"):
-        assert interrupt_everywhere(lambda: lock.acquire(mode != "shared", timeout=0.005), lock) > 2
+        assert interrupt_everywhere(lambda: lock.acquire(mode != "shared", timeout=0.005), lock) == 1
         if mode == "drain":
             with lock:
                 pass

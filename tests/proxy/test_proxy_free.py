@@ -11,11 +11,12 @@ import weakref
 from contextvars import ContextVar
 
 import pytest
+from helpers.effort import STRESS_SECONDS
 
 from xctx import LocalProxy, LocalWrapper, unwrap
 
 FREE = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-SECONDS = float(os.environ.get("XCTX_STRESS_SECONDS", "3"))
+SECONDS = STRESS_SECONDS
 
 
 class Plain:

@@ -21,7 +21,7 @@ import types
 from contextvars import ContextVar
 
 import pytest
-from conftest import examples
+from helpers.effort import examples
 
 import xctx
 from xctx import LocalProxy, LocalWrapper, is_proxy, unwrap

@@ -69,6 +69,9 @@ connect()
 
 cdef object MISSING = Token.MISSING
 
+# Of each context: what the applications that are open in it set context variables to, as a tuple of `Layer`, the last one last.
+cdef object layers_here = ContextVar("xctx.variables")
+
 
 # --- snapshots -------------------------------------------------------------------------------------------------------
 
@@ -77,8 +80,22 @@ cdef object MISSING = Token.MISSING
 cdef class Applied:
     """One application of a snapshot, until it is undone."""
     cdef Snapshot snapshot  # while it is being applied
-    cdef BoundEntry entries      # what was bound, the last first
-    cdef list variables     # of context variables that came along: (variable, value, token)
+    cdef BoundEntry entries # what was bound, the last first
+    cdef list variables     # of context variables that came along: (layer, token, address of the token's context)
+
+
+@cython.final
+cdef class Layer:
+    """What one application set one context variable to. A context may have a copy, for there is another one beneath it now."""
+    cdef Layer first        # the one that the application made, and of which this is a copy; None where it is that one
+    cdef object var
+    cdef object value
+    cdef object beneath     # what the variable is where this is taken out
+    cdef bint left          # of the first one: its application was undone, so nobody will take it out of anywhere again
+    # What puts back `beneath`, for a copy. Of the first one it is with the application: each context that is copied has the
+    # layer, and is not to keep alive the context that it was copied from, which the token does.
+    cdef object token
+    cdef size_t context
 
 
 cdef object capture_call(PyObject *module, PyObject **args, Py_ssize_t n, PyObject *kwnames):
@@ -219,7 +236,7 @@ cdef class Snapshot:
             if rest is not None and rest.variables is not None and not shared:
                 applied.variables = []
                 for var, value in rest.variables:
-                    applied.variables.append((var, value, var_set(var, value)))
+                    set_variable(applied, var, value)
         except BaseException:
             undo(applied)
             raise
@@ -401,16 +418,68 @@ cdef bint is_here(Applied applied) except *:
 cdef void undo(Applied applied) except *:
     cdef BoundEntry entry = applied.entries   # not taken out: another thread may be looking which block its exit is about
     if applied.variables is not None:
-        for var, value, token in reversed(applied.variables):
-            if var.get(MISSING) is value:   # or else somebody set another one since
-                try:
-                    var_reset(var, token)
-                except ValueError:   # this is not the context that it was set in, but a copy maybe
-                    if token.old_value is not MISSING:
-                        var_set(var, token.old_value)
+        for layer, token, context in reversed(applied.variables):
+            put_back(<Layer>layer, token, context)
     while entry is not None:
         unbind_entry(entry)
         entry = entry.outer
+
+
+cdef void set_variable(Applied applied, object var, object value) except *:
+    cdef Layer layer = Layer.__new__(Layer)
+    cdef list layers = []
+    # A context that was copied while an application was open keeps what it set, and nobody takes it out there: such a one
+    # is forgotten here, or else a timer that re-arms itself would have more of them each time.
+    for each in layers_here.get(()):
+        if not first_of(<Layer>each).left:
+            layers.append(each)
+    layer.var = var
+    layer.value = value
+    layer.beneath = var.get(MISSING)
+    token = var_set(var, value)
+    applied.variables.append((layer, token, <size_t>xctx_tstate().context))
+    layers.append(layer)
+    var_set(layers_here, tuple(layers))
+
+
+cdef Layer first_of(Layer layer):
+    return layer if layer.first is None else layer.first
+
+
+cdef void put_back(Layer gone, object token, size_t context) except *:
+    """Takes a layer out of those of the current context. What was beneath is seen again, or beneath the next one."""
+    cdef list layers = list(layers_here.get(()))
+    cdef Layer here, above
+    cdef Py_ssize_t at, i
+    gone.left = True
+    for at in range(len(layers)):
+        if first_of(<Layer>layers[at]) is gone:
+            break
+    else:
+        return   # it was not applied in this context, nor in the one that this is a copy of
+    here = layers.pop(at)
+    if here.token is not None:
+        token, context = here.token, here.context
+    if context != <size_t>xctx_tstate().context:
+        token = None   # this is a copy of the context that it was set in
+    for i in range(at, len(layers)):
+        if (<Layer>layers[i]).var is here.var:
+            above = Layer.__new__(Layer)
+            above.first = first_of(<Layer>layers[i])
+            above.var = here.var
+            above.value = (<Layer>layers[i]).value
+            above.beneath = here.beneath
+            above.token = token
+            above.context = context
+            layers[i] = above
+            break
+    else:
+        if here.var.get(MISSING) is here.value:   # or else somebody set another one since
+            if token is not None:
+                var_reset(here.var, token)
+            elif here.beneath is not MISSING:
+                var_set(here.var, here.beneath)
+    var_set(layers_here, tuple(layers))
 
 
 @cython.final

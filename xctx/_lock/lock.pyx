@@ -23,9 +23,9 @@ from xctx._stores.local import local
 import os
 import time
 
-from xctx._runtime.runtime cimport (connect, xctx_cache_drop as slot_drop, xctx_cache_entry as xctx_slot, xctx_cache_entry_of as slot_of,
-                                    xctx_cache_hit as slot_hit, xctx_cache_set as slot_set,
-                                    xctx_next_serial)
+from xctx._runtime.runtime cimport (connect, xctx_cache_drop as slot_drop, xctx_cache_entry as xctx_slot,
+                                    xctx_cache_entry_of as slot_of, xctx_cache_hit as slot_hit,
+                                    xctx_cache_set as slot_set, xctx_next_serial)
 
 connect()
 

@@ -40,7 +40,8 @@ cdef object loaded(str module, str name):
     modules = PyImport_GetModuleDict()   # borrowed from the interpreter
     if modules == NULL:
         return None
-    return getattr(shared_get(<dict><object>modules, module), name, None)
+    found = shared_get(<dict><object>modules, module)
+    return None if found is None else getattr(found, name, None)
 
 
 # --- greenlet --------------------------------------------------------------------------------------------------------
@@ -74,7 +75,8 @@ cdef bint find_greenlet() except -1:
 cdef int check_version(object version) except -1:
     major = str(version).partition(".")[0]
     if major.isdigit() and int(major) < 2:
-        raise ImportError(f"xctx works with greenlet 2.0 or later, and this program has imported greenlet {version}", name="greenlet")
+        raise ImportError(f"xctx works with greenlet 2.0 or later, and this program has imported greenlet {version}",
+                          name="greenlet")
     return 0
 
 
