@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # From the ground up: a module imports only what stands before it. A new module gets its place here.
 ORDER = [
-    *("_runtime.runtime", "_runtime.scheduling"),
+    *("_runtime.runtime", "_runtime.scheduling", "_runtime.units"),
     *("_wire.carried", "_stores.declare", "_wire.fields", "_carry.places", "_runtime.wrap", "_carry.isolate"),
     *("_core", "_stores.local", "_stores.xlocal", "_carry.carry", "_proxy.proxy"),
     *("_batch.prefetch", "_batch.batch", "_wire.baggage"),
