@@ -226,6 +226,13 @@ def test_a_module_is_built_anew_when_a_part_of_it_changes(module):
     assert set(extension["depends"]) == set(dependencies.found(extension["sources"]))
 
 
+@pytest.mark.parametrize("module", COMPILED)
+def test_a_module_that_reads_the_runtimes_state_connects_to_it(module):
+    """Until then the module's pointers to that state are NULL."""
+    reads = "xctx/_runtime/state.h" in EXTENSIONS[f"xctx.{module}"]["depends"] and module != "_runtime.runtime"
+    assert ("\nconnect()\n" in SOURCES[module].read_text()) == reads
+
+
 def test_what_counts_as_a_part(tmp_path, monkeypatch):
     monkeypatch.setattr(dependencies, "ROOT", tmp_path)
     room = tmp_path / "xctx" / "_room"

@@ -23,6 +23,7 @@ from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, Un
 from xctx._stores.xlocal cimport (Binding, Entry, bind, binding_here, chain_of, checked, each_chain, flatten, put, rehome,
                                   seen, stands_for, take_back, vectorcallfunc, xlocal)
 from xctx._runtime.functions cimport StepContext
+from xctx._runtime.runtime cimport connect
 from xctx import _core
 from contextvars import ContextVar, Token
 from _functools import partial
@@ -59,6 +60,8 @@ cdef extern from *:
     object PyContext_CopyCurrent()
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
+
+connect()
 
 
 cdef object MISSING = Token.MISSING
