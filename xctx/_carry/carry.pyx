@@ -27,6 +27,7 @@ from xctx._stores.blocks cimport (BoundEntry, bind_snapshot, binding_here, chain
 from xctx._stores.scopes cimport vectorcallfunc
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx._runtime.functions cimport StepContext
+from xctx._runtime.runtime cimport connect
 from xctx import _core
 from contextvars import ContextVar, Token
 from _functools import partial
@@ -63,6 +64,8 @@ cdef extern from *:
     object PyContext_CopyCurrent()
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
+
+connect()
 
 
 connect()
