@@ -247,7 +247,7 @@ cdef class Snapshot:
 
     cdef void put_one(self, Applied applied, Binding flat, bint shared) except *:
         cdef Key key = (<xlocal>flat.owner).key
-        if shared and (key.rung == CONTEXT or flat.unit is not None and key.find(False) is flat.unit):
+        if shared and (key.inherits or flat.unit is not None and key.find(False) is flat.unit):
             return
         applied.entries = bind_snapshot(flat, self.walls, applied.entries)
 
