@@ -18,7 +18,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memset
 
-from xctx._runtime.runtime cimport NEVER, XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_here, xctx_now
+from xctx._runtime.runtime cimport NEVER, XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_cache_empty, xctx_here, xctx_now
 from xctx._runtime.scheduling cimport greenlet_is_dead, running_greenlet, running_task
 from _weakref import ref   # not weakref, which the interpreter would have to load
 
@@ -161,6 +161,7 @@ cdef void forget_found(Unit unit) noexcept:
     if now.thread == <PyObject*>unit:
         now.thread = NULL
     now.found[<int>GREENLET].ver = now.found[<int>TASK].ver = NEVER
+    xctx_cache_empty()   # xlocals have the unit itself in the cache
 
 
 # --- the registry ----------------------------------------------------------------------------------------------------
