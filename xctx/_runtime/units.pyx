@@ -17,7 +17,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memset
 
-from xctx._runtime.runtime cimport (XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_fork_count, xctx_found_drop, xctx_here,
+from xctx._runtime.runtime cimport (XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_cache_empty, xctx_fork_count, xctx_found_drop, xctx_here,
                                     xctx_now, xctx_tstate)
 
 
@@ -181,6 +181,7 @@ cdef void forget_found(Unit unit) noexcept:
     if now.thread == <PyObject*>unit:
         now.thread = NULL
     xctx_found_drop(now)
+    xctx_cache_empty()   # an xlocal's entry is the unit itself
 
 
 # --- the registry ------------------------------------------------------------------------------------------------------

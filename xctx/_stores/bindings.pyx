@@ -26,7 +26,7 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from xctx._core cimport Unit
 
 
-cdef extern from "xctx/_runtime/compat.h":
+cdef extern from "xctx/_runtime/cpython.h":
     void publish_before "xctx_publish_before"()
 
 cdef extern from "xctx/_stores/links.h":

@@ -20,7 +20,7 @@ from xctx._stores.bindings cimport (Binding, bind, compact, innermost_of, mark_e
 from contextvars import ContextVar
 
 
-cdef extern from "xctx/_runtime/compat.h":
+cdef extern from "xctx/_runtime/cpython.h":
     """
     #ifdef Py_GIL_DISABLED
     #  define XCTX_FREE_THREADED 1
@@ -148,7 +148,7 @@ cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate):
         unit = key.find(False)   # may call a key's callable
         top = None if top is None or unit is None else innermost_of(top, unit)
     if key.cached and tstate.context_ver == ver:
-        # Borrowed, and compared only: it is the current unit until the version changes.
+        # Borrowed: it is the current unit until the version changes, or until it ends and the cache is emptied.
         xctx_cache_set(xctx_cache_entry_of(variable.serial), variable.serial, tstate,
                        NULL if unit is None and not key.inherits else <void*>unit)
     return top
@@ -175,8 +175,16 @@ cdef Binding next_binding(BindingVariable variable, tuple names, tuple values, b
 
     Behind a barrier, nothing that the unit bound outside is seen.
     """
-    cdef Unit unit = None if variable.key.inherits else variable.key.find(True)
-    cdef Binding top = chain_of(variable)
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
+    cdef Unit unit
+    cdef Binding top
+    if xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) and entry.what != NULL:
+        unit = <Unit>entry.what   # borrowed: it runs, and when it ends the cache is emptied
+        top = chain_at(<PyObject*>variable.var)
+    else:
+        unit = None if variable.key.inherits else variable.key.find(True)
+        top = chain_of(variable)
     if top is not None and top.depth >= top.compact_at:
         top = compact(top)
     return bind(variable, unit, names, values, top, None, barrier)
@@ -186,10 +194,12 @@ cdef object make_visible(Binding made):
     """Makes the binding the top of the current context's chain; gives the context variable's token."""
     cdef BindingVariable variable = <BindingVariable>made.owner
     cdef PyThreadState *tstate = xctx_tstate()
+    cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
     token = var_set(variable.var, made)
-    xctx_count_contexts(tstate)   # setting the variable may have made a context
-    if variable.key.cached:
-        xctx_cache_set(xctx_cache_entry_of(variable.serial), variable.serial, tstate, <void*>made.unit)
+    if not xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) or entry.what != <void*>made.unit:
+        xctx_count_contexts(tstate)   # setting the variable may have made a context
+        if variable.key.cached:
+            xctx_cache_set(entry, variable.serial, tstate, <void*>made.unit)
     return token
 
 

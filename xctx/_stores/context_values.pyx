@@ -17,7 +17,7 @@ from xctx._stores.names cimport interned
 from xctx._stores.values cimport MOST, dict_get, stores_lock
 
 
-cdef extern from "xctx/_runtime/compat.h":
+cdef extern from "xctx/_runtime/cpython.h":
     """
     /* As an object to Cython, which takes over the reference. */
     #define XCTX_TAKEN(p) (p)

@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from xctx import _core
 
 
-cdef extern from "xctx/_runtime/compat.h":
+cdef extern from "xctx/_runtime/cpython.h":
     int var_reset "xctx_var_reset"(object, object) except -1
 
 cdef extern from "xctx/_stores/getattro.h":
