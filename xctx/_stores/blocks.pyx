@@ -14,26 +14,19 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport intptr_t
 
-from xctx._core cimport Key, PyThreadState, Unit, xctx_cas_ptr, xctx_load_ptr, xctx_tstate
+from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_add, xctx_cas_ptr, xctx_load_ptr, xctx_tstate,
+                                   xctx_var_reset, xctx_var_set)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
-from xctx._stores.bindings cimport (Binding, bind, compact, innermost_of, mark_exited, remove, transfer)
+from xctx._core cimport Key, Unit
+from xctx._stores.bindings cimport Binding, bind, compact, innermost_of, mark_exited, remove, transfer
 from contextvars import ContextVar
 
 
-cdef extern from "xctx/_runtime/cpython.h":
+cdef extern from *:
     """
-    #ifdef Py_GIL_DISABLED
-    #  define XCTX_FREE_THREADED 1
-    #else
-    #  define XCTX_FREE_THREADED 0
-    #endif
     #define XCTX_OUTER_OF_ENTRY offsetof(struct __pyx_obj_4xctx_7_stores_6blocks_BoundEntry, outer)
     """
-    bint FREE_THREADED "XCTX_FREE_THREADED"
     Py_ssize_t OUTER_OF_ENTRY "XCTX_OUTER_OF_ENTRY"
-    object var_set "xctx_var_set"(object, object)
-    int var_reset "xctx_var_reset"(object, object) except -1
-    intptr_t add "xctx_add"(intptr_t *, intptr_t)
 
 cdef extern from "xctx/_stores/links.h":
     void free_in_a_loop "xctx_free_in_a_loop"(PyTypeObject *, Py_ssize_t)
@@ -80,12 +73,12 @@ cdef void register(BindingVariable made) noexcept:
                 return
             Py_DECREF(made.var)
     made.listed_at = -1
-    add(&unlisted, 1)
+    xctx_add(&unlisted, 1)
 
 
 cdef void unregister(BindingVariable dying) noexcept:
     if dying.listed_at < 0:
-        add(&unlisted, -1)
+        xctx_add(&unlisted, -1)
     elif not FREE_THREADED:
         listed[dying.listed_at] = NULL
         Py_DECREF(dying.var)
@@ -123,10 +116,10 @@ cdef Binding chain_of(BindingVariable variable):
 cdef Binding chain_at(PyObject *var):
     # Of any context variable: None where its value is not a chain. Contexts have been counted.
     cdef PyObject *value = NULL
-    get_variable(var, NULL, &value)
+    PyContextVar_Get_(var, NULL, &value)
     if value == NULL:
         return None
-    if is_binding(value, <PyObject*>Binding):
+    if Py_IS_TYPE_(value, <PyTypeObject*>Binding):
         return take_binding(value)
     Py_DECREF(<object>value)
     return None
@@ -195,7 +188,7 @@ cdef object make_visible(Binding made):
     cdef BindingVariable variable = <BindingVariable>made.owner
     cdef PyThreadState *tstate = xctx_tstate()
     cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
-    token = var_set(variable.var, made)
+    token = xctx_var_set(variable.var, made)
     if not xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) or entry.what != <void*>made.unit:
         xctx_count_contexts(tstate)   # setting the variable may have made a context
         if variable.key.cached:
@@ -214,11 +207,11 @@ cdef int end_binding(Binding made, object token, PyObject *context) except -1:
     cdef Binding rest
     mark_exited(made)
     if top is made and context == xctx_tstate().context:
-        var_reset(variable.var, token)
+        xctx_var_reset(variable.var, token)
     elif top is not None:
         rest = remove(top, made)
         if rest is not top:
-            var_set(variable.var, rest)
+            xctx_var_set(variable.var, rest)
     return 0
 
 
@@ -256,5 +249,5 @@ cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1:
     """Gives to the unit `now` what the unit `before` bound, in the current context, of which `top` is a chain's top."""
     cdef Binding made = transfer(top, before, now)
     if made is not top:
-        var_set((<BindingVariable>top.owner).var, made)
+        xctx_var_set((<BindingVariable>top.owner).var, made)
     return 0
