@@ -25,6 +25,7 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._runtime.python cimport PyDict_GetItemWithError_, xctx_publish_before
 from xctx._core cimport Unit
+from xctx._runtime.runtime cimport connect
 
 
 cdef extern from "xctx/_stores/links.h":
@@ -33,6 +34,8 @@ cdef extern from "xctx/_stores/links.h":
     """
     Py_ssize_t OUTER_OF_BINDING "XCTX_OUTER_OF_BINDING"
     void free_in_a_loop "xctx_free_in_a_loop"(PyTypeObject *, Py_ssize_t)
+
+connect()
 
 
 @cython.final

@@ -12,6 +12,7 @@ from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyVectorcall_NARGS, 
                                    xctx_type_put)
 from xctx._runtime.functions cimport StepContext
 from xctx._core cimport Unit
+from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, is_exited, stands_for
 from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, next_binding
 from _functools import partial
@@ -28,6 +29,8 @@ cdef extern from *:
 
 cdef extern from "xctx/_stores/pairing.h":
     PyObject *half_paired "xctx_half_paired"
+
+connect()
 
 
 @cython.final
