@@ -22,7 +22,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # From the ground up: a module imports only what stands before it. A new module gets its place here.
 ORDER = [
-    *("_runtime.runtime", "_runtime.scheduling", "_runtime.units", "_runtime.importable", "_runtime.functions", "_runtime.wrappers", "_runtime.parking", "_core"),
+    *("_runtime.python", "_runtime.runtime", "_runtime.scheduling", "_runtime.units", "_runtime.parking"),
+    *("_runtime.importable", "_runtime.functions", "_runtime.wrappers", "_core"),
     *("_stores.names", "_stores.declare", "_stores.bindings", "_stores.blocks", "_stores.scopes", "_stores.xlocal"),
     *("_stores.unit_table", "_stores.values", "_stores.context_values", "_stores.local", "_stores.inspection"),
     *("_wire.carried", "_wire.fields", "_carry.portable", "_carry.isolate", "_carry.carry", "_proxy.proxy"),
@@ -259,6 +260,14 @@ def test_what_counts_as_a_part(tmp_path, monkeypatch):
 def test_no_generated_c_lies_beside_its_source():
     """Those are built elsewhere. C that is written by hand has a name of its own, and git ignores none of it."""
     assert [path for path in PACKAGE.rglob("*.c") if path.with_suffix(".pyx").exists()] == []
+
+
+@pytest.mark.parametrize("module", COMPILED)
+def test_a_module_that_reaches_the_state_of_the_runtime_connects_to_it(module):
+    """Its pointer to that state is NULL until then."""
+    reaches = "xctx/_runtime/state.h" in EXTENSIONS[f"xctx.{module}"]["depends"]
+    connects = re.search(r"^connect\(\)$", SOURCES[module].read_text(), re.MULTILINE)
+    assert not reaches or connects or module == "_runtime.runtime"
 
 
 def test_builds_in_the_tree_use_what_other_builds_use():
