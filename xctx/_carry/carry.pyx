@@ -18,9 +18,9 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, Unit, fork_generation, xctx_tstate,
-                         xctx_type_put)
-from xctx._runtime.runtime cimport connect
+from xctx._runtime.python cimport PyThreadState, xctx_tstate, xctx_type_put
+from xctx._runtime.runtime cimport connect, xctx_fork_count
+from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport Binding, bind, flatten, stands_for
 from xctx._stores.blocks cimport (BoundEntry, bind_snapshot, binding_here, chain_of, each_chain, transfer_to_unit, unbind_entry,
                                   visible_here)
@@ -34,7 +34,7 @@ from _functools import partial
 from types import MethodType
 
 
-cdef extern from "xctx/_runtime/compat.h":
+cdef extern from "xctx/_runtime/cpython.h":
     object var_set "xctx_var_set"(object, object)
     int var_reset "xctx_var_reset"(object, object) except -1
     void publish_before "xctx_publish_before"()
@@ -683,7 +683,7 @@ cdef class Home(StepContext):
         """Gives what goes by that key to the current unit. After a fork nothing is given: bindings stay with the parent."""
         cdef Unit now = key.find(True)
         cdef tuple move
-        if now is not before and before.generation == fork_generation():
+        if now is not before and before.forks == xctx_fork_count():
             move = key, before, now
             each_chain(xctx_tstate(), move_chain, <void*>move)
         return now
@@ -714,10 +714,10 @@ cdef int move_chain(Binding top, void *move) except -1:
 
 cdef int note_rung(Binding top, void *arg) except -1:
     cdef Home home = <Home>arg
-    if (<xlocal>top.owner).key.rung == GREENLET:
+    if (<xlocal>top.owner).key is GREENLETS:
         home.greenlet = GREENLETS.find(False)
-    elif (<xlocal>top.owner).key.rung == TASK:
+    elif (<xlocal>top.owner).key is TASKS:
         home.task = TASKS.find(False)
-    elif (<xlocal>top.owner).key.rung == THREAD:
+    elif (<xlocal>top.owner).key is THREADS:
         home.thread = THREADS.find(False)
     return 0
