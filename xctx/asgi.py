@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from xctx._carry.carry import AppliedBlock
+from xctx._carry.application import AppliedBlock
 from xctx._stores.xlocal import xlocal
 from xctx._wire.baggage import Report
 from xctx.wire import chosen, extract

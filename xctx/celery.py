@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from xctx._carry.carry import AppliedBlock
+from xctx._carry.application import AppliedBlock
 from xctx._stores.xlocal import xlocal
 from xctx._wire.baggage import Report
 from xctx.wire import chosen, extract, inject

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from math import isfinite
 from typing import Any, TypeVar
 
-from xctx._carry.carry import Snapshot, snapshot_of
+from xctx._carry.snapshot import Snapshot, snapshot_of
 from xctx._stores.xlocal import xlocal
 from xctx._wire.baggage import BARE_IN_KEYS, BYTES, MEMBERS, Member, Report, decoded, encoded, members, within_limits
 from xctx._wire.fields import Field, carriers, declare, fields_of
@@ -338,7 +338,7 @@ def extract(carrier: Any, /, *xlocals: xlocal, report: Report | None = None) -> 
     Thread-safety: from any unit.
     """
     values = arrived(carrier, xlocals, report)
-    return snapshot_of(values.items(), walls=False) if values else NOTHING
+    return snapshot_of(values.items(), barriers=False) if values else NOTHING
 
 
 def arrived(

@@ -22,9 +22,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # From the ground up: a module imports only what stands before it. A new module gets its place here.
 ORDER = [
-    *("_runtime.runtime", "_runtime.scheduling"),
-    *("_wire.carried", "_stores.declare", "_wire.fields", "_carry.places", "_runtime.wrap", "_carry.isolate"),
-    *("_core", "_stores.local", "_stores.xlocal", "_carry.carry", "_proxy.proxy"),
+    *("_runtime.runtime", "_runtime.scheduling", "_runtime.importable", "_runtime.wrap", "_core"),
+    *("_stores.names", "_stores.declare", "_stores.bindings", "_stores.blocks", "_stores.scopes", "_stores.xlocal"),
+    *("_stores.unit_table", "_stores.values", "_stores.context_values", "_stores.local", "_stores.inspection"),
+    *("_wire.carried", "_wire.fields", "_carry.portable", "_carry.isolate", "_carry.carry", "_proxy.proxy"),
     *("_batch.prefetch", "_batch.batch", "_wire.baggage"),
     *("_lock.names", "_lock.waiting", "_lock.hold", "_lock.lock"),
     *("keys", "debug", "_carry.spawn", "concurrent", "gevent"),
