@@ -5,6 +5,8 @@
 
 PYTHON ?= python3
 WORKERS ?= auto
+# quick or full: tests/helpers/effort.py says what each means.
+EFFORT ?= $(or $(XCTX_EFFORT),quick)
 STRESS_SECONDS ?= 30
 ARGS ?=
 
@@ -12,23 +14,22 @@ ARGS ?=
 TAG := $(shell $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) and print("%d.%d" % sys.version_info[:2] + sys.abiflags)')
 VENV := .venv-$(or $(TAG),$(error $(PYTHON) is no Python of 3.11 or later: say which one with PYTHON=...))
 PY := $(VENV)/bin/python
-# A free-threaded 3.13 gets no greenlet, which would switch its GIL on, and no free-threaded build gets gevent, what the
-# examples and the peers are made of, or mypy, for there is no wheel of each for each of them.
-GREENLETS := $(if $(filter 3.13t,$(TAG)),,$(if $(filter %t,$(TAG)),test-greenlet,test-gevent))
-INTEGRATIONS := $(if $(filter %t,$(TAG)),test-wire,test-integrations)
-REST := $(if $(filter %t,$(TAG)),,types examples peers)
+# The dependency groups that the tests of this interpreter take.
+GROUPS := $(shell $(PYTHON) tests/helpers/packages.py)
+GREENLETS := $(filter test-greenlet test-gevent,$(GROUPS))
 sources = $(wildcard $(foreach ending,$(1),xctx/*.$(ending) xctx/*/*.$(ending)))
-COMPILED := $(call sources,pyx pxd pxi h c) pyproject.toml setup.cfg
+COMPILED := $(call sources,pyx pxd pxi h c) pyproject.toml setup.cfg $(wildcard .ci/*.py)
 PACKAGE := $(COMPILED) $(call sources,py pyi) xctx/py.typed
 SETUP := -W ignore -c 'import setuptools; setuptools.setup()' --quiet
 groups = $(addprefix $(VENV)/.group-,$(1))
 EXAMPLES := $(patsubst examples/%.py,example-%,$(subst _,-,$(filter-out %/serving.py,$(wildcard examples/*.py))))
-TESTS := $(call groups,build test $(GREENLETS) $(INTEGRATIONS) $(REST))
+TESTS := $(call groups,build $(GROUPS))
+pytest = XCTX_EFFORT=$(EFFORT) $(1)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(2) $(ARGS)
 
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples $(EXAMPLES) test test-free-threaded test-all nightly stress lint types bench docs dist debug sanitize clean
+.PHONY: help demo check examples $(EXAMPLES) test test-full test-free-threaded test-all nightly stress lint warnings dependencies types bench docs dist debug sanitize clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -47,8 +48,11 @@ examples: $(EXAMPLES) ## run all programs under examples; one alone is `make exa
 $(EXAMPLES): example-%: $(VENV)/.built $(call groups,examples)
 	PYTHONPATH=examples $(PY) -W error examples/$(subst -,_,$*).py $(ARGS)
 
-test: $(VENV)/.built $(TESTS) ## run the tests (PYTHON=python3.13 for another interpreter, ARGS for pytest)
-	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+test: $(VENV)/.built $(TESTS) ## run the tests, less of each law (PYTHON=python3.13 for another interpreter, ARGS for pytest)
+	$(call pytest,$(VENV))
+
+test-full: EFFORT := full
+test-full: test ## run all of the tests
 
 # Those of the names that start: a pyenv shim is on PATH whether or not it leads anywhere.
 found = $(strip $(foreach python,$(1),$(if $(shell $(python) -c 'print(1)' 2>/dev/null),$(python))))
@@ -59,21 +63,28 @@ test-free-threaded: ## run the tests without the GIL (FREE_THREADED=path of a py
 	@test -n "$(FREE_THREADED)" || { echo "No python3.14t or python3.13t on PATH: say FREE_THREADED=path." >&2; exit 1; }
 	$(MAKE) --no-print-directory test PYTHON=$(FREE_THREADED)
 
-test-all: ## run the tests on every supported interpreter on PATH, and on FREE_THREADED
+test-all: ## run all of the tests on every supported interpreter on PATH, and on FREE_THREADED
 	@failed=; for python in $(EVERY) $(filter-out $(EVERY),$(FREE_THREADED)); do \
-		$(MAKE) --no-print-directory test PYTHON=$$python || failed="$$failed $$python"; \
+		$(MAKE) --no-print-directory test-full PYTHON=$$python || failed="$$failed $$python"; \
 	done; test -z "$$failed" || { echo "Failed:$$failed" >&2; exit 1; }
 
-nightly: $(VENV)/.built $(TESTS) ## run the tests with new examples, XCTX_EXAMPLES=10 times as many
-	XCTX_EXAMPLES=$(or $(XCTX_EXAMPLES),10) $(PY) -m pytest -n $(WORKERS) --dist worksteal -o faulthandler_timeout=3000 $(ARGS)
+nightly: EFFORT := full
+nightly: $(VENV)/.built $(TESTS) ## run all of the tests with new examples, XCTX_EXAMPLES=10 times as many
+	XCTX_EXAMPLES=$(or $(XCTX_EXAMPLES),10) $(call pytest,$(VENV),-o faulthandler_timeout=3000)
 
 stress: $(VENV)/.built $(TESTS) ## run the stress tests for long (STRESS_SECONDS=30 each)
-	XCTX_STRESS_SECONDS=$(STRESS_SECONDS) $(PY) -m pytest -m stress $(ARGS)
+	XCTX_EFFORT=full XCTX_STRESS_SECONDS=$(STRESS_SECONDS) $(PY) -m pytest -m stress $(ARGS)
 
-lint: $(call groups,lint) ## check the style of Python and Cython
+lint: $(call groups,lint) warnings ## check the style of Python and Cython, and that C compilers have nothing to say
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	PATH="$(VENV)/bin:$$PATH" cython-lint $(call sources,pyx pxd pxi)
+
+warnings: $(VENV)/.built ## compile all C once more, with every warning an error
+	$(PY) .ci/check_c.py
+
+dependencies: ## write into pyproject.toml what each compiled module is built from
+	@$(PYTHON) .ci/dependencies.py
 
 types: $(VENV)/.built $(call groups,types $(GREENLETS)) ## check the types, and the stubs against what was compiled
 	$(PY) -m mypy
@@ -106,7 +117,7 @@ FLAGS_sanitize := -O1 -g -UNDEBUG -fsanitize=address,undefined -fno-sanitize-rec
 	-fno-omit-frame-pointer --param asan-stack=0
 
 debug: $(VENV)-debug/.built $(TESTS) ## run the tests with the assertions of C and Cython compiled in
-	$(VENV)-debug/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
+	$(call pytest,$(VENV)-debug,-m "not slow")
 
 # libstdc++ is there for greenlet, whose C++ exceptions the sanitizer intercepts. capture=sys lets reports through, which
 # pytest would hold and lose in the crash. Objects come from malloc, which the sanitizer watches, where there is a GIL;
@@ -115,30 +126,32 @@ sanitize: $(VENV)-sanitize/.built $(TESTS) ## run the tests with the address and
 	LD_PRELOAD="$$(for name in asan ubsan stdc++; do $(CC) -print-file-name=lib$$name.so; done | xargs)" \
 	ASAN_OPTIONS=detect_leaks=0:handle_segv=2 UBSAN_OPTIONS=print_stacktrace=1 \
 	PYTHONMALLOC=$(if $(filter %t,$(TAG)),default,malloc) \
-	$(VENV)-sanitize/bin/python -m pytest --capture=sys -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
+	$(call pytest,$(VENV)-sanitize,--capture=sys -m "not slow")
 
 clean: ## remove everything that was built, installed or cached
 	rm -rf .venv-* build dist docs/_build *.egg-info xctx/*.so xctx/*/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(PY):
-	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -qq --upgrade 'pip>=25.1'
-	pwd > $$(echo $(VENV)/lib/python*/site-packages)/tree.pth
+	@echo "Setting up $(VENV)…"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install -qq --upgrade 'pip>=25.1'
+	@pwd > $$(echo $(VENV)/lib/python*/site-packages)/tree.pth
 
 # Wheels are preferred to newer releases: some have none yet for a free-threaded build.
 $(VENV)/.group-%: pyproject.toml | $(PY)
-	$(PY) -m pip install -qq --prefer-binary --group $*
-	@touch $@
+	@wanted="$$($(PY) tests/helpers/packages.py $*)"; test "$$wanted" = "$$(cat $@ 2>/dev/null)" || { \
+		echo "Installing what the group '$*' of pyproject.toml names…"; \
+		$(PY) -m pip install -qq --prefer-binary --group $*; \
+	} && echo "$$wanted" >$@
 
-# Flags are no dependency that setuptools knows of, so a change of the configuration builds everything anew.
 $(VENV)/.built: $(COMPILED) $(VENV)/.group-build
-	$(PY) $(SETUP) build_ext --inplace $(if $(filter %.toml %.cfg,$?),--force)
+	@$(PY) .ci/build.py
 	@touch $@
 
 $(VENV)-%/.built: $(PACKAGE) Makefile $(VENV)/.group-build
 	$(PYTHON) -m venv --clear --without-pip $(VENV)-$*
 	echo $(CURDIR)/$(VENV)/lib/python*/site-packages > $$(echo $(VENV)-$*/lib/python*/site-packages)/borrowed.pth
-	CFLAGS="$(FLAGS_$*)" LDFLAGS="$(FLAGS_$*)" $(PY) $(SETUP) build --build-base build/$*-$(TAG) \
-		--build-lib $$(echo $(VENV)-$*/lib/python*/site-packages) --force
+	CFLAGS="$(FLAGS_$*)" LDFLAGS="$(FLAGS_$*)" $(PY) .ci/build.py --temporary build/$*-$(TAG) \
+		--into $$(echo $(VENV)-$*/lib/python*/site-packages)
 	@touch $@

@@ -1,4 +1,4 @@
-"""What the tests share: every key, every kind of unit, and ways to run a function elsewhere and get its result.
+"""Fixtures of all rooms, and how much of the tests a run takes. What needs no fixture stands in tests/helpers.
 
 Write a test once, over `key` and `unit_kind`::
 
@@ -10,27 +10,45 @@ Write a test once, over `key` and `unit_kind`::
 
 import contextvars
 import gc
-import importlib.util
-import multiprocessing
-import os
-import pickle
-import signal
-import subprocess
-import sys
 import threading
-import time
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
+from helpers import effort, packages, waiting
+from helpers.interpreters import run_script
+from helpers.packages import installed
+from helpers.units import KEYS, KINDS, in_spawned
 
 import xctx
 from xctx.debug import live_bindings
 
+if installed("hypothesis"):
+    effort.load_hypothesis_profile()
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "stress: runs for XCTX_STRESS_SECONDS (2), many threads at once")
+
+# --- how tests are chosen and run -------------------------------------------------------------------------------------
+
+
+def pytest_report_header():
+    return f"effort: {effort.EFFORT}, stress tests of {effort.STRESS_SECONDS:g} seconds (see tests/helpers/effort.py)"
+
+
+def pytest_sessionstart(session):
+    if packages.ought_to_be_complete() and (missing := packages.missing()):
+        raise pytest.UsageError(f"tests would be skipped, because these are not installed: {', '.join(missing)}")
+
+
+def pytest_collection_modifyitems(config, items):
+    if left_out := effort.left_out(items):
+        config.hook.pytest_deselected(items=left_out)
+        left_out = set(left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_collection_finish():
+    # What is there before the first test stays, so the garbage collector need not look at it: in a process that has
+    # imported all tests each of the many collections would take a tenth of a second.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,218 +57,6 @@ def pytest_pyfunc_call(pyfuncitem):
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     contextvars.copy_context().run(pyfuncitem.obj, **arguments)
     return True
-
-
-def installed(name):
-    """Whether a package could be imported; found out without importing it, which may switch the GIL on."""
-    return importlib.util.find_spec(name) is not None
-
-
-def offers(name):
-    """Whether this version of xctx has a public name, and it works on this system."""
-    if name == "SharedLock" and hasattr(xctx, name):
-        try:
-            xctx.SharedLock()
-        except NotImplementedError:
-            return False
-    return hasattr(xctx, name)
-
-
-# --- examples ---------------------------------------------------------------------------------------------------------
-
-# How many times as many examples as usual hypothesis draws. Where it is set they are new ones at each run, as at night;
-# where it is not they are the same at each run, so that `make test` never finds what the run before did not.
-EXAMPLES = os.environ.get("XCTX_EXAMPLES")
-
-
-def examples(usual):
-    """How many examples to try, where `usual` is enough to try the same ones again."""
-    return usual * int(EXAMPLES or 1)
-
-
-def load_profile():
-    from hypothesis import HealthCheck, settings
-
-    # How long one takes is no matter here: the machine may be busy.
-    common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "max_examples": examples(100)}
-    settings.register_profile("same", derandomize=True, database=None, **common)
-    settings.register_profile("nightly", derandomize=False, print_blob=True, **common)
-    settings.load_profile("nightly" if EXAMPLES else "same")
-
-
-if installed("hypothesis"):
-    load_profile()
-
-
-THREAD_INHERITS = bool(getattr(sys.flags, "thread_inherit_context", False))
-
-
-# --- running a function in another unit -------------------------------------------------------------------------------
-
-
-def in_thread(func):
-    outcome = []
-
-    def run():
-        try:
-            outcome.append((func(), None))
-        except BaseException as exc:
-            outcome.append((None, exc))
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return _result(outcome.pop())
-
-
-def in_thread_with_context(func):
-    """In a thread that has a copy of this context, as free-threaded 3.14 starts every one."""
-    return in_thread(lambda context=contextvars.copy_context(): context.run(func))
-
-
-def in_greenlet(func):
-    import greenlet
-
-    return greenlet.greenlet(func).switch()
-
-
-def in_greenlet_sharing_context(func):
-    """In a greenlet whose context is this very one, as SQLAlchemy does."""
-    import greenlet
-
-    contextvars.copy_context()  # makes sure that there is a context to share
-    made = greenlet.greenlet(func)
-    made.gr_context = greenlet.getcurrent().gr_context
-    return made.switch()
-
-
-def in_gevent(func):
-    import gevent
-
-    return gevent.spawn(func).get()
-
-
-def in_asyncio_task(func):
-    import asyncio
-
-    async def call():
-        return func()
-
-    async def main():
-        return await asyncio.create_task(call())
-
-    return asyncio.run(main())
-
-
-def in_trio_task(func):
-    import trio
-
-    outcome = []
-
-    async def call():
-        try:
-            outcome.append((func(), None))
-        except BaseException as exc:  # the nursery would make a group of it
-            outcome.append((None, exc))
-
-    async def main():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(call)
-
-    trio.run(main)
-    return _result(outcome.pop())
-
-
-def in_context(func):
-    """In a copy of this context, and otherwise here."""
-    return contextvars.copy_context().run(func)
-
-
-def in_fork(func):
-    """In a forked child. What `func` returns or raises is pickled on the way back. One that hangs is killed."""
-    read_end, write_end = os.pipe()
-    with warnings.catch_warnings():
-        # 3.12 and later warn where other threads run. The child does nothing but `func`.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if not child:
-        status = 1
-        signal.alarm(60)
-        try:
-            os.close(read_end)
-            try:
-                outcome = func(), None
-            except BaseException as exc:
-                outcome = None, exc
-            with open(write_end, "wb") as pipe:
-                pickle.dump(outcome, pipe)
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(write_end)
-    with open(read_end, "rb") as pipe:
-        told = pipe.read()
-    _, status = os.waitpid(child, 0)
-    assert status == 0 and told, f"the forked child died: wait status {status}"
-    return _result(pickle.loads(told))
-
-
-def in_spawned(func):
-    """In a process started anew. `func` must be a function of a module that can be imported."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        result = pool.apply(func)
-        pool.close()
-        pool.join()
-    return result
-
-
-def _result(outcome):
-    value, exc = outcome
-    if exc is not None:
-        raise exc
-    return value
-
-
-# --- the table: which key tells which kind of unit from the one that asks ---------------------------------------------
-
-
-def _keys(names):
-    return frozenset(names.split())
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of execution unit that a function can be run in."""
-
-    name: str
-    run: Callable  # run(func): its result, or its exception
-    carries_context: bool  # what runs there starts with this context, or a copy
-    told_apart_by: frozenset  # names of the keys under which it is another unit than the one it was started from
-    needs: str | None = None  # a package
-
-    @property
-    def reason_to_skip(self):
-        if self.needs and not installed(self.needs):
-            return f"{self.needs} cannot be imported here"
-        if self.name == "fork" and not hasattr(os, "fork"):
-            return "nothing forks here"
-        return None
-
-
-# The name, how to run a function there, whether the context comes along, the keys, what it needs.
-_TABLE = [
-    Kind("thread", in_thread, THREAD_INHERITS, _keys("thread greenlet task context callable")),
-    Kind("thread+context", in_thread_with_context, True, _keys("thread greenlet task context callable")),
-    Kind("greenlet", in_greenlet, False, _keys("greenlet task context"), "greenlet"),
-    Kind("greenlet+context", in_greenlet_sharing_context, True, _keys("greenlet task"), "greenlet"),
-    Kind("gevent", in_gevent, False, _keys("greenlet task context"), "gevent"),
-    Kind("asyncio", in_asyncio_task, True, _keys("task context")),
-    Kind("trio", in_trio_task, True, _keys("task context"), "trio"),
-    Kind("context", in_context, True, _keys("context")),
-    Kind("fork", in_fork, True, _keys("process thread greenlet task context callable")),
-]
-KINDS = {kind.name: kind for kind in _TABLE}
-KEYS = ["process", "thread", "greenlet", "task", "context", "callable"]
 
 
 # --- fixtures ---------------------------------------------------------------------------------------------------------
@@ -346,19 +152,7 @@ def python():
     It runs with -X dev and warnings as errors, and fails the test where it writes anything to stderr or ends with
     another status than `status`.
     """
-
-    def run(source, *options, status=0, **environ):
-        done = subprocess.run(
-            [sys.executable, "-X", "dev", "-W", "error", *options, "-c", source],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env={**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(xctx.__file__)), **environ},
-        )
-        assert (done.stderr, done.returncode) == ("", status)
-        return done.stdout
-
-    return run
+    return run_script
 
 
 @pytest.fixture
@@ -392,15 +186,7 @@ def no_collector():
 @pytest.fixture
 def eventually():
     """eventually(condition): waits until it holds. For what another thread does after it could tell (as its exit)."""
-
-    def wait(condition, seconds=30):
-        end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                raise AssertionError("still not so")
-            time.sleep(0.001)
-
-    return wait
+    return waiting.eventually
 
 
 class Thing:

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 
 
@@ -89,8 +90,10 @@ def in_threads(count, work):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive(), "a thread still waits"
+        thread.join(150)  # so long it may take where eight other programs want the same two cores
+        if thread.is_alive():
+            frame = sys._current_frames().get(thread.ident)
+            raise AssertionError("a thread still waits:\n" + "".join(traceback.format_stack(frame)))
     if failures:
         raise failures[0]
 

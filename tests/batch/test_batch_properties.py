@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 from batch_checker import Made, in_threads, law
-from conftest import examples
+from helpers.effort import examples
 
 from xctx import BatchExecutor
 

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 from carry_module import ALL
-from conftest import examples
+from helpers.effort import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule

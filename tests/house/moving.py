@@ -17,7 +17,8 @@ import time
 import warnings
 import weakref
 
-import conftest
+from helpers import units
+from helpers.packages import installed, offers
 
 # --- what the answers are made of ------------------------------------------------------------------------------------
 
@@ -97,7 +98,7 @@ def in_to_thread(make):
 def forked(make):
     store = make()
     store.a = 1
-    return conftest.in_fork(lambda: "has the parent's" if hasattr(store, "a") else "starts empty")
+    return units.in_fork(lambda: "has the parent's" if hasattr(store, "a") else "starts empty")
 
 
 def missing_name(make):
@@ -126,7 +127,7 @@ def initialises(make):
                 self.a = 1
 
         store = Mine()
-        conftest.in_thread(lambda: hasattr(store, "a"))
+        units.in_thread(lambda: hasattr(store, "a"))
     except TypeError:
         return "no subclass allowed"
     return "once a unit" if len(calls) == 2 else "once in all"
@@ -152,7 +153,7 @@ def releases_a_thread(make):
         store.a = value = Value()
         kept.append(weakref.ref(value))
 
-    conftest.in_thread(work)
+    units.in_thread(work)
     return "released" if wait_until_gone(kept[0]) else "kept"
 
 
@@ -198,9 +199,9 @@ def proxy_by_a_call(make):
 
 
 LOCAL = {
-    "another thread": apart(conftest.in_thread),
-    "another greenlet of the thread": apart(conftest.in_greenlet),
-    "another asyncio task of the thread": apart(conftest.in_asyncio_task),
+    "another thread": apart(units.in_thread),
+    "another greenlet of the thread": apart(units.in_greenlet),
+    "another asyncio task of the thread": apart(units.in_asyncio_task),
     "a child task": inherits,
     "a function in ``asyncio.to_thread``": in_to_thread,
     "a forked child": forked,
@@ -324,8 +325,8 @@ def bound_in(run):
 
 
 XLOCAL = {
-    "another thread": bound_in(conftest.in_thread),
-    "another greenlet of the thread": bound_in(conftest.in_greenlet),
+    "another thread": bound_in(units.in_thread),
+    "another greenlet of the thread": bound_in(units.in_greenlet),
     "tasks that bind in turn": interleaved_tasks,
     "``as y`` gives": given_by_with,
     "``x.a = 1``": setting,
@@ -470,7 +471,7 @@ def keyword(*args, **kwargs):
 def second_greenlet(make):
     lock = make()
     lock.acquire()
-    return told(lambda: "works" if conftest.in_greenlet(lambda: lock.acquire() is not False) else "refused")
+    return told(lambda: "works" if units.in_greenlet(lambda: lock.acquire() is not False) else "refused")
 
 
 def killed(exclusive):
@@ -604,7 +605,7 @@ def sides(peer):
 
             return SharedLock
 
-        return LOCK, make, xctx.SharedLock if conftest.offers("SharedLock") else None
+        return LOCK, make, xctx.SharedLock if offers("SharedLock") else None
     raise ValueError(f"no peer {peer!r}")
 
 
@@ -625,7 +626,7 @@ PEERS = {
 def can_be_asked(peer):
     """Whether both sides are there."""
     needs = [PEERS[peer], "gevent"]
-    return hasattr(os, "fork") and all(map(conftest.installed, needs)) and sides(peer)[2] is not None
+    return hasattr(os, "fork") and all(map(installed, needs)) and sides(peer)[2] is not None
 
 
 def answers(peer, side):

@@ -8,7 +8,7 @@ import error_cases
 import messages
 import pytest
 import tables
-from conftest import offers
+from helpers.packages import offers
 
 ROOT = Path(__file__).parents[2]
 CASES = [case for cases in error_cases.SECTIONS.values() for case in cases]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import installed
+from helpers.packages import installed
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,12 +12,13 @@ import warnings
 from pathlib import Path
 
 import pytest
+from helpers.effort import STRESS_SECONDS
 from lock_child import LONG, SOON, Child
 
 import xctx
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
-SECONDS = float(os.environ.get("XCTX_STRESS_SECONDS", "2"))
+SECONDS = STRESS_SECONDS
 ROOT = Path(__file__).parents[2]
 PAGES = 8
 PAGE = 512

@@ -5,7 +5,8 @@ import gc
 import threading
 
 import pytest
-from conftest import examples, installed
+from helpers.effort import examples
+from helpers.packages import installed
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test

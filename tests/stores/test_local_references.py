@@ -11,7 +11,7 @@ import threading
 import weakref
 
 import pytest
-from conftest import installed
+from helpers.packages import installed
 
 import xctx
 from xctx import keys

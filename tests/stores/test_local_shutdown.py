@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from conftest import installed
+from helpers.packages import installed
 
 PRELUDE = """
 import os, signal, sys, threading

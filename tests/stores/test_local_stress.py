@@ -2,20 +2,20 @@
 
 import copy
 import gc
-import os
 import random
 import threading
 import time
 
 import pytest
-from conftest import installed
+from helpers.effort import STRESS_SECONDS
+from helpers.packages import installed
 
 import xctx
 from xctx import debug, keys
 
 pytestmark = pytest.mark.stress
 
-SECONDS = float(os.environ.get("XCTX_STRESS_SECONDS", "2"))
+SECONDS = STRESS_SECONDS
 THREADS = 8
 
 

@@ -3,7 +3,7 @@
 import contextvars
 
 import pytest
-from conftest import examples
+from helpers.effort import examples
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule

@@ -1,18 +1,18 @@
 """Everything at once, for XCTX_STRESS_SECONDS (2): bind, read, switch and die from many threads and greenlets."""
 
 import contextvars
-import os
 import random
 import threading
 import time
 
 import pytest
+from helpers.effort import STRESS_SECONDS
 
 import xctx
 from xctx import keys
 
 pytestmark = pytest.mark.stress
-SECONDS = float(os.environ.get("XCTX_STRESS_SECONDS", 2)) / 2
+SECONDS = STRESS_SECONDS / 2
 THREADS = 4
 
 

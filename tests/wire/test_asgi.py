@@ -8,7 +8,7 @@ import struct
 import threading
 
 import pytest
-from conftest import installed
+from helpers.packages import installed
 from wire_names import current, request_id
 
 import xctx.asgi

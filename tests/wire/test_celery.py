@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import installed
+from helpers.packages import installed
 
 if not installed("celery") or not hasattr(os, "fork"):
     pytest.skip("Celery is not installed here, or its workers do not run here", allow_module_level=True)

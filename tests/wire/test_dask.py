@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from conftest import installed
+from helpers.packages import installed
 
 if not installed("distributed"):
     pytest.skip("Dask distributed is not installed here", allow_module_level=True)

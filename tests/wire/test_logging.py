@@ -7,7 +7,7 @@ import logging.handlers
 import queue
 
 import pytest
-from conftest import installed
+from helpers.packages import installed
 from wire_names import current
 
 import xctx

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from conftest import installed
+from helpers.packages import installed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -12,7 +12,7 @@ from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
-from conftest import installed
+from helpers.packages import installed
 from wire_names import current, request_id
 
 import xctx.wsgi

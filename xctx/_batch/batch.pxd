@@ -1,93 +1,108 @@
-"""What _batch/batch.pyx uses of the store in C, and of CPython; _batch/store.h says what each of them does."""
+"""The C parts of _batch/batch.pyx, and what it uses of CPython. The headers say what each function does."""
 from cpython.object cimport PyObject, PyTypeObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
-cdef extern from "xctx/_batch/store.h" nogil:
-    ctypedef struct xb_thread:
-        int forks
-        xb_thread* fills
-
-    ctypedef struct xb_waiter:
-        xb_waiter* next
+cdef extern from "xctx/_batch/core.h" nogil:
+    ctypedef struct BatchWaiter:
+        BatchWaiter* next
         PyObject* owner
-        int linked
-        int woken
         int hub
         double since
 
-    ctypedef struct xb_core:
+    ctypedef struct BatchThread:
+        uint32_t forks
+
+    ctypedef struct BatchCore:
         Py_ssize_t size
+        size_t index
         size_t mark
-        int forks
         int closed
-        int helper
-        size_t head
-        size_t tail
-        PyObject* error
+        int refilling
+        int hot
+        int promoted
         int filling
-        int due
         uint64_t fill
-        xb_thread* filler
+        BatchThread* filler
         void* greenlet
         uint64_t made
         uint64_t fills
         uint64_t waits
         uint64_t left
-        size_t index
-        size_t fresh_tail
-        int hot
-        int promoted
 
-    enum:
-        XB_VALUE
-        XB_ERROR
-        XB_CLOSED
-        XB_FILL
-        XB_INNER
-        XB_SIBLING
-        XB_WAIT
-
-    xb_thread* xb_here
-    int xb_forks
-    xb_core* xb_new(Py_ssize_t size, size_t mark)
-    void xb_unref(xb_core* core)
-    void xb_spare_index(size_t index)
-    void xb_lock(xb_core* core)
-    void xb_unlock(xb_core* core)
-    void xb_spin(xb_core* core)
-    double xb_now()
+    void batch_setup()
+    BatchThread* batch_thread()
+    BatchCore* batch_core_new(Py_ssize_t size, size_t mark)
+    void batch_core_unref(BatchCore* core)
+    void batch_core_give_index_back(BatchCore* core)
+    void batch_lock(BatchCore* core)
+    void batch_unlock(BatchCore* core)
 
 
-cdef extern from "xctx/_batch/store.h":
-    void xb_setup()
-    void xb_enqueue(xb_core* core, xb_waiter* waiter, int front)
-    void xb_unlink(xb_core* core, xb_waiter* waiter)
-    void xb_pick(xb_core* core, size_t n, xb_waiter** chain)
-    void xb_pass_on(xb_core* core, xb_waiter** chain)
-    size_t xb_held(xb_core* core)
-    PyObject* xb_pop(xb_core* core)
-    int xb_turn(xb_core* core, xb_thread* thread, void* greenlet, xb_waiter* waiter, int front, int rob,
-                PyObject** value, xb_waiter** wake)
-    int xb_current(xb_core* core, uint64_t fill)
-    int xb_add(xb_core* core, PyObject* value, xb_waiter** wake) except -1
-    int xb_keep(xb_core* core, PyObject* value) except -1
-    int xb_make(xb_core* core, PyObject* source, uint64_t fill, xb_waiter** wake) except -1
-    PyObject* xb_fresh_pop(xb_core* core)
-    PyObject* xb_publish(xb_core* core, xb_thread* thread, uint64_t fill, int own, PyObject** error, xb_waiter** wake)
-    PyObject* xb_swap_error(xb_core* core, PyObject* error)
-    PyObject** xb_drain(xb_core* core, size_t* n) except NULL
-    int xb_release(xb_core* core)
-    void xb_give_back(xb_core* core, PyObject* value)
-    int xb_refill_turn(xb_core* core, xb_thread* thread, void* greenlet)
-    xb_waiter* xb_thread_end(xb_thread* thread)
-    void xb_thread_renew(xb_thread* thread)
-    void xb_collect(PyTypeObject* type, Py_ssize_t offset)
-    int xb_shorten(object descriptor, int which)
-    object xb_own(PyObject* value)
-    void PyMem_RawFree(void* memory)
-    void xctx_store_int(int* flag, int value)
+cdef extern from "xctx/_batch/core.h":
+    size_t batch_held(BatchCore* core)
+    PyObject* batch_pop(BatchCore* core)
+    PyObject** batch_drain(BatchCore* core, size_t* n) except NULL
+    PyObject* batch_swap_error(BatchCore* core, PyObject* error)
+    void batch_release(BatchCore* core)
+    int load_int "xctx_load_int"(int* flag)
+    void store_int "xctx_store_int"(int* flag, int value)
+    uint64_t load_u64 "xctx_load_u64"(uint64_t* number)
     void xctx_promote(PyObject* op)
+
+
+cdef extern from "xctx/_batch/waiters.h":
+    void batch_enqueue(BatchCore* core, BatchWaiter* waiter, int front)
+    void batch_pick_waiters(BatchCore* core, size_t n, BatchWaiter** chain)
+    void batch_pass_on(BatchCore* core, BatchWaiter** chain)
+    bint batch_leave(BatchCore* core, BatchWaiter* waiter)
+    bint batch_abandon(BatchCore* core, BatchWaiter* waiter, BatchWaiter** chain)
+
+
+cdef extern from "xctx/_batch/fill.h":
+    ctypedef enum BatchStep:
+        BATCH_VALUE, BATCH_ERROR, BATCH_CLOSED, BATCH_FILL, BATCH_INNER, BATCH_SIBLING, BATCH_WAIT
+
+    BatchStep batch_next_step(BatchCore* core, BatchThread* thread, void* greenlet, BatchWaiter* waiter, bint waited,
+                              bint rob, PyObject** value, BatchWaiter** wake)
+    bint batch_fill_is_current(BatchCore* core, uint64_t fill)
+    int batch_fill_from(BatchCore* core, PyObject* source, uint64_t fill, BatchWaiter** wake) except -1
+    int batch_keep(BatchCore* core, PyObject* value) except -1
+    int batch_add(BatchCore* core, PyObject* value, BatchWaiter** wake) except -1
+    PyObject* batch_fresh_pop(BatchCore* core)
+    PyObject* batch_publish(BatchCore* core, BatchThread* thread, uint64_t fill, bint own, PyObject** error,
+                            BatchWaiter** wake)
+    void batch_return_value(BatchCore* core, PyObject* value)
+    bint batch_claim_refill(BatchCore* core)
+    bint batch_refill_step(BatchCore* core, BatchThread* thread, void* greenlet)
+    bint batch_is_low(BatchCore* core)
+    void batch_spin(BatchCore* core)
+
+
+cdef extern from "xctx/_batch/thread_cache.h":
+    void batch_thread_renew(BatchThread* thread)
+    BatchWaiter* batch_thread_end(BatchThread* thread)
+
+
+cdef extern from "xctx/_batch/object.h":
+    ctypedef enum BatchClass:
+        BATCH_EXECUTOR, BATCH_LOCAL
+
+    void batch_show_to_collector(PyTypeObject* executor)
+    int batch_make_load_fast(PyTypeObject* type, BatchClass which) except -1
+
+
+cdef extern from "xctx/_runtime/cpython.h":
+    int enter_recursion "xctx_enter_recursion"(int levels, const char* where) except -1
+    void leave_recursion "xctx_leave_recursion"(int levels)
+
+
+cdef extern from *:
+    """
+    /* The reference that a C function gave is the caller's: Cython takes a result of type `object` to be one. */
+    static inline PyObject *batch_owned(PyObject *v) { return v; }
+    """
+    object owned "batch_owned"(PyObject* value)
 
 
 cdef extern from "Python.h":
@@ -102,5 +117,4 @@ cdef extern from "Python.h":
     PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int intr) nogil
     PyObject* PyObject_CallNoArgs(PyObject* callable) except NULL  # an owned reference
     PyObject* PyThreadState_GetDict()  # borrowed
-    int Py_EnterRecursiveCall(const char* where) except -1
-    void Py_LeaveRecursiveCall()
+    void PyMem_RawFree(void* memory)

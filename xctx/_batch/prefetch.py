@@ -12,32 +12,33 @@ LINGER = 2.0  # seconds that the thread waits for the next kick
 class Helper:
     """Refills one executor when it is kicked.
 
-    Thread-safety: `_guard` guards `_idle`; the executor kicks again only after its last refill has ended. Lifetime:
-    owned by the executor, and by its thread, which holds the executor only while it refills.
+    Thread-safety: `_guard` guards `_idle`; the executor kicks again only after its last refill has ended.
+    Lifetime: owned by the executor, and by its own thread, which holds the executor only while it refills.
     """
 
     def __init__(self, executor: Any, forks: int) -> None:
-        self.forks = forks  # a child makes a helper of its own: this one's thread is not there
+        self.forks = forks  # the count of forks: in a child, this helper's thread is missing
         self._executor: Any = weakref.ref(executor)
         self._guard = unpatched("allocate_lock")()
-        self._gate = unpatched("allocate_lock")()  # held, but for the moment of a kick
-        self._gate.acquire()
-        self._idle = False  # the thread is at the gate, or on its way
+        self._kicked = unpatched("allocate_lock")()  # held, except for the moment of a kick
+        self._kicked.acquire()
+        self._idle = False  # the thread waits for a kick, or is about to
 
     def kick(self, in_greenlet: bool) -> None:
         if in_greenlet:
-            sys.modules["gevent"].spawn(self._once)
-        elif self._leave_gate():
-            self._gate.release()
+            sys.modules["gevent"].spawn(self._refill_once)
+        elif self._stop_being_idle():
+            self._kicked.release()
         else:
-            start_system_thread(self._run)  # a daemon: nobody joins it
+            start_system_thread(self._run)
 
-    def _leave_gate(self) -> bool:
+    def _stop_being_idle(self) -> bool:
+        """Whether the thread was idle."""
         with self._guard:
             idle, self._idle = self._idle, False
         return idle
 
-    def _once(self) -> None:
+    def _refill_once(self) -> None:
         executor = self._executor()
         again = executor is not None
         while again:
@@ -51,12 +52,12 @@ class Helper:
             while again:
                 executor._refill()
                 with self._guard:
-                    self._idle = True  # first this, then _refilled(): a kick may come right after it
+                    self._idle = True  # before _refilled(): a kick may come right after that
                 again = executor._refilled()
-                if again:  # by nobody else's kick: only one is asked for at a time
-                    self._leave_gate()
+                if again:  # there was no kick: a refill is claimed by one caller at a time, and now by this thread
+                    self._stop_being_idle()
             del executor
-            # Kicked in the very moment of giving up: the gate is open, or about to be.
-            if not self._gate.acquire(timeout=LINGER) and (self._leave_gate() or not self._gate.acquire()):
+            # After LINGER the thread ends, unless a kick found it idle: then that kick has come, or is about to.
+            if not self._kicked.acquire(timeout=LINGER) and (self._stop_being_idle() or not self._kicked.acquire()):
                 return
             executor = self._executor()

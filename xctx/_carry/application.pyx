@@ -13,7 +13,7 @@ exactly what it showed when the snapshot was taken. A snapshot of all xlocals al
 """
 cimport cython
 
-from xctx._core cimport CONTEXT, Key, xctx_tstate
+from xctx._core cimport Key, xctx_tstate
 from xctx._carry.variables cimport reset_variables, set_variables
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, bind, stands_for
@@ -123,7 +123,7 @@ cdef class Captured:
 
     cdef int bind_one(self, Application application, Binding flattened, bint shared) except -1:
         cdef Key key = (<xlocal>flattened.owner).key
-        if shared and (key.rung == CONTEXT or flattened.unit is not None and key.find(False) is flattened.unit):
+        if shared and (key.inherits or flattened.unit is not None and key.find(False) is flattened.unit):
             return 0
         application.entries = bind_snapshot(flattened, self.barriers, application.entries)
         return 0

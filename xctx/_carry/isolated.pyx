@@ -8,9 +8,9 @@ their context are copied, now as those of the unit that runs.
 cimport cython
 
 from xctx._carry.application cimport Application, Captured, undo
-from xctx._core cimport GREENLET, TASK, THREAD, Key, Unit, fork_generation, xctx_tstate
+from xctx._core cimport Key, Unit, xctx_tstate
 from xctx._runtime.functions cimport StepContext
-from xctx._runtime.runtime cimport connect
+from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport each_chain, transfer_to_unit
 from xctx._stores.xlocal cimport xlocal
@@ -115,7 +115,7 @@ cdef Unit transfer(Key key, Unit before):
     """
     cdef Unit now = key.find(True)
     cdef tuple units
-    if now is not before and before.generation == fork_generation():
+    if now is not before and before.generation == xctx_fork_count():
         units = key, before, now
         each_chain(xctx_tstate(), transfer_chain, <void*>units)
     return now
@@ -131,13 +131,13 @@ cdef int transfer_chain(Binding top, void *units) except -1:
 cdef int note_unit(Binding top, void *arg) except -1:
     cdef OwnContext here = <OwnContext>arg
     cdef Key key = (<xlocal>top.owner).key
-    if key.rung == GREENLET:
+    if key is GREENLETS:
         if here.greenlet is None:
-            here.greenlet = GREENLETS.find(False)
-    elif key.rung == TASK:
+            here.greenlet = key.find(False)
+    elif key is TASKS:
         if here.task is None:
-            here.task = TASKS.find(False)
-    elif key.rung == THREAD:
+            here.task = key.find(False)
+    elif key is THREADS:
         if here.thread is None:
-            here.thread = THREADS.find(False)
+            here.thread = key.find(False)
     return 0

@@ -88,11 +88,90 @@ static inline PyObject *xctx_shared_setdefault(PyObject *dict, PyObject *key, Py
 #endif
 }
 
+/* A module that the program has imported: a new reference, or NULL with no exception where it has not. */
+static inline PyObject *xctx_loaded_module(PyObject *name) {
+    PyObject *modules = PyImport_GetModuleDict(), *found = NULL;   /* borrowed from the interpreter */
+    if (modules == NULL) return NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    (void)PyDict_GetItemRef(modules, name, &found);
+    return found;
+#else
+    found = PyDict_GetItemWithError(modules, name);
+    return Py_XNewRef(found);
+#endif
+}
+
+/* For Cython, which takes the result of a function that gives an object to be a new reference: takes over this one. */
+#define xctx_taken(reference) (reference)
+
+/* Whether a type or one of its bases has the name; no exception. */
+static inline int xctx_type_has(PyTypeObject *type, PyObject *name) {
+#ifdef Py_GIL_DISABLED
+    PyObject *found = _PyType_LookupRef(type, name);
+    Py_XDECREF(found);
+    return found != NULL;
+#else
+    return _PyType_Lookup(type, name) != NULL;
+#endif
+}
+
 /* Gives a type made by Cython, which takes no attributes afterwards, one more; before anything derives from it. */
 static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value) {
     if (PyDict_SetItem(((PyTypeObject *)type)->tp_dict, name, value)) return -1;
     PyType_Modified((PyTypeObject *)type);
     return 0;
 }
+
+/* Looking up `name` in a type and its bases, as the interpreter looks for special methods: a new reference, or NULL with no
+ * error set. */
+#if PY_VERSION_HEX >= 0x030D0000
+#  define xctx_find_in_type _PyType_LookupRef
+#else
+static inline PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name) {
+    return Py_XNewRef(_PyType_Lookup(type, name));
+}
+#endif
+
+/* xctx_get_method(obj, name, &method): 1 where `name` is a method that a call can hand `obj` to, and *method is the unbound
+ * one; otherwise 0, and *method is the attribute, or NULL with an error set. *method must be NULL before. Every CPython
+ * exports it, but from 3.13 on only its internal headers declare it. */
+PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name, PyObject **method);
+#define xctx_get_method _PyObject_GetMethod
+
+/* Py_EnterRecursiveCall for code whose one step takes several C frames. CPython 3.12 and 3.13 allow 10,000 nested C calls
+ * however deep the stack is by then, so there a step has to count as several levels. `where` begins with a space. */
+#if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000
+static inline int xctx_enter_recursion(int levels, const char *where) {
+    PyThreadState *tstate = xctx_tstate();
+    if (XCTX_LIKELY(tstate->c_recursion_remaining > levels)) {
+        tstate->c_recursion_remaining -= levels;
+        return 0;
+    }
+    PyErr_Format(PyExc_RecursionError, "maximum recursion depth exceeded%s", where);
+    return -1;
+}
+static inline void xctx_leave_recursion(int levels) { xctx_tstate()->c_recursion_remaining += levels; }
+#else
+static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where) { return Py_EnterRecursiveCall(where); }
+static inline void xctx_leave_recursion(int Py_UNUSED(levels)) { Py_LeaveRecursiveCall(); }
+#endif
+
+#ifdef Py_GIL_DISABLED
+/* Whether this thread made the object. */
+static inline int xctx_made_here(PyObject *op) { return op->ob_tid == _Py_ThreadId(); }
+
+/* Whether no other thread has ever counted a reference to an object that this thread made. */
+static inline int xctx_never_shared(PyObject *op) { return op->ob_ref_shared == 0; }
+
+/* A new object in the place of a dead one that was never shared, with one reference. */
+static inline void xctx_revive(PyObject *op) { op->ob_ref_local = 1; }
+
+/* For a type that lives as long as the process, before any other thread sees it. */
+static inline void xctx_make_immortal(PyObject *op) {
+    op->ob_tid = 0;
+    op->ob_ref_local = _Py_IMMORTAL_REFCNT_LOCAL;
+    op->ob_ref_shared = 0;
+}
+#endif
 
 #endif

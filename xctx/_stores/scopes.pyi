@@ -1,4 +1,3 @@
-from xctx._runtime.functions import StepContext
 from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Literal, ParamSpec, TypeVar, final
@@ -16,7 +15,3 @@ class Scope(Generic[_X_co]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
     ) -> Literal[False]: ...
     def __call__(self, func: Callable[_P, _R], /) -> Callable[_P, _R]: ...
-
-@final
-class ScopeSteps(StepContext):
-    def __init__(self, scope: Scope) -> None: ...

@@ -8,8 +8,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._core cimport CONTEXT, Unit, xctx_tstate, xctx_type_put
 from xctx._runtime.functions cimport StepContext
+from xctx._core cimport CONTEXT, Unit, xctx_tstate, xctx_type_put
 from xctx._stores.bindings cimport Binding, is_exited, stands_for
 from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, next_binding
 from _functools import partial
@@ -196,6 +196,34 @@ cdef Block new_block(Scope scope):
 
 
 @cython.final
+cdef class ScopeSteps(StepContext):
+    """Binds what a scope does for each step of a call; for an awaitable until it is done, as a with statement would.
+
+    Thread-safety: used by one call alone.
+    Lifetime: held by the call.
+    """
+    cdef Scope scope   # never changes
+    cdef Block block   # the one that is entered
+
+    def __init__(self, Scope scope not None):
+        self.scope = scope
+
+    cdef int enter(self) except -1:
+        self.block = new_block(self.scope)
+        self.block.enter()
+        return 0
+
+    cdef int leave(self) except -1:
+        cdef Block block = self.block
+        self.block = None
+        block.leave()
+        return 0
+
+    cdef bint spans_awaits(self) noexcept:
+        return True
+
+
+@cython.final
 cdef class EnterExit:
     """``__enter__`` or ``__exit__`` of scopes. Bound by a with statement, it gives the block of that statement.
 
@@ -245,31 +273,3 @@ cdef int install(str name, bint leaves) except -1:
 
 install("__enter__", False)
 install("__exit__", True)
-
-
-# --- steps of decorated functions ------------------------------------------------------------------------------------
-
-@cython.final
-cdef class ScopeSteps(StepContext):
-    """Binds a scope for each step of a decorated function; for what is awaited until it is done, as a with statement would.
-
-    Thread-safety: one step at a time, by any thread.
-    Lifetime: held by the call that takes the steps.
-    """
-    cdef Scope scope   # never changes
-    cdef Block block   # of the step that is taken
-
-    def __init__(self, Scope scope not None):
-        self.scope = scope
-
-    cdef int enter(self) except -1:
-        self.block = new_block(self.scope)
-        self.block.enter()
-        return 0
-
-    cdef int leave(self) except -1:
-        self.block.leave()
-        return 0
-
-    cdef bint spans_awaits(self) noexcept:
-        return True

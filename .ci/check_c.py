@@ -1,0 +1,76 @@
+"""Compiles the C of every module once more, generated and written by hand, with all warnings as errors.
+
+It takes the C that Cython made when the tree was built by this interpreter. In that it also looks for what Cython gets
+wrong: where memory fails while a comprehension, or `list(…)` of a generator expression, appends an object that it has
+just made, Cython 3.3 gives up its reference twice, and the program crashes later. A loop that appends is right, and so
+is a comprehension whose elements are variables.
+"""
+
+import concurrent.futures
+import os
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # which PYTHONSAFEPATH leaves out
+import build
+
+ROOT = Path(__file__).parents[1]
+# A slot has the parameters that CPython hands it, whether or not it uses each.
+FLAGS = ["-O0", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]
+GENERATED = ["-Wno-unused-function"]  # Cython makes some conversions whether or not anything uses them
+TWICE = re.compile(r"ListComp_AppendAndDecref\(__pyx\w+, .*__PYX_ERR\(\d+, (\d+),")
+
+# How many of those the sources of a module still have.
+LEFT = {
+    "xctx._carry.carry": 2,
+    "xctx._lock.lock": 1,
+    "xctx._stores.local": 2,
+    "xctx._stores.xlocal": 1,
+}
+
+
+def c_of(extension, temporary):
+    """Where the C of an extension is: what Cython made, and what is written by hand."""
+    for source in map(Path, extension.sources):
+        yield temporary / extension.name / source.with_suffix(".c") if source.suffix == ".pyx" else source
+
+
+def compiled(path):
+    """What the compiler says about a file of C; nothing where it has nothing to say."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC"))
+    include = ["-I.", f"-I{sysconfig.get_path('include')}"]
+    done = subprocess.run(
+        [*compiler, *FLAGS, *(GENERATED if "build" in path.parts else []), *include, "-c", str(path), "-o", os.devnull],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    return done.stderr if done.returncode else ""
+
+
+def given_up_twice(extension, temporary):
+    lines = [line for path in c_of(extension, temporary) for line in TWICE.findall(path.read_text(encoding="utf-8"))]
+    if len(lines) == LEFT.get(extension.name, 0):
+        return ""
+    places = f"{extension.name}: lines {', '.join(lines)} of its source" if lines else f"{extension.name}: nowhere"
+    allowed = LEFT.get(extension.name, 0)
+    return f"{places} append in a way that Cython gets wrong; {allowed} such are known (.ci/check_c.py tells more)\n"
+
+
+def main():
+    temporary = build.default_temporary()
+    extensions = build.command(None, temporary)[1].values()
+    paths = sorted({path for extension in extensions for path in c_of(extension, temporary)})
+    with concurrent.futures.ThreadPoolExecutor(build.cores()) as pool:
+        wrong = [said for said in pool.map(compiled, paths) if said]
+    wrong += [said for extension in extensions if (said := given_up_twice(extension, temporary))]
+    print("\n".join(wrong) or f"The C of {len(extensions)} modules gives no warning.")
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""How much of each law a run of the tests tries.
+
+``XCTX_EFFORT`` is one of
+
+quick    what `make test` runs: every law, with fewer examples, shorter stress, and large families of parameters sampled
+full     what `make test-full`, `make test-all` and `.ci/run` run: everything
+
+and these go further, whatever the effort:
+
+XCTX_EXAMPLES=10          ten times as many examples of hypothesis, new ones at each run (the nightly workflow)
+XCTX_STRESS_SECONDS=30    so long for each stress test (`make stress`)
+
+A test says what it leaves out of the quick run: `sized(quick, full)` for a number, `examples(usual)` for hypothesis,
+`STRESS_SECONDS` for a loop, and the markers `thorough` (not in the quick run at all) and `sampled` (each value of each
+parameter once, rather than with each value of the others).
+"""
+
+import os
+
+EFFORT = os.environ.get("XCTX_EFFORT") or "quick"
+if EFFORT not in {"quick", "full"}:
+    raise ValueError(f"XCTX_EFFORT is {EFFORT!r}: use 'quick' or 'full'")
+FULL = EFFORT == "full"
+
+# How many times as many examples as usual hypothesis draws. Where it is set they are new ones at each run, as at night;
+# where it is not they are the same at each run, so that `make test` never finds what the run before did not.
+EXAMPLES = os.environ.get("XCTX_EXAMPLES")
+
+
+def sized(quick, full):
+    """`quick` in the quick run, `full` in the full one."""
+    return full if FULL else quick
+
+
+def examples(usual):
+    """How many examples hypothesis tries, where `usual` is enough for the full run to try the same ones again."""
+    if EXAMPLES:
+        return usual * int(EXAMPLES)
+    return sized(max(usual // 4, 5), usual)
+
+
+STRESS_SECONDS = float(os.environ.get("XCTX_STRESS_SECONDS") or sized(0.2, 2))
+# Tests hand it to programs of their own.
+os.environ["XCTX_STRESS_SECONDS"] = str(STRESS_SECONDS)
+
+
+def load_hypothesis_profile():
+    from hypothesis import HealthCheck, settings
+
+    # How long one takes is no matter here: the machine may be busy.
+    common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "max_examples": examples(100)}
+    settings.register_profile("same", derandomize=True, database=None, **common)
+    settings.register_profile("nightly", derandomize=False, print_blob=True, **common)
+    settings.load_profile("nightly" if EXAMPLES else "same")
+
+
+# --- what the markers mean --------------------------------------------------------------------------------------------
+
+
+def left_out(items):
+    """Those of the collected items that the quick run leaves out."""
+    if FULL:
+        return []
+    found = [item for item in items if item.get_closest_marker("thorough")]
+    families = {}
+    for item in items:
+        if item.get_closest_marker("sampled") and item not in found:
+            families.setdefault((item.parent, item.originalname), []).append(item)
+    for family in families.values():
+        kept = sample([set(item.callspec.indices.items()) for item in family])
+        found += [item for number, item in enumerate(family) if number not in kept]
+    return found
+
+
+def sample(choices):
+    """The numbers of a few of `choices`, which are sets, that have among them every element: as few as is easily found.
+
+    It is a greedy cover, and the first of those that are equally good is taken, so it is the same at each run.
+    """
+    missing = set().union(*choices)
+    taken = set()
+    while missing:
+        best = max(range(len(choices)), key=lambda number: len(choices[number] & missing))
+        taken.add(best)
+        missing -= choices[best]
+    return taken

@@ -1,0 +1,148 @@
+/* Proxies: the layout of every proxy, and how an operation finds the proxy's target.
+ *
+ * All proxies share one layout. An operation asks for its target with proxy_hold(), so it need not know which kind of
+ * proxy it serves:
+ *
+ *      LocalWrapper -- target --> object           Borrowed. The wrapper owns it and never changes it, and the caller of
+ *                                                  an operation keeps the wrapper alive.
+ *      LocalProxy   -- source --> what it yields   Owned until the operation ends, because the operation itself or another
+ *                                                  thread may rebind the source.
+ *
+ * Nothing on the way to a LocalWrapper's target touches the target's reference count. On a free-threaded build every
+ * thread that used the object would otherwise write that count.
+ *
+ *      body.c    finds the target, reads and sets attributes, calls, frees
+ *      slots.h   the table of all other operations; slots.c defines their functions
+ *      class.c   the types, and the class that a LocalWrapper gets for its target's type
+ *      nogil.c   the bound methods and iterators that a LocalWrapper gives out on free-threaded builds
+ *      proxy.pyx decides what kind of source a LocalProxy has, and keeps the table of classes
+ *
+ * Thread-safety: each field is written before the object is published and never afterwards, except for the memory of the
+ * last method.
+ * Lifetime: there is no tp_clear. What a proxy refers to is fixed when it is made, so a cycle through a proxy also goes
+ * through something mutable, whose tp_clear breaks the cycle; and no operation can meet a proxy without its target. */
+#ifndef XCTX_PROXY_BODY_H
+#define XCTX_PROXY_BODY_H
+
+#include "xctx/_runtime/cpython.h"
+
+/* Only this extension uses the names below. Hidden ones are reached directly, without the dynamic linker's tables. */
+#if defined(__GNUC__)
+#  pragma GCC visibility push(hidden)
+#endif
+
+/* ---- layout ---------------------------------------------------------------------------------------------- */
+
+typedef enum {
+    PROXY_WRAPPER,     /* a LocalWrapper: `target`, or the proxy in `source` where `target` is NULL */
+    PROXY_METHOD,      /* a method of a LocalWrapper's target (free-threaded builds) */
+    PROXY_ITERATOR,    /* an iterator over a LocalWrapper's target (free-threaded builds) */
+    PROXY_UNSET,       /* a LocalProxy whose __init__ has not run. This kind and those below are LocalProxyObjects */
+    PROXY_CONTEXTVAR,  /* `source` is a ContextVar */
+    PROXY_CALL,        /* the target is source() */
+    PROXY_STORE,       /* the target is an attribute of `source`, the first name of `path`; it may be missing */
+    PROXY_STACK,       /* the target is source.top, where None stands for nothing */
+    PROXY_CHAINED      /* `source` is a LocalProxy */
+} ProxyKind;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *target;     /* borrowed from `source`; NULL where the source has to be asked. Never changes */
+    PyObject *source;     /* owned. Never changes once it is set */
+    PyObject *weakrefs;   /* guarded by the interpreter */
+    vectorcallfunc call;  /* never changes */
+    ProxyKind kind;       /* never changes, except once from PROXY_UNSET */
+#ifdef Py_GIL_DISABLED
+    PyObject *spare;      /* memory of a dead bound method, for the next one; touched only by this object's thread */
+#else
+    PyObject *function;   /* owned: the method that was last asked for, and */
+    PyObject *bound;      /* owned: that method bound to `target`; see bind_method(). Guarded by the GIL */
+#endif
+} ProxyObject;
+
+typedef struct {
+    ProxyObject base;
+    PyObject *path;     /* owned: a tuple of interned names, or NULL. Never changes once it is set */
+    PyObject *message;  /* owned: what to say when nothing is bound, or NULL for the default. Never changes once set */
+} LocalProxyObject;
+
+#define PROXY(o) ((ProxyObject *)(o))
+#define LOCAL_PROXY(o) ((LocalProxyObject *)(o))
+
+/* ---- state of the process, made by proxy_init() and never changed afterwards ------------------------------ */
+
+extern PyTypeObject *proxy_base_type;
+extern PyTypeObject *proxy_wrapper_type;
+extern PyTypeObject *proxy_local_type;
+
+/* Interned names, which are compared by identity; see proxy_same_name(). */
+#define PROXY_NAMES(X) \
+    X(wrapped, "wrapped") X(current, "_get_current_object") X(top, "top") \
+    X(reduce, "__reduce__") X(reduce_ex, "__reduce_ex__") X(class_, "__class__") X(doc, "__doc__") \
+    X(dunder_wrapped, "__wrapped__") X(repr, "__repr__") X(bool_, "__bool__") X(dir, "__dir__") \
+    X(mro_entries, "__mro_entries__") X(setstate, "__setstate__")
+#define PROXY_DECLARE_NAME(ident, text) extern PyObject *proxy_name_##ident;
+PROXY_NAMES(PROXY_DECLARE_NAME)
+#undef PROXY_DECLARE_NAME
+
+/* Makes the names. `implicit_names` is a frozenset of the names that the compiler puts into every class. */
+int proxy_body_init(PyObject *implicit_names);
+
+/* ---- what body.c defines --------------------------------------------------------------------------------- */
+
+PyObject *proxy_getattro(PyObject *self, PyObject *name);
+int proxy_setattro(PyObject *self, PyObject *name, PyObject *value);
+PyObject *proxy_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames);
+int proxy_traverse(PyObject *self, visitproc visit, void *arg);
+void proxy_dealloc(PyObject *self);
+
+/* The object at the end of a chain of proxies. A new reference, because a source can be rebound while it is in use. */
+PyObject *proxy_resolve(PyObject *self);
+
+/* Whether the exception that is set says that nothing is bound. */
+int proxy_unbound_raised(void);
+
+/* ---- hot paths -------------------------------------------------------------------------------------------- */
+
+/* Whether `o` may be a proxy. One load says no for nearly every object: only proxies keep weak references here. */
+static inline int proxy_suspect(PyObject *o) {
+    return Py_TYPE(o)->tp_weaklistoffset == (Py_ssize_t)offsetof(ProxyObject, weakrefs);
+}
+
+static inline int proxy_check(PyObject *o) {
+    return XCTX_UNLIKELY(proxy_suspect(o))
+        && (Py_TYPE(o)->tp_getattro == proxy_getattro || PyType_IsSubtype(Py_TYPE(o), proxy_base_type));
+}
+
+/* The target for the length of one operation. *owned is the reference to drop afterwards, or NULL. */
+static inline PyObject *proxy_hold(PyObject *self, PyObject **owned) {
+    PyObject *target = PROXY(self)->target;
+    if (XCTX_LIKELY(target != NULL)) {
+        *owned = NULL;
+        return target;
+    }
+    return *owned = proxy_resolve(self);
+}
+
+/* The same for an operand, which need not be a proxy. */
+static inline PyObject *proxy_operand(PyObject *o, PyObject **owned) {
+    *owned = NULL;
+    return proxy_check(o) ? proxy_hold(o, owned) : o;
+}
+
+/* Only exact strings are interned. */
+static inline int proxy_interned(PyObject *name) {
+    return PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name);
+}
+
+/* Whether `name`, a str, equals the interned `text`. The compiler interns names, so few have to be compared. */
+static inline int proxy_same_name(PyObject *name, PyObject *text) {
+    if (name == text) return 1;
+    return XCTX_UNLIKELY(!PyUnicode_CHECK_INTERNED(name)) && PyUnicode_Compare(name, text) == 0;
+}
+
+#if defined(__GNUC__)
+#  pragma GCC visibility pop
+#endif
+
+#endif
