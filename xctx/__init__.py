@@ -8,7 +8,7 @@ from xctx._lock.lock import OwnerDiedWarning, SharedLock, SharedRLock
 from xctx._proxy.proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._stores.local import local
 from xctx._stores.xlocal import xlocal
-from xctx._wire.carried import carried
+from xctx._wire.declarations import carried
 
 __all__ = [
     "BatchExecutor",

@@ -5,8 +5,9 @@ from typing import Any
 
 from xctx._carry.snapshot import Snapshot, snapshot_of
 from xctx._stores.xlocal import xlocal
-from xctx._wire.baggage import Report
-from xctx.wire import arrived, chosen
+from xctx._wire.fields import chosen
+from xctx._wire.incoming import arrived
+from xctx._wire.report import Report
 
 __all__ = ["Middleware"]
 

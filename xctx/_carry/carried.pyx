@@ -6,6 +6,7 @@ from cpython.object cimport PyObject, PyTypeObject
 
 from xctx._carry.application cimport Application, Captured, undo
 from xctx._runtime.calls cimport PyObject_Vectorcall, PyVectorcall_NARGS, vectorcallfunc, xctx_give_vectorcall
+from xctx._runtime.runtime cimport connect
 from types import MethodType
 
 
@@ -17,6 +18,9 @@ cdef extern from *:
     Py_ssize_t VECTORCALL_OF_CARRIED "XCTX_VECTORCALL_OF_CARRIED"
     int enter_call "XCTX_ENTER_CALL"(const char *) except -1
     void leave_call "Py_LeaveRecursiveCall"()
+
+
+connect()
 
 
 cdef object call_in(Captured snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
