@@ -24,6 +24,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._core cimport Unit
+from xctx._runtime.runtime cimport connect
 
 
 cdef extern from "xctx/_runtime/compat.h":
@@ -38,6 +39,8 @@ cdef extern from "xctx/_stores/links.h":
 
 cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
+
+connect()
 
 
 @cython.final

@@ -14,7 +14,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport intptr_t
 
-from xctx._core cimport CONTEXT, VALUE, Key, PyThreadState, Unit, xctx_cas_ptr, xctx_load_ptr, xctx_tstate
+from xctx._core cimport Key, PyThreadState, Unit, xctx_cas_ptr, xctx_load_ptr, xctx_tstate
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
 from xctx._stores.bindings cimport (Binding, bind, compact, innermost_of, mark_exited, remove, transfer)
 from contextvars import ContextVar
@@ -132,14 +132,6 @@ cdef Binding chain_at(PyObject *var):
     return None
 
 
-cdef inline bint seen_by_all_units(Key key) noexcept:
-    return key.rung == CONTEXT
-
-
-cdef inline bint is_cached(Key key) noexcept:
-    return key.rung != VALUE
-
-
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate):
     # What the current unit sees, found without the cache. Which unit that is, is noted in the cache of this thread.
     cdef uint64_t ver
@@ -150,15 +142,15 @@ cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate):
         return None
     top = chain_of(variable)
     ver = tstate.context_ver
-    if not seen_by_all_units(key):
-        if top is None and not is_cached(key):
+    if not key.inherits:
+        if top is None and not key.cached:
             return None
         unit = key.find(False)   # may call a key's callable
         top = None if top is None or unit is None else innermost_of(top, unit)
-    if is_cached(key) and tstate.context_ver == ver:
+    if key.cached and tstate.context_ver == ver:
         # Borrowed, and compared only: it is the current unit until the version changes.
         xctx_cache_set(xctx_cache_entry_of(variable.serial), variable.serial, tstate,
-                       NULL if unit is None and not seen_by_all_units(key) else <void*>unit)
+                       NULL if unit is None and not key.inherits else <void*>unit)
     return top
 
 
@@ -170,7 +162,7 @@ cdef Binding visible_here(Binding top, PyThreadState *tstate):
     if xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable):
         if <void*>top.unit == entry.what:
             return top
-    if seen_by_all_units(variable.key):
+    if variable.key.inherits:
         return innermost_of(top, None)
     unit = variable.key.find(False)
     return None if unit is None else innermost_of(top, unit)
@@ -183,7 +175,7 @@ cdef Binding next_binding(BindingVariable variable, tuple names, tuple values, b
 
     Behind a barrier, nothing that the unit bound outside is seen.
     """
-    cdef Unit unit = None if seen_by_all_units(variable.key) else variable.key.find(True)
+    cdef Unit unit = None if variable.key.inherits else variable.key.find(True)
     cdef Binding top = chain_of(variable)
     if top is not None and top.depth >= top.compact_at:
         top = compact(top)
@@ -196,7 +188,7 @@ cdef object make_visible(Binding made):
     cdef PyThreadState *tstate = xctx_tstate()
     token = var_set(variable.var, made)
     xctx_count_contexts(tstate)   # setting the variable may have made a context
-    if is_cached(variable.key):
+    if variable.key.cached:
         xctx_cache_set(xctx_cache_entry_of(variable.serial), variable.serial, tstate, <void*>made.unit)
     return token
 

@@ -7,7 +7,7 @@ keeps in a context are its context values (context_values.pyx).
 """
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 
-from xctx._core cimport CONTEXT, PROCESS, VALUE, Key, PyThreadState, Unit, as_key, fork_generation, xctx_tstate, xctx_type_put
+from xctx._core cimport Key, PyThreadState, Unit, as_key, fork_generation, xctx_tstate, xctx_type_put
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
                                     xctx_cache_set, xctx_next_serial)
 from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, current_values, detach_list,
@@ -123,10 +123,10 @@ cdef class local:
                 raise TypeError(f"{type(self).__name__}() takes no arguments but `key`: there is no __init__ for "
                                 f"{args + tuple(kwargs) !r}")
         self.key = as_key(type(self).__xctx_key__ if key is None else key)
-        if self.key.rung == CONTEXT:
+        if self.key.inherits:
             self.storage = IN_CONTEXT
             self.var = ContextVar("xctx.local")
-        elif self.key.rung == PROCESS or self.key.rung == VALUE:
+        elif self.key.shared_by_threads:
             self.storage = SHARED_BY_THREADS
         self.kept.serial = xctx_next_serial()
         self.kept.store = <PyObject*>self

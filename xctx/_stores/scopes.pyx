@@ -8,8 +8,9 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
+from xctx._core cimport Unit, xctx_tstate, xctx_type_put
 from xctx._runtime.functions cimport StepContext
-from xctx._core cimport CONTEXT, Unit, xctx_tstate, xctx_type_put
+from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, is_exited, stands_for
 from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, next_binding
 from _functools import partial
@@ -31,6 +32,8 @@ cdef extern from "xctx/_stores/pairing.h":
 cdef extern from "Python.h":
     Py_ssize_t PyVectorcall_NARGS(size_t)
     object PyObject_GenericGetAttr(object, object)
+
+connect()
 
 
 @cython.final
@@ -97,7 +100,7 @@ cdef class Scope:
                     if stands_for(link, (<Block>block).made):
                         return block
                 link = link.outer
-            if self.owner.key.rung != CONTEXT:
+            if not self.owner.key.inherits:
                 unit = self.owner.key.find(False)
             for block in reversed(opened):
                 if (<Block>block).made.unit is unit:
