@@ -11,7 +11,7 @@ import weakref
 import pytest
 
 import xctx
-from xctx._carry.carry import AppliedBlock
+from xctx._carry.application import AppliedBlock
 
 
 @pytest.fixture
