@@ -13,17 +13,14 @@ exactly what it showed when the snapshot was taken. A snapshot of all xlocals al
 """
 cimport cython
 
-from xctx._core cimport Key, xctx_tstate
+from xctx._runtime.python cimport xctx_publish_before, xctx_tstate
+from xctx._core cimport Key
 from xctx._carry.variables cimport reset_variables, set_variables
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, bind, stands_for
 from xctx._stores.blocks cimport BoundEntry, bind_snapshot, chain_of, each_chain, unbind_entry, visible_here
 from xctx._stores.xlocal cimport validated, xlocal
 from contextvars import ContextVar
-
-
-cdef extern from "xctx/_runtime/compat.h":
-    void publish_before "xctx_publish_before"()
 
 
 connect()
@@ -77,7 +74,7 @@ cdef class Captured:
         with cython.critical_section(self):
             if self.extras is None:
                 extras = SnapshotExtras.__new__(SnapshotExtras)
-                publish_before()
+                xctx_publish_before()
                 self.extras = extras
             return self.extras
 
@@ -144,7 +141,7 @@ cdef class Captured:
                 self.first = found.first
                 self.others = found.others
                 extras.variables = variables or None
-                publish_before()
+                xctx_publish_before()
                 extras.unresolved = None
         return 0
 

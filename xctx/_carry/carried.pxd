@@ -3,7 +3,7 @@ cimport cython
 from cpython.object cimport PyObject
 
 from xctx._carry.application cimport Captured
-from xctx._runtime.calls cimport vectorcallfunc
+from xctx._runtime.python cimport vectorcallfunc
 
 
 @cython.final

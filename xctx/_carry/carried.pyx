@@ -5,7 +5,7 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 
 from xctx._carry.application cimport Application, Captured, undo
-from xctx._runtime.calls cimport PyObject_Vectorcall, PyVectorcall_NARGS, vectorcallfunc, xctx_give_vectorcall
+from xctx._runtime.python cimport PyObject_Vectorcall_, PyVectorcall_NARGS, vectorcallfunc, xctx_give_vectorcall
 from xctx._runtime.runtime cimport connect
 from types import MethodType
 
@@ -27,7 +27,7 @@ cdef object call_in(Captured snapshot, PyObject *func, PyObject **args, Py_ssize
     """Calls a function with the snapshot applied. The caller holds it and its arguments."""
     cdef Application application = snapshot.apply(False)
     try:
-        return PyObject_Vectorcall(func, args, n, kwnames)
+        return PyObject_Vectorcall_(func, args, n, kwnames)
     finally:
         undo(application)
 

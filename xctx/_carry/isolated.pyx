@@ -8,7 +8,8 @@ their context are copied, now as those of the unit that runs.
 cimport cython
 
 from xctx._carry.application cimport Application, Captured, undo
-from xctx._core cimport Key, Unit, xctx_tstate
+from xctx._runtime.python cimport xctx_tstate
+from xctx._core cimport Key, Unit
 from xctx._runtime.functions cimport StepContext
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._stores.bindings cimport Binding

@@ -10,8 +10,8 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._carry.application cimport Application, Captured, SnapshotExtras, bind_nothing, is_here, undo
 from xctx._carry.carried cimport Carried, call_in
-from xctx._core cimport PyThreadState, xctx_tstate, xctx_type_put
-from xctx._runtime.calls cimport PyMethodDef, xctx_fast_function, xctx_fast_method
+from xctx._runtime.python cimport PyThreadState, xctx_tstate, xctx_type_put
+from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, flatten
 from xctx._stores.blocks cimport binding_here, each_chain, visible_here
@@ -284,5 +284,5 @@ Thread-safety: it may be called from any thread.
 
 cdef PyMethodDef run_definition, capture_definition   # of the functions made here, for as long as the process lives
 
-xctx_type_put(<PyObject*>Snapshot, "run", xctx_fast_method(&run_definition, <PyTypeObject*>Snapshot, b"run", run_call, RUN_DOC))
-capture = xctx_fast_function(&capture_definition, __name__, b"capture", capture_call, CAPTURE_DOC)
+xctx_type_put(<PyObject*>Snapshot, "run", xctx_make_method(&run_definition, <PyTypeObject*>Snapshot, b"run", run_call, RUN_DOC))
+capture = xctx_make_function(&capture_definition, __name__, b"capture", capture_call, CAPTURE_DOC)

@@ -8,14 +8,9 @@ exit removes its own layer. What was beneath is seen again, or lies beneath the 
 """
 cimport cython
 
-from xctx._core cimport xctx_tstate
+from xctx._runtime.python cimport xctx_tstate, xctx_var_reset, xctx_var_set
 from xctx._runtime.runtime cimport connect
 from contextvars import ContextVar, Token
-
-
-cdef extern from "xctx/_runtime/compat.h":
-    object var_set "xctx_var_set"(object, object)
-    int var_reset "xctx_var_reset"(object, object) except -1
 
 
 connect()
@@ -64,13 +59,13 @@ cdef tuple set_variable(object var, object value):
     layer.var = var
     layer.value = value
     layer.beneath = var.get(MISSING)
-    token = var_set(var, value)
+    token = xctx_var_set(var, value)
     context = <size_t>xctx_tstate().context
     layers.append(layer)
     try:
-        var_set(layers_here, tuple(layers))
+        xctx_var_set(layers_here, tuple(layers))
     except BaseException:
-        var_reset(var, token)
+        xctx_var_reset(var, token)
         raise
     return layer, token, context
 
@@ -111,8 +106,8 @@ cdef int remove_layer(VariableLayer gone, object token, size_t context) except -
     else:
         if here.var.get(MISSING) is here.value:   # otherwise the program has set it to something else since
             if token is not None:
-                var_reset(here.var, token)
+                xctx_var_reset(here.var, token)
             elif here.beneath is not MISSING:
-                var_set(here.var, here.beneath)
-    var_set(layers_here, tuple(layers))
+                xctx_var_set(here.var, here.beneath)
+    xctx_var_set(layers_here, tuple(layers))
     return 0

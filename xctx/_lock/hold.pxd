@@ -2,7 +2,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from cpython.object cimport PyObject
 
-from xctx._core cimport xctx_mutex
+from xctx._runtime.python cimport xctx_mutex
 from xctx._runtime.parking cimport Waiter, xctx_queue
 
 

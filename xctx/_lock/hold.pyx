@@ -16,10 +16,10 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
-from xctx._core cimport xctx_lock, xctx_unlock
+from xctx._runtime.python cimport PyErr_CheckSignals, PyErr_SetFromErrno, xctx_lock, xctx_unlock
+from xctx._runtime.runtime cimport connect
 from xctx._runtime.parking cimport (Waiter, task_waiter, wake_again, wake_all, waiter_here, xctx_choose, xctx_queue,
                                     xctx_queue_add, xctx_queue_remove, xctx_waiter)
-from xctx._runtime.runtime cimport connect
 from xctx._runtime.scheduling cimport current_hub, monotonic
 from xctx._runtime.scheduling import start_system_thread
 from _weakref import ReferenceType
@@ -64,9 +64,6 @@ cdef extern from "xctx/_lock/hold.h" nogil:
     void add_queued "xctx_add_queued"(xctx_mem *, int)
     void abandon "xctx_hold_abandon"(xctx_hold *)
 
-cdef extern from "Python.h":
-    int PyErr_CheckSignals() except -1
-    object PyErr_SetFromErrno(object)
 
 cdef double FOREVER = float("inf")
 cdef double LOOK_AGAIN = 0.1     # seconds after which the first of a queue look for the dead

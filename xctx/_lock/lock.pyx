@@ -13,12 +13,15 @@ stores are empty: it holds nothing, and takes lines of its own.
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._core cimport (Key, PyThreadState, as_key, xctx_lock, xctx_tstate, xctx_unlock)
+from xctx._runtime.python cimport PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
+from xctx._runtime.runtime cimport (connect, xctx_cache_drop as slot_drop, xctx_cache_entry as xctx_slot, xctx_cache_entry_of
+                                    as slot_of, xctx_cache_hit as slot_hit, xctx_cache_set as slot_set, xctx_next_serial)
+from xctx._core cimport Key, as_key
 from xctx._lock.hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Hold, Line, Memory, announce, forks, give_back,
-                              line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold,
-                              new_line, new_memory, pause, queued, readers_in, set_forget, step_down, take, told, wait,
-                              xctx_head, xctx_hold, xctx_line, Attempt, WAITS, FORKED, HELD, PAUSE,
-                              READERS_LEFT, READERS_MAY_ENTER, SLOT_IS_FREE)
+                              line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold, new_line,
+                              new_memory, pause, queued, readers_in, set_forget, step_down, take, told, wait, xctx_head,
+                              xctx_hold, xctx_line, Attempt, WAITS, FORKED, HELD, PAUSE, READERS_LEFT, READERS_MAY_ENTER,
+                              SLOT_IS_FREE)
 from xctx import _core
 from xctx._stores.local import local
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
@@ -26,14 +29,9 @@ from xctx._runtime.scheduling cimport current_loop, monotonic
 import os
 import warnings
 
-from xctx._runtime.runtime cimport (connect, xctx_cache_drop as slot_drop, xctx_cache_entry as xctx_slot,
-                                    xctx_cache_entry_of as slot_of, xctx_cache_hit as slot_hit,
-                                    xctx_cache_set as slot_set, xctx_next_serial)
 
 connect()
 
-cdef extern from "Python.h":
-    int PyErr_CheckSignals() except -1
 
 cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
 cdef double FOREVER = float("inf")

@@ -4,7 +4,7 @@
 #ifndef XCTX_LOCK_OS_H
 #define XCTX_LOCK_OS_H
 
-#include "xctx/_runtime/compat.h"
+#include "xctx/_runtime/cpython.h"
 #include <limits.h>
 
 #define XCTX_NAP 100000000   /* ns: nobody sleeps for longer without looking for the dead */

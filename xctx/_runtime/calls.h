@@ -1,25 +1,8 @@
-/* Functions, methods and types that take their arguments as they come: by vectorcall, without a tuple or a dict. */
+/* Functions and methods that take their arguments as they come: by vectorcall, without a tuple or a dict. */
 #ifndef XCTX_CALLS_H
 #define XCTX_CALLS_H
 
 #include <Python.h>
-
-/* `offset`: where an object has its vectorcallfunc. */
-static inline void xctx_give_vectorcall(PyTypeObject *type, Py_ssize_t offset) {
-    type->tp_vectorcall_offset = offset;
-    type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
-}
-
-/* A class derived in Python is called the same way, unless it has a __call__ of its own. From 3.12 on the interpreter does
- * this itself, and undoes it should the class be given another __call__ afterwards. */
-static inline void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *base) {
-#if PY_VERSION_HEX < 0x030C0000
-    if (type->tp_call == base->tp_call) type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
-#else
-    (void)type;
-    (void)base;
-#endif
-}
 
 /* What stands behind a function or a method made by the next two. */
 typedef PyObject *(*xctx_fast_call)(PyObject *self, PyObject **args, Py_ssize_t n, PyObject *kwnames);
@@ -33,14 +16,14 @@ static inline void xctx_define(PyMethodDef *def, const char *name, xctx_fast_cal
 }
 
 /* A function of a module; `self` is NULL in its calls. */
-static inline PyObject *xctx_fast_function(PyMethodDef *def, PyObject *module, const char *name, xctx_fast_call call,
+static inline PyObject *xctx_make_function(PyMethodDef *def, PyObject *module, const char *name, xctx_fast_call call,
                                            const char *doc) {
     xctx_define(def, name, call, doc);
     return PyCFunction_NewEx(def, NULL, module);
 }
 
 /* A method, to be put into the dict of the type. */
-static inline PyObject *xctx_fast_method(PyMethodDef *def, PyTypeObject *type, const char *name, xctx_fast_call call,
+static inline PyObject *xctx_make_method(PyMethodDef *def, PyTypeObject *type, const char *name, xctx_fast_call call,
                                          const char *doc) {
     xctx_define(def, name, call, doc);
     return PyDescr_NewMethod(type, def);
