@@ -3,16 +3,16 @@
 import ast
 import importlib
 import inspect
-import os
 import re
 import subprocess
-import sys
 import sysconfig
 import tomllib
 from pathlib import Path
 
+import dependencies
 import pytest
 from helpers.effort import EXAMPLES
+from helpers.interpreters import run_script
 
 import xctx
 
@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # From the ground up: a module imports only what stands before it. A new module gets its place here.
 ORDER = [
-    *("_runtime.runtime", "_runtime.scheduling", "_runtime.importable", "_runtime.wrap", "_core"),
+    *("_runtime.runtime", "_runtime.scheduling", "_runtime.units", "_runtime.importable", "_runtime.functions", "_runtime.wrappers", "_runtime.parking", "_core"),
     *("_stores.names", "_stores.declare", "_stores.bindings", "_stores.blocks", "_stores.scopes", "_stores.xlocal"),
     *("_stores.unit_table", "_stores.values", "_stores.context_values", "_stores.local", "_stores.inspection"),
     *("_wire.carried", "_wire.fields", "_carry.portable", "_carry.isolate", "_carry.carry", "_proxy.proxy"),
@@ -47,16 +47,6 @@ MODULES = ["xctx" if stem == "__init__" else f"xctx.{stem}" for stem in SOURCES]
 # Those that import a package which may not be there, and which is not to be judged with them.
 INTEGRATIONS = {"xctx.gevent"}
 COMPILED = sorted(dotted(path) for path in PACKAGE.rglob("*.pyx"))
-
-
-def python(*args, **env):
-    """What an interpreter of its own writes: nothing on stderr, for every warning is an error there."""
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", *args], env=inherited | env, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
 
 
 # What is imported
@@ -118,19 +108,20 @@ def test_what_counts_as_an_import(line, modules, tmp_path):
 def test_a_module_imports_alone_and_in_silence(module):
     if module in INTEGRATIONS:
         pytest.importorskip(module.removeprefix("xctx."))
-    assert python("-c", f"import {module}") == ""
+    assert run_script(f"import {module}") == ""
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this interpreter always has a GIL")
 @pytest.mark.parametrize("module", sorted({*MODULES} - INTEGRATIONS))
 def test_importing_leaves_the_gil_off(module):
-    assert python("-c", f"import sys, {module}; print(sys._is_gil_enabled())") == "False\n"
+    script = f"import sys, {module}; print(sys._is_gil_enabled())"
+    assert run_script(script, without=["PYTHON_GIL"]) == "False\n"
 
 
 def test_importing_touches_no_greenlet_that_happens_to_be_installed(tmp_path):
     for name in ("greenlet", "gevent", "trio"):
         (tmp_path / f"{name}.py").write_text("raise AssertionError('imported')")
-    assert python("-c", "import xctx", PYTHONPATH=str(tmp_path)) == ""
+    assert run_script("import xctx", path=[tmp_path]) == ""
 
 
 # What the tests draw
@@ -229,24 +220,45 @@ def test_every_folder_is_shipped():
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == {"xctx"} | folders
 
 
-def included(path, found=frozenset()):
-    """The headers and parts that a source includes, with theirs, as paths from the root."""
-    text = path.read_text(encoding="utf-8")
-    for name in re.findall(r"""^\s*(?:cdef extern from|include|#\s*include) "([\w./]+)\"""", text, re.MULTILINE):
-        for inside in (ROOT / name, path.parent / name):
-            if inside.exists() and (part := str(inside.relative_to(ROOT))) not in found:
-                found = included(inside, found | {part})
-    return found
+@pytest.mark.parametrize("module", COMPILED)
+def test_a_module_is_built_anew_when_a_part_of_it_changes(module):
+    """`make dependencies` writes the lists."""
+    extension = EXTENSIONS[f"xctx.{module}"]
+    assert set(extension["depends"]) == set(dependencies.found(extension["sources"]))
 
 
 @pytest.mark.parametrize("module", COMPILED)
-def test_a_module_is_built_anew_when_a_part_of_it_changes(module):
-    extension = EXTENSIONS[f"xctx.{module}"]
-    parts = frozenset(extension["sources"][1:])
-    for path in (SOURCES[module], SOURCES[module].with_suffix(".pxd"), *(ROOT / part for part in parts)):
-        if path.exists():
-            parts = included(path, parts)
-    assert parts <= {*extension["depends"], *extension["sources"]}
+def test_a_module_that_reads_the_runtimes_state_connects_to_it(module):
+    """Until then the module's pointers to that state are NULL."""
+    reads = "xctx/_runtime/state.h" in EXTENSIONS[f"xctx.{module}"]["depends"] and module != "_runtime.runtime"
+    assert ("\nconnect()\n" in SOURCES[module].read_text()) == reads
+
+
+def test_what_counts_as_a_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(dependencies, "ROOT", tmp_path)
+    room = tmp_path / "xctx" / "_room"
+    room.mkdir(parents=True)
+    for name, text in {
+        "room.pyx": 'include "part.pxi"\nfrom xctx._room.other cimport thing\n',
+        "room.pxd": 'cdef extern from "xctx/_room/room.h":\n    int x\n',
+        "room.h": '#include <stdio.h>\n#include "inner.h"\n',
+        "inner.h": '#include "room.h"\n',
+        "part.pxi": "",
+        "other.pxd": "from xctx._room cimport deep\n",
+        "deep.pxd": "",
+        "cold.c": '#include "xctx/_room/cold.h"\n',
+        "cold.h": "",
+        "stranger.h": "",
+    }.items():
+        (room / name).write_text(text)
+    found = dependencies.found(["xctx/_room/room.pyx", "xctx/_room/cold.c"])
+    names = ["cold.h", "deep.pxd", "inner.h", "other.pxd", "part.pxi", "room.h", "room.pxd"]
+    assert found == [f"xctx/_room/{name}" for name in names]
+
+
+def test_no_generated_c_lies_beside_its_source():
+    """Those are built elsewhere. C that is written by hand has a name of its own, and git ignores none of it."""
+    assert [path for path in PACKAGE.rglob("*.c") if path.with_suffix(".pyx").exists()] == []
 
 
 def test_builds_in_the_tree_use_what_other_builds_use():

@@ -1,6 +1,5 @@
 """Child processes for the tests of locks: told what to do, heard, and never waited for without a limit."""
 
-import multiprocessing.context
 import os
 import select
 import signal
@@ -91,30 +90,3 @@ def eventually(true, seconds=LONG, pause=time.sleep):
     while not true():
         assert time.monotonic() < until, "this never came true"
         pause(0.002)
-
-
-class Handed:
-    """Stands for a child that is being started: it takes the descriptor of the lock's memory as it is."""
-
-    def duplicate_for_child(self, fd):
-        return fd
-
-    DupFd = duplicate_for_child
-
-
-WORD = 128  # where in a lock's memory its word stands: see _lock_os.h
-NAPS = 0b1111 << 14  # the bits in it of those who sleep: see _lock.h
-
-
-def is_waited_for(lock):
-    """Whether somebody sleeps until the lock is free, or is about to: it has announced itself.
-
-    Greenlets and tasks, too, and whatever process they are in. The bits are cleared as they are woken, so who asks
-    after a second waiter asks once the first one is in.
-    """
-    multiprocessing.context.set_spawning_popen(Handed())
-    try:
-        _, (_, fd, _) = lock.__reduce__()
-    finally:
-        multiprocessing.context.set_spawning_popen(None)
-    return bool(int.from_bytes(os.pread(fd, 4, WORD), sys.byteorder) & NAPS)

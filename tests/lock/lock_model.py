@@ -40,7 +40,8 @@ class Model:
     Attributes:
         programs: of each unit: operations. S, U, X: acquire shared, upgradable or exclusive, then release. XS, XU, US:
             and downgrade before. UX: and upgrade before. With a `t` at the end it may give up instead of sleeping
-            (UXt: upgrading); with an `h` a helper sleeps for it, as for a greenlet.
+            (UXt: upgrading); with an `h` a helper sleeps for it, as for a greenlet. G: a helper that sleeps for a
+            starving writer which has given up meanwhile.
         lines: of each unit: which line it uses.
         crashes: how many processes may die.
         broken: one step that is left out, to see that the search finds what it is there for.
@@ -77,6 +78,9 @@ class Model:
                     state[CRASHES] - 1,
                     tuple(change(FRESH, PC, "dead") if self.lines[w] == line else u for w, u in enumerate(units)),
                 )
+            if unit[ASLEEP] and self.operation(unit, which) == "G":
+                yield (*state[:UNITS], put(units, which, change(unit, ASLEEP, 0)))  # it does not sleep for ever
+                continue
             if unit[ASLEEP]:
                 if any(dead):
                     awake = change(unit, ASLEEP, 0, PC, "look", STACK, (0,))
@@ -100,6 +104,8 @@ class Model:
                 unit[:] = change(FRESH, PC, "done", OP, unit[OP])
             elif self.operation(unit, which)[0] == "S":
                 unit[PC] = "enter"
+            elif self.operation(unit, which)[0] == "G":
+                unit[PC] = "stale arm"
             else:
                 unit[PC] = unit[PHASE] = "seat"
         return unit
@@ -200,7 +206,7 @@ class Step:
     def step_back(self):
         self.count(-1, +1)
         self.unit[PHASE], self.unit[ADMITTED] = "reader", 0
-        self.call("left", "sleep" if self.unit[GATE] else "arm")
+        self.left_line("sleep" if self.unit[GATE] else "arm")
 
     def reader(self):
         if self.unit[ADMITTED]:
@@ -218,7 +224,12 @@ class Step:
 
     def leave(self):
         self.count(-1)
-        self.call("left", "finished")
+        self.left_line("finished")
+
+    def left_line(self, then):
+        if self.state[LINES][self.line][0]:
+            return self.to(then)  # a writer waits for empty lines
+        self.call("left", then)
 
     # Writers: xctx_poll_seat, xctx_poll_drain, xctx_announce
 
@@ -227,7 +238,8 @@ class Step:
         if word & SEAT or (word & FAMINE and patient != FAMISHED):
             return self.to("sleep" if self.unit[GATE] else "arm")
         writes = self.op[0] == "X"
-        self.word(0, self.line + 1 | (A if writes else 0) | (NAP_SEAT if patient else 0))
+        answers = patient == FAMISHED or (patient and "h" not in self.op)
+        self.word(0, self.line + 1 | (A if writes else 0) | (NAP_SEAT if answers else 0))
         self.unit[PHASE], self.unit[AT], self.unit[GATE], self.unit[PATIENT] = "drain", 0, UNREAD, 0
         self.to("drain" if writes else "seated")
 
@@ -268,21 +280,21 @@ class Step:
         self.to("set nap")
 
     def nap_bits(self):
-        """In the word; and, the first of them, what it sleeps for."""
+        """In the word, and what it sleeps for."""
         hungry = self.unit[PHASE] == "seat" and self.unit[PATIENT] == FAMISHED
         own = FAMINE if hungry else NAPS[self.unit[PHASE]]
-        return (NAP_HELPER, own & FAMINE) if "h" in self.op else (own, 0)
+        return (NAP_HELPER | own & FAMINE) if "h" in self.op else own
 
     def set_nap(self):
         if self.unit[PHASE] == "seat" and self.unit[PATIENT]:
             self.unit[PATIENT] = FAMISHED
-        self.word(0, sum(self.nap_bits()))
+        self.word(0, self.nap_bits())
         self.to(POLLS[self.unit[PHASE]])
 
     def sleep(self):
         gate, self.unit[GATE] = self.unit[GATE], UNREAD
         if gate == STILL or self.lacks("gate"):
-            self.unit[ASLEEP] = self.nap_bits()[0]
+            self.unit[ASLEEP] = self.nap_bits()
         self.unit[PATIENT] = max(self.unit[PATIENT], PATIENT_ONCE) if self.unit[PHASE] == "seat" else 0
         self.to(POLLS[self.unit[PHASE]])
 
@@ -290,25 +302,19 @@ class Step:
 
     def wake(self):
         self.everyone(GATE, MOVED, lambda w, u: u[GATE])
-        self.to("futex wake")
-
-    def futex_wake(self):
-        bits = self.unit[BITS]
-        if not any(u[ASLEEP] & bits & NAP_HELPER for u in self.state[UNITS]):
-            self.unit[BITS] &= ~NAP_HELPER
-        self.everyone(ASLEEP, 0, lambda w, u: u[ASLEEP] & bits & ~(NAP_SEAT | FAMINE))
-        self.to("wake famished" if bits & FAMINE else "wake one")
+        self.to("wake famished" if self.unit[BITS] & FAMINE else "futex wake")
 
     def wake_famished(self):
         famished = [w for w, u in enumerate(self.state[UNITS]) if u[ASLEEP] & FAMINE]
         if famished:
-            self.choices, self.unit[BITS] = famished, 0
-            return self.back()
-        self.to("wake one" if self.unit[BITS] & NAP_HELPER else "end famine")
+            self.choices = famished
+            self.unit[BITS] &= ~NAP_SEAT
+            return self.to("futex wake")
+        self.to("end famine")
 
     def end_famine(self):
         self.word(FAMINE)
-        self.to("wake one" if self.lacks("who ends a famine looks again") else "gate again")
+        self.to("futex wake" if self.lacks("who ends a famine looks again") else "gate again")
 
     def gate_again(self):
         self.everyone(GATE, MOVED, lambda w, u: u[GATE])
@@ -316,6 +322,11 @@ class Step:
 
     def wake_all_famished(self):
         self.everyone(ASLEEP, 0, lambda w, u: u[ASLEEP] & FAMINE)
+        self.to("futex wake")
+
+    def futex_wake(self):
+        bits = self.unit[BITS] & ~(NAP_SEAT | FAMINE)
+        self.everyone(ASLEEP, 0, lambda w, u: u[ASLEEP] & bits)
         self.to("wake one")
 
     def wake_one(self):
@@ -397,6 +408,29 @@ class Step:
             return self.to("finished")
         if phase != "seat":
             return self.down_flags("U" if phase == "upgrade" else "")
+        if "h" in self.op and self.unit[PATIENT] != FAMISHED:
+            return self.to("finished")  # its helper is woken beside all others
+        self.hand_on()
+
+    # A helper that nobody needs any more: LocalQueue.help
+
+    def stale_arm(self):
+        self.unit[GATE] = STILL
+        self.to("stale bits")
+
+    def stale_bits(self):
+        self.word(0, NAP_HELPER | FAMINE)
+        self.to("stale sleep")
+
+    def stale_sleep(self):
+        gate, self.unit[GATE] = self.unit[GATE], UNREAD
+        if gate == STILL:
+            self.unit[ASLEEP] = NAP_HELPER | FAMINE
+        self.to("hand on")
+
+    def hand_on(self):
+        if self.lacks("a stale helper hands on") and self.op == "G":
+            return self.to("finished")
         word = self.word(0, NAP_SEAT if self.state[WORD] & SEAT else 0)
         if word & SEAT or self.lacks("who gives up wakes"):
             return self.to("finished")

@@ -8,7 +8,7 @@ import warnings
 import weakref
 
 import pytest
-from lock_child import LONG, Child, eventually, is_waited_for
+from lock_child import LONG, Child, eventually
 
 import xctx
 
@@ -181,7 +181,7 @@ def test_nobody_writes_while_a_writer_becomes_a_reader(make):
     with lock.exclusive():
         writer = threading.Thread(target=write)
         writer.start()
-        eventually(lambda: is_waited_for(lock))
+        eventually(lambda: lock.waiters)
         lock.downgrade()
         eventually(lambda: not free_to(lock, "shared"))  # it has the seat by now, and waits for this reader
         assert not wrote

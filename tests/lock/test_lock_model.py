@@ -9,6 +9,9 @@ NOBODY_DIES = [
     ([["UXt", "XU"], ["Xt", "St"]], [0, 1]),
     ([["S"], ["S"], ["X"]], [0, 1, 2]),
     ([["St", "Xth"], ["UXt"]], [0, 1]),
+    ([["X", "Xh"], ["Xh"]], [0, 1]),
+    ([["S"], ["S"], ["Xh"]], [0, 0, 1]),
+    ([["X", "X"], ["X"], ["G"]], [0, 1, 2]),
 ]
 ONE_DIES = [
     ([["S", "X"], ["X", "S"]], [0, 1]),
@@ -18,6 +21,7 @@ ONE_DIES = [
 ]
 TWO_DIE = [([["X"], ["X"], ["X"]], [0, 1, 2]), ([["S"], ["US"], ["UX"]], [0, 1, 2])]
 LARGE = [
+    ([["S", "X"], ["S"], ["Xh"]], [0, 0, 1], 0),
     ([["UXt"], ["Sth"], ["Xt"]], [0, 0, 1], 1),
     ([["X", "X"], ["X"], ["X"]], [0, 1, 2], 0),
     ([["S"], ["X"], ["X"]], [0, 1, 2], 1),
@@ -37,6 +41,7 @@ def test_no_order_of_steps_breaks_the_lock(programs, lines, crashes):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("programs", "lines", "crashes"), LARGE, ids=str)
 def test_no_order_of_many_steps_breaks_the_lock(programs, lines, crashes):
     assert search(Model(programs, lines, crashes)) > 10_000
@@ -53,6 +58,7 @@ def test_no_order_of_many_steps_breaks_the_lock(programs, lines, crashes):
         ("who gives up wakes", [["X"], ["Xt"], ["X"]], 0),
         ("who ends a famine looks again", [["X", "X"], ["X", "X"], ["X"]], 0),
         ("telling", [["X"], ["X"]], 1),
+        ("a stale helper hands on", [["X", "X"], ["X"], ["G"]], 0),
     ],
 )
 def test_the_search_finds_a_step_that_is_missing(missing, programs, crashes):

@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from lock_child import LONG, SOON, Child, eventually, is_waited_for
+from lock_child import LONG, SOON, Child, eventually
 
 import xctx
 
@@ -145,7 +145,7 @@ def test_those_who_wait_already_go_on(mode, waiting):
             with Child(want(lock, waiting)) as other:
                 assert other.hear() == "waits"
                 if not {mode, waiting} <= {"shared"} and {mode, waiting} != {"shared", "upgradable"}:
-                    eventually(lambda: is_waited_for(lock))
+                    eventually(lambda: lock.waiters)
                 holder.kill()
                 start = time.monotonic()
                 assert other.hear() == "True"
@@ -379,7 +379,7 @@ def test_a_fork_in_the_middle_of_a_wait():
     def work(child):
         thread = threading.Thread(target=lambda: (lock.acquire(timeout=LONG), lock.release()))
         thread.start()
-        eventually(lambda: is_waited_for(lock))
+        eventually(lambda: lock.waiters)
         with Child(lambda inner: (inner.hear(), take(lock, "exclusive"), inner.say("got"))) as inner:
             child.say("forked")
             child.hear()
@@ -423,7 +423,7 @@ def test_a_fork_by_a_signal_handler_in_the_middle_of_a_wait():
     with lock.exclusive():
         child = Child(work)
         assert child.hear() == "waits"
-        eventually(lambda: is_waited_for(lock))
+        eventually(lambda: lock.waiters)
         child.kill(signal.SIGUSR1)
         assert child.hear() == "forked"
     with child:

@@ -2,6 +2,12 @@
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from xctx._runtime.python cimport (PY_LOCK_ACQUIRED, PY_LOCK_FAILURE, PY_LOCK_INTR, PyLockStatus, PyMem_RawFree,
+                                   PyObject_CallNoArgs_, PyThreadState_GetDict, PyThread_acquire_lock_timed,
+                                   PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock,
+                                   xctx_enter_recursion, xctx_leave_recursion, xctx_load_int, xctx_load_u64, xctx_promote,
+                                   xctx_store_int, xctx_taken)
+
 
 cdef extern from "xctx/_batch/core.h" nogil:
     ctypedef struct BatchWaiter:
@@ -45,10 +51,6 @@ cdef extern from "xctx/_batch/core.h":
     PyObject** batch_drain(BatchCore* core, size_t* n) except NULL
     PyObject* batch_swap_error(BatchCore* core, PyObject* error)
     void batch_release(BatchCore* core)
-    int load_int "xctx_load_int"(int* flag)
-    void store_int "xctx_store_int"(int* flag, int value)
-    uint64_t load_u64 "xctx_load_u64"(uint64_t* number)
-    void xctx_promote(PyObject* op)
 
 
 cdef extern from "xctx/_batch/waiters.h":
@@ -90,31 +92,3 @@ cdef extern from "xctx/_batch/object.h":
 
     void batch_show_to_collector(PyTypeObject* executor)
     int batch_make_load_fast(PyTypeObject* type, BatchClass which) except -1
-
-
-cdef extern from "xctx/_runtime/cpython.h":
-    int enter_recursion "xctx_enter_recursion"(int levels, const char* where) except -1
-    void leave_recursion "xctx_leave_recursion"(int levels)
-
-
-cdef extern from *:
-    """
-    /* The reference that a C function gave is the caller's: Cython takes a result of type `object` to be one. */
-    static inline PyObject *batch_owned(PyObject *v) { return v; }
-    """
-    object owned "batch_owned"(PyObject* value)
-
-
-cdef extern from "Python.h":
-    ctypedef void* PyThread_type_lock
-    ctypedef enum PyLockStatus:
-        PY_LOCK_FAILURE
-        PY_LOCK_ACQUIRED
-        PY_LOCK_INTR
-    PyThread_type_lock PyThread_allocate_lock() nogil
-    void PyThread_free_lock(PyThread_type_lock lock) nogil
-    void PyThread_release_lock(PyThread_type_lock lock) nogil
-    PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int intr) nogil
-    PyObject* PyObject_CallNoArgs(PyObject* callable) except NULL  # an owned reference
-    PyObject* PyThreadState_GetDict()  # borrowed
-    void PyMem_RawFree(void* memory)

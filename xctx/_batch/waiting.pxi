@@ -40,7 +40,8 @@ cdef class _Waiter:
             microseconds = <long long>(seconds * 1e6) + 1
             with nogil:
                 got = PyThread_acquire_lock_timed(self.lock, microseconds, 1)
-            if got == PY_LOCK_INTR:
+            # Also after a timeout: a signal that came just before the sleep did not interrupt it.
+            if got != PY_LOCK_ACQUIRED:
                 PyErr_CheckSignals()  # a handler may raise, switch, fork or load
             return 0
         timer = self.hub.loop.timer(seconds)

@@ -18,22 +18,23 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, Unit, fork_generation, xctx_tstate,
-                         xctx_type_put)
-from xctx._runtime.runtime cimport connect
+from xctx._runtime.python cimport PyThreadState, xctx_tstate, xctx_type_put
+from xctx._runtime.runtime cimport connect, xctx_fork_count
+from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport Binding, bind, flatten, stands_for
 from xctx._stores.blocks cimport (BoundEntry, bind_snapshot, binding_here, chain_of, each_chain, transfer_to_unit, unbind_entry,
                                   visible_here)
 from xctx._stores.scopes cimport vectorcallfunc
 from xctx._stores.xlocal cimport validated, xlocal
+from xctx._runtime.functions cimport StepContext
+from xctx._runtime.runtime cimport connect
 from xctx import _core
 from contextvars import ContextVar, Token
 from _functools import partial
 from types import MethodType
-import sys
 
 
-cdef extern from "xctx/_runtime/compat.h":
+cdef extern from "xctx/_runtime/cpython.h":
     object var_set "xctx_var_set"(object, object)
     int var_reset "xctx_var_reset"(object, object) except -1
     void publish_before "xctx_publish_before"()
@@ -63,6 +64,8 @@ cdef extern from *:
     object PyContext_CopyCurrent()
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
+
+connect()
 
 
 connect()
@@ -244,7 +247,7 @@ cdef class Snapshot:
 
     cdef void put_one(self, Applied applied, Binding flat, bint shared) except *:
         cdef Key key = (<xlocal>flat.owner).key
-        if shared and (key.rung == CONTEXT or flat.unit is not None and key.find(False) is flat.unit):
+        if shared and (key.inherits or flat.unit is not None and key.find(False) is flat.unit):
             return
         applied.entries = bind_snapshot(flat, self.walls, applied.entries)
 
@@ -302,12 +305,8 @@ cdef class Snapshot:
 
     def __call__(self, func):
         """Gives `func` wrapped so that it runs with this snapshot applied: see :func:`carry`."""
-        if not callable(func):
-            raise TypeError(f"a snapshot wraps a function, not {func!r}")
-        if steps_of(func):
-            from xctx._carry.isolate import isolate
-            return isolate(func, steps_of(func), partial(Home, self))
-        return Carried(self, func)
+        from xctx._runtime.wrappers import wrap
+        return wrap(func, partial(Home, self), "a snapshot wraps", partial(Carried, self))
 
     def __repr__(self):
         cdef Binding each
@@ -483,7 +482,7 @@ cdef void put_back(Layer gone, object token, size_t context) except *:
 
 
 @cython.final
-cdef class Block:
+cdef class AppliedBlock:
     """A block in which a snapshot is applied, to be entered once."""
     cdef Snapshot snapshot
     cdef Applied applied
@@ -612,33 +611,6 @@ install_calls(Carried.__new__(Carried))
 capture = make_fast(1, NULL, "xctx._carry.carry", b"capture", <void*>capture_call, CAPTURE_DOC)
 
 
-cdef enum:   # of the flags of a code object
-    CO_GENERATOR = 0x20
-    CO_COROUTINE = 0x80
-    CO_ITERABLE_COROUTINE = 0x100
-    CO_ASYNC_GENERATOR = 0x200
-    IN_STEPS = 0x3a0
-
-
-cdef int steps_of(object func) except -1:
-    """The flags of a function that runs in steps: coroutine, generator or async generator; 0 for any other."""
-    while True:
-        if isinstance(func, MethodType):
-            func = func.__func__
-        elif isinstance(func, partial):
-            func = func.func
-        else:
-            break
-    mark = getattr(sys.modules.get("inspect"), "_is_coroutine_mark", None)   # of inspect.markcoroutinefunction, since 3.12
-    if mark is not None and getattr(func, "_is_coroutine_mark", None) is mark:
-        return CO_COROUTINE
-    code = getattr(func, "__code__", None)
-    if code is None and not isinstance(func, type):
-        code = getattr(getattr(type(func), "__call__", None), "__code__", None)   # of an object with a __call__ of Python's
-    flags = getattr(code, "co_flags", 0)
-    return flags & IN_STEPS if isinstance(flags, int) else 0
-
-
 # --- homes -----------------------------------------------------------------------------------------------------------
 
 cdef Key THREADS = _core.thread
@@ -663,14 +635,12 @@ def isolated(func):
     Raises:
         TypeError: `func` is not callable.
     """
-    from xctx._carry.isolate import isolate
-    if not callable(func):
-        raise TypeError(f"isolated decorates a function, not {func!r}")
-    return isolate(func, steps_of(func), Home)
+    from xctx._runtime.wrappers import wrap
+    return wrap(func, Home, "isolated decorates")
 
 
 @cython.final
-cdef class Home:
+cdef class Home(StepContext):
     """A context of its own for what runs in steps: a copy of the current one, with a snapshot applied to it."""
     cdef object context
     cdef Applied applied
@@ -688,10 +658,8 @@ cdef class Home:
             finally:
                 PyContext_Exit(self.context)
 
-    def run(self, step, *args):
-        """Calls ``step(*args)`` here, for whatever unit is current."""
-        context = self.context
-        PyContext_Enter(context)
+    cdef int enter(self) except -1:
+        PyContext_Enter(self.context)
         try:
             if self.thread is not None:
                 self.thread = self.move(THREADS, self.thread)
@@ -699,17 +667,23 @@ cdef class Home:
                 self.greenlet = self.move(GREENLETS, self.greenlet)
             if self.task is not None:
                 self.task = self.move(TASKS, self.task)
-            result = step(*args)
+        except BaseException:
+            PyContext_Exit(self.context)
+            raise
+        return 0
+
+    cdef int leave(self) except -1:
+        try:
             self.note()
-            return result
         finally:
-            PyContext_Exit(context)
+            PyContext_Exit(self.context)
+        return 0
 
     cdef Unit move(self, Key key, Unit before):
         """Gives what goes by that key to the current unit. After a fork nothing is given: bindings stay with the parent."""
         cdef Unit now = key.find(True)
         cdef tuple move
-        if now is not before and before.generation == fork_generation():
+        if now is not before and before.forks == xctx_fork_count():
             move = key, before, now
             each_chain(xctx_tstate(), move_chain, <void*>move)
         return now
@@ -717,7 +691,7 @@ cdef class Home:
     cdef void note(self) except *:
         each_chain(xctx_tstate(), note_rung, <void*>self)
 
-    def close(self):
+    cdef int end(self) except -1:
         """Undoes what the snapshot bound, and lets go of the context."""
         cdef object context = self.context
         cdef Applied applied = self.applied
@@ -728,6 +702,7 @@ cdef class Home:
                 undo(applied)
             finally:
                 PyContext_Exit(context)
+        return 0
 
 
 cdef int move_chain(Binding top, void *move) except -1:
@@ -739,10 +714,10 @@ cdef int move_chain(Binding top, void *move) except -1:
 
 cdef int note_rung(Binding top, void *arg) except -1:
     cdef Home home = <Home>arg
-    if (<xlocal>top.owner).key.rung == GREENLET:
+    if (<xlocal>top.owner).key is GREENLETS:
         home.greenlet = GREENLETS.find(False)
-    elif (<xlocal>top.owner).key.rung == TASK:
+    elif (<xlocal>top.owner).key is TASKS:
         home.task = TASKS.find(False)
-    elif (<xlocal>top.owner).key.rung == THREAD:
+    elif (<xlocal>top.owner).key is THREADS:
         home.thread = THREADS.find(False)
     return 0

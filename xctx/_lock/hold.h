@@ -4,7 +4,23 @@
 
 #include "xctx/_lock/protocol.h"
 
-typedef struct xctx_mem xctx_mem;   /* see _lock/memory.h */
+/* One process's use of such a memory. Never freed, but used again, so that a forked child may always walk the list. */
+typedef struct xctx_mem {
+    struct xctx_mem *next;        /* never changes */
+    xctx_head *head;              /* NULL: free to be used again */
+#if !XCTX_NO_LOCKS
+    dev_t device;                 /* which file it is: a program may close a descriptor of ours, and open another's */
+    ino_t inode;
+#endif
+    int carrier;                  /* -1 where the memory has a name */
+    int live;                     /* -1 until first use in this process */
+    int spare;                    /* during a fork: what is to be the child's `live` */
+    char *path;                   /* NULL where it has no name */
+    uint16_t mine[XCTX_LINES];    /* how many threads of this process use the line through this */
+    PyObject *queues;             /* LocalQueues in which somebody waits, each owned; guarded by `guard` */
+    xctx_mutex guard;             /* of the queues, and what is in them */
+    uint32_t queued;              /* how many wait in them; also read without the guard */
+} xctx_mem;
 
 typedef struct {
     xctx_head *head;    /* this and the next four never change */
@@ -28,6 +44,55 @@ typedef struct {
 
 #define XCTX_SPINS 60
 
+/* --- waiting in a queue of this process -------------------------------------------------------------------------------- */
+
+/* Ordered with the accesses of the lock's word: see xctx_outlook. */
+static inline uint32_t xctx_queued(xctx_mem *mem) { return xctx_load32(&mem->queued); }
+
+static inline void xctx_add_queued(xctx_mem *mem, int number) { xctx_add32(&mem->queued, (uint32_t)number); }
+
+static inline int xctx_is_mine(xctx_mem *mem, uint32_t index) {
+    return index < XCTX_LINES && __atomic_load_n(&mem->mine[index], __ATOMIC_RELAXED) != 0;
+}
+
+enum { XCTX_SERVED, XCTX_LOCAL, XCTX_KERNEL };
+
+/* What one who waits in a queue has to do: look, for it may have the lock; or wait for a unit of this process, which tells
+ * the queues of this process what it gives back; or have a helper sleep in the kernel, for it waits for another process.
+ *
+ * A unit of this process first changes the word, or its line, and then looks whether anybody is queued; one who waits is
+ * queued first and then looks at the word and the lines. So one of them sees the other. */
+static inline int xctx_outlook(xctx_mem *mem, xctx_hold *hold) {
+    const xctx_attempt *attempt = &hold->attempt;
+    uint32_t word = xctx_load32(&hold->head->word), used, i;
+    int found = XCTX_SERVED;
+    switch (attempt->phase) {
+    case XCTX_COUNTED:
+        if (XCTX_EPOCH(xctx_load64(&hold->line->state)) != attempt->epoch || !(word & XCTX_ANNOUNCED)) return XCTX_SERVED;
+        break;
+    case XCTX_SEATED:
+        if (attempt->want != XCTX_EXCLUSIVE) return XCTX_SERVED;
+        used = xctx_load32(&hold->head->used);
+        for (i = attempt->at; i < used; i++)
+            if (XCTX_IN(xctx_load64(&xctx_line_at(hold->head, i)->state))) {
+                if (!xctx_is_mine(mem, i)) return XCTX_KERNEL;
+                found = XCTX_LOCAL;
+            }
+        return found;
+    case XCTX_QUEUE:
+        if (!(word & XCTX_SEAT))
+            return word & XCTX_FAMINE && attempt->patient != XCTX_FAMISHED ? XCTX_KERNEL : XCTX_SERVED;
+        /* A famished one is known as such by a helper that sleeps for it. */
+        if (attempt->patient == XCTX_FAMISHED) return XCTX_KERNEL;
+        break;
+    default:
+        return XCTX_SERVED;
+    }
+    return xctx_is_mine(mem, (word & XCTX_SEAT) - 1) ? XCTX_LOCAL : XCTX_KERNEL;
+}
+
+/* --- taking and giving back -------------------------------------------------------------------------------------------- */
+
 static inline int xctx_hold_got(xctx_hold *hold, int mode) {
     hold->mode = (uint8_t)mode;
     hold->depth = 1;
@@ -39,7 +104,6 @@ static inline int xctx_hold_take(xctx_hold *hold, int mode) {
     uint32_t word;
     if (mode == XCTX_SHARED && XCTX_LIKELY(xctx_enter(hold->head, hold->line, &word))) return xctx_hold_got(hold, mode);
     hold->attempt.want = (uint8_t)mode;
-    hold->attempt.naps = 0;
     hold->busy = 1;
     if (mode == XCTX_SHARED) {
         xctx_step_back(hold->head, hold->line, &hold->attempt);
@@ -53,6 +117,9 @@ static inline int xctx_hold_take(xctx_hold *hold, int mode) {
 /* A few more looks, while whoever has the lock may be about to give it back. */
 static inline int xctx_hold_spin(xctx_hold *hold) {
     int turn;
+#ifndef Py_GIL_DISABLED
+    if (xctx_outlook(hold->mem, hold) == XCTX_LOCAL) return 0;   /* it cannot give back while this one has the GIL */
+#endif
     for (turn = 0; turn < XCTX_SPINS; turn++) {
         xctx_pause();
         if (xctx_poll(hold->head, hold->index, &hold->attempt)) return 1;

@@ -13,28 +13,30 @@ stores are empty: it holds nothing, and takes lines of its own.
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as_key, xctx_lock, xctx_tstate, xctx_unlock)
+from xctx._runtime.python cimport PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
+from xctx._runtime.runtime cimport (connect, xctx_cache_drop as slot_drop, xctx_cache_entry as xctx_slot, xctx_cache_entry_of
+                                    as slot_of, xctx_cache_hit as slot_hit, xctx_cache_set as slot_set, xctx_next_serial)
+from xctx._core cimport Key, as_key
 from xctx._lock.hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Hold, Line, Memory, announce, forks, give_back,
-                              line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold,
-                              new_line, new_memory, readers_in, set_forget, step_down, take, wait, waiting, xctx_head,
-                              xctx_hold, xctx_line)
+                              line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold, new_line,
+                              new_memory, pause, queued, readers_in, set_forget, step_down, take, told, wait, xctx_head,
+                              xctx_hold, xctx_line, Attempt, WAITS, FORKED, HELD, PAUSE, READERS_LEFT, READERS_MAY_ENTER,
+                              SLOT_IS_FREE)
 from xctx import _core
 from xctx._stores.local import local
+from xctx._runtime.parking cimport TaskWaiter, task_waiter
+from xctx._runtime.scheduling cimport current_loop, monotonic
 import os
-import time
+import warnings
 
-from xctx._runtime.runtime cimport (connect, xctx_cache_drop as slot_drop, xctx_cache_entry as xctx_slot,
-                                    xctx_cache_entry_of as slot_of, xctx_cache_hit as slot_hit,
-                                    xctx_cache_set as slot_set, xctx_next_serial)
 
 connect()
 
-cdef extern from "Python.h":
-    int PyErr_CheckSignals() except -1
 
 cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
 cdef double FOREVER = float("inf")
 cdef object NO_LIMIT = -1
+cdef int ALL = READERS_MAY_ENTER | SLOT_IS_FREE | READERS_LEFT
 
 
 cdef void forget(uint64_t serial, xctx_hold *hold) noexcept:
@@ -252,6 +254,17 @@ cdef class SharedLock:
         return count
 
     @property
+    def waiters(self):
+        """How many units wait for the lock, in all processes. It may have changed by now."""
+        cdef xctx_head *head = ready(self).head
+        cdef uint32_t index
+        look_at_all(self.memory)
+        count = 0
+        for index in range(load32(&head.used)):
+            count += load32(&line_at(head, index).waiters)
+        return count
+
+    @property
     def owner(self):
         """Who holds the lock exclusively or upgradable: (mode, pid, the kernel's number of the thread), or None."""
         for holder in self.holders():
@@ -329,7 +342,7 @@ def handed_on(cls, carrier, key):
 
 cdef Key checked_key(object key):
     cdef Key checked = as_key(_core.task if key is None else key)
-    if checked.rung == CONTEXT:
+    if checked.inherits:
         raise ValueError("a lock is held by something that runs: under the key 'context' there is no such thing")
     return checked
 
@@ -371,7 +384,7 @@ cdef Hold find_hold(SharedLock lock):
         line = getattr(lock.lines, "line", None)
         if line is None:
             line = lock.lines.line = new_line(lock.memory)
-        hold = lock.holds.hold = new_hold(line, lock.serial, lock.holder.rung not in (THREAD, GREENLET, TASK))
+        hold = lock.holds.hold = new_hold(line, lock.serial, lock.holder.shared_by_threads)
     # Where a callable says who runs, it must be asked each time.
     if not hold.c.common and tstate.context_ver == ver:
         slot_set(slot_of(lock.serial), lock.serial, tstate, &hold.c)
@@ -382,7 +395,7 @@ cdef Hold find_hold(SharedLock lock):
 
 cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
     cdef xctx_hold *hold = held_here(lock)
-    if hold.any != 0:
+    if hold.any != 0 or mode != SHARED and queued(hold.mem):
         return acquire(lock, None, mode, seconds)
     if not take(hold, mode):
         return acquire(lock, <Hold>hold.owner, mode, seconds)
@@ -393,7 +406,7 @@ cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
 
 cdef bint acquire(SharedLock lock, Hold begun, int mode, double seconds) except -1:
     # `begun`: the hold where a try is under way.
-    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
+    cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
     cdef Hold hold = begun
     cdef int found = BEGUN, got
     while True:
@@ -409,32 +422,27 @@ cdef bint acquire(SharedLock lock, Hold begun, int mode, double seconds) except 
             return True
         elif found == MISUSED:
             misuse(hold, mode)
-        elif time.monotonic() >= until:
+        elif monotonic() >= until:
             return False
         else:
             # Rare enough to be asked for now and then.
-            waiting().pause(0.001)
-            PyErr_CheckSignals()
+            pause()
         hold = None
 
 
 cdef int finish(Hold hold, int mode, double until, bint acquiring) except -2:
     """The rest of a try: 1 held, 0 not, -1 where this is a forked child by now."""
     cdef bint upgrading = hold.c.mode == UPGRADABLE
-    cdef int got = 0
-    try:
-        got = wait(hold, mode, until)
-    finally:
-        end(hold, got == 1 and upgrading and acquiring)
-    if got < 0 and upgrading:
+    cdef int got = wait(new_attempt(hold, mode, until, acquiring))
+    if got == FORKED and upgrading:
         raise RuntimeError("forked while it was waiting to upgrade: the child does not hold the lock")
-    if got == 1 and acquiring:
+    if got == HELD and acquiring:
         tell_if_died(hold)
     return got
 
 
 cdef bint upgrade(SharedLock lock, double seconds) except -1:
-    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
+    cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
     return finish(begin_upgrade(lock), EXCLUSIVE, until, False)
 
 
@@ -492,22 +500,10 @@ cdef int begin(Hold owner, int mode, bint reentrant) noexcept:
         found = COUNTED
     else:
         hold.busy = True
-        hold.attempt.naps = 0
         if hold.mode == UPGRADABLE:
             announce(hold.head, &hold.attempt)
     xctx_unlock(&owner.guard)
     return found
-
-
-cdef void end(Hold owner, bint again) noexcept:
-    """The try is over. `again`: it was an upgrade by one who acquires the lock again."""
-    cdef xctx_hold *hold = &owner.c
-    xctx_lock(&owner.guard)
-    hold.busy = False
-    if again:
-        hold.depth += 1
-        hold.wrote_at = hold.depth
-    xctx_unlock(&owner.guard)
 
 
 cdef bint misuse(Hold owner, int mode) except -1:
@@ -524,7 +520,6 @@ cdef void tell_if_died(Hold hold) except *:
 
 cdef void tell(Hold hold) except *:
     """Tells the new holder that a writer died."""
-    import warnings
     hold.c.told = True
     try:
         warnings.warn("one who held this lock exclusively died: what it guards may be half-written", OwnerDiedWarning, 1)
@@ -537,10 +532,11 @@ cdef void tell(Hold hold) except *:
 
 # --- giving back ------------------------------------------------------------------------------------------------------------
 
-cdef int release(Hold owner) noexcept:
+cdef int release(Hold owner) except -1:
     """COUNTED, or why not."""
     cdef xctx_hold *hold = &owner.c
     cdef int found = COUNTED
+    cdef int what = 0
     xctx_lock(&owner.guard)
     if hold.depth == 0:
         found = MISUSED
@@ -548,11 +544,15 @@ cdef int release(Hold owner) noexcept:
         found = BUSY
     elif hold.depth == 1:
         give_back(hold)
+        what = ALL
     else:
         if hold.depth == hold.wrote_at:
             step_down(hold, UPGRADABLE)
+            what = READERS_MAY_ENTER
         hold.depth -= 1
     xctx_unlock(&owner.guard)
+    if what:
+        told(hold, what)
     return found
 
 
@@ -560,6 +560,8 @@ cdef inline bint leave(SharedLock lock) except -1:
     cdef xctx_hold *hold = held_here(lock)
     if hold.depth == 1 and not hold.common and not hold.busy:
         give_back(hold)
+        if queued(hold.mem):
+            told(hold, ALL)
         return True
     cdef int found = release(<Hold>hold.owner)
     if found == MISUSED:
@@ -588,6 +590,8 @@ cdef bint downgrade(SharedLock lock, int mode) except -1:
     if held > mode and not busy:
         step_down(&hold.c, mode)
     xctx_unlock(&hold.guard)
+    if held > mode and not busy:
+        told(&hold.c, READERS_MAY_ENTER | (SLOT_IS_FREE if mode == SHARED else 0))
     if held > mode and busy:
         raise ValueError("this unit is upgrading the lock at this moment: it cannot be downgraded")
     if held <= mode:
@@ -599,13 +603,13 @@ cdef bint downgrade(SharedLock lock, int mode) except -1:
 
 async def acquire_in_task(SharedLock lock, int mode, double seconds, object result=True):
     """Gives `result` where the lock is held, and False where it is not."""
-    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
+    cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
     cdef Hold hold
-    cdef bint again
+    cdef TaskWaiter waiter
     cdef int found
     while True:
         hold = find_hold(lock)
-        if hold.c.any == 0:
+        if hold.c.any == 0 and (mode == SHARED or not queued(hold.c.mem)):
             if take(&hold.c, mode):
                 tell_if_died(hold)
                 return result
@@ -618,23 +622,42 @@ async def acquire_in_task(SharedLock lock, int mode, double seconds, object resu
             return result
         if found == MISUSED:
             misuse(hold, mode)
-        if time.monotonic() >= until:
+        if monotonic() >= until:
             return False
-        await waiting().pause_task(0.001)
-    again = hold.c.mode == UPGRADABLE
-    attempt = new_attempt(hold, mode)
-    if not await waiting().acquire(attempt, until):
+        waiter = task_waiter(current_loop(), None)
+        try:
+            await waiter.begin(PAUSE)
+        finally:
+            waiter.finish()
+    if not await wait_in_task(new_attempt(hold, mode, until, True)):
         return False
-    if again:
-        end(hold, True)
     tell_if_died(hold)
     return result
 
 
 async def upgrade_in_task(SharedLock lock, double seconds):
-    cdef double until = FOREVER if seconds == FOREVER else time.monotonic() + seconds
-    attempt = new_attempt(begin_upgrade(lock), EXCLUSIVE)
-    return await waiting().acquire(attempt, until)
+    cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
+    return await wait_in_task(new_attempt(begin_upgrade(lock), EXCLUSIVE, until, False))
+
+
+async def wait_in_task(Attempt attempt):
+    """Whether the lock is held. For tasks what `wait` is for threads and greenlets."""
+    cdef TaskWaiter waiter
+    cdef int found
+    try:
+        found = attempt.begin(current_loop(), True)
+        waiter = attempt.waiter
+        while found == WAITS:
+            try:
+                await waiter.begin(attempt.seconds)
+            finally:
+                waiter.finish()
+            found = attempt.look_again()
+    finally:
+        attempt.end()
+    if found == FORKED:
+        raise RuntimeError("forked while a task was waiting for the lock: the child does not wait on")
+    return found == HELD
 
 
 cdef class Block:

@@ -22,19 +22,6 @@
 
 #if !XCTX_NO_LOCKS
 
-/* One process's hold on such a memory. Never freed, but used again, so that a forked child may always walk the list. */
-struct xctx_mem {
-    struct xctx_mem *next;        /* never changes */
-    xctx_head *head;              /* NULL: free to be used again */
-    dev_t device;                 /* which file it is: a program may close a descriptor of ours, and open another's */
-    ino_t inode;
-    int carrier;                  /* -1 where the memory has a name */
-    int live;                     /* -1 until first use in this process */
-    int spare;                    /* during a fork: what is to be the child's `live` */
-    char *path;                   /* NULL where it has no name */
-    uint16_t mine[XCTX_LINES];    /* how many threads of this process use the line through this */
-};
-
 /* Locks (F_WRLCK, F_RDLCK) or frees (F_UNLCK) one byte of a file for the open file description. 0, or -1 and errno. */
 static int xctx_lock_byte(int fd, int type, long at) {
     struct flock range;
@@ -122,6 +109,10 @@ static void xctx_after_fork_in_child(void) {
         mem->live = mem->spare;
         mem->spare = -1;
         memset(mem->mine, 0, sizeof(mem->mine));
+        /* Those who wait, wait in the parent; its objects are left alone. */
+        mem->queues = NULL;
+        mem->queued = 0;
+        memset(&mem->guard, 0, sizeof(mem->guard));
     }
 }
 

@@ -4,7 +4,7 @@
 #ifndef XCTX_LOCK_OS_H
 #define XCTX_LOCK_OS_H
 
-#include "xctx/_runtime/compat.h"
+#include "xctx/_runtime/cpython.h"
 #include <limits.h>
 
 #define XCTX_NAP 100000000   /* ns: nobody sleeps for longer without looking for the dead */
@@ -12,7 +12,7 @@
 /* --- what is in the memory --------------------------------------------------------------------------------------------- */
 
 #define XCTX_LINES 510
-#define XCTX_MAGIC 0x31786374786C6F63   /* with the layout's version in the last digit of the name */
+#define XCTX_MAGIC 0x32786374786C6F63   /* with the layout's version in the last digit of the name */
 
 typedef struct {                  /* each part by itself on two cache lines, for the next one is fetched along */
     uint64_t magic;
@@ -29,7 +29,8 @@ typedef struct {
     uint32_t flags;               /* what its owner has the seat for; stored by that owner, or who buries it */
     uint32_t owner;               /* pid, for people to read; 0 where the line is free */
     uint32_t thread;              /* likewise, the kernel's thread number */
-    char pad[108];
+    uint32_t waiters;             /* units that wait by this line, for people and tests to read */
+    char pad[104];
 } xctx_line;
 
 #define XCTX_SIZE (sizeof(xctx_head) + XCTX_LINES * sizeof(xctx_line))

@@ -60,7 +60,6 @@ typedef struct {
     uint8_t phase;     /* IDLE: nothing; QUEUE: nothing, wants the seat; SEATED: has it, announced; COUNTED: a reader waits */
     uint8_t want;
     uint8_t patient;   /* PATIENT: has slept for the seat; FAMISHED: has wanted it for long */
-    uint8_t naps;      /* with XCTX_HELPER_NAP, for a greenlet or task */
     uint32_t epoch;    /* of the line, when it was counted as waiting */
     uint32_t at;       /* the lines before this one have been seen with nobody in */
     uint32_t gate;     /* as it was before the last look */
@@ -75,28 +74,31 @@ typedef struct {
 /* Wakes those whose bits are set in `word` as it was just before they were cleared; F is not cleared as long as there are
  * some of whom it tells. Of those who want the seat one is woken, who answers for the others as it takes the seat. */
 static inline void xctx_wake(xctx_head *head, uint32_t word, uint32_t bits) {
-    int helpers = 0;
+    const uint32_t all = XCTX_READERS_NAP | XCTX_DRAIN_NAP | XCTX_HELPER_NAP;
+    int famished = 0;
     bits &= word;
     if (XCTX_LIKELY(bits == 0)) return;
     xctx_add32(&head->gate, 1);
-    if (bits & (XCTX_READERS_NAP | XCTX_DRAIN_NAP))
-        xctx_futex_wake(&head->gate, INT_MAX, bits & (XCTX_READERS_NAP | XCTX_DRAIN_NAP));
-    if (bits & XCTX_HELPER_NAP) helpers = xctx_futex_wake(&head->gate, INT_MAX, XCTX_HELPER_NAP);
     if (bits & XCTX_FAMINE) {
-        if (xctx_futex_wake(&head->gate, 1, XCTX_FAMINE)) return;
-        if (!helpers) {
+        /* First of all, while a helper that sleeps for a famished one can still be told from the others. */
+        famished = xctx_futex_wake(&head->gate, 1, XCTX_FAMINE);
+        if (!famished) {
             /* Nobody of whom it tells. One may be about to: it is made to look again. */
             xctx_and32(&head->word, ~(uint32_t)XCTX_FAMINE);
             xctx_add32(&head->gate, 1);
             xctx_futex_wake(&head->gate, INT_MAX, XCTX_FAMINE);
         }
     }
-    if (bits & XCTX_SEAT_NAP) xctx_futex_wake(&head->gate, 1, XCTX_SEAT_NAP);
+    if (bits & all) xctx_futex_wake(&head->gate, INT_MAX, bits & all);
+    if (bits & XCTX_SEAT_NAP && !famished) xctx_futex_wake(&head->gate, 1, XCTX_SEAT_NAP);
 }
 
-/* A reader is no longer in its line. */
-static inline void xctx_left(xctx_head *head) {
-    uint32_t word = xctx_load32(&head->word);
+/* A reader is no longer in its line, which was in the state `before` until then. A writer waits for empty lines, so only
+ * the last one to leave a line need tell it. */
+static inline void xctx_left(xctx_head *head, uint64_t before) {
+    uint32_t word;
+    if (XCTX_IN(before) != 1) return;
+    word = xctx_load32(&head->word);
     if (XCTX_LIKELY(!(word & (XCTX_DRAIN_NAP | XCTX_HELPER_NAP))) || !(word & XCTX_ANNOUNCED)) return;
     if (word & XCTX_HELPER_NAP) xctx_and32(&head->word, ~(uint32_t)XCTX_HELPER_NAP);
     xctx_wake(head, word, XCTX_DRAIN_NAP | XCTX_HELPER_NAP);
@@ -135,8 +137,7 @@ static inline int xctx_enter(xctx_head *head, xctx_line *line, uint32_t *word) {
 }
 
 static inline void xctx_leave(xctx_head *head, xctx_line *line) {
-    xctx_add64(&line->state, (uint64_t)-1);
-    xctx_left(head);
+    xctx_left(head, xctx_add64(&line->state, (uint64_t)-1));
 }
 
 /* From `in` to `waiting`. */
@@ -144,7 +145,7 @@ static inline void xctx_step_back(xctx_head *head, xctx_line *line, xctx_attempt
     uint64_t before = xctx_add64(&line->state, XCTX_ONE_WAITING - 1);
     attempt->epoch = XCTX_EPOCH(before);
     attempt->phase = XCTX_COUNTED;
-    xctx_left(head);
+    xctx_left(head, before);
 }
 
 static inline int xctx_poll_reader(xctx_head *head, xctx_line *line, xctx_attempt *attempt) {
@@ -188,6 +189,12 @@ static inline int xctx_poll_drain(xctx_head *head, xctx_attempt *attempt) {
     return 1;
 }
 
+static inline void xctx_join(xctx_attempt *attempt) {
+    attempt->phase = XCTX_QUEUE;
+    attempt->patient = XCTX_FRESH;
+    attempt->since = 0;
+}
+
 /* --- any way of waiting ------------------------------------------------------------------------------------------------ */
 
 /* Whether the lock is held now, as wanted. Never waits. */
@@ -201,9 +208,7 @@ static inline int xctx_poll(xctx_head *head, uint32_t index, xctx_attempt *attem
             xctx_step_back(head, line, attempt);
             return 0;
         }
-        attempt->phase = XCTX_QUEUE;
-        attempt->patient = XCTX_FRESH;
-        attempt->since = 0;
+        xctx_join(attempt);
         /* fall through */
     case XCTX_QUEUE:
         if (!xctx_poll_seat(head, index + 1, attempt)) return 0;
@@ -234,21 +239,23 @@ static inline uint64_t xctx_nap_time(xctx_head *head) {
     return (xctx_load32(&head->word) & (XCTX_SEAT | XCTX_FAMINE)) == XCTX_FAMINE ? XCTX_SHORT_NAP : XCTX_NAP;
 }
 
+/* One who has wanted the seat for long, by now, is famished. */
+static inline void xctx_grow_hungry(xctx_attempt *attempt) {
+    uint64_t now;
+    if (attempt->phase != XCTX_QUEUE) return;
+    now = xctx_monotonic_ns();
+    if (attempt->since == 0) attempt->since = now;
+    else if (now - attempt->since > XCTX_STARVED) attempt->patient = XCTX_FAMISHED;
+}
+
 /* A last look before sleeping. True where the lock is held; otherwise the caller sleeps while the gate is attempt->gate. */
 static inline int xctx_arm(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
     uint8_t phase;
-    uint32_t bits;
     do {
         phase = attempt->phase;
-        if (phase == XCTX_QUEUE) {
-            uint64_t now = xctx_monotonic_ns();
-            if (attempt->since == 0) attempt->since = now;
-            else if (now - attempt->since > XCTX_STARVED) attempt->patient = XCTX_FAMISHED;
-        }
-        bits = xctx_nap_bit(attempt);
-        if (attempt->naps) bits = (bits & XCTX_FAMINE) | XCTX_HELPER_NAP;
+        xctx_grow_hungry(attempt);
         attempt->gate = xctx_load32(&head->gate);
-        xctx_or32(&head->word, bits);
+        xctx_or32(&head->word, xctx_nap_bit(attempt));
         if (xctx_poll(head, index, attempt)) return 1;
         /* One who has got the seat meanwhile sleeps for something else: once more. */
     } while (phase != attempt->phase);
@@ -267,21 +274,23 @@ static inline void xctx_step_down(xctx_head *head, uint32_t index, int keep, uin
     xctx_vacate(head, XCTX_ANNOUNCED | clear | (keep == XCTX_UPGRADABLE ? 0 : XCTX_SEAT));
 }
 
+/* One who does not want the seat any more may have been woken for it: another must hear of it. */
+static inline void xctx_hand_on(xctx_head *head) {
+    uint32_t word = xctx_load32(&head->word);
+    while (word & XCTX_SEAT)
+        if (xctx_cas32(&head->word, &word, word | XCTX_SEAT_NAP)) return;
+    xctx_wake(head, word | XCTX_SEAT_NAP, XCTX_SEAT_NAP | XCTX_FAMINE);
+}
+
 /* Leaves no trace of a try, unless it has come to its end: then true, and the lock is held. */
 static inline int xctx_cancel(xctx_head *head, uint32_t index, xctx_attempt *attempt, int upgrading) {
     xctx_line *line = xctx_line_at(head, index);
     uint8_t phase = attempt->phase;
-    uint32_t word;
     uint64_t state;
     attempt->phase = XCTX_IDLE;
     switch (phase) {
     case XCTX_QUEUE:
-        if (!attempt->patient) return 0;
-        /* It may be the one that was woken: another must hear of it. */
-        word = xctx_load32(&head->word);
-        while (word & XCTX_SEAT)
-            if (xctx_cas32(&head->word, &word, word | XCTX_SEAT_NAP)) return 0;
-        xctx_wake(head, word | XCTX_SEAT_NAP, XCTX_SEAT_NAP | XCTX_FAMINE);
+        if (attempt->patient) xctx_hand_on(head);
         return 0;
     case XCTX_SEATED:
         xctx_step_down(head, index, upgrading ? XCTX_UPGRADABLE : XCTX_NONE, 0);
@@ -316,8 +325,9 @@ static inline void xctx_bury(xctx_head *head, uint32_t index) {
         xctx_vacate(head, XCTX_SEAT | XCTX_ANNOUNCED);
     }
     xctx_store32(&line->flags, XCTX_NONE);
+    xctx_store32(&line->waiters, 0);
     xctx_store64(&line->state, 0);
-    xctx_left(head);
+    xctx_left(head, 1);
     xctx_store32(&line->owner, 0);
 }
 

@@ -13,16 +13,12 @@ Thread-safety: all functions may be called from any thread. What is remembered o
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 
+from xctx._runtime.python cimport xctx_is_finalizing, xctx_loaded_module, xctx_monotonic, xctx_publish_before, xctx_taken
 from xctx._runtime.runtime cimport connect, xctx_greenlet_api, xctx_the_process
 
-
 cdef extern from "xctx/_runtime/cpython.h":
-    object shared_get "xctx_shared_get"(dict, object)
-    void publish_before "xctx_publish_before"()
-    double xctx_monotonic() nogil
-
-cdef extern from "Python.h":
-    PyObject *PyImport_GetModuleDict()
+    int GETCURRENT "XCTX_GREENLET_GETCURRENT", IS_MAIN "XCTX_GREENLET_IS_MAIN"
+    int STARTED "XCTX_GREENLET_STARTED", ACTIVE "XCTX_GREENLET_ACTIVE"
 
 connect()
 
@@ -34,40 +30,28 @@ cpdef double monotonic() noexcept nogil:
 
 cdef object loaded(str module, str name):
     """An attribute of a module that the program has imported, or None."""
-    cdef PyObject *modules
-    if is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
+    cdef PyObject *found
+    if xctx_is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
         return None
-    modules = PyImport_GetModuleDict()   # borrowed from the interpreter
-    if modules == NULL:
-        return None
-    found = shared_get(<dict><object>modules, module)
-    return None if found is None else getattr(found, name, None)
+    found = xctx_loaded_module(<PyObject*>module)
+    return None if found == NULL else getattr(xctx_taken(found), name, None)
 
 
 # --- greenlet --------------------------------------------------------------------------------------------------------
-
-# Where these stand in the table of greenlet's C API, as greenlet.h of 2.0 to 3.5 has them. The table of 1.x ends before
-# the last three.
-cdef enum:
-    GETCURRENT = 4
-    IS_MAIN = 8
-    STARTED = 9
-    ACTIVE = 10
-
 
 cdef bint find_greenlet() except -1:
     """Whether the program has greenlet; its C API is known from then on."""
     cdef xctx_greenlet_api *api = &xctx_the_process.greenlet
     cdef void **table
     capsule = loaded("greenlet", "_C_API")
-    if not PyCapsule_IsValid(capsule, "greenlet._C_API"):
+    if capsule is None or not PyCapsule_IsValid(capsule, "greenlet._C_API"):
         return False
     check_version(loaded("greenlet", "__version__"))
     table = <void**>PyCapsule_GetPointer(capsule, "greenlet._C_API")
     (<void**>&api.is_main)[0] = table[IS_MAIN]
     (<void**>&api.started)[0] = table[STARTED]
     (<void**>&api.active)[0] = table[ACTIVE]
-    publish_before()   # a thread that finds this one set uses the others
+    xctx_publish_before()   # a thread that finds this one set uses the others
     (<void**>&api.getcurrent)[0] = table[GETCURRENT]
     return True
 
@@ -80,7 +64,7 @@ cdef int check_version(object version) except -1:
     return 0
 
 
-cdef bint greenlet_is_dead(object thing):
+cdef bint greenlet_is_dead(object thing) except -1:
     """Whether it was started and has finished; False for None."""
     cdef xctx_greenlet_api *api = &xctx_the_process.greenlet
     return (thing is not None and api.getcurrent != NULL

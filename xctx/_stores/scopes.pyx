@@ -8,27 +8,29 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._core cimport CONTEXT, Unit, xctx_tstate, xctx_type_put
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyVectorcall_NARGS, xctx_give_vectorcall, xctx_tstate,
+                                   xctx_type_put)
+from xctx._runtime.functions cimport StepContext
+from xctx._core cimport Unit
+from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, is_exited, stands_for
 from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, next_binding
+from _functools import partial
 from types import MethodType
 
 
-cdef extern from "xctx/_stores/calls.h":
+cdef extern from *:
     """
     #define XCTX_VECTORCALL_OF_BLOCK offsetof(struct __pyx_obj_4xctx_7_stores_6scopes_Block, vectorcall)
     #define XCTX_TAKE_BLOCK(o) (o)
     """
     Py_ssize_t VECTORCALL_OF_BLOCK "XCTX_VECTORCALL_OF_BLOCK"
     Block take_block "XCTX_TAKE_BLOCK"(PyObject *)   # takes the reference over
-    void give_vectorcall "xctx_give_vectorcall"(PyTypeObject *, Py_ssize_t)
 
 cdef extern from "xctx/_stores/pairing.h":
     PyObject *half_paired "xctx_half_paired"
 
-cdef extern from "Python.h":
-    Py_ssize_t PyVectorcall_NARGS(size_t)
-    object PyObject_GenericGetAttr(object, object)
+connect()
 
 
 @cython.final
@@ -49,8 +51,8 @@ cdef class Scope:
             raise TypeError(f"a binding takes no keyword arguments, it was given {tuple(kwargs)!r}")
         if len(args) != 1:
             raise TypeError(f"a binding decorates one function, it was given {args!r}")
-        from xctx._runtime.wrap import wrap
-        return wrap(args[0], lambda: self)
+        from xctx._runtime.wrappers import wrap
+        return wrap(args[0], partial(ScopeSteps, self), "a binding decorates")
 
     cdef object enter_by_hand(self):
         cdef Block block = new_block(self)
@@ -95,7 +97,7 @@ cdef class Scope:
                     if stands_for(link, (<Block>block).made):
                         return block
                 link = link.outer
-            if self.owner.key.rung != CONTEXT:
+            if not self.owner.key.inherits:
                 unit = self.owner.key.find(False)
             for block in reversed(opened):
                 if (<Block>block).made.unit is unit:
@@ -174,7 +176,7 @@ cdef object block_call(PyObject *block, PyObject **args, size_t nargsf, PyObject
     return (<Block>block).leave() if PyVectorcall_NARGS(nargsf) else (<Block>block).enter()
 
 
-give_vectorcall(<PyTypeObject*>Block, VECTORCALL_OF_BLOCK)
+xctx_give_vectorcall(<PyTypeObject*>Block, VECTORCALL_OF_BLOCK)
 
 
 cdef Block new_block(Scope scope):
@@ -182,6 +184,34 @@ cdef Block new_block(Scope scope):
     block.vectorcall = <vectorcallfunc>block_call
     block.scope = scope
     return block
+
+
+@cython.final
+cdef class ScopeSteps(StepContext):
+    """Binds what a scope does for each step of a call; for an awaitable until it is done, as a with statement would.
+
+    Thread-safety: used by one call alone.
+    Lifetime: held by the call.
+    """
+    cdef Scope scope   # never changes
+    cdef Block block   # the one that is entered
+
+    def __init__(self, Scope scope not None):
+        self.scope = scope
+
+    cdef int enter(self) except -1:
+        self.block = new_block(self.scope)
+        self.block.enter()
+        return 0
+
+    cdef int leave(self) except -1:
+        cdef Block block = self.block
+        self.block = None
+        block.leave()
+        return 0
+
+    cdef bint spans_awaits(self) noexcept:
+        return True
 
 
 @cython.final
