@@ -28,7 +28,7 @@ TWICE = re.compile(r"ListComp_AppendAndDecref\(__pyx\w+, .*__PYX_ERR\(\d+, (\d+)
 LEFT = {
     "xctx._carry.carry": 2,
     "xctx._lock.lock": 1,
-    "xctx._stores.local": 2,
+    "xctx._stores.inspection": 2,
     "xctx._stores.xlocal": 1,
 }
 
