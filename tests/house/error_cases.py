@@ -239,8 +239,8 @@ SECTIONS = {
         ),
         (
             ValueError,
-            "… declares … with a … as its default, which everybody would share: leave the default out and bind a new one "
-            "for each block, or take one that is immutable",
+            "… declares … with a … as its default, which everybody would share: leave the default out and bind a new "
+            "one for each block, or take one that is immutable",
             "a class declares ``tags: list = []`` or the like",
             declares_a_list,
         ),
