@@ -27,7 +27,6 @@ TWICE = re.compile(r"ListComp_AppendAndDecref\(__pyx\w+, .*__PYX_ERR\(\d+, (\d+)
 LEFT = {
     "xctx._carry.carry": 2,
     "xctx._lock.lock": 1,
-    "xctx._proxy.proxy": 1,
     "xctx._stores.local": 2,
     "xctx._stores.xlocal": 1,
 }

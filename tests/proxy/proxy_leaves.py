@@ -1,4 +1,4 @@
-"""What the tests of proxies share: every way to make one, and something to put behind it."""
+"""What the tests of proxies share: every way to make a proxy, and things to put behind it."""
 
 import sys
 import sysconfig
@@ -18,6 +18,15 @@ def through_variable(obj):
 
 def through_callable(obj):
     return LocalProxy(lambda: obj)
+
+
+def wrapper_of_variable(obj):
+    return LocalWrapper(through_variable(obj))
+
+
+def bare(obj):
+    """No proxy at all."""
+    return obj
 
 
 def through_store(obj):
@@ -63,6 +72,11 @@ class Point:
         return (self.x, self.y) == (other.x, other.y)
 
     __hash__ = None
+
+
+def enter(obj):
+    with obj as value:
+        return value
 
 
 def outcome(f, *args):

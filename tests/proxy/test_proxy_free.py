@@ -1,4 +1,4 @@
-"""Threads: reference counts that stay still, and no crash under eight of them that do everything at once."""
+"""Threads: reference counts that stay still, and eight threads that do everything at once without a crash."""
 
 import gc
 import os
@@ -6,7 +6,6 @@ import random
 import sys
 import sysconfig
 import threading
-import time
 import weakref
 from contextvars import ContextVar
 
@@ -16,7 +15,6 @@ from helpers.effort import STRESS_SECONDS
 from xctx import LocalProxy, LocalWrapper, unwrap
 
 FREE = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-SECONDS = STRESS_SECONDS
 
 
 class Plain:
@@ -35,7 +33,7 @@ class Counted(list):
 
 @pytest.mark.skipif(not FREE, reason="with a GIL a count costs nothing, and bound methods hold their object")
 def test_count_stands_still():
-    """Seen from inside of the operation, where CPython would hold the target once more."""
+    """Seen from inside the operation, where CPython would hold one more reference to the target."""
     target = [1, 2, 3]
     w = LocalWrapper(target)
     still = sys.getrefcount(target)
@@ -100,7 +98,8 @@ def test_iterator(target):
     assert next(kept) == 1
 
 
-def run(workers, seconds=None):
+def run(workers, seconds):
+    """Does what the workers do again and again, each in a thread of its own, for that long."""
     stop = threading.Event()
     errors = []
 
@@ -111,12 +110,13 @@ def run(workers, seconds=None):
                 work(rng)
         except BaseException as error:
             errors.append(error)
+            stop.set()
             raise
 
     threads = [threading.Thread(target=loop, args=(work,)) for work in workers]
     for thread in threads:
         thread.start()
-    time.sleep(SECONDS if seconds is None else seconds)
+    stop.wait(seconds)  # until a worker fails, or the time is up
     stop.set()
     for thread in threads:
         thread.join()
@@ -199,11 +199,11 @@ def test_eight_threads():
         del w
         r()
 
-    run([read, items, write, rebind, proxy, types, methods, references])
+    run([read, items, write, rebind, proxy, types, methods, references], STRESS_SECONDS)
 
 
 @pytest.mark.stress
-def test_one_wrapper_for_all():
+def test_threads_may_share_a_wrapper():
     """A wrapper is meant for one thread, but sharing one is safe: nothing in it changes."""
     n = LocalWrapper(1000)
     plain = LocalWrapper(Plain())
@@ -219,10 +219,10 @@ def test_one_wrapper_for_all():
             assert plain.method(1) == (1,)
             plain.x = 1
 
-    run([add, call] * 4, SECONDS / 2)
+    run([add, call] * 4, STRESS_SECONDS / 2)
 
 
-def test_class_for_all():
+def test_threads_get_the_same_class():
     """Threads that need the class of a new type at the same time get the same one."""
     for _ in range(30):
         kind = type("T", (), {})

@@ -49,6 +49,79 @@ def test_wrong_sources():
         LocalProxy(len, "name", "message")
 
 
+class Name(str):
+    """A name whose methods do not tell what it holds."""
+
+    def split(self, *args):
+        return []
+
+    def encode(self, *args):
+        return b"other"
+
+
+def test_a_name_of_a_subclass_of_str_is_the_string_that_it_holds():
+    store = Store()
+    store.user, store.other = Point(1), Point(2)
+    assert LocalProxy(store, Name("user")).x == 1
+    assert LocalProxy(store, Name("user.x")) == 1
+    assert repr(LocalProxy(store, Name("nobody"))) == "<LocalProxy unbound>"
+
+
+def test_a_name_may_have_any_character():
+    store = Store()
+    store.a = "before the null character"
+    for name in ("a\0b", "", "\0", "\N{GREEK SMALL LETTER ALPHA}", "\udc80"):
+        setattr(store, name, ("found", name))
+        assert unwrap(LocalProxy(store, name)) == ("found", name)
+
+
+def test_a_cycle_through_the_message_is_collected():
+    class Message:
+        pass
+
+    message = Message()
+    message.proxy = LocalProxy(ContextVar("empty"), "name", unbound_message=message)
+    gone = weakref.ref(message)
+    del message
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_source_is_set_once_also_where_asking_it_sets_it():
+    """Finding out what kind of source it is runs Python code, which may call __init__ again."""
+
+    class Again(type):
+        @property
+        def __release_local__(cls):
+            if again:
+                again.pop()
+                LocalProxy.__init__(p, ContextVar("inner", default=1))
+            raise AttributeError
+
+    class Source(metaclass=Again):
+        def __call__(self):
+            return "outer"
+
+    again = [True]
+    p = LocalProxy.__new__(LocalProxy)
+    with pytest.raises(TypeError, match="never changes"):
+        LocalProxy.__init__(p, Source())
+    assert p == 1
+
+
+@pytest.mark.parametrize("name", [5, b"x", None, (), object()], ids=lambda name: type(name).__name__)
+@pytest.mark.parametrize("make", LEAVES, ids=lambda leaf: leaf.__name__)
+def test_the_name_of_an_attribute_is_a_str(make, name):
+    p = make(Point(1))
+    for ask in (
+        lambda: type(p).__getattribute__(p, name),
+        lambda: type(p).__setattr__(p, name, 1),
+        lambda: type(p).__delattr__(p, name),
+    ):
+        with pytest.raises(TypeError, match=f"attribute name must be string, not '{type(name).__name__}'"):
+            ask()
+
+
 def unbound_sources():
     yield LocalProxy(ContextVar("empty"), unbound_message="nothing here")
     yield LocalProxy(Store(), "a", unbound_message="nothing here")
@@ -203,7 +276,19 @@ def test_recursion():
             variable.set(itself)
 
 
+@pytest.fixture
+def small_heap():
+    """The collector has little to look at, so that a test can collect often."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("small_heap")
 def test_target_deletes_its_proxy():
+    """In the middle of an operation, the proxy that it was asked of dies."""
+
     class Deletes:
         def __init__(self):
             self.holder = {}

@@ -159,7 +159,10 @@ cdef tuple _path_of(object name):
         return None
     if not isinstance(name, str):
         raise TypeError(f"{name!r} is not the name of an attribute: wanted a str")
-    return tuple([intern(part) for part in str.split(name, ".")])
+    names = []
+    for part in str.split(name, "."):
+        names.append(intern(part))
+    return tuple(names)
 
 
 def _arguments(source, name=None, *, unbound_message=None):

@@ -47,7 +47,7 @@ cdef extern from "xctx/_runtime/parking.h" nogil:
 cdef extern from "Python.h":
     ctypedef void *PyThread_type_lock
     ctypedef enum PyLockStatus:
-        PY_LOCK_INTR
+        PY_LOCK_ACQUIRED
     PyThread_type_lock PyThread_allocate_lock() nogil
     void PyThread_free_lock(PyThread_type_lock lock) nogil
     void PyThread_release_lock(PyThread_type_lock lock) nogil
@@ -137,7 +137,7 @@ cdef class ThreadWaiter(Waiter):
         with nogil:
             got = PyThread_acquire_lock_timed(self.lock, microseconds, 1)
         xctx_signal(&self.signal, 0)
-        if got == PY_LOCK_INTR:
+        if got != PY_LOCK_ACQUIRED:
             PyErr_CheckSignals()   # a handler may raise, switch, fork, or wait itself
         return 0
 
