@@ -140,9 +140,10 @@ $(PY):
 
 # Wheels are preferred to newer releases: some have none yet for a free-threaded build.
 $(VENV)/.group-%: pyproject.toml | $(PY)
-	@echo "Installing what the group '$*' of pyproject.toml names…"
-	@$(PY) -m pip install -qq --prefer-binary --group $*
-	@touch $@
+	@wanted="$$($(PY) tests/helpers/packages.py $*)"; test "$$wanted" = "$$(cat $@ 2>/dev/null)" || { \
+		echo "Installing what the group '$*' of pyproject.toml names…"; \
+		$(PY) -m pip install -qq --prefer-binary --group $*; \
+	} && echo "$$wanted" >$@
 
 $(VENV)/.built: $(COMPILED) $(VENV)/.group-build
 	@$(PY) .ci/build.py

@@ -24,7 +24,7 @@ from pathlib import Path
 from setuptools import Distribution
 
 sys.path.insert(0, str(Path(__file__).parent))  # which PYTHONSAFEPATH leaves out
-import dependencies  # noqa: E402
+import dependencies
 
 ROOT = Path(__file__).parents[1]
 # What CFLAGS and the like were when a module was built is not seen in any file.

@@ -2,8 +2,8 @@
 
 It takes the C that Cython made when the tree was built by this interpreter. In that it also looks for what Cython gets
 wrong: where memory fails while a comprehension, or `list(…)` of a generator expression, appends an object that it has
-just made, Cython 3.3 gives up its reference twice, and the program crashes later. A loop that appends is right, and so is
-a comprehension whose elements are variables.
+just made, Cython 3.3 gives up its reference twice, and the program crashes later. A loop that appends is right, and so
+is a comprehension whose elements are variables.
 """
 
 import concurrent.futures
@@ -16,7 +16,7 @@ import sysconfig
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))  # which PYTHONSAFEPATH leaves out
-import build  # noqa: E402
+import build
 
 ROOT = Path(__file__).parents[1]
 # A slot has the parameters that CPython hands it, whether or not it uses each.

@@ -2,7 +2,7 @@
 
     python .ci/dependencies.py
 
-setuptools builds a module anew when a file changes that its `sources` or `depends` name, and it looks into none of them.
+setuptools builds a module anew when a file changes that its `sources` or `depends` name. It looks into none of them.
 tests/house/test_house.py compares the lists with what is found here.
 """
 

@@ -1,10 +1,9 @@
-"""What the other compiled rooms use of this one: units, and the keys that find them."""
-from libc.stdint cimport uint32_t, uint64_t
+"""What the other compiled rooms use of this one: keys, and the units that they find."""
 from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
 
-
-from xctx._runtime.runtime cimport (PyThreadState, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
-                                    xctx_cache_set, xctx_count_contexts, xctx_fork_count, xctx_next_serial, xctx_tstate)
+from xctx._runtime.runtime cimport PyThreadState, xctx_fork_count, xctx_tstate
+from xctx._runtime.units cimport CONTEXT, GREENLET, PROCESS, TASK, THREAD, VALUE, Unit, UnitKind, set_shelf_release
 
 
 cdef extern from "xctx/_runtime/compat.h" nogil:
@@ -23,35 +22,20 @@ cdef extern from "xctx/_runtime/compat.h":
     object shared_setdefault "xctx_shared_setdefault"(dict, object, object)
 
 
-cdef extern from "Python.h":
-    # Found where the interpreter has it built in: the module `weakref` would be half of what importing xctx costs.
-    ctypedef class _weakref.ReferenceType [object PyWeakReference]:
-        cdef PyObject *wr_object
-
-
-cdef enum Rung:
-    PROCESS, THREAD, GREENLET, TASK, CONTEXT, VALUE
-
-
-cdef class Unit(ReferenceType):
-    cdef object __weakref__
-    cdef Rung rung                # never changes after it is made
-    cdef bint ended               # set once, under the registry's lock
-    cdef uint64_t tsid            # never changes: the thread state that it was made in
-    cdef uint32_t generation      # never changes: the process (counted by forks) it was made in
-    cdef void *anchor             # never changes: the address of what it stands for, while that lives
-    cdef PyObject *next_in_bucket   # guarded by the registry's lock
-    cdef void *shelf              # what `local` stores keep for this unit: theirs alone to use
-
-
 cdef class Key:
-    cdef readonly str name        # never changes after __init__
-    cdef Rung rung                # never changes after __init__
-    cdef readonly object func     # never changes after __init__; None but for keys of callables
-    cdef dict leases              # of a callable's key: value -> the lease of its unit
-    cdef dict units               # likewise, where the value can be referred to weakly: its address -> Unit
-    cdef object on_value_death    # likewise; made with the first of them
+    # None of these changes after it is made; the three in the middle are what its kind says.
+    cdef readonly str name
+    cdef const UnitKind *kind
+    cdef int rung
+    cdef bint cached              # its unit stays the same until something is switched
+    cdef bint shared_by_threads   # several threads may run in one of its units at the same time
+    cdef bint inherits            # it has no units to keep things for: they lie in the PEP 567 context
+    cdef readonly object func     # None but for keys of callables
+    # Of a callable's key alone. The two dicts are right for one count of forks.
     cdef uint32_t generation
+    cdef dict referents           # value -> the Referent of its unit
+    cdef dict units               # where the value can be referred to weakly: its address -> Unit
+    cdef object on_value_death    # made with the first of these
     cdef object __weakref__
 
     cdef Unit find(self, bint create)
@@ -59,11 +43,6 @@ cdef class Key:
     cdef list units_of_values(self)
     cpdef object current(self)
 
-
-# Called once for each unit that ends, before its registry lets go of it, in whatever unit ran the last line:
-# what is kept for the unit must be released there. Not called for the parent's units in a forked child.
-ctypedef void (*shelf_release)(Unit unit) noexcept
-cdef void set_shelf_release(shelf_release release) noexcept
 
 cdef inline uint32_t fork_generation() noexcept nogil:
     return xctx_fork_count()

@@ -1,19 +1,9 @@
 from collections.abc import Callable, Hashable
-from typing import Any, Final, Literal, Never, Self
-from weakref import ReferenceType
+from typing import Final
 
 from typing_extensions import disjoint_base
 
-@disjoint_base
-class Unit(ReferenceType[Any]):
-    @property
-    def alive(self) -> bool: ...
-    @property
-    def kind(self) -> Literal["process", "thread", "greenlet", "task", "context", "value"]: ...
-    # Keys make units; no call by hand passes.
-    def __new__(cls, made_by_keys: Never, /) -> Self: ...
-    def __init__(self, made_by_keys: Never, /) -> None: ...
-    def __hash__(self) -> int: ...
+from xctx._runtime.units import Unit as Unit
 
 @disjoint_base
 class Key:

@@ -1,25 +1,26 @@
 # cython: language_level=3, freethreading_compatible=True, binding=True
 # cython: embedsignature=True, embedsignature.format=python
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Units and keys: who is running.
+"""Keys, and the kinds of units: who is running.
 
-A *unit* is the record of one process, thread, greenlet, task or context. It is a weak reference to what it stands for;
-the reference's callback ends it. What it stands for may be kept alive by nothing but its own program, and its address may
-be used again at once: an ended unit has left the registry by then, so no later one can be taken for it.
+A *unit* is the record of one process, thread, greenlet, task or context (see ``_runtime/units.pyx``). A *key* says which
+kind of unit a store goes by, and finds the unit that runs here. The thread state counts context changes and greenlet
+switches, so while that count stands still the unit is the same, and no library is asked (see ``_runtime/state.h``).
 
-The registry is a hash table of all living units by the address of what they stand for. It owns them. Nothing that a unit
-holds is reachable from it for the garbage collector: stores own what they keep (see ``_local``), units only find it.
+A kind of unit is one ``UnitKind``: what it can do, and how the current unit is found. The ladder, from coarse to fine:
 
-A *key* finds the unit that is current. The thread state counts context changes and greenlet switches (``context_ver``), so
-while that count stands still the unit is the same, and nobody is asked.
+    process > thread > greenlet > task          a unit of each; where there is none of the finer kind, the coarser one's
+    context                                     the PEP 567 context: no unit of its own is needed to keep things in it
+    value                                       what a callable returns
 """
-from cpython.object cimport Py_EQ, Py_NE, Py_TYPE, PyObject, PyTypeObject
+from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
-from libc.string cimport memset
 
-from xctx._runtime.runtime cimport NEVER, XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_here, xctx_now
+from xctx._runtime.runtime cimport (connect, xctx_found_begin, xctx_found_drop, xctx_found_hit, xctx_found_set, xctx_here,
+                                    xctx_now)
 from xctx._runtime.scheduling cimport greenlet_is_dead, running_greenlet, running_task
+from xctx._runtime.units cimport Referent, end_unit, new_referent, new_unit, register, registered_unit, unit_of
 from _weakref import ref   # not weakref, which the interpreter would have to load
 
 
@@ -31,301 +32,188 @@ cdef extern from *:
     bint has_identity_hash "XCTX_IDENTITY_HASH"(object)
     bint has_weak_references "XCTX_WEAKREFS"(object)
 
+cdef extern from "xctx/_runtime/cpython.h":
+    bint type_has "xctx_type_has"(PyTypeObject *, PyObject *)
+
 cdef extern from "Python.h":
     PyObject *PyThreadState_GetDict()
     PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
-    PyObject *_PyType_Lookup(PyTypeObject *, PyObject *)
     unsigned long PyThread_get_thread_ident() nogil
     object PyContext_CopyCurrent()
-    void *PyMem_RawCalloc(size_t, size_t) nogil
-    void PyMem_RawFree(void *) nogil
 
 connect()
-
-cdef str RUNG_NAMES = "process thread greenlet task context value"
-
-
-# --- fork ------------------------------------------------------------------------------------------------------------
-
-cdef void forked() noexcept nogil:
-    # In the child. The parent's units are left alone, not ended: what they hold is the parent's to finalise. Another
-    # thread may have held the lock.
-    global buckets, bucket_mask, unit_count, process_unit
-    buckets = NULL
-    bucket_mask = 0
-    unit_count = 0
-    process_unit = NULL
-    memset(&registry_lock, 0, sizeof(registry_lock))
+globals()["Unit"] = Unit   # for Python code; an import of the name would hide the type from Cython
 
 
-# --- units -----------------------------------------------------------------------------------------------------------
+# --- the unit that runs here -------------------------------------------------------------------------------------------
 
-cdef class Unit(ReferenceType):
-    """The record of one execution unit: a process, thread, greenlet, task or context, alive once.
-
-    A unit is a weak reference: calling it gives the object it stands for, or None. Units compare by identity, and are hashable.
-    They are made by keys (:meth:`Key.current`), never by hand.
-
-    Thread-safety: all methods may be called from any thread.
-    Lifetime: a unit ends when what it stands for ends; the object may be kept longer and then says ``alive == False``.
-    """
-
-    def __dealloc__(self):
-        # Only the units of a callable's key that the garbage collector took whole get here with anything left.
-        if self.shelf != NULL and self.generation == xctx_fork_count():
-            release_shelf(self)
-
-    def __init__(self, *args, **kwargs):
-        raise TypeError("units are made by keys: call xctx.keys.greenlet.current() or the like")
-
-    @property
-    def alive(self):
-        """Whether what this unit stands for still runs, in this process."""
-        return not self.ended and self.generation == xctx_fork_count()
-
-    @property
-    def kind(self):
-        """What kind of unit it is, 'process', 'thread', 'greenlet', 'task', 'context', or 'value' for a callable's."""
-        return RUNG_NAMES.split()[<int>self.rung]
-
-    def __call__(self):
-        """What this unit stands for, where that is an object: a greenlet, a task, a context or a key's value; or None."""
-        # Not a lease: holding one would keep the unit alive.
-        cdef object thing = ReferenceType.__call__(self)
-        return None if isinstance(thing, Lease) else thing
-
-    def __richcmp__(self, other, int op):
-        # By identity, where a plain weak reference compares what it refers to.
-        if op == Py_EQ:
-            return self is other
-        if op == Py_NE:
-            return self is not other
-        return NotImplemented
-
-    def __hash__(self):
-        return <Py_hash_t>(<uintptr_t><void*>self >> 4)
-
-    def __repr__(self):
-        return f"<xctx unit: {self.kind} {<uintptr_t>self.anchor:#x}{'' if self.alive else ', ended'}>"
-
-    def __reduce_ex__(self, protocol):
-        raise TypeError("cannot pickle 'Unit' object: a unit has no meaning in another process")
-
-
-cdef class Lease:
-    """What a unit stands for where nothing else can be referred to weakly: a thread, a process, a callable's value."""
-    cdef Unit unit
-    cdef object __weakref__
-
-
-cdef shelf_release release_shelf = NULL
-
-
-cdef void set_shelf_release(shelf_release release) noexcept:
-    global release_shelf
-    release_shelf = release
-
-
-def on_death(Unit unit not None):
-    """The callback of every unit's weak reference."""
-    end_unit(unit)
-
-
-cdef void end_unit(Unit unit) noexcept:
-    # `unit` is held by the caller throughout. Runs finalisers, hence any Python code.
-    cdef bint registered
-    cdef int _turn
-    if unit.generation != xctx_fork_count():
-        return
-    xctx_lock(&registry_lock)
-    registered = not unit.ended and unregister(unit)
-    if unit.ended:
-        xctx_unlock(&registry_lock)
-        return
-    unit.ended = True
-    xctx_unlock(&registry_lock)
-    # A thread's finalisers run in that very thread and may fill the shelf again; it is the thread's unit until they are
-    # through. Each turn empties it; one that refills it for ever (as with pthread destructors) is left after a few.
-    for _turn in range(8):
-        if unit.shelf == NULL or release_shelf == NULL:
-            break
-        release_shelf(unit)
-    forget_found(unit)
-    if registered:
-        Py_DECREF(unit)
-
-
-cdef void forget_found(Unit unit) noexcept:
-    """Sees to it that this thread asks anew who runs: the answer may have been the unit, which has ended."""
+cdef inline Unit current_unit(const UnitKind *kind, object key, bint create):
     cdef xctx_now *now = xctx_here()
-    if now.thread == <PyObject*>unit:
-        now.thread = NULL
-    now.found[<int>GREENLET].ver = now.found[<int>TASK].ver = NEVER
+    if xctx_found_hit(now, kind.index, xctx_tstate()):
+        return <Unit>now.found[<int>kind.index].unit
+    return find_unit(kind, key, create)
 
 
-# --- the registry ----------------------------------------------------------------------------------------------------
-
-cdef xctx_mutex registry_lock       # guards what follows, and every unit's next_in_bucket and ended; innermost
-cdef PyObject **buckets = NULL      # each entry owns its unit
-cdef size_t bucket_mask = 0
-cdef size_t unit_count = 0
-cdef size_t SWEEPING = <size_t>-1
-cdef size_t sweep_at = 64
-
-memset(&registry_lock, 0, sizeof(registry_lock))
-
-
-cdef inline size_t bucket_of(void *anchor) noexcept nogil:
-    return ((<size_t>anchor >> 4) * <size_t>0x9E3779B97F4A7C15 >> 20) & bucket_mask
-
-
-cdef Unit registered_unit(void *anchor, Rung rung):
-    # The living unit of the thing at that address, or None. The lock keeps it in the registry until it is held.
-    cdef PyObject *p
-    cdef Unit unit = None
-    xctx_lock(&registry_lock)
-    if buckets != NULL:
-        p = buckets[bucket_of(anchor)]
-        while p != NULL:
-            if (<Unit>p).anchor == anchor and (<Unit>p).rung == rung:
-                unit = <Unit>p
-                break
-            p = (<Unit>p).next_in_bucket
-    xctx_unlock(&registry_lock)
+cdef Unit find_unit(const UnitKind *kind, object key, bint create):
+    """The same, found the long way, and remembered."""
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef uint64_t ver = tstate.context_ver
+    cdef Unit unit = kind.current(key, create)
+    # Where the search itself let something else run, what was found is right for the caller, but not for this count.
+    if unit is not None and kind.cached and tstate.context_ver == ver:
+        xctx_found_set(xctx_here(), kind.index, tstate, <PyObject*>unit)
     return unit
 
 
-cdef bint grow_registry() noexcept nogil:
-    # With the lock held.
-    global buckets, bucket_mask
-    cdef size_t size = (bucket_mask + 1) * 2 if buckets != NULL else 64
-    cdef size_t old_size = bucket_mask + 1 if buckets != NULL else 0
-    cdef PyObject **old = buckets
-    cdef PyObject **new = <PyObject**>PyMem_RawCalloc(size, sizeof(PyObject*))
-    cdef PyObject *p
-    cdef PyObject *following
-    cdef size_t i, at
-    if new == NULL:
-        return False
-    buckets = new
-    bucket_mask = size - 1
-    for i in range(old_size):
-        p = old[i]
-        while p != NULL:
-            following = (<Unit>p).next_in_bucket
-            at = bucket_of((<Unit>p).anchor)
-            (<Unit>p).next_in_bucket = new[at]
-            new[at] = p
-            p = following
-    PyMem_RawFree(old)
-    return True
+# --- processes ---------------------------------------------------------------------------------------------------------
+
+cdef void *process_unit = NULL   # process: owned, with its Referent, and never released
 
 
-cdef void enlist(Unit unit) except *:
-    global unit_count
-    cdef size_t at
-    cdef bint done = False
-    xctx_lock(&registry_lock)
-    if buckets != NULL and unit_count <= bucket_mask or grow_registry():
-        at = bucket_of(unit.anchor)
-        unit.next_in_bucket = buckets[at]
-        buckets[at] = <PyObject*>unit
-        Py_INCREF(unit)   # the registry's
-        unit_count += 1
-        done = True
-    xctx_unlock(&registry_lock)
-    if not done:
+cdef Unit current_process(object key, bint create):
+    cdef void *known = xctx_load_ptr(&process_unit)
+    cdef Referent referent
+    if known != NULL and (<Unit>known).generation == xctx_fork_count():
+        return <Unit>known
+    if not create:
+        return None
+    referent = new_referent(NULL, &process_kind)
+    Py_INCREF(referent)
+    Py_INCREF(referent.unit)
+    if not xctx_cas_ptr(&process_unit, known, <void*>referent.unit):
+        # Another thread has made it meanwhile.
+        Py_DECREF(referent.unit)
+        Py_DECREF(referent)
+    return <Unit>process_unit
+
+
+cdef Unit process_of(object key, object thing):
+    return current_process(key, False)
+
+
+cdef UnitKind process_kind = UnitKind(
+    name=b"process", index=PROCESS, cached=True, shared_by_threads=True, inherits=False,
+    current=current_process, of=process_of, watch=NULL, has_finished=NULL)
+
+
+# --- threads -----------------------------------------------------------------------------------------------------------
+
+cdef Unit current_thread(object key, bint create):
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef xctx_now *now = xctx_here()
+    cdef PyObject *kept
+    cdef PyObject *found
+    cdef Referent referent
+    cdef Unit unit
+    xctx_found_begin(now, tstate)
+    if now.thread != NULL:
+        return <Unit>now.thread
+    kept = PyThreadState_GetDict()   # borrowed from the thread state, which drops it when the thread exits
+    if kept == NULL:
+        if not create:
+            return None
         raise MemoryError()
-
-
-cdef bint unregister(Unit unit) noexcept:
-    # With the lock held. True where the registry held it: its reference is now the caller's.
-    global sweep_at, unit_count
-    cdef PyObject **at
-    if buckets == NULL:
-        return False
-    at = &buckets[bucket_of(unit.anchor)]
-    while at[0] != NULL:
-        if at[0] == <PyObject*>unit:
-            at[0] = unit.next_in_bucket
-            unit.next_in_bucket = NULL
-            unit_count -= 1
-            if SWEEPING > sweep_at > 64 and sweep_at > 4 * unit_count:
-                sweep_at = max(<size_t>64, 2 * unit_count)   # after a crowd, a few are worth a look again
-            return True
-        at = &(<Unit>at[0]).next_in_bucket
-    return False
-
-
-cdef list living_units():
-    """All living units, in no order."""
-    cdef list units = []
-    cdef PyObject *p
-    cdef size_t i
-    cdef Py_ssize_t size
-    # The list is made long enough first: nothing may be allocated for the collector under the lock.
-    while True:
-        units = [None] * (<Py_ssize_t>unit_count + 16)
-        size = 0
-        xctx_lock(&registry_lock)
-        if unit_count <= <size_t>len(units) and buckets != NULL:
-            for i in range(bucket_mask + 1):
-                p = buckets[i]
-                while p != NULL:
-                    units[size] = <Unit>p
-                    size += 1
-                    p = (<Unit>p).next_in_bucket
-            xctx_unlock(&registry_lock)
-            return units[:size]
-        xctx_unlock(&registry_lock)
-        if buckets == NULL:
-            return []
-
-
-cdef Unit new_unit(object thing, void *anchor, Rung rung, object callback):
-    cdef Unit unit = Unit.__new__(Unit, thing, callback)
-    unit.anchor = anchor
-    unit.rung = rung
-    unit.generation = xctx_fork_count()
-    unit.tsid = xctx_tstate().id
-    return unit
-
-
-cdef Unit unit_of(object thing, Rung rung, bint create):
-    # The unit of a greenlet, task or context: a thing that can be referred to weakly and that is known by its address.
-    cdef Unit unit = registered_unit(<void*>thing, rung)
-    cdef Unit mine
-    if unit is None and create:
-        mine = new_unit(thing, <void*>thing, rung, on_death)
-        # Making it may have run code (the garbage collector does) that came first.
-        unit = registered_unit(<void*>thing, rung)
+    found = PyDict_GetItemWithError(kept, <PyObject*>Referent)
+    unit = None if found == NULL else (<Referent>found).unit
+    if unit is None or unit.generation != xctx_fork_count() or unit.ended:
+        if not create:
+            return None
+        referent = new_referent(<void*><uintptr_t>PyThread_get_thread_ident(), &thread_kind)
+        # Making these may have run the garbage collector, and so any code, which may have come first.
+        if now.thread != NULL:
+            return <Unit>now.thread
+        # A finaliser at the very end of an earlier thread, past the death of its dict, may have made a unit. The system has
+        # given the ident of that thread to this one.
+        unit = registered_unit(referent.unit.address, &thread_kind)
         if unit is not None:
-            return unit
-        enlist(mine)
-        unit = mine
-        try:
-            watch(thing, rung)
-        except Exception:
-            pass   # the weak reference ends the unit all the same, if later
-        if unit_count > sweep_at:
-            sweep()
+            end_unit(unit)
+        unit = referent.unit
+        register(unit)   # to be found by the thread's ident
+        (<dict><object>kept)[Referent] = referent
+    now.thread = <PyObject*>unit
+    xctx_found_drop(now)
     return unit
 
 
-cdef void watch(object thing, Rung rung) except *:
-    """Asks for the news of the end of a thing that may be referred to long after."""
-    if rung == GREENLET:
-        # gevent's Greenlet; a plain one has no such method and is swept.
-        if _PyType_Lookup(Py_TYPE(thing), <PyObject*>RAWLINK) != NULL:
-            thing.rawlink(greenlet_finished)
-    elif rung == TASK:
-        if _PyType_Lookup(Py_TYPE(thing), <PyObject*>ADD_DONE_CALLBACK) != NULL:
-            # In a context of its own: a copy of the current one would keep everything bound here alive.
-            thing.add_done_callback(task_done, context=empty_context())
+cdef Unit thread_of(object key, object thing):
+    ident = getattr(thing, "ident", thing)
+    if ident is None:   # a thread that has not been started
+        return None
+    if ident is not thing and not thing.is_alive():   # its ident may be another's by now
+        return None
+    if not isinstance(ident, int):
+        raise TypeError(f"a thread or its ident was wanted, not {thing!r}")
+    return registered_unit(<void*><uintptr_t>ident, &thread_kind)
+
+
+cdef UnitKind thread_kind = UnitKind(
+    name=b"thread", index=THREAD, cached=True, shared_by_threads=False, inherits=False,
+    current=current_thread, of=thread_of, watch=NULL, has_finished=NULL)
+
+
+# --- greenlets ---------------------------------------------------------------------------------------------------------
+
+cdef Unit current_greenlet(object key, bint create):
+    running = running_greenlet(False)
+    if running is None:
+        return current_thread(key, create)
+    return unit_of(running, &greenlet_kind, create)
+
+
+cdef Unit greenlet_of(object key, object thing):
+    if thing is not None and thing is running_greenlet(True):   # perhaps a main greenlet, whose unit is the thread's
+        return current_unit(&greenlet_kind, key, False)
+    return registered_unit(<void*>thing, &greenlet_kind)
+
+
+cdef int watch_greenlet(object thing) except -1:
+    # gevent's Greenlet has this method. A plain one has not, and is swept.
+    if type_has(Py_TYPE(thing), <PyObject*>RAWLINK):
+        thing.rawlink(greenlet_finished)
+    return 0
+
+
+def greenlet_finished(finished):
+    """Called by gevent's loop, in the hub, when a Greenlet has finished."""
+    cdef Unit unit = registered_unit(<void*>finished, &greenlet_kind)
+    if unit is not None:
+        end_unit(unit)
 
 
 cdef str RAWLINK = "rawlink"
-cdef str ADD_DONE_CALLBACK = "add_done_callback"
+
+cdef UnitKind greenlet_kind = UnitKind(
+    name=b"greenlet", index=GREENLET, cached=True, shared_by_threads=False, inherits=False,
+    current=current_greenlet, of=greenlet_of, watch=watch_greenlet, has_finished=greenlet_is_dead)
+
+
+# --- tasks -------------------------------------------------------------------------------------------------------------
+
+cdef Unit current_task(object key, bint create):
+    running = running_task()
+    if running is None:
+        return current_unit(&greenlet_kind, key, create)
+    return unit_of(running, &task_kind, create)
+
+
+cdef Unit task_of(object key, object thing):
+    if thing is not None and thing is running_greenlet(True):
+        return current_unit(&greenlet_kind, key, False)
+    return registered_unit(<void*>thing, &task_kind)
+
+
+cdef int watch_task(object thing) except -1:
+    if type_has(Py_TYPE(thing), <PyObject*>ADD_DONE_CALLBACK):
+        # In a context of its own: a copy of the current one would keep everything that is bound here alive.
+        thing.add_done_callback(task_done, context=empty_context())
+    return 0
+
+
+def task_done(done):
+    """Called by the event loop when a task is done."""
+    cdef Unit unit = registered_unit(<void*>done, &task_kind)
+    if unit is not None:
+        end_unit(unit)
 
 
 cdef object empty_context():
@@ -333,155 +221,65 @@ cdef object empty_context():
     return Context()
 
 
-def greenlet_finished(finished):
-    """Called by gevent's loop, in the hub, when a Greenlet has finished."""
-    cdef Unit unit = registered_unit(<void*>finished, GREENLET)
-    if unit is not None:
-        end_unit(unit)
+cdef str ADD_DONE_CALLBACK = "add_done_callback"
+
+cdef UnitKind task_kind = UnitKind(
+    name=b"task", index=TASK, cached=True, shared_by_threads=False, inherits=False,
+    current=current_task, of=task_of, watch=watch_task, has_finished=NULL)
 
 
-def task_done(done):
-    """Called by the event loop when a task is done."""
-    cdef Unit unit = registered_unit(<void*>done, TASK)
-    if unit is not None:
-        end_unit(unit)
+# --- contexts ----------------------------------------------------------------------------------------------------------
 
-
-cdef void sweep() noexcept:
-    # A plain greenlet tells nobody that it has finished, and what its unit holds may be what keeps it referred to. Looking
-    # through them all each time their number has doubled costs a constant for each.
-    global sweep_at
-    cdef Unit unit
-    cdef list units
-    cdef uint64_t tsid = xctx_tstate().id
-    sweep_at = SWEEPING   # not again from within
-    try:
-        units = living_units()
-        for unit in units:
-            # One of another thread may be on its last lines there.
-            if unit.rung == GREENLET and unit.tsid == tsid and greenlet_is_dead(unit()):
-                end_unit(unit)
-    except Exception:
-        pass
-    sweep_at = 2 * unit_count if unit_count > 32 else 64
-
-
-# --- the current unit, rung by rung ------------------------------------------------------------------------------------
-
-cdef PyObject *process_unit = NULL   # owns it; set once in each process
-
-
-cdef Unit current_process(bint create):
-    global process_unit
-    cdef Lease lease
-    cdef Unit unit
-    if process_unit == NULL and create:
-        lease = Lease()
-        unit = new_unit(lease, NULL, PROCESS, on_death)
-        lease.unit = unit
-        xctx_lock(&registry_lock)
-        if process_unit == NULL:
-            Py_INCREF(lease)   # for as long as the process lives
-            Py_INCREF(unit)
-            process_unit = <PyObject*>unit
-        xctx_unlock(&registry_lock)
-    return None if process_unit == NULL else <Unit>process_unit
-
-
-cdef Unit current_thread(bint create):
-    cdef uint64_t tsid = xctx_tstate().id
-    cdef xctx_now *now = xctx_here()
-    cdef PyObject *slots
-    cdef PyObject *found
-    cdef Lease lease
-    cdef Unit unit
-    if now.tsid == tsid and now.thread != NULL:
-        return <Unit>now.thread
-    slots = PyThreadState_GetDict()   # borrowed from the thread state, which drops it when the thread exits
-    if slots == NULL:
-        if not create:
-            return None
-        raise MemoryError()
-    found = PyDict_GetItemWithError(slots, <PyObject*>Lease)
-    unit = None if found == NULL else (<Lease>found).unit
-    if unit is None or unit.generation != xctx_fork_count() or unit.ended:
-        if not create:
-            return None
-        lease = Lease()
-        unit = new_unit(lease, <void*><uintptr_t>PyThread_get_thread_ident(), THREAD, on_death)
-        lease.unit = unit
-        # Making these may have run code (the garbage collector does) that came first.
-        if now.tsid == tsid and now.thread != NULL:
-            return <Unit>now.thread
-        # One with this ident was made by a finaliser at the very end of an earlier thread, past the death of its dict.
-        late = registered_unit(unit.anchor, THREAD)
-        if late is not None:
-            end_unit(late)
-        enlist(unit)   # to be listed, and to be found by the thread's ident
-        (<dict><object>slots)[Lease] = lease
-    now.tsid = tsid
-    now.thread = <PyObject*>unit
-    now.found[<int>GREENLET].ver = now.found[<int>TASK].ver = NEVER
-    return unit
-
-
-cdef Unit current_greenlet(bint create):
-    cdef PyThreadState *tstate = xctx_tstate()
-    cdef uint64_t ver = tstate.context_ver
-    cdef xctx_now *now = xctx_here()
-    cdef Unit unit
-    if now.found[<int>GREENLET].ver == ver and now.tsid == tstate.id:
-        return <Unit>now.found[<int>GREENLET].unit
-    running = running_greenlet(False)
-    if running is None:
-        unit = current_thread(create)
-    else:
-        unit = unit_of(running, GREENLET, create)
-    if unit is not None and settle(tstate, ver):
-        now.found[<int>GREENLET].unit = <PyObject*>unit
-        now.found[<int>GREENLET].ver = ver
-    return unit
-
-
-cdef Unit current_task(bint create):
-    cdef PyThreadState *tstate = xctx_tstate()
-    cdef uint64_t ver = tstate.context_ver
-    cdef xctx_now *now = xctx_here()
-    cdef Unit unit
-    if now.found[<int>TASK].ver == ver and now.tsid == tstate.id:
-        return <Unit>now.found[<int>TASK].unit
-    running = running_task()
-    if running is None:
-        unit = current_greenlet(create)
-    else:
-        unit = unit_of(running, TASK, create)
-    if unit is not None and settle(tstate, ver):
-        now.found[<int>TASK].unit = <PyObject*>unit
-        now.found[<int>TASK].ver = ver
-    return unit
-
-
-cdef bint settle(PyThreadState *tstate, uint64_t ver) noexcept:
-    # Makes this thread's record speak of this thread state. False where the search itself let something else run: then
-    # what was found is right for the caller, but says nothing of the count.
-    cdef xctx_now *now = xctx_here()
-    if now.tsid != tstate.id:
-        now.tsid = tstate.id
-        now.thread = NULL
-        now.found[<int>GREENLET].ver = now.found[<int>TASK].ver = NEVER
-    return tstate.context_ver == ver
-
-
-cdef Unit current_context(bint create):
+cdef Unit current_context(object key, bint create):
     cdef PyThreadState *tstate = xctx_tstate()
     if tstate.context == NULL:
         if not create:
             return None
         PyContext_CopyCurrent()   # gives the thread a context where it had none
-    return unit_of(<object>tstate.context, CONTEXT, create)
+    return unit_of(<object>tstate.context, &context_kind, create)
 
 
-# --- keys ------------------------------------------------------------------------------------------------------------
+cdef Unit context_of(object key, object thing):
+    return registered_unit(<void*>thing, &context_kind)
+
+
+cdef UnitKind context_kind = UnitKind(
+    name=b"context", index=CONTEXT, cached=True, shared_by_threads=True, inherits=True,
+    current=current_context, of=context_of, watch=NULL, has_finished=NULL)
+
+
+# --- values of callables -----------------------------------------------------------------------------------------------
+
+cdef Unit current_value(object key, bint create):
+    return (<Key>key).unit_of_value((<Key>key).func(), create)
+
+
+cdef Unit value_of(object key, object thing):
+    return (<Key>key).unit_of_value(thing, False)
+
+
+cdef UnitKind value_kind = UnitKind(
+    name=b"value", index=VALUE, cached=False, shared_by_threads=True, inherits=False,
+    current=current_value, of=value_of, watch=NULL, has_finished=NULL)
+
+
+# --- no kind at all ----------------------------------------------------------------------------------------------------
+
+cdef Unit current_unmade(object key, bint create):
+    raise RuntimeError("this key was not initialised: a subclass calls super().__init__()")
+
+
+cdef Unit unmade_of(object key, object thing):
+    return current_unmade(key, False)
+
+
+# What a key has before __init__.
+cdef UnitKind unmade_kind = UnitKind(
+    name=b"unmade", index=VALUE, cached=False, shared_by_threads=True, inherits=False,
+    current=current_unmade, of=unmade_of, watch=NULL, has_finished=NULL)
+
+
+# --- keys --------------------------------------------------------------------------------------------------------------
 
 cdef class Key:
     """Which notion of "unit" a store goes by.
@@ -497,6 +295,9 @@ cdef class Key:
         TypeError: `func` is not callable.
     """
 
+    def __cinit__(self):
+        set_kind(self, &unmade_kind)
+
     def __init__(self, func, name=None):
         if self.name is not None:
             raise TypeError(f"{self!r} is made already: a key never changes")
@@ -505,33 +306,23 @@ cdef class Key:
         if name is not None and not isinstance(name, str):
             raise TypeError(f"a key's name is a str, not {name!r}")
         self.func = func
-        self.name = name if name is not None else getattr(func, "__name__", type(func).__name__)
-        self.rung = VALUE
-        self.leases = {}
+        set_kind(self, &value_kind)
+        self.referents = {}
         self.units = {}
         self.generation = xctx_fork_count()
+        self.name = name if name is not None else getattr(func, "__name__", type(func).__name__)
 
     cdef Unit find(self, bint create):
         """The current unit; where nothing has been kept for it yet, None unless `create`."""
-        if self.rung == GREENLET:
-            return current_greenlet(create)
-        if self.rung == THREAD:
-            return current_thread(create)
-        if self.rung == TASK:
-            return current_task(create)
-        if self.rung == PROCESS:
-            return current_process(create)
-        if self.rung == CONTEXT:
-            return current_context(create)
-        return self.unit_of_value(self.func(), create)
+        return current_unit(self.kind, self, create)
 
     cdef Unit unit_of_value(self, object value, bint create):
-        cdef Lease lease
+        cdef Referent referent
         cdef Unit unit
         cdef object address
         if self.generation != xctx_fork_count():
-            # In a forked child. The old leases may die: a parent's units are not ended here.
-            self.leases = {}
+            # In a forked child. The old referents may die: a parent's units are not ended here.
+            self.referents = {}
             self.units = {}
             self.generation = xctx_fork_count()
         # Where equality is identity the unit ends with the value; otherwise an equal one may come at any time.
@@ -541,25 +332,23 @@ cdef class Key:
             if unit is None and create:
                 if self.on_value_death is None:
                     self.on_value_death = value_death(ref(self))
-                unit = new_unit(value, <void*>value, VALUE, self.on_value_death)
+                unit = new_unit(value, <void*>value, &value_kind, self.on_value_death)
                 unit = shared_setdefault(self.units, address, unit)
             return unit
         try:
-            lease = shared_get(self.leases, value)
+            referent = shared_get(self.referents, value)
         except TypeError:
             raise TypeError(f"the key {self.name!r} gave {value!r}: a key's callable returns a hashable") from None
-        if lease is None and create:
-            lease = Lease()
-            lease.unit = new_unit(lease, <void*>lease, VALUE, on_death)
-            lease = shared_setdefault(self.leases, value, lease)
-        return None if lease is None else lease.unit
+        if referent is None and create:
+            referent = shared_setdefault(self.referents, value, new_referent(NULL, &value_kind))
+        return None if referent is None else referent.unit
 
     cdef list units_of_values(self):
         """Those that a callable's key has now."""
-        cdef Lease lease
+        cdef Referent referent
         if self.generation != xctx_fork_count():
             return []
-        return [*list(self.units.values()), *[lease.unit for lease in list(self.leases.values())]]
+        return [*list(self.units.values()), *[referent.unit for referent in list(self.referents.values())]]
 
     cpdef object current(self):
         """The unit that is current under this key.
@@ -579,23 +368,7 @@ cdef class Key:
         Returns:
             The living :class:`Unit`, or None.
         """
-        if self.rung == THREAD:
-            ident = getattr(thing, "ident", thing)
-            if ident is None:   # a thread that has not been started
-                return None
-            if ident is not thing and not thing.is_alive():   # its ident may be another's by now
-                return None
-            if not isinstance(ident, int):
-                raise TypeError(f"a thread or its ident was wanted, not {thing!r}")
-            return registered_unit(<void*><uintptr_t>ident, THREAD)
-        if self.rung == PROCESS:
-            return current_process(False)
-        if self.rung == VALUE:
-            return self.unit_of_value(thing, False)
-        if self.rung == GREENLET or self.rung == TASK:
-            if thing is not None and thing is running_greenlet(True):
-                return current_greenlet(False)
-        return registered_unit(<void*>thing, self.rung)
+        return self.kind.of(self, thing)
 
     def forget(self, value):
         """Ends the unit of a value of a callable's key; what stores keep for it is released. Unknown values are ignored.
@@ -603,13 +376,13 @@ cdef class Key:
         Raises:
             TypeError: this is a key of the ladder, whose units end by themselves.
         """
-        if self.rung != VALUE:
+        if self.func is None:
             raise TypeError(f"only values of a callable's key can be forgotten; {self!r} is none")
         cdef Unit unit = self.unit_of_value(value, False)
         if unit is not None:
-            self.units.pop(<uintptr_t>unit.anchor, None)
+            self.units.pop(<uintptr_t>unit.address, None)
             if not value_is_its_identity(value):
-                self.leases.pop(value, None)
+                self.referents.pop(value, None)
             end_unit(unit)
 
     def __call__(self):
@@ -617,12 +390,20 @@ cdef class Key:
         return self.find(True)
 
     def __repr__(self):
-        return f"<xctx.keys.Key {self.name!r}>" if self.rung == VALUE else f"xctx.keys.{self.name}"
+        return f"xctx.keys.{self.name}" if self.func is None else f"<xctx.keys.Key {self.name!r}>"
 
     def __reduce__(self):
-        if self.rung == VALUE:
+        if self.func is not None:
             raise TypeError(f"cannot pickle {self!r}: only the keys of the ladder can be found again elsewhere")
         return ladder_key, (self.name,)
+
+
+cdef void set_kind(Key key, const UnitKind *kind) noexcept:
+    key.kind = kind
+    key.rung = kind.index
+    key.cached = kind.cached
+    key.shared_by_threads = kind.shared_by_threads
+    key.inherits = kind.inherits
 
 
 def value_death(key_ref):
@@ -632,7 +413,7 @@ def value_death(key_ref):
         cdef Key key = key_ref()
         if unit.generation == xctx_fork_count():
             if key is not None:
-                key.units.pop(<uintptr_t>unit.anchor, None)
+                key.units.pop(<uintptr_t>unit.address, None)
             end_unit(unit)
 
     return value_died
@@ -640,28 +421,6 @@ def value_death(key_ref):
 
 cdef bint value_is_its_identity(object value) noexcept:
     return has_identity_hash(value) and has_weak_references(value)
-
-
-cdef Key rung_key(str name, Rung rung):
-    cdef Key key = Key.__new__(Key)
-    key.name = name
-    key.rung = rung
-    return key
-
-
-process = rung_key("process", PROCESS)
-thread = rung_key("thread", THREAD)
-greenlet = rung_key("greenlet", GREENLET)
-task = rung_key("task", TASK)
-context = rung_key("context", CONTEXT)
-
-
-def ladder_key(name):
-    """The key of the ladder with that name: how a key is unpickled."""
-    for key in (process, thread, greenlet, task, context):
-        if key.name == name:
-            return key
-    raise ValueError(f"no key {name!r}: the ladder is process, thread, greenlet, task, context")
 
 
 cdef Key as_key(object key):
@@ -673,4 +432,25 @@ cdef Key as_key(object key):
     raise TypeError(f"a key is one of xctx.keys or a callable that returns a hashable, not {key!r}")
 
 
-xctx_at_fork(XCTX_FORK_UNITS, NULL, NULL, forked)
+# --- the ladder --------------------------------------------------------------------------------------------------------
+
+cdef Key key_of_kind(const UnitKind *kind):
+    cdef Key key = Key.__new__(Key)
+    key.name = kind.name.decode()
+    set_kind(key, kind)
+    return key
+
+
+process = key_of_kind(&process_kind)
+thread = key_of_kind(&thread_kind)
+greenlet = key_of_kind(&greenlet_kind)
+task = key_of_kind(&task_kind)
+context = key_of_kind(&context_kind)
+
+
+def ladder_key(name):
+    """The key of the ladder with that name: how a key is unpickled."""
+    for key in (process, thread, greenlet, task, context):
+        if key.name == name:
+            return key
+    raise ValueError(f"no key {name!r}: the ladder is process, thread, greenlet, task, context")

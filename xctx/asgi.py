@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from xctx._carry.carry import Block
+from xctx._carry.carry import AppliedBlock
 from xctx._stores.xlocal import xlocal
 from xctx._wire.baggage import Report
 from xctx.wire import chosen, extract
@@ -48,5 +48,5 @@ class Middleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        with Block(extract(scope.get("headers") or (), *self._xlocals, report=self._report)):
+        with AppliedBlock(extract(scope.get("headers") or (), *self._xlocals, report=self._report)):
             await self.app(scope, receive, send)

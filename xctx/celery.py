@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from xctx._carry.carry import Block
+from xctx._carry.carry import AppliedBlock
 from xctx._stores.xlocal import xlocal
 from xctx._wire.baggage import Report
 from xctx.wire import chosen, extract, inject
@@ -46,7 +46,7 @@ def install(*xlocals: xlocal, report: Report | None = None) -> None:
         request = task.request
         header = request.get("baggage") or (request.headers or {}).get("baggage")
         if header:
-            setattr(request, HELD, Block(extract({"baggage": header}, *xlocals, report=report)).__enter__())
+            setattr(request, HELD, AppliedBlock(extract({"baggage": header}, *xlocals, report=report)).__enter__())
 
     uninstall()
     signals.before_task_publish.connect(before_publish, weak=False, dispatch_uid=OURS)
@@ -55,7 +55,7 @@ def install(*xlocals: xlocal, report: Report | None = None) -> None:
 
 
 def after_run(task: Any, **_: Any) -> None:
-    block: Block | None = vars(task.request).pop(HELD, None)
+    block: AppliedBlock | None = vars(task.request).pop(HELD, None)
     if block is not None:
         block.__exit__(None, None, None)
 

@@ -31,7 +31,16 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 from xctx._carry.carry import capture, current_context
-from xctx._carry.spawn import Bindings, Call, CarriedCoroutine, Missing, Way
+from xctx._carry.coroutine import CarriedCoroutine
+from xctx._carry.policy import (
+    THREADS,
+    Bindings,
+    Carrying,
+    CarryingToProcesses,
+    CarryPolicy,
+    Missing,
+    take_along,
+)
 
 __all__ = [
     "CarryingExecutor",
@@ -49,14 +58,12 @@ __all__ = [
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_THREADS = "threads run at the same time, and cannot be in one context"
-_PROCESSES = "processes have no context in common"
-
 
 # --- executors -------------------------------------------------------------------------------------------------------
 
 
-class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
+@take_along("submit")
+class ThreadPoolExecutor(Carrying, concurrent.futures.ThreadPoolExecutor):
     """A :class:`concurrent.futures.ThreadPoolExecutor` that takes bindings along at ``submit`` and ``map``.
 
     Args:
@@ -65,22 +72,9 @@ class ThreadPoolExecutor(concurrent.futures.ThreadPoolExecutor):
         args, kwargs: as for the class that it extends.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        bindings: Bindings = "copy",
-        contextvars: Iterable[pep567.ContextVar[Any]] = (),
-        **kwargs: Any,
-    ) -> None:
-        self._way = Way(bindings, contextvars, shares=_THREADS)
-        super().__init__(*args, **kwargs)
 
-    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
-        """Schedules ``fn(*args, **kwargs)``, with what is seen now."""
-        return super().submit(self._way.call(fn), *args, **kwargs)
-
-
-class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
+@take_along("submit")
+class ProcessPoolExecutor(CarryingToProcesses, concurrent.futures.ProcessPoolExecutor):
     """A :class:`concurrent.futures.ProcessPoolExecutor` that takes bindings along at ``submit`` and ``map``.
 
     What cannot be pickled is told by the future. An xlocal that the worker lacks is told by the future as well.
@@ -91,21 +85,6 @@ class ProcessPoolExecutor(concurrent.futures.ProcessPoolExecutor):
         missing: ``"error"`` or ``"skip"``.
         args, kwargs: as for the class that it extends.
     """
-
-    def __init__(
-        self,
-        *args: Any,
-        bindings: Bindings = "copy",
-        contextvars: Iterable[pep567.ContextVar[Any]] = (),
-        missing: Missing = "error",
-        **kwargs: Any,
-    ) -> None:
-        self._way = Way(bindings, contextvars, missing, shares=_PROCESSES)
-        super().__init__(*args, **kwargs)
-
-    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
-        """Schedules ``fn(*args, **kwargs)``, with what is seen now."""
-        return super().submit(self._way.call(fn), *args, **kwargs)
 
 
 class CarryingExecutor(concurrent.futures.Executor):
@@ -127,15 +106,17 @@ class CarryingExecutor(concurrent.futures.Executor):
         missing: Missing = "error",
     ) -> None:
         self._executor = executor
-        self._way = Way(bindings, contextvars, missing, shares="an executor may run the work at the same time")
+        self._policy = CarryPolicy(
+            bindings, contextvars, missing, never_shared="an executor may run the work at the same time"
+        )
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
         """Schedules ``fn(*args, **kwargs)``, with what is seen now."""
-        return self._executor.submit(self._way.call(fn), *args, **kwargs)
+        return self._executor.submit(self._policy.call(fn), *args, **kwargs)
 
     def map(self, fn: Callable[..., _T], *iterables: Iterable[Any], **kwargs: Any) -> Iterator[_T]:
         """Maps as the executor does, with what is seen now."""
-        return self._executor.map(self._way.call(fn), *iterables, **kwargs)
+        return self._executor.map(self._policy.call(fn), *iterables, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Shuts the executor down."""
@@ -146,7 +127,7 @@ class CarryingExecutor(concurrent.futures.Executor):
 
 
 def _carried_run(run: Callable[[Any], None]) -> Callable[[Any], None]:
-    """A method `run` that runs in what `start` took along; once, where it calls the one of a base class."""
+    """A method `run` that runs with what `start` took along; once, where it calls the one of a base class."""
 
     @functools.wraps(run)
     def carried(self: Any) -> None:
@@ -163,7 +144,23 @@ def _enter(func: Callable[..., _T], *args: Any) -> _T:
     return func(*args)
 
 
-class Thread(threading.Thread):
+class _Runs:
+    """What `Thread` and `Process` have in common: the method `run` of each class runs with what `start` took along."""
+
+    _call: Callable[..., None] | None = None  # from the call of `start` until `run` is called
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        run = vars(cls).get("run")
+        if run is not None:
+            cls.run = _carried_run(run)  # type: ignore[method-assign]
+
+    @_carried_run
+    def run(self) -> None:
+        super().run()  # type: ignore[misc]
+
+
+class Thread(_Runs, Carrying, threading.Thread):
     """A :class:`threading.Thread` that takes bindings along at ``start``. Subclasses may have a ``run`` of their own.
 
     Args:
@@ -172,38 +169,22 @@ class Thread(threading.Thread):
         args, kwargs: as for the class that it extends.
     """
 
-    _call: Callable[..., None] | None = None
-
-    def __init__(
-        self,
-        *args: Any,
-        bindings: Bindings = "copy",
-        contextvars: Iterable[pep567.ContextVar[Any]] = (),
-        **kwargs: Any,
-    ) -> None:
-        self._way = Way(bindings, contextvars, shares=_THREADS)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._has_context = kwargs.get("context") is not None  # 3.14 takes one
         super().__init__(*args, **kwargs)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "run" in vars(cls):
-            cls.run = _carried_run(cls.run)
-
     def start(self) -> None:
         """Starts the thread, with what is seen now."""
-        snapshot = self._way.take() if self._has_context else None
-        self._call = self._way.call(_enter) if snapshot is None else snapshot(_enter)
+        snapshot = self._policy.take() if self._has_context else None
+        self._call = self._policy.call(_enter) if snapshot is None else snapshot(_enter)
         try:
             super().start()
         except BaseException:
             self._call = None
             raise
 
-    run = _carried_run(threading.Thread.run)
 
-
-class Process(multiprocessing.Process):
+class Process(_Runs, CarryingToProcesses, multiprocessing.Process):
     """A :class:`multiprocessing.Process` that takes bindings along at ``start``.
 
     Subclasses may have a ``run`` of their own. The start method is the program's; for another one:
@@ -216,38 +197,19 @@ class Process(multiprocessing.Process):
         args, kwargs: as for the class that it extends.
     """
 
-    _call: Call[None] | None = None
-
-    def __init__(
-        self,
-        *args: Any,
-        bindings: Bindings = "copy",
-        contextvars: Iterable[pep567.ContextVar[Any]] = (),
-        missing: Missing = "error",
-        **kwargs: Any,
-    ) -> None:
-        self._way = Way(bindings, contextvars, missing, shares=_PROCESSES)
-        super().__init__(*args, **kwargs)
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "run" in vars(cls):
-            cls.run = _carried_run(cls.run)
-
     def start(self) -> None:
         """Starts the process, with what is seen now."""
-        way = vars(self).pop("_way")  # it would go along, and need not
-        self._call = way.call(_enter)
+        policy = vars(self).pop("_policy")  # the process is pickled, and the policy may not be
+        self._call = policy.call(_enter)
         try:
             super().start()
         finally:
             self._call = None
-            self._way = way
-
-    run = _carried_run(multiprocessing.Process.run)
+            self._policy = policy
 
 
-class Pool(multiprocessing.pool.Pool):
+@take_along("apply_async", "map", "map_async", "starmap", "starmap_async", "imap", "imap_unordered")
+class Pool(CarryingToProcesses, multiprocessing.pool.Pool):
     """A :class:`multiprocessing.pool.Pool` that takes bindings along with each call.
 
     Args:
@@ -258,46 +220,7 @@ class Pool(multiprocessing.pool.Pool):
             processes are started.
     """
 
-    _state = "INIT"  # what its __del__ asks for, where this __init__ raised before the other one ran
-
-    def __init__(
-        self,
-        *args: Any,
-        bindings: Bindings = "copy",
-        contextvars: Iterable[pep567.ContextVar[Any]] = (),
-        missing: Missing = "error",
-        **kwargs: Any,
-    ) -> None:
-        self._way = Way(bindings, contextvars, missing, shares=_PROCESSES)
-        super().__init__(*args, **kwargs)
-
-    def apply_async(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As ``Pool.apply_async``, which ``apply`` uses too."""
-        return super().apply_async(self._way.call(func), *args, **kwargs)
-
-    def map(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As ``Pool.map``."""
-        return super().map(self._way.call(func), *args, **kwargs)
-
-    def map_async(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As ``Pool.map_async``."""
-        return super().map_async(self._way.call(func), *args, **kwargs)
-
-    def starmap(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As ``Pool.starmap``."""
-        return super().starmap(self._way.call(func), *args, **kwargs)
-
-    def starmap_async(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As ``Pool.starmap_async``."""
-        return super().starmap_async(self._way.call(func), *args, **kwargs)
-
-    def imap(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As ``Pool.imap``."""
-        return super().imap(self._way.call(func), *args, **kwargs)
-
-    def imap_unordered(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As ``Pool.imap_unordered``."""
-        return super().imap_unordered(self._way.call(func), *args, **kwargs)
+    _state = "INIT"  # what its __del__ asks for, where the constructor raised before the other one ran
 
 
 # --- asyncio ---------------------------------------------------------------------------------------------------------
@@ -307,7 +230,9 @@ def _task(
     coro: Coroutine[Any, Any, _T], bindings: Bindings, context: pep567.Context | None
 ) -> tuple[Coroutine[Any, Any, _T], pep567.Context]:
     """The coroutine and the context that a task is made of."""
-    Way(bindings)
+    if not asyncio.iscoroutine(coro):
+        raise TypeError(f"a coroutine was expected, got {coro!r}")
+    CarryPolicy(bindings)
     if bindings == "empty":
         return coro, pep567.Context() if context is None else context
     if context is None:
@@ -356,10 +281,10 @@ async def to_thread(func: Callable[..., _T], /, *args: Any, bindings: Bindings =
         bindings: ``"copy"`` or ``"empty"``. It does not reach `func`.
         func, args, kwargs: as for the function that it extends.
     """
-    way = Way(bindings, shares=_THREADS)
+    policy = CarryPolicy(bindings, never_shared=THREADS)
     loop = asyncio.get_running_loop()
     if bindings == "empty":
-        return await loop.run_in_executor(None, functools.partial(way.call(func), *args, **kwargs))
+        return await loop.run_in_executor(None, functools.partial(policy.call(func), *args, **kwargs))
     context, snapshot = pep567.copy_context(), capture()
     return await loop.run_in_executor(None, functools.partial(context.run, snapshot.run, func, *args, **kwargs))
 
@@ -380,5 +305,5 @@ def run_in_executor(
         missing: ``"error"`` or ``"skip"``, for an executor of processes.
         executor, func, args: as for the method that it extends.
     """
-    way = Way(bindings, contextvars, missing, shares=_THREADS)
-    return asyncio.get_running_loop().run_in_executor(executor, way.call(func), *args)
+    policy = CarryPolicy(bindings, contextvars, missing, never_shared=THREADS)
+    return asyncio.get_running_loop().run_in_executor(executor, policy.call(func), *args)

@@ -13,15 +13,13 @@ import gevent
 import gevent.pool
 import gevent.threadpool
 
-from xctx._carry.carry import current_context
-from xctx._carry.spawn import Bindings, Call, SharedCall, Way
+from xctx._carry.calls import SharedCall
+from xctx._carry.policy import Bindings, Carrying, carried, take_along
 
 __all__ = ["Greenlet", "Group", "Pool", "ThreadPool", "ThreadPoolExecutor", "spawn", "spawn_later"]
 
-_THREADS = "threads run at the same time, and cannot be in one context"
 
-
-class Greenlet(gevent.Greenlet):
+class Greenlet(Carrying, gevent.Greenlet):
     """A :class:`gevent.Greenlet` that takes bindings along at ``start`` and ``start_later``.
 
     Args:
@@ -30,38 +28,29 @@ class Greenlet(gevent.Greenlet):
         args, kwargs: as for the class that it extends.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        bindings: Bindings = "copy",
-        contextvars: Iterable[pep567.ContextVar[Any]] = (),
-        **kwargs: Any,
-    ) -> None:
-        self._way = Way(bindings, contextvars)
-        super().__init__(*args, **kwargs)
+    _never_shared = None
 
-    def _take(self) -> None:
+    def _take_along(self) -> None:
+        """Has the greenlet, unless it was started, run with what is seen now."""
         if not (self.started or self.dead):
-            _take_along(self, self._way)
+            self._run = carried(self, self._run)
+            enter_context(self, self._run)
 
     def start(self) -> None:
         """Starts the greenlet, with what is seen now."""
-        self._take()
+        self._take_along()
         super().start()
 
     def start_later(self, seconds: float) -> None:
         """Starts the greenlet in so many seconds, with what is seen now."""
-        self._take()
+        self._take_along()
         super().start_later(seconds)
 
 
-def _take_along(greenlet: Any, way: Way) -> None:
-    """Makes a greenlet that was not started run with what is seen now."""
-    if way.bindings == "share":
-        greenlet.gr_context = current_context()
-        greenlet._run = SharedCall(way.take(), greenlet._run)
-    else:
-        greenlet._run = way.call(greenlet._run)
+def enter_context(greenlet: Any, call: object) -> None:
+    """Has a greenlet that was not started run in the context in which a shared call was made."""
+    if isinstance(call, SharedCall):
+        greenlet.gr_context = call.context
 
 
 def spawn(
@@ -100,58 +89,28 @@ def spawn_later(
     return greenlet
 
 
-class _Mapping:
-    """What pools of greenlets and of threads map with.
+# gevent's own pools spawn the work for all of these later, in a greenlet of theirs, where nothing would be seen.
+_MAPPING = ("apply_async", "apply", "map", "map_async", "imap", "imap_unordered")
 
-    gevent's own spawn the work for all of these later, in a greenlet of theirs, where nothing would be seen.
-    """
 
-    _way: Way
+class _Spawning(Carrying):
+    """What groups and pools of greenlets have in common."""
 
-    def apply_async(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    _never_shared = None
+
+    def spawn(self, /, *args: Any, **kwargs: Any) -> Any:
         """As gevent's, with what is seen now."""
-        return super().apply_async(self._call(func), *args, **kwargs)  # type: ignore[misc]
-
-    def apply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As gevent's, with what is seen now."""
-        return super().apply(self._call(func), *args, **kwargs)  # type: ignore[misc]
-
-    def map(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As gevent's, with what is seen now."""
-        return super().map(self._call(func), *args, **kwargs)  # type: ignore[misc]
-
-    def map_async(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As gevent's, with what is seen now."""
-        return super().map_async(self._call(func), *args, **kwargs)  # type: ignore[misc]
-
-    def imap(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As gevent's, with what is seen now."""
-        return super().imap(self._call(func), *args, **kwargs)  # type: ignore[misc]
-
-    def imap_unordered(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As gevent's, with what is seen now."""
-        return super().imap_unordered(self._call(func), *args, **kwargs)  # type: ignore[misc]
-
-    def _call(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """`func` with what is seen now; itself where that was taken already, by the method that called this one."""
-        if isinstance(func, Call):
-            return func
-        if self._way.bindings == "share":
-            return _InContext(self._way.take(), func)
-        return self._way.call(func)
+        func, *rest = args
+        group: Any = self
+        call = carried(self, func)
+        greenlet = group.greenlet_class(call, *rest, **kwargs)
+        enter_context(greenlet, call)
+        group.start(greenlet)
+        return greenlet
 
 
-class _InContext(SharedCall[Any]):
-    """A callable that wants to be run in the context in which it was made."""
-
-    __slots__ = ("context",)
-
-    def __init__(self, snapshot: Any, func: Callable[..., Any]) -> None:
-        super().__init__(snapshot, func)
-        self.context = current_context()
-
-
-class Group(_Mapping, gevent.pool.Group):
+@take_along(*_MAPPING)
+class Group(_Spawning, gevent.pool.Group):
     """A :class:`gevent.pool.Group` that takes bindings along with all that it spawns and maps.
 
     Args:
@@ -160,18 +119,9 @@ class Group(_Mapping, gevent.pool.Group):
         args: as for the class that it extends.
     """
 
-    def __init__(
-        self, *args: Any, bindings: Bindings = "copy", contextvars: Iterable[pep567.ContextVar[Any]] = ()
-    ) -> None:
-        self._way = Way(bindings, contextvars)
-        super().__init__(*args)
 
-    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As gevent's, with what is seen now."""
-        return _spawn_in(self, func, *args, **kwargs)
-
-
-class Pool(_Mapping, gevent.pool.Pool):
+@take_along(*_MAPPING)
+class Pool(_Spawning, gevent.pool.Pool):
     """A :class:`gevent.pool.Pool` that takes bindings along with all that it spawns and maps.
 
     Args:
@@ -180,31 +130,9 @@ class Pool(_Mapping, gevent.pool.Pool):
         args, kwargs: as for the class that it extends.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        bindings: Bindings = "copy",
-        contextvars: Iterable[pep567.ContextVar[Any]] = (),
-        **kwargs: Any,
-    ) -> None:
-        self._way = Way(bindings, contextvars)
-        super().__init__(*args, **kwargs)
 
-    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As gevent's, with what is seen now."""
-        return _spawn_in(self, func, *args, **kwargs)
-
-
-def _spawn_in(group: Any, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    call = group._call(func)
-    greenlet = group.greenlet_class(call, *args, **kwargs)
-    if isinstance(call, _InContext):
-        greenlet.gr_context = call.context
-    group.start(greenlet)
-    return greenlet
-
-
-class ThreadPool(_Mapping, gevent.threadpool.ThreadPool):
+@take_along("spawn", *_MAPPING)
+class ThreadPool(Carrying, gevent.threadpool.ThreadPool):
     """A :class:`gevent.threadpool.ThreadPool` that takes bindings along with all that it spawns and maps.
 
     Args:
@@ -213,22 +141,9 @@ class ThreadPool(_Mapping, gevent.threadpool.ThreadPool):
         args, kwargs: as for the class that it extends.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        bindings: Bindings = "copy",
-        contextvars: Iterable[pep567.ContextVar[Any]] = (),
-        **kwargs: Any,
-    ) -> None:
-        self._way = Way(bindings, contextvars, shares=_THREADS)
-        super().__init__(*args, **kwargs)
 
-    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """As gevent's, with what is seen now."""
-        return super().spawn(self._call(func), *args, **kwargs)
-
-
-class ThreadPoolExecutor(gevent.threadpool.ThreadPoolExecutor):
+@take_along("submit")
+class ThreadPoolExecutor(Carrying, gevent.threadpool.ThreadPoolExecutor):
     """A :class:`gevent.threadpool.ThreadPoolExecutor` that takes bindings along at ``submit`` and ``map``.
 
     Args:
@@ -236,17 +151,3 @@ class ThreadPoolExecutor(gevent.threadpool.ThreadPoolExecutor):
         contextvars: context variables that come along.
         args, kwargs: as for the class that it extends.
     """
-
-    def __init__(
-        self,
-        *args: Any,
-        bindings: Bindings = "copy",
-        contextvars: Iterable[pep567.ContextVar[Any]] = (),
-        **kwargs: Any,
-    ) -> None:
-        self._way = Way(bindings, contextvars, shares=_THREADS)
-        super().__init__(*args, **kwargs)
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Schedules ``fn(*args, **kwargs)``, with what is seen now."""
-        return super().submit(self._way.call(fn), *args, **kwargs)

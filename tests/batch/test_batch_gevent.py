@@ -1,6 +1,6 @@
-"""Greenlets: those of gevent wait without stopping their hub, those of nobody are never waited for by their own thread.
+"""Greenlets: those of gevent wait without stopping their hub; a thread never waits for a plain greenlet of its own.
 
-The hub of a thread outlives the test that made it, so whatever needs one runs in a thread, or a process, of its own.
+The hub of a thread outlives the test that made it, so a test that needs one runs in a thread, or a process, of its own.
 """
 
 import gc
@@ -14,6 +14,7 @@ import weakref
 
 import pytest
 from batch_checker import Ledger, Made, in_threads, law, loads
+from helpers.waiting import LONG, eventually
 
 from xctx import BatchExecutor
 
@@ -44,7 +45,7 @@ def in_hub_thread(work):
 
 def spawn(count, work):
     greenlets = [gevent.spawn(work, index) for index in range(count)]
-    gevent.joinall(greenlets, raise_error=True, timeout=30)
+    gevent.joinall(greenlets, raise_error=True, timeout=LONG)
     assert all(one.dead for one in greenlets)
 
 
@@ -90,13 +91,13 @@ def test_the_hub_goes_on_while_a_greenlet_waits_for_a_thread():
 
     def source():
         there.set()
-        assert go.wait(30)
+        assert go.wait(LONG)
         return "value"
 
     executor = BatchExecutor(source, 2)
     filler = threading.Thread(target=executor.load)
     filler.start()
-    assert there.wait(30)
+    assert there.wait(LONG)
 
     def work():
         ticks = []
@@ -110,9 +111,9 @@ def test_the_hub_goes_on_while_a_greenlet_waits_for_a_thread():
 
         begin = []
         ticker, waiter = gevent.spawn(tick), gevent.spawn(executor.load)
-        value = waiter.get(timeout=30)
+        value = waiter.get(timeout=LONG)
         # Woken by the thread, not by looking again.
-        ticker.get(timeout=30)
+        ticker.get(timeout=LONG)
         return len(ticks), value, time.monotonic() - begin[0] < 0.9
 
     assert in_hub_thread(work) == (20, "value", True)
@@ -121,9 +122,7 @@ def test_the_hub_goes_on_while_a_greenlet_waits_for_a_thread():
 
 def test_a_thread_waits_for_a_greenlet():
     def source():
-        end = time.monotonic() + 30
-        while executor.stats.waits == 0 and time.monotonic() < end:  # until the thread waits
-            gevent.sleep(0.001)
+        eventually(lambda: executor.stats.waits, pause=gevent.sleep)  # the thread waits
         return "value"
 
     executor = BatchExecutor(source, 2)
@@ -133,11 +132,11 @@ def test_a_thread_waits_for_a_greenlet():
         filler = gevent.spawn(executor.load)
         gevent.sleep(0)
         there.set()
-        return filler.get(timeout=30)
+        return filler.get(timeout=LONG)
 
     hub = threading.Thread(target=in_hub_thread, args=(work,))
     hub.start()
-    assert there.wait(30)
+    assert there.wait(LONG)
     assert executor.load() == "value"
     hub.join()
     assert executor.stats == (2, 1, 1)
@@ -146,7 +145,7 @@ def test_a_thread_waits_for_a_greenlet():
 def test_timeouts_of_greenlets():
     def work():
         go = gevent.event.Event()
-        executor = BatchExecutor(lambda: go.wait(30) and "value", 1)
+        executor = BatchExecutor(lambda: go.wait(LONG) and "value", 1)
         filler = gevent.spawn(executor.load)
         gevent.sleep(0)
         with pytest.raises(TimeoutError):
@@ -156,38 +155,38 @@ def test_timeouts_of_greenlets():
         with pytest.raises(gevent.Timeout), gevent.Timeout(0.01):
             executor.load()
         go.set()
-        assert executor.load(timeout=30) == "value"
-        return filler.get(timeout=30)
+        assert executor.load(timeout=LONG) == "value"
+        return filler.get(timeout=LONG)
 
     assert in_hub_thread(work) == "value"
 
 
-def test_killing_one_who_waits():
+def test_killing_a_waiting_greenlet():
     def work():
-        ledger = Ledger(lambda number: gevent.sleep(0.01), 1)
+        ledger = Ledger(lambda number: gevent.sleep(0), 1)
         executor = BatchExecutor(ledger, 1)
         got = []
         waiting = [gevent.spawn(lambda: got.append(executor.load())) for _ in range(50)]
         for index in range(0, 50, 2):
-            gevent.sleep(0.005)
+            gevent.sleep(0)
             waiting[index].kill()
-        gevent.joinall(waiting, timeout=30)
+        gevent.joinall(waiting, timeout=LONG)
         assert all(one.dead for one in waiting)
         assert law(ledger.made, got, executor.close()) == ""
 
     in_hub_thread(work)
 
 
-def test_killing_the_one_who_fills():
-    """The values stay, and one of those who wait takes over."""
+def test_killing_the_filler():
+    """The values stay, and one of the waiting greenlets takes over."""
 
     def work():
-        ledger = Ledger(lambda number: gevent.sleep(0.001), 1)
+        ledger = Ledger(lambda number: gevent.sleep(0), 1)
         executor = BatchExecutor(ledger, 20)
         got = []
         greenlets = [gevent.spawn(lambda: got.append(executor.load())) for _ in range(30)]
         while not all(one.dead for one in greenlets):
-            gevent.sleep(0.004)
+            gevent.sleep(0)
             for one in greenlets:
                 if not one.dead and ledger.raised < 8:
                     one.kill()
@@ -282,7 +281,7 @@ def test_a_load_in_a_callback_of_the_hub():
         fast = BatchExecutor(lambda: next(numbers), 2)
         gevent.get_hub().loop.run_callback(lambda: seen.append(fast.load()))
         gevent.sleep(0)
-        filler.get(timeout=30)
+        filler.get(timeout=LONG)
         return seen
 
     numbers = itertools.count()
@@ -307,13 +306,11 @@ def test_the_helper_is_a_greenlet_where_the_hub_surely_runs(spawned):
             got = []
             for _ in range(100):
                 got.append(executor.load())
-                gevent.sleep(0.001)
-                end = time.monotonic() + 30
-                while len(made) - len(got) < 10 and time.monotonic() < end:  # a helper that is a thread may be late
-                    gevent.sleep(0.001)
+                # No faster than the helper: one that is a thread may be late.
+                eventually(lambda: len(made) - len(got) >= 10, pause=gevent.sleep)
             return got
 
-        got = gevent.spawn(consume).get(timeout=30) if spawned else consume()
+        got = gevent.spawn(consume).get(timeout=LONG) if spawned else consume()
         assert got == list(range(100))
         assert executor.stats.waits == 0
         executor.close()
@@ -340,15 +337,15 @@ def test_an_exception_and_a_thousand_greenlets():
 
 def test_close_lets_the_hub_run():
     def work():
-        executor = BatchExecutor(lambda: gevent.sleep(0.02) or "value", 10)
+        executor = BatchExecutor(lambda: eventually(lambda: executor.closed, pause=gevent.sleep) and "value", 10)
         filler = gevent.spawn(executor.load)
         gevent.sleep(0)
         waiting = gevent.spawn(executor.load)
         gevent.sleep(0)
         left = executor.close()
-        assert filler.get(timeout=30) == "value"
+        assert filler.get(timeout=LONG) == "value"
         with pytest.raises(ValueError, match="closed"):
-            waiting.get(timeout=30)
+            waiting.get(timeout=LONG)
         return left
 
     assert in_hub_thread(work) == []

@@ -1,4 +1,4 @@
-"""Each value exactly once, whatever the source does and whoever loads."""
+"""Each value is handed out exactly once, whatever the source does, and whichever thread loads."""
 
 import gc
 import itertools
@@ -9,6 +9,7 @@ import time
 import pytest
 from batch_checker import SCENARIOS, Ledger, Made, in_threads, law, loads
 from helpers.effort import STRESS_SECONDS
+from helpers.waiting import LONG, eventually
 
 from xctx import BatchExecutor
 
@@ -101,13 +102,13 @@ def test_closing_takes_back_what_other_threads_hold():
     def hold(index):
         loads(executor, 40, got)
         loaded.set()
-        assert closed.wait(30)
+        assert closed.wait(LONG)
         with pytest.raises(ValueError, match="open one is wanted"):
             executor.load()
 
     thread = threading.Thread(target=hold, args=(0,))
     thread.start()
-    assert loaded.wait(30)
+    assert loaded.wait(LONG)
     left = executor.close()
     closed.set()
     thread.join()
@@ -131,17 +132,18 @@ def test_closing_in_the_middle_of_everything():
         threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(random.random() / 100)
+        enough = random.randrange(200)
+        eventually(lambda ledger=ledger, enough=enough: ledger.next >= enough)
         left = executor.close()
         for thread in threads:
-            thread.join(30)
+            thread.join(LONG)
             assert not thread.is_alive()
         assert law(ledger.made, got, left) == ""
         assert executor.close() is left
 
 
 def test_no_newcomer_overtakes_for_ever():
-    """With size 1 each load fills; one who waits gets a turn although another comes back at once, again and again."""
+    """With size 1 each load fills. A waiting thread gets its turn although another comes back at once each time."""
     executor = BatchExecutor(lambda: time.sleep(0.002), 1)
     counts = [0] * 4
     end = time.monotonic() + 60
@@ -201,7 +203,7 @@ def test_a_source_without_anything_yet_calls_itself_for_a_load_inside():
 
 
 @pytest.mark.stress
-def test_for_as_long_as_wanted():
+def test_stress_of_all_sources():
     end = time.monotonic() + STRESS_SECONDS
     chance = random.Random()
     while time.monotonic() < end:
@@ -215,8 +217,8 @@ def test_for_as_long_as_wanted():
 
 
 @pytest.mark.stress
-def test_fast_sources_for_as_long_as_wanted():
-    """Sources that never let go of anything, so that on a free-threaded build threads meet in the store itself."""
+def test_stress_of_fast_sources():
+    """Sources that never block, so that on a free-threaded build threads meet in the buffer itself."""
     end = time.monotonic() + STRESS_SECONDS
     chance = random.Random()
     while time.monotonic() < end:

@@ -242,6 +242,7 @@ class Sender(xctx.concurrent.Process):
         self.pipe.send(look(self.key_name))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("method", START_METHODS)
 def test_a_process_that_carries(method, x, key_name, way):

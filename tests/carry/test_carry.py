@@ -11,7 +11,7 @@ import weakref
 import pytest
 
 import xctx
-from xctx._carry.carry import Block
+from xctx._carry.carry import AppliedBlock
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_applications_left_in_any_order(x, order):
 
     with x(a="outside"), y(a="outside"):
         for applied in itertools.product(kinds, repeat=3):
-            blocks = [Block(kinds[each][0]) for each in applied]
+            blocks = [AppliedBlock(kinds[each][0]) for each in applied]
             opened = set()
             for number, block in enumerate(blocks):
                 block.__enter__()
@@ -191,7 +191,7 @@ def test_the_outer_of_two_is_left_in_a_copy_too(x, in_context):
     """In the copy both are open, and in the copy the outer one is left: there the inner one must hide all the same."""
     nothing = xctx.capture()
     with x(a=1):
-        outer, inner = Block(nothing), Block(nothing)
+        outer, inner = AppliedBlock(nothing), AppliedBlock(nothing)
 
         def leave():
             outer.__exit__(None, None, None)
@@ -207,7 +207,7 @@ def test_the_outer_of_two_is_left_in_a_copy_too(x, in_context):
 
 def test_what_is_bound_between_two_applications_is_hidden_by_the_inner_one(x):
     nothing = xctx.capture()
-    outer, between, inner = Block(nothing), x(b=2), Block(nothing)
+    outer, between, inner = AppliedBlock(nothing), x(b=2), AppliedBlock(nothing)
     with x(a=1):
         for each in (outer, between, inner):
             each.__enter__()
@@ -412,7 +412,7 @@ def test_context_variables_of_applications_left_in_any_order(order, outside):
             def shown(opened, applied=applied):
                 return before | {kinds[applied[number]][0]: values[applied[number]] for number in sorted(opened)}
 
-            blocks = [Block(kinds[each][1]) for each in applied]
+            blocks = [AppliedBlock(kinds[each][1]) for each in applied]
             opened = set()
             for number, block in enumerate(blocks):
                 block.__enter__()
@@ -432,7 +432,7 @@ def test_a_copy_of_a_context_keeps_the_variables_of_what_is_left_elsewhere():
     snapshot = xctx.capture(contextvars=[var])
     var.reset(token)
     var.set("old")
-    outer, inner = Block(snapshot), Block(snapshot)
+    outer, inner = AppliedBlock(snapshot), AppliedBlock(snapshot)
     outer.__enter__()
     copied = contextvars.copy_context()
     copied.run(inner.__enter__)
@@ -449,7 +449,7 @@ def test_a_copy_made_within_keeps_nothing_alive_of_the_context_it_was_made_in(th
     var.reset(token)
 
     def use():
-        blocks = [Block(snapshot), Block(snapshot)]
+        blocks = [AppliedBlock(snapshot), AppliedBlock(snapshot)]
         for block in blocks:
             block.__enter__()
         copied = contextvars.copy_context()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 import xctx
-from xctx._carry.carry import Block
+from xctx._carry.carry import AppliedBlock
 
 NAMES = st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), max_size=3)
 NUMBERS = st.integers(0, 2)
@@ -91,7 +91,7 @@ class Model(RuleBasedStateMachine):
     def apply(self, context, snapshot):
         self.count += 1
         snapshot, seen = self.taken[snapshot]
-        block = Block(snapshot)
+        block = AppliedBlock(snapshot)
         self.real[context].run(block.__enter__)
         self.blocks[context] = [*self.blocks[context], (self.count, self.unit_here(), True, seen)]
         self.open[self.count] = block

@@ -124,6 +124,26 @@ def initialised_again():
     lock.__init__()
 
 
+def waits_without_a_loop():
+    lock = xctx.SharedLock()
+    lock.acquire(exclusive=True)
+    raised = []
+
+    def wait():
+        try:
+            lock.acquire_async(exclusive=True).send(None)
+        except RuntimeError as error:
+            raised.append(error)
+
+    try:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    finally:
+        lock.release()
+    raise raised[0]
+
+
 def uninitialised():
     xctx.SharedLock.__new__(xctx.SharedLock).acquire()
 
@@ -247,6 +267,12 @@ LOCKS = [
         "this lock was not initialised: a subclass calls super().__init__()",
         "a subclass leaves it out",
         uninitialised,
+    ),
+    (
+        RuntimeError,
+        "a task waits in an asyncio event loop, and none is running here",
+        "``acquire_async`` has to wait, where it is not awaited by a task of asyncio's",
+        waits_without_a_loop,
     ),
     (
         xctx.OwnerDiedWarning,

@@ -11,6 +11,7 @@ import sysconfig
 import tomllib
 from pathlib import Path
 
+import dependencies
 import pytest
 from helpers.effort import EXAMPLES
 
@@ -22,11 +23,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # From the ground up: a module imports only what stands before it. A new module gets its place here.
 ORDER = [
-    *("_runtime.runtime", "_runtime.scheduling"),
+    *("_runtime.runtime", "_runtime.scheduling", "_runtime.parking", "_runtime.units"),
     *("_wire.carried", "_stores.declare", "_wire.fields", "_carry.places", "_runtime.wrap", "_carry.isolate"),
     *("_core", "_stores.local", "_stores.xlocal", "_carry.carry", "_proxy.proxy"),
     *("_batch.prefetch", "_batch.batch", "_wire.baggage"),
-    *("_lock.names", "_lock.waiting", "_lock.hold", "_lock.lock"),
+    *("_lock.names", "_lock.hold", "_lock.lock"),
     *("keys", "debug", "_carry.spawn", "concurrent", "gevent"),
     *("wire", "wsgi", "asgi", "celery", "dask", "telemetry", "logging", "__init__", "__main__"),
 ]
@@ -100,7 +101,7 @@ def test_a_folder_imports_nothing(path):
         ("from xctx._core cimport Unit, unit", ["_core"]),
         ("    from xctx import _core", ["_core"]),
         ("from xctx._stores.xlocal import (\n    xlocal,\n    Scope,\n)", ["_stores.xlocal"]),
-        ("from xctx._lock import names, waiting", ["_lock.names", "_lock.waiting"]),
+        ("from xctx._lock import names, hold", ["_lock.names", "_lock.hold"]),
         ("cimport xctx._core", ["_core"]),
         ("import xctx", ["__init__"]),
         ("from xctx import xlocal", ["__init__"]),
@@ -228,24 +229,38 @@ def test_every_folder_is_shipped():
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == {"xctx"} | folders
 
 
-def included(path, found=frozenset()):
-    """The headers and parts that a source includes, with theirs, as paths from the root."""
-    text = path.read_text(encoding="utf-8")
-    for name in re.findall(r"""^\s*(?:cdef extern from|include|#\s*include) "([\w./]+)\"""", text, re.MULTILINE):
-        for inside in (ROOT / name, path.parent / name):
-            if inside.exists() and (part := str(inside.relative_to(ROOT))) not in found:
-                found = included(inside, found | {part})
-    return found
-
-
 @pytest.mark.parametrize("module", COMPILED)
 def test_a_module_is_built_anew_when_a_part_of_it_changes(module):
+    """`make dependencies` writes the lists."""
     extension = EXTENSIONS[f"xctx.{module}"]
-    parts = frozenset(extension["sources"][1:])
-    for path in (SOURCES[module], SOURCES[module].with_suffix(".pxd"), *(ROOT / part for part in parts)):
-        if path.exists():
-            parts = included(path, parts)
-    assert parts <= {*extension["depends"], *extension["sources"]}
+    assert set(extension["depends"]) == set(dependencies.found(extension["sources"]))
+
+
+def test_what_counts_as_a_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(dependencies, "ROOT", tmp_path)
+    room = tmp_path / "xctx" / "_room"
+    room.mkdir(parents=True)
+    for name, text in {
+        "room.pyx": 'include "part.pxi"\nfrom xctx._room.other cimport thing\n',
+        "room.pxd": 'cdef extern from "xctx/_room/room.h":\n    int x\n',
+        "room.h": '#include <stdio.h>\n#include "inner.h"\n',
+        "inner.h": '#include "room.h"\n',
+        "part.pxi": "",
+        "other.pxd": "from xctx._room cimport deep\n",
+        "deep.pxd": "",
+        "cold.c": '#include "xctx/_room/cold.h"\n',
+        "cold.h": "",
+        "stranger.h": "",
+    }.items():
+        (room / name).write_text(text)
+    found = dependencies.found(["xctx/_room/room.pyx", "xctx/_room/cold.c"])
+    names = ["cold.h", "deep.pxd", "inner.h", "other.pxd", "part.pxi", "room.h", "room.pxd"]
+    assert found == [f"xctx/_room/{name}" for name in names]
+
+
+def test_no_generated_c_lies_beside_its_source():
+    """Those are built elsewhere. C that is written by hand has a name of its own, and git ignores none of it."""
+    assert [path for path in PACKAGE.rglob("*.c") if path.with_suffix(".pyx").exists()] == []
 
 
 def test_builds_in_the_tree_use_what_other_builds_use():

@@ -91,6 +91,7 @@ def pyright(tmp_path):
     return run
 
 
+@pytest.mark.thorough
 def test_pyright_sees_the_same_types(pyright):
     assert pyright(*(ROOT / "tests" / "typing").glob("*.py")) == {}
 

@@ -41,6 +41,7 @@ def test_no_order_of_steps_breaks_the_lock(programs, lines, crashes):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(("programs", "lines", "crashes"), LARGE, ids=str)
 def test_no_order_of_many_steps_breaks_the_lock(programs, lines, crashes):
     assert search(Model(programs, lines, crashes)) > 10_000

@@ -22,11 +22,11 @@ from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, Un
                          xctx_type_put)
 from xctx._stores.xlocal cimport (Binding, Entry, bind, binding_here, chain_of, checked, each_chain, flatten, put, rehome,
                                   seen, stands_for, take_back, vectorcallfunc, xlocal)
+from xctx._runtime.functions cimport StepContext
 from xctx import _core
 from contextvars import ContextVar, Token
 from _functools import partial
 from types import MethodType
-import sys
 
 
 cdef extern from "xctx/_runtime/compat.h":
@@ -296,12 +296,8 @@ cdef class Snapshot:
 
     def __call__(self, func):
         """Gives `func` wrapped so that it runs with this snapshot applied: see :func:`carry`."""
-        if not callable(func):
-            raise TypeError(f"a snapshot wraps a function, not {func!r}")
-        if steps_of(func):
-            from xctx._carry.isolate import isolate
-            return isolate(func, steps_of(func), partial(Home, self))
-        return Carried(self, func)
+        from xctx._runtime.wrappers import wrap
+        return wrap(func, partial(Home, self), "a snapshot wraps", partial(Carried, self))
 
     def __repr__(self):
         cdef Binding each
@@ -477,7 +473,7 @@ cdef void put_back(Layer gone, object token, size_t context) except *:
 
 
 @cython.final
-cdef class Block:
+cdef class AppliedBlock:
     """A block in which a snapshot is applied, to be entered once."""
     cdef Snapshot snapshot
     cdef Applied applied
@@ -606,33 +602,6 @@ install_calls(Carried.__new__(Carried))
 capture = make_fast(1, NULL, "xctx._carry.carry", b"capture", <void*>capture_call, CAPTURE_DOC)
 
 
-cdef enum:   # of the flags of a code object
-    CO_GENERATOR = 0x20
-    CO_COROUTINE = 0x80
-    CO_ITERABLE_COROUTINE = 0x100
-    CO_ASYNC_GENERATOR = 0x200
-    IN_STEPS = 0x3a0
-
-
-cdef int steps_of(object func) except -1:
-    """The flags of a function that runs in steps: coroutine, generator or async generator; 0 for any other."""
-    while True:
-        if isinstance(func, MethodType):
-            func = func.__func__
-        elif isinstance(func, partial):
-            func = func.func
-        else:
-            break
-    mark = getattr(sys.modules.get("inspect"), "_is_coroutine_mark", None)   # of inspect.markcoroutinefunction, since 3.12
-    if mark is not None and getattr(func, "_is_coroutine_mark", None) is mark:
-        return CO_COROUTINE
-    code = getattr(func, "__code__", None)
-    if code is None and not isinstance(func, type):
-        code = getattr(getattr(type(func), "__call__", None), "__code__", None)   # of an object with a __call__ of Python's
-    flags = getattr(code, "co_flags", 0)
-    return flags & IN_STEPS if isinstance(flags, int) else 0
-
-
 # --- homes -----------------------------------------------------------------------------------------------------------
 
 cdef Key THREADS = _core.thread
@@ -657,14 +626,12 @@ def isolated(func):
     Raises:
         TypeError: `func` is not callable.
     """
-    from xctx._carry.isolate import isolate
-    if not callable(func):
-        raise TypeError(f"isolated decorates a function, not {func!r}")
-    return isolate(func, steps_of(func), Home)
+    from xctx._runtime.wrappers import wrap
+    return wrap(func, Home, "isolated decorates")
 
 
 @cython.final
-cdef class Home:
+cdef class Home(StepContext):
     """A context of its own for what runs in steps: a copy of the current one, with a snapshot applied to it."""
     cdef object context
     cdef Applied applied
@@ -682,10 +649,8 @@ cdef class Home:
             finally:
                 PyContext_Exit(self.context)
 
-    def run(self, step, *args):
-        """Calls ``step(*args)`` here, for whatever unit is current."""
-        context = self.context
-        PyContext_Enter(context)
+    cdef int enter(self) except -1:
+        PyContext_Enter(self.context)
         try:
             if self.thread is not None:
                 self.thread = self.move(THREADS, self.thread)
@@ -693,11 +658,17 @@ cdef class Home:
                 self.greenlet = self.move(GREENLETS, self.greenlet)
             if self.task is not None:
                 self.task = self.move(TASKS, self.task)
-            result = step(*args)
+        except BaseException:
+            PyContext_Exit(self.context)
+            raise
+        return 0
+
+    cdef int leave(self) except -1:
+        try:
             self.note()
-            return result
         finally:
-            PyContext_Exit(context)
+            PyContext_Exit(self.context)
+        return 0
 
     cdef Unit move(self, Key key, Unit before):
         """Gives what goes by that key to the current unit. After a fork nothing is given: bindings stay with the parent."""
@@ -711,7 +682,7 @@ cdef class Home:
     cdef void note(self) except *:
         each_chain(xctx_tstate(), note_rung, <void*>self)
 
-    def close(self):
+    cdef int end(self) except -1:
         """Undoes what the snapshot bound, and lets go of the context."""
         cdef object context = self.context
         cdef Applied applied = self.applied
@@ -722,6 +693,7 @@ cdef class Home:
                 undo(applied)
             finally:
                 PyContext_Exit(context)
+        return 0
 
 
 cdef int move_chain(Binding top, void *move) except -1:

@@ -63,6 +63,11 @@ cdef class Hold:
     cdef uint32_t generation
 
 
+# How long a unit waits before it asks again whether a fellow, another thread or task of the same unit, has done with it.
+cdef enum:
+    PAUSE_MS = 1
+
+
 # How a try stands.
 cdef enum:
     FORKED = -1
@@ -132,7 +137,6 @@ cdef Attempt new_attempt(Hold hold, int mode, double until, bint again)
 cdef int wait(Attempt attempt) except? -2
 cdef int pause() except -1
 cdef int told(xctx_hold *hold, int what) except -1
-cdef double PAUSE
 cdef uint32_t forks() noexcept
 
 # Called as a hold dies: what is known of it by the serial number of its lock is forgotten there.

@@ -71,7 +71,6 @@ cdef extern from "Python.h":
 cdef double FOREVER = float("inf")
 cdef double LOOK_AGAIN = 0.1     # seconds after which the first of a queue look for the dead
 cdef double WITHOUT_HELP = 0.01  # likewise, where no thread could be started to sleep for them
-PAUSE = 0.001
 cdef hold_forget forget_hold = NULL
 
 connect()
@@ -533,7 +532,7 @@ cdef class Attempt:
         if self.until <= monotonic():
             return self.give_up()
         if of_loop and home is None:
-            raise RuntimeError("no running event loop")
+            raise RuntimeError("a task waits in an asyncio event loop, and none is running here")
         if home is not None:
             if of_loop:
                 self.waiter = task_waiter(home, self.hold)
@@ -766,4 +765,4 @@ cdef int wait(Attempt attempt) except? -2:
 
 cdef int pause() except -1:
     """Until a fellow of this unit may be done: rare enough to be asked for now and then."""
-    return waiter_here(current_hub(), None).park(PAUSE)
+    return waiter_here(current_hub(), None).park(PAUSE_MS * 1e-3)

@@ -17,7 +17,7 @@ from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as
 from xctx._lock.hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Hold, Line, Memory, announce, forks, give_back,
                               line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold,
                               new_line, new_memory, pause, queued, readers_in, set_forget, step_down, take, told, wait,
-                              xctx_head, xctx_hold, xctx_line, Attempt, WAITS, FORKED, HELD, PAUSE,
+                              xctx_head, xctx_hold, xctx_line, Attempt, WAITS, FORKED, HELD, PAUSE_MS,
                               READERS_LEFT, READERS_MAY_ENTER, SLOT_IS_FREE)
 from xctx import _core
 from xctx._stores.local import local
@@ -628,7 +628,7 @@ async def acquire_in_task(SharedLock lock, int mode, double seconds, object resu
             return False
         waiter = task_waiter(current_loop(), None)
         try:
-            await waiter.begin(PAUSE)
+            await waiter.begin(PAUSE_MS * 1e-3)
         finally:
             waiter.finish()
     if not await wait_in_task(new_attempt(hold, mode, until, True)):

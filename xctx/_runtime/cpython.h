@@ -88,6 +88,17 @@ static inline PyObject *xctx_shared_setdefault(PyObject *dict, PyObject *key, Py
 #endif
 }
 
+/* Whether a type or one of its bases has the name; no exception. */
+static inline int xctx_type_has(PyTypeObject *type, PyObject *name) {
+#ifdef Py_GIL_DISABLED
+    PyObject *found = _PyType_LookupRef(type, name);
+    Py_XDECREF(found);
+    return found != NULL;
+#else
+    return _PyType_Lookup(type, name) != NULL;
+#endif
+}
+
 /* Gives a type made by Cython, which takes no attributes afterwards, one more; before anything derives from it. */
 static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value) {
     if (PyDict_SetItem(((PyTypeObject *)type)->tp_dict, name, value)) return -1;

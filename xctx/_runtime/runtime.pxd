@@ -15,15 +15,12 @@ cdef extern from "xctx/_runtime/cpython.h" nogil:
 
 
 cdef extern from "xctx/_runtime/state.h" nogil:
-    uint64_t NEVER "XCTX_NEVER"
-
     ctypedef struct xctx_cache_entry:
         uint64_t serial
         PyObject *context
         void *what
 
     ctypedef struct xctx_found_unit:
-        uint64_t ver
         PyObject *unit
 
     ctypedef struct xctx_now:
@@ -51,6 +48,10 @@ cdef extern from "xctx/_runtime/state.h" nogil:
     uint32_t xctx_fork_count()
     uint64_t xctx_next_serial()
     xctx_now *xctx_here()
+    void xctx_found_drop(xctx_now *now)
+    bint xctx_found_hit(xctx_now *now, int kind, PyThreadState *tstate)
+    void xctx_found_begin(xctx_now *now, PyThreadState *tstate)
+    void xctx_found_set(xctx_now *now, int kind, PyThreadState *tstate, PyObject *unit)
     xctx_cache_entry *xctx_cache_entry_of(uint64_t serial)
     bint xctx_cache_hit(xctx_cache_entry *entry, uint64_t serial, PyThreadState *tstate, PyObject *store)
     void xctx_cache_set(xctx_cache_entry *entry, uint64_t serial, PyThreadState *tstate, void *what)

@@ -15,7 +15,7 @@ cdef extern from "Python.h":
 
 cpdef double monotonic() noexcept nogil
 cdef bint find_greenlet() except -1
-cdef bint greenlet_is_dead(object thing)
+cdef bint greenlet_is_dead(object thing) except -1
 cdef object loaded(str module, str name)
 cpdef object running_task()
 cpdef object current_loop()

@@ -80,7 +80,7 @@ cdef int check_version(object version) except -1:
     return 0
 
 
-cdef bint greenlet_is_dead(object thing):
+cdef bint greenlet_is_dead(object thing) except -1:
     """Whether it was started and has finished; False for None."""
     cdef xctx_greenlet_api *api = &xctx_the_process.greenlet
     return (thing is not None and api.getcurrent != NULL

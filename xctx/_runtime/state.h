@@ -41,15 +41,16 @@ _Static_assert((XCTX_CACHE_ENTRIES & (XCTX_CACHE_ENTRIES - 1)) == 0, "a serial n
 #define XCTX_UNIT_KINDS 8       /* as many kinds of units may be cached */
 #define XCTX_NEVER UINT64_MAX   /* a context_ver that no thread state reaches */
 
-/* The unit of one kind that was current at that context_ver. */
+/* The unit of one kind that was found to be current. Right for as long as a cache entry is. */
 typedef struct {
     uint64_t ver;
+    PyObject *context;  /* compared only */
     PyObject *unit;     /* borrowed from the registry of units */
 } xctx_found_unit;
 
 typedef struct {
     uint64_t tsid;      /* the thread state that the next two are about */
-    PyObject *thread;   /* the thread's unit, whatever the context_ver; NULL where it is not known. Borrowed */
+    PyObject *thread;   /* the thread's unit, whatever was switched since; NULL where it is not known. Borrowed */
     xctx_found_unit found[XCTX_UNIT_KINDS];
     struct {            /* when contexts were last counted: see xctx_count_contexts */
         uint64_t tsid, ver;
@@ -129,6 +130,34 @@ static inline void xctx_at_fork(xctx_fork_step step, void (*prepare)(void), void
 static inline xctx_now *xctx_here(void) {
     if (XCTX_UNLIKELY(xctx_known_now == NULL)) xctx_known_now = xctx_the_process->now();
     return xctx_known_now;
+}
+
+/* --- the current units ------------------------------------------------------------------------------------------------- */
+
+/* Has the units that run here looked for anew. */
+static inline void xctx_found_drop(xctx_now *now) {
+    int i;
+    for (i = 0; i < XCTX_UNIT_KINDS; i++) now->found[i].ver = XCTX_NEVER;
+}
+
+static inline int xctx_found_hit(const xctx_now *now, int kind, const PyThreadState *tstate) {
+    return XCTX_LIKELY(now->found[kind].ver == tstate->context_ver && now->tsid == tstate->id
+                       && now->found[kind].context == tstate->context);
+}
+
+/* Makes the record speak of this thread state. */
+static inline void xctx_found_begin(xctx_now *now, const PyThreadState *tstate) {
+    if (XCTX_LIKELY(now->tsid == tstate->id)) return;
+    now->tsid = tstate->id;
+    now->thread = NULL;
+    xctx_found_drop(now);
+}
+
+static inline void xctx_found_set(xctx_now *now, int kind, const PyThreadState *tstate, PyObject *unit) {
+    xctx_found_begin(now, tstate);
+    now->found[kind].ver = tstate->context_ver;
+    now->found[kind].context = tstate->context;
+    now->found[kind].unit = unit;
 }
 
 /* --- using the cache --------------------------------------------------------------------------------------------------- */

@@ -25,7 +25,9 @@ from libc.stdint cimport intptr_t, uint64_t
 
 from xctx._core cimport (CONTEXT, VALUE, Key, PyThreadState, Unit, as_key, xctx_tstate, xctx_type_put,
                          xctx_load_ptr, xctx_cas_ptr)
+from xctx._runtime.functions cimport StepContext
 from xctx import _core
+from _functools import partial
 from contextvars import ContextVar
 
 
@@ -453,10 +455,10 @@ cdef class Scope:
             return self.leave()
         if len(args) != 1:
             raise TypeError(f"a binding decorates one function, it was given {args!r}")
-        from xctx._runtime.wrap import wrap
-        return wrap(args[0], self.again)
+        from xctx._runtime.wrappers import wrap
+        return wrap(args[0], partial(ScopeSteps, self), "a binding decorates")
 
-    def again(self):
+    cdef Scope again(self):
         """Another of the same, not entered."""
         return make_scope(self.owner, self.names, self.values)
 
@@ -465,6 +467,26 @@ cdef class Scope:
 
     def __reduce_ex__(self, protocol):
         raise TypeError("cannot pickle a binding of an xlocal: bind the values where they are needed")
+
+
+@cython.final
+cdef class ScopeSteps(StepContext):
+    """Binds what a scope does for each step of a call; for an awaitable until it is done, as a with statement would."""
+    cdef Scope scope   # of this call alone; never changes
+
+    def __init__(self, Scope scope not None):
+        self.scope = scope.again()
+
+    cdef int enter(self) except -1:
+        self.scope.enter()
+        return 0
+
+    cdef int leave(self) except -1:
+        self.scope.leave()
+        return 0
+
+    cdef bint spans_awaits(self) noexcept:
+        return True
 
 
 @cython.final

@@ -1,0 +1,57 @@
+"""Callables that go to another unit together with the snapshot that they run with."""
+
+import contextvars as pep567
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from xctx._carry.carry import AppliedBlock, Snapshot, current_context
+
+_T = TypeVar("_T")
+
+
+class Call(Generic[_T]):
+    """A callable that runs in a new context, with a snapshot applied; or with nothing bound where there is none.
+
+    It pickles if the callable and the values do.
+    """
+
+    __slots__ = ("__weakref__", "__wrapped__", "snapshot")
+
+    def __init__(self, snapshot: Snapshot | None, func: Callable[..., _T]) -> None:
+        self.snapshot = snapshot
+        self.__wrapped__ = func
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> _T:
+        if self.snapshot is None:
+            return pep567.Context().run(self.__wrapped__, *args, **kwargs)
+        return pep567.Context().run(self.snapshot.run, self.__wrapped__, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__wrapped__":  # not set yet, as when this is unpickled
+            raise AttributeError(name)
+        return getattr(self.__wrapped__, name)
+
+    def __repr__(self) -> str:
+        return f"<{self.__wrapped__!r} with {self.snapshot or 'nothing'}>"
+
+    def __reduce__(self) -> Any:
+        return Call, (self.snapshot, self.__wrapped__)
+
+
+class SharedCall(Call[_T]):
+    """A callable that is to run in the context in which this was made, which shows most of the snapshot by itself.
+
+    Whoever runs it enters that context; what its own unit does not see there is bound.
+    """
+
+    __slots__ = ("context",)
+
+    def __init__(self, snapshot: Snapshot | None, func: Callable[..., _T]) -> None:
+        super().__init__(snapshot, func)
+        self.context = current_context()
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> _T:
+        if self.snapshot is None:
+            return self.__wrapped__(*args, **kwargs)
+        with AppliedBlock(self.snapshot, True):
+            return self.__wrapped__(*args, **kwargs)

@@ -1,0 +1,10 @@
+"""What the rooms above use to run functions of any kind inside something of theirs."""
+
+cpdef int kind_of(object func) except -1
+
+
+cdef class StepContext:
+    cdef int enter(self) except -1
+    cdef int leave(self) except -1
+    cdef int end(self) except -1
+    cdef bint spans_awaits(self) noexcept

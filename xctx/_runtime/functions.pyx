@@ -1,0 +1,285 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""What kind of function a callable is, and how each step of a call of it runs inside something.
+
+A plain function runs in one piece. Generators, coroutines and async generators run in *steps*: from a resumption to the
+next suspension. :func:`kind_of` is the only rule that tells the kinds apart. A :class:`StepContext` says what is entered
+before a step and left after it, and :class:`Steps` takes the steps::
+
+    decorated generator  --yield from-->  Steps  --enter, send, leave-->  generator of the decorated function
+
+The functions that a decorator returns are in ``wrappers.py``: they are written in Python, because only a function that
+the interpreter compiled makes generators and coroutines that :mod:`inspect`, :mod:`types` and event loops take for such.
+"""
+cimport cython
+from cpython.object cimport PyObject
+
+from _functools import partial
+from types import MethodType
+import sys
+
+
+cdef extern from *:
+    """
+    /* What `await` drives: a coroutine itself, or what __await__ gives; NULL without an error for anything else. */
+    static PyObject *xctx_awaited(PyObject *o) {
+        PyAsyncMethods *methods = Py_TYPE(o)->tp_as_async;
+        if (PyCoro_CheckExact(o)) {
+            return Py_NewRef(o);
+        }
+        return methods != NULL && methods->am_await != NULL ? methods->am_await(o) : NULL;
+    }
+    #define XCTX_STOLEN(o) (o)
+    """
+    PyObject *xctx_awaited(object) except? NULL
+    object stolen "XCTX_STOLEN"(PyObject *)   # takes the reference over
+
+cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+        PYGEN_NEXT
+    PySendResult PyIter_Send(object, object, PyObject **) except PYGEN_ERROR
+    bint PyIter_Check(object)
+    object PyObject_Call(object, tuple, PyObject *)
+    int CO_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
+
+
+# --- kinds -----------------------------------------------------------------------------------------------------------
+
+PLAIN = 0
+GENERATOR = CO_GENERATOR
+COROUTINE = CO_COROUTINE
+ITERABLE_COROUTINE = CO_ITERABLE_COROUTINE
+ASYNC_GENERATOR = CO_ASYNC_GENERATOR
+
+cdef enum:
+    # A callable may be inside others of these, each in the next; a cycle of them cannot be called anyway.
+    DEEPEST = 1000
+
+
+cpdef int kind_of(object func) except -1:
+    """The kind of a callable: PLAIN, GENERATOR, COROUTINE, ITERABLE_COROUTINE (of types.coroutine) or ASYNC_GENERATOR.
+
+    Bound methods, static methods, partials and objects with a ``__call__`` are of the kind of the function in them. Like
+    :mod:`inspect`, it does not look at ``__wrapped__``: a wrapper may well be of another kind than what it wraps.
+    """
+    cdef int i, flags
+    cdef bint of_class = False   # `func` was looked up in a class
+    for i in range(DEEPEST):
+        if isinstance(func, (MethodType, staticmethod)):
+            func = func.__func__
+        elif isinstance(func, partial):
+            func = func.func
+        elif of_class and (made_of := partial_method(func)) is not None:
+            func = made_of.func
+        else:
+            if is_marked(func):
+                return CO_COROUTINE
+            flags = flags_of(func)
+            if flags >= 0:
+                break
+            func = getattr(type(func), "__call__", None)
+            if func is None or isinstance(func, SLOT):
+                return 0
+            of_class = True
+    else:
+        return 0
+    if flags & CO_ASYNC_GENERATOR:
+        return CO_ASYNC_GENERATOR
+    if flags & CO_COROUTINE:
+        return CO_COROUTINE
+    if flags & CO_ITERABLE_COROUTINE:   # of a generator, so that flag is set as well
+        return CO_ITERABLE_COROUTINE
+    return flags & CO_GENERATOR
+
+
+cdef type SLOT = type(type.__call__)   # what stands in a class for a call that is written in C
+
+
+cdef int flags_of(object func) except? -1:
+    """The flags of a function's code, also of one that Cython compiled or that a mock imitates; -1 where there is none."""
+    if isinstance(func, type):
+        return -1   # of its instances: a class may well have such an attribute
+    flags = getattr(getattr(func, "__code__", None), "co_flags", None)
+    if not isinstance(flags, int):
+        return -1
+    return flags & (CO_GENERATOR | CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR)
+
+
+cdef object partial_method(object func):
+    """The functools.partialmethod that made `func` when it was looked up in a class, or None."""
+    made_of = getattr(func, "__partialmethod__", None) or getattr(func, "_partialmethod", None)   # the latter up to 3.12
+    return made_of if made_of is not None and hasattr(made_of, "func") else None
+
+
+cdef bint is_marked(object func) except -1:
+    """Whether inspect.markcoroutinefunction marked it (3.12 and later), or what asyncio had in its place before."""
+    cdef object module = sys.modules.get("inspect")
+    cdef object mark = getattr(module, "_is_coroutine_mark", None)
+    if mark is not None and getattr(func, "_is_coroutine_mark", None) is mark:
+        return True
+    module = sys.modules.get("asyncio.coroutines")
+    mark = getattr(module, "_is_coroutine", None)
+    return mark is not None and getattr(func, "_is_coroutine", None) is mark
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+cdef class StepContext:
+    """What each step of one call runs inside. A subclass owes the four hooks; all run in the unit that takes the step.
+
+    Thread-safety: that of a generator: one step at a time, by any thread.
+    """
+
+    cdef int enter(self) except -1:
+        """Before a step. Where it raises, the step is not taken, and `leave` not called."""
+        raise NotImplementedError
+
+    cdef int leave(self) except -1:
+        """After a step, however that ended."""
+        raise NotImplementedError
+
+    cdef int end(self) except -1:
+        """After the last step; also where none was taken."""
+        return 0
+
+    cdef bint spans_awaits(self) noexcept:
+        """Whether what is awaited, once it was begun, runs to its end before `leave`, its suspensions included."""
+        return False
+
+    def run(self, func, args, kwargs):
+        """Calls ``func(*args, **kwargs)`` in one step."""
+        self.enter()
+        try:
+            return PyObject_Call(func, args, <PyObject*>kwargs)
+        finally:
+            self.leave()
+
+    def run_all(self, func, args, kwargs):
+        """Calls ``func(*args, **kwargs)`` in one step, which is the last."""
+        try:
+            return self.run(func, args, kwargs)
+        finally:
+            self.end()
+
+    def close(self):
+        """Says that no step will follow."""
+        self.end()
+
+
+@cython.final
+@cython.freelist(16)
+cdef class Steps:
+    """The steps of one generator or awaitable, each taken inside a step context: to be delegated to by ``yield from`` or ``await``.
+
+    Whoever delegates passes GeneratorExit on itself: PEP 380 has it *closed* instead, and generator.throw(GeneratorExit)
+    would not be what it is for a generator that delegates to nobody. So there is no `close`, and :meth:`passes_on` in its place.
+
+    Thread-safety: that of a generator, which delegates to it and takes one step at a time.
+    """
+    cdef StepContext context
+    cdef object func         # called in the first step, with `args` and `kwargs`; None afterwards
+    cdef object args
+    cdef object kwargs
+    cdef object iterator     # what that gave, and what takes the steps; None before
+    cdef object exit         # a GeneratorExit that the next step throws, or None
+    cdef bint awaits         # `func` returns something to be awaited
+    cdef bint inside         # the context was entered, and not left
+    cdef bint over           # there is no next step
+
+    def __init__(self, StepContext context not None, func, tuple args not None, dict kwargs=None, bint awaits=False):
+        self.context = context
+        self.func = func
+        self.args = args
+        self.kwargs = kwargs
+        self.awaits = awaits
+
+    def __iter__(self):
+        return self
+
+    def __await__(self):
+        return self
+
+    def __next__(self):
+        return self.step(None, None)
+
+    def send(self, value):
+        return self.step(value, None)
+
+    def throw(self, kind, value=None, traceback=None):
+        # Given apart, they are put together here: the generator would warn of that a second time.
+        if isinstance(kind, type) or value is not None or traceback is not None:
+            if value is None:
+                value = kind() if isinstance(kind, type) else kind
+            elif not isinstance(value, BaseException):
+                value = kind(*value) if isinstance(value, tuple) else kind(value)
+            kind = value if traceback is None else value.with_traceback(traceback)
+        return self.step(None, kind)
+
+    def passes_on(self, exit):
+        """Whether the next step throws this GeneratorExit: not where it came from the last one."""
+        if self.over:
+            return False
+        self.exit = exit
+        return True
+
+    cdef object step(self, object value, object thrown):
+        cdef PyObject *given = NULL
+        cdef PySendResult status = PYGEN_ERROR
+        cdef object result = None
+        if self.exit is not None:
+            thrown = self.exit
+            self.exit = None
+        if not self.inside:
+            self.context.enter()
+            self.inside = True
+        try:
+            if self.iterator is None:
+                self.begin()
+            if thrown is None:
+                status = PyIter_Send(self.iterator, value, &given)
+                result = stolen(given)
+            else:
+                value = None
+                result = self.throw_in(thrown, &status)
+        finally:
+            thrown = None
+            if status != PYGEN_NEXT:
+                self.over = True
+                self.iterator = None
+            if status != PYGEN_NEXT or not (self.awaits and self.context.spans_awaits()):
+                self.inside = False
+                self.context.leave()
+        if status == PYGEN_NEXT:
+            return result
+        raise StopIteration(result)
+
+    cdef int begin(self) except -1:
+        cdef PyObject *awaited
+        func = self.func
+        self.func = None
+        result = PyObject_Call(func, self.args, NULL if self.kwargs is None else <PyObject*>self.kwargs)
+        self.args = self.kwargs = None
+        if self.awaits:
+            awaited = xctx_awaited(result)
+            if awaited != NULL:
+                result = stolen(awaited)
+                if not PyIter_Check(result) and not hasattr(type(result), "send"):
+                    raise TypeError(f"__await__() returned non-iterator of type {type(result).__name__!r}")
+            else:
+                from xctx._runtime.wrappers import awaiting
+                result = awaiting(result)
+        self.iterator = result
+
+    cdef object throw_in(self, object exc, PySendResult *status):
+        throw = getattr(self.iterator, "throw", None)
+        if throw is None:
+            raise exc
+        try:
+            result = throw(exc)
+        except StopIteration as stop:
+            status[0] = PYGEN_RETURN
+            return stop.value
+        status[0] = PYGEN_NEXT
+        return result

@@ -1,0 +1,341 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True
+# cython: embedsignature=True, embedsignature.format=python
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""Units: the records of processes, threads, greenlets, tasks and contexts, and the registry that finds them.
+
+A unit is a weak reference to the thing that it stands for. The reference's callback ends the unit, so a thing is kept alive
+by its own program alone, and its address may be used again at once: an ended unit has left the registry by then, and no
+later thing can be taken for the earlier one.
+
+The registry is a hash table of all living units by the address of the thing. It owns them. The garbage collector reaches
+nothing from a unit: stores own what they keep for it (see ``_stores``), and the unit only finds that.
+
+Which kinds of units there are, and how the unit that runs here is found, is not known here: see ``_core.pyx``.
+"""
+from cpython.object cimport Py_EQ, Py_NE, PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint64_t, uintptr_t
+from libc.string cimport memset
+
+from xctx._runtime.runtime cimport (XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_fork_count, xctx_found_drop, xctx_here,
+                                    xctx_now, xctx_tstate)
+
+
+cdef extern from "xctx/_runtime/platform.h" nogil:
+    ctypedef struct xctx_mutex:
+        pass
+    void xctx_lock(xctx_mutex *)
+    void xctx_unlock(xctx_mutex *)
+
+cdef extern from "Python.h":
+    void *PyMem_RawCalloc(size_t, size_t) nogil
+    void PyMem_RawFree(void *) nogil
+
+connect()
+
+
+# --- units -----------------------------------------------------------------------------------------------------------
+
+cdef class Unit(ReferenceType):
+    """The record of one execution unit: a process, thread, greenlet, task or context, alive once.
+
+    A unit is a weak reference: calling it gives the object it stands for, or None. Units compare by identity, and are hashable.
+    They are made by keys (:meth:`Key.current`), never by hand.
+
+    Thread-safety: all methods may be called from any thread.
+    Lifetime: a unit ends when what it stands for ends; the object may be kept longer and then says ``alive == False``.
+    """
+
+    def __init__(self, *args, **kwargs):
+        raise TypeError("units are made by keys: call xctx.keys.greenlet.current() or the like")
+
+    @property
+    def alive(self):
+        """Whether what this unit stands for still runs, in this process."""
+        return not self.ended and self.generation == xctx_fork_count()
+
+    @property
+    def kind(self):
+        """What kind of unit it is, 'process', 'thread', 'greenlet', 'task', 'context', or 'value' for a callable's."""
+        return self.unit_kind.name.decode()
+
+    def __call__(self):
+        """What this unit stands for, where that is an object: a greenlet, a task, a context or a key's value; or None."""
+        # Not a Referent: a caller who held one would keep the unit alive.
+        cdef object thing = ReferenceType.__call__(self)
+        return None if isinstance(thing, Referent) else thing
+
+    def __richcmp__(self, other, int op):
+        # By identity, where a plain weak reference compares what it refers to.
+        if op == Py_EQ:
+            return self is other
+        if op == Py_NE:
+            return self is not other
+        return NotImplemented
+
+    def __hash__(self):
+        return <Py_hash_t>(<uintptr_t><void*>self >> 4)
+
+    def __repr__(self):
+        return f"<xctx unit: {self.kind} {<uintptr_t>self.address:#x}{'' if self.alive else ', ended'}>"
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("cannot pickle 'Unit' object: a unit has no meaning in another process")
+
+    def __dealloc__(self):
+        # A unit that ended has released its table. Only the units of a callable's key that the garbage collector took
+        # together with the key come here without having ended.
+        if self.shelf != NULL and self.generation == xctx_fork_count():
+            release_table(self)
+
+
+cdef class Referent:
+    """What a unit refers to where nothing else can be referred to weakly: a thread, a process, a callable's value.
+
+    Lifetime: held by what tells the end: by the dict of the thread state, by the key of a callable, or for ever.
+    """
+
+
+cdef Unit new_unit(object thing, void *address, const UnitKind *kind, object callback):
+    """A unit that is not registered."""
+    cdef Unit unit = Unit.__new__(Unit, thing, callback)
+    unit.unit_kind = kind
+    unit.address = address
+    unit.generation = xctx_fork_count()
+    unit.tsid = xctx_tstate().id
+    return unit
+
+
+cdef Referent new_referent(void *address, const UnitKind *kind):
+    """A Referent with its unit, which ends when the Referent dies. Without an address, the Referent's is taken."""
+    cdef Referent referent = Referent()
+    referent.unit = new_unit(referent, address if address != NULL else <void*>referent, kind, on_death)
+    return referent
+
+
+cdef Unit unit_of(object thing, const UnitKind *kind, bint create):
+    """The unit of a thing that can be referred to weakly and that is known by its address: a greenlet, task or context."""
+    cdef Unit unit = registered_unit(<void*>thing, kind)
+    cdef Unit mine
+    if unit is None and create:
+        mine = new_unit(thing, <void*>thing, kind, on_death)
+        # Making it may have run the garbage collector, and so any code, which may have made one first.
+        unit = registered_unit(<void*>thing, kind)
+        if unit is not None:
+            return unit
+        register(mine)
+        unit = mine
+        if kind.watch != NULL:
+            try:
+                kind.watch(thing)
+            except Exception:
+                pass   # the weak reference ends the unit all the same, if later
+        if unit_count > sweep_at:
+            sweep()
+    return unit
+
+
+# --- how a unit ends ---------------------------------------------------------------------------------------------------
+
+cdef table_release release_table = NULL   # process
+
+
+cdef void set_shelf_release(table_release release) noexcept:
+    global release_table
+    release_table = release
+
+
+def on_death(Unit unit not None):
+    """The callback of a unit's weak reference."""
+    end_unit(unit)
+
+
+cdef void end_unit(Unit unit) noexcept:
+    """Ends a unit, which the caller holds throughout. Runs finalisers, hence any Python code."""
+    cdef bint registered
+    cdef int _round
+    if unit.generation != xctx_fork_count():
+        return   # a parent's
+    xctx_lock(&registry_lock)
+    registered = not unit.ended and unregister(unit)
+    if unit.ended:
+        xctx_unlock(&registry_lock)
+        return
+    unit.ended = True
+    xctx_unlock(&registry_lock)
+    # The finalisers of a thread's values run in that thread, whose unit this is until they are through, and may store
+    # something again. So the table is emptied a few times. Finalisers that store again for ever are left alone after
+    # that, as pthreads leave destructors.
+    for _round in range(8):
+        if unit.shelf == NULL or release_table == NULL:
+            break
+        release_table(unit)
+    forget_found(unit)
+    if registered:
+        Py_DECREF(unit)
+
+
+cdef void forget_found(Unit unit) noexcept:
+    """Has this thread ask anew who runs: the answer that it remembers may be a unit that has ended."""
+    cdef xctx_now *now = xctx_here()
+    if now.thread == <PyObject*>unit:
+        now.thread = NULL
+    xctx_found_drop(now)
+
+
+# --- the registry ------------------------------------------------------------------------------------------------------
+
+# All of these are the process's.
+cdef xctx_mutex registry_lock       # innermost. Guards what follows, and of every unit `next_in_bucket` and `ended`
+cdef PyObject **buckets = NULL      # each bucket is a chain of units by `next_in_bucket`, and owns them
+cdef size_t bucket_mask = 0
+cdef size_t unit_count = 0
+
+# Not guarded: any value would do.
+cdef size_t SWEEPING = <size_t>-1
+cdef size_t SWEEP_AT_LEAST = 64
+cdef size_t sweep_at = SWEEP_AT_LEAST   # the number of units at which the finished ones are next looked for
+
+memset(&registry_lock, 0, sizeof(registry_lock))
+
+
+cdef void forked() noexcept nogil:
+    # In the child. The parent's units are left alone, not ended: what they hold is the parent's to finalise. Another
+    # thread may have held the lock.
+    global buckets, bucket_mask, unit_count
+    buckets = NULL
+    bucket_mask = 0
+    unit_count = 0
+    memset(&registry_lock, 0, sizeof(registry_lock))
+
+
+xctx_at_fork(XCTX_FORK_UNITS, NULL, NULL, forked)
+
+
+cdef inline size_t bucket_of(void *address) noexcept nogil:
+    # The lowest bits of an address are 0, and its middle ones differ little: spread them.
+    return ((<size_t>address >> 4) * <size_t>0x9E3779B97F4A7C15 >> 20) & bucket_mask
+
+
+cdef Unit registered_unit(void *address, const UnitKind *kind):
+    """The living unit of the thing at that address, or None."""
+    # The registry holds the unit while it is in there; under the lock it stays in until `unit` holds it, too.
+    cdef PyObject *p
+    cdef Unit unit = None
+    xctx_lock(&registry_lock)
+    if buckets != NULL:
+        p = buckets[bucket_of(address)]
+        while p != NULL:
+            if (<Unit>p).address == address and (<Unit>p).unit_kind == kind:
+                unit = <Unit>p
+                break
+            p = (<Unit>p).next_in_bucket
+    xctx_unlock(&registry_lock)
+    return unit
+
+
+cdef void register(Unit unit) except *:
+    """Puts a unit into the registry, which owns it from then on."""
+    global unit_count
+    cdef size_t at
+    cdef bint done = False
+    xctx_lock(&registry_lock)
+    if buckets != NULL and unit_count <= bucket_mask or grow_registry():
+        at = bucket_of(unit.address)
+        unit.next_in_bucket = buckets[at]
+        buckets[at] = <PyObject*>unit
+        Py_INCREF(unit)   # the registry's
+        unit_count += 1
+        done = True
+    xctx_unlock(&registry_lock)
+    if not done:
+        raise MemoryError()
+
+
+cdef bint unregister(Unit unit) noexcept:
+    """Takes a unit out, with the lock held. True where it was there: the registry's reference is now the caller's."""
+    global sweep_at, unit_count
+    cdef PyObject **at
+    if buckets == NULL:
+        return False
+    at = &buckets[bucket_of(unit.address)]
+    while at[0] != NULL:
+        if at[0] == <PyObject*>unit:
+            at[0] = unit.next_in_bucket
+            unit.next_in_bucket = NULL
+            unit_count -= 1
+            if SWEEPING > sweep_at > SWEEP_AT_LEAST and sweep_at > 4 * unit_count:
+                sweep_at = max(SWEEP_AT_LEAST, 2 * unit_count)   # there were many units, and few are left: look earlier
+            return True
+        at = &(<Unit>at[0]).next_in_bucket
+    return False
+
+
+cdef bint grow_registry() noexcept nogil:
+    """Twice as many buckets, with the lock held. False where there is no memory."""
+    global buckets, bucket_mask
+    cdef size_t size = (bucket_mask + 1) * 2 if buckets != NULL else 64
+    cdef size_t old_size = bucket_mask + 1 if buckets != NULL else 0
+    cdef PyObject **old = buckets
+    cdef PyObject **new = <PyObject**>PyMem_RawCalloc(size, sizeof(PyObject*))
+    cdef PyObject *p
+    cdef PyObject *following
+    cdef size_t i, at
+    if new == NULL:
+        return False
+    buckets = new
+    bucket_mask = size - 1
+    for i in range(old_size):
+        p = old[i]
+        while p != NULL:
+            following = (<Unit>p).next_in_bucket
+            at = bucket_of((<Unit>p).address)
+            (<Unit>p).next_in_bucket = new[at]
+            new[at] = p
+            p = following
+    PyMem_RawFree(old)
+    return True
+
+
+cdef list living_units():
+    """All registered units, in no order."""
+    cdef list units = []
+    cdef PyObject *p
+    cdef size_t i
+    cdef Py_ssize_t size
+    # The list is made long enough beforehand: under the lock nothing may be allocated that the collector tracks, because
+    # collecting runs any code.
+    while True:
+        units = [None] * (<Py_ssize_t>unit_count + 16)
+        size = 0
+        xctx_lock(&registry_lock)
+        if unit_count <= <size_t>len(units) and buckets != NULL:
+            for i in range(bucket_mask + 1):
+                p = buckets[i]
+                while p != NULL:
+                    units[size] = <Unit>p
+                    size += 1
+                    p = (<Unit>p).next_in_bucket
+            xctx_unlock(&registry_lock)
+            return units[:size]
+        xctx_unlock(&registry_lock)
+        if buckets == NULL:
+            return []
+
+
+cdef void sweep() noexcept:
+    """Ends the units of this thread whose things have finished and tell nobody."""
+    # A plain greenlet tells nobody that it has finished, and what its unit holds may be what keeps it referred to. Looking
+    # through all units each time their number has doubled costs a constant for each.
+    global sweep_at
+    cdef Unit unit
+    cdef uint64_t tsid = xctx_tstate().id
+    sweep_at = SWEEPING   # not again from within
+    try:
+        for unit in living_units():
+            # Not those of another thread: there a greenlet may be in its last lines, and still use its unit.
+            if unit.unit_kind.has_finished != NULL and unit.tsid == tsid and unit.unit_kind.has_finished(unit()):
+                end_unit(unit)
+    except Exception:
+        pass
+    sweep_at = max(SWEEP_AT_LEAST, 2 * unit_count)
