@@ -47,10 +47,10 @@ globals()["Unit"] = Unit   # for Python code; an import of the name would hide t
 
 # --- the unit that runs here -------------------------------------------------------------------------------------------
 
-cdef inline Unit current_unit(const UnitKind *kind, object key, bint create):
+cdef inline Unit current_unit(int index, const UnitKind *kind, object key, bint create):
     cdef xctx_now *now = xctx_here()
-    if xctx_found_hit(now, kind.index, xctx_tstate()):
-        return <Unit>now.found[<int>kind.index].unit
+    if xctx_found_hit(now, index, xctx_tstate()):
+        return <Unit>now.found[index].unit
     return find_unit(kind, key, create)
 
 
@@ -91,9 +91,13 @@ cdef Unit process_of(object key, object thing):
     return current_process(key, False)
 
 
-cdef UnitKind process_kind = UnitKind(
-    name=b"process", index=PROCESS, cached=True, shared_by_threads=True, inherits=False,
-    current=current_process, of=process_of, watch=NULL, has_finished=NULL)
+cdef UnitKind process_kind
+process_kind.name = b"process"
+process_kind.index = PROCESS
+process_kind.cached = True
+process_kind.shared_by_threads = True
+process_kind.current = current_process
+process_kind.of = process_of
 
 
 # --- threads -----------------------------------------------------------------------------------------------------------
@@ -146,9 +150,12 @@ cdef Unit thread_of(object key, object thing):
     return registered_unit(<void*><uintptr_t>ident, &thread_kind)
 
 
-cdef UnitKind thread_kind = UnitKind(
-    name=b"thread", index=THREAD, cached=True, shared_by_threads=False, inherits=False,
-    current=current_thread, of=thread_of, watch=NULL, has_finished=NULL)
+cdef UnitKind thread_kind
+thread_kind.name = b"thread"
+thread_kind.index = THREAD
+thread_kind.cached = True
+thread_kind.current = current_thread
+thread_kind.of = thread_of
 
 
 # --- greenlets ---------------------------------------------------------------------------------------------------------
@@ -162,7 +169,7 @@ cdef Unit current_greenlet(object key, bint create):
 
 cdef Unit greenlet_of(object key, object thing):
     if thing is not None and thing is running_greenlet(True):   # perhaps a main greenlet, whose unit is the thread's
-        return current_unit(&greenlet_kind, key, False)
+        return current_unit(GREENLET, &greenlet_kind, key, False)
     return registered_unit(<void*>thing, &greenlet_kind)
 
 
@@ -182,9 +189,14 @@ def greenlet_finished(finished):
 
 cdef str RAWLINK = "rawlink"
 
-cdef UnitKind greenlet_kind = UnitKind(
-    name=b"greenlet", index=GREENLET, cached=True, shared_by_threads=False, inherits=False,
-    current=current_greenlet, of=greenlet_of, watch=watch_greenlet, has_finished=greenlet_is_dead)
+cdef UnitKind greenlet_kind
+greenlet_kind.name = b"greenlet"
+greenlet_kind.index = GREENLET
+greenlet_kind.cached = True
+greenlet_kind.current = current_greenlet
+greenlet_kind.of = greenlet_of
+greenlet_kind.watch = watch_greenlet
+greenlet_kind.has_finished = greenlet_is_dead
 
 
 # --- tasks -------------------------------------------------------------------------------------------------------------
@@ -192,13 +204,13 @@ cdef UnitKind greenlet_kind = UnitKind(
 cdef Unit current_task(object key, bint create):
     running = running_task()
     if running is None:
-        return current_unit(&greenlet_kind, key, create)
+        return current_unit(GREENLET, &greenlet_kind, key, create)
     return unit_of(running, &task_kind, create)
 
 
 cdef Unit task_of(object key, object thing):
     if thing is not None and thing is running_greenlet(True):
-        return current_unit(&greenlet_kind, key, False)
+        return current_unit(GREENLET, &greenlet_kind, key, False)
     return registered_unit(<void*>thing, &task_kind)
 
 
@@ -223,9 +235,13 @@ cdef object empty_context():
 
 cdef str ADD_DONE_CALLBACK = "add_done_callback"
 
-cdef UnitKind task_kind = UnitKind(
-    name=b"task", index=TASK, cached=True, shared_by_threads=False, inherits=False,
-    current=current_task, of=task_of, watch=watch_task, has_finished=NULL)
+cdef UnitKind task_kind
+task_kind.name = b"task"
+task_kind.index = TASK
+task_kind.cached = True
+task_kind.current = current_task
+task_kind.of = task_of
+task_kind.watch = watch_task
 
 
 # --- contexts ----------------------------------------------------------------------------------------------------------
@@ -243,9 +259,14 @@ cdef Unit context_of(object key, object thing):
     return registered_unit(<void*>thing, &context_kind)
 
 
-cdef UnitKind context_kind = UnitKind(
-    name=b"context", index=CONTEXT, cached=True, shared_by_threads=True, inherits=True,
-    current=current_context, of=context_of, watch=NULL, has_finished=NULL)
+cdef UnitKind context_kind
+context_kind.name = b"context"
+context_kind.index = CONTEXT
+context_kind.cached = True
+context_kind.shared_by_threads = True
+context_kind.inherits = True
+context_kind.current = current_context
+context_kind.of = context_of
 
 
 # --- values of callables -----------------------------------------------------------------------------------------------
@@ -258,9 +279,12 @@ cdef Unit value_of(object key, object thing):
     return (<Key>key).unit_of_value(thing, False)
 
 
-cdef UnitKind value_kind = UnitKind(
-    name=b"value", index=VALUE, cached=False, shared_by_threads=True, inherits=False,
-    current=current_value, of=value_of, watch=NULL, has_finished=NULL)
+cdef UnitKind value_kind
+value_kind.name = b"value"
+value_kind.index = VALUE
+value_kind.shared_by_threads = True
+value_kind.current = current_value
+value_kind.of = value_of
 
 
 # --- no kind at all ----------------------------------------------------------------------------------------------------
@@ -274,9 +298,12 @@ cdef Unit unmade_of(object key, object thing):
 
 
 # What a key has before __init__.
-cdef UnitKind unmade_kind = UnitKind(
-    name=b"unmade", index=VALUE, cached=False, shared_by_threads=True, inherits=False,
-    current=current_unmade, of=unmade_of, watch=NULL, has_finished=NULL)
+cdef UnitKind unmade_kind
+unmade_kind.name = b"unmade"
+unmade_kind.index = VALUE
+unmade_kind.shared_by_threads = True
+unmade_kind.current = current_unmade
+unmade_kind.of = unmade_of
 
 
 # --- keys --------------------------------------------------------------------------------------------------------------
@@ -314,7 +341,7 @@ cdef class Key:
 
     cdef Unit find(self, bint create):
         """The current unit; where nothing has been kept for it yet, None unless `create`."""
-        return current_unit(self.kind, self, create)
+        return current_unit(self.rung, self.kind, self, create)
 
     cdef Unit unit_of_value(self, object value, bint create):
         cdef Referent referent

@@ -5,8 +5,8 @@ What these functions show may have changed by the time they return.
 
 import gc
 
-from xctx._stores.local import stores_of, units_of
-from xctx._stores.xlocal import Binding
+from xctx._stores.bindings import Binding
+from xctx._stores.inspection import stores_of, units_of
 
 __all__ = ["live_bindings", "stores_of", "units_of"]
 

@@ -5,23 +5,22 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-TESTS = ROOT / "tests"
+import xctx
 
-# Ends the child if whatever started it does not: a little later than `timeout` below, which tells more.
-TIMEOUT = 120
-
-
-def environment(path=(), **changes):
-    """The variables for a child which imports xctx from this tree, and first of all from the folders in `path`."""
-    places = [*map(str, path), str(ROOT)]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(places), **changes}
+PLACE = Path(xctx.__file__).parents[1]  # of the build that is tested: not always the tree
+TIMEOUT = 120  # seconds: nothing that goes right takes so long, on a busy machine either
 
 
-def run_python(*arguments, dev=True, path=(), timeout=TIMEOUT, cwd=None, **changes):
-    """Runs an interpreter with these arguments, all warnings errors, and gives what subprocess.run gives.
+def environment(path=(), without=(), **changes):
+    """The variables for a child that imports this xctx, and everything else from the folders in `path` first."""
+    inherited = {name: value for name, value in os.environ.items() if name not in without}
+    return {**inherited, "PYTHONPATH": os.pathsep.join(map(str, [*path, PLACE])), **changes}
 
-    It runs with -X dev too, unless `dev` is false; what is in `changes` are environment variables.
+
+def run_python(*arguments, dev=True, timeout=TIMEOUT, cwd=None, **variables):
+    """Runs an interpreter to which every warning is an error, and gives what subprocess.run gives.
+
+    It runs with -X dev too, unless `dev` is false. `variables` are those of `environment`.
     """
     return subprocess.run(
         [sys.executable, *(["-X", "dev"] if dev else []), "-W", "error", *map(str, arguments)],
@@ -29,12 +28,12 @@ def run_python(*arguments, dev=True, path=(), timeout=TIMEOUT, cwd=None, **chang
         text=True,
         timeout=timeout,
         cwd=cwd,
-        env=environment(path, **changes),
+        env=environment(**variables),
     )
 
 
-def run_script(source, *options, status=0, path=(), **changes):
+def run_script(source, *options, status=0, **variables):
     """Runs a script, and gives what it printed. It must write nothing to stderr, and end with `status`."""
-    done = run_python(*options, "-c", source, path=path, **changes)
+    done = run_python(*options, "-c", source, **variables)
     assert (done.stderr, done.returncode) == ("", status)
     return done.stdout

@@ -1,8 +1,8 @@
 """Which packages are installed, and which ones the tests of an interpreter expect.
 
 As a program it prints the dependency groups of pyproject.toml that the tests take on the interpreter that runs it: the
-Makefile and the workflows install those. With the name of a group it prints what that one requires. It needs nothing
-but the standard library.
+Makefile and the workflows install those (with --pip as pip's options). With the name of a group it prints what that one
+requires. It needs nothing but the standard library.
 """
 
 import importlib.metadata
@@ -88,4 +88,7 @@ def ought_to_be_complete():
 
 
 if __name__ == "__main__":
-    print(*(requirements(sys.argv[1:]) if sys.argv[1:] else groups()))
+    if sys.argv[1:] == ["--pip"]:
+        print(*(f"--group {name}" for name in groups()))
+    else:
+        print(*(requirements(sys.argv[1:]) if sys.argv[1:] else groups()))

@@ -422,7 +422,7 @@ LEFT_OUT = {
     "no room for a fork handler": "no memory is left while xctx is imported",
     "a store's type has no __getattribute__ of its own": "a mistake in xctx itself",
     "this thread has no state to keep values in": "the interpreter has no memory for a dict, or is past its end",
-    "maximum recursion depth exceeded while asking a LocalProxy for its object": "CPython's own, a little earlier",
+    "maximum recursion depth exceeded…": "CPython's own, a little earlier",
 }
 if offers("SharedLock"):
     LEFT_OUT |= error_cases_lock.LEFT_OUT

@@ -9,6 +9,8 @@ import time
 import warnings
 from pathlib import Path
 
+from helpers.waiting import LONG
+
 import xctx
 from xctx._lock import names
 from xctx._lock.hold import use_file
@@ -104,7 +106,7 @@ def while_upgrading(call):
         waiter = threading.Thread(target=lock.upgrade)
         waiter.start()
         try:
-            end = time.monotonic() + 10
+            end = time.monotonic() + LONG
             while time.monotonic() < end:  # until the other is at it
                 time.sleep(0.01)
                 call(lock)

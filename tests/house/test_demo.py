@@ -2,17 +2,16 @@
 
 import contextlib
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.interpreters import run_python
 
 DEMO = Path(__file__).parents[2] / "examples" / "gevent_server.py"
 
 
 def run(*args):
-    return subprocess.run([sys.executable, "-W", "error", DEMO, *args], capture_output=True, text=True, timeout=120)
+    return run_python(DEMO, *args, dev=False)
 
 
 @pytest.mark.parametrize("mode", ["gevent", "threads", "asyncio"])

@@ -12,15 +12,13 @@ as ``xctx.carry``.
 """
 
 import ast
-import os
 import re
-import subprocess
-import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers.interpreters import run_python
 from helpers.packages import installed, offers
 
 ROOT = Path(__file__).parents[2]
@@ -73,14 +71,7 @@ def test_a_program_runs(block, tmp_path):
     skip_without(block.needs + needed_by(block.page))
     program = tmp_path / "shown.py"
     program.write_text(block.code)
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", program],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    done = run_python(program, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     shown = re.findall(r"# prints: (.*)$", block.code, re.MULTILINE)
     assert [line for line in shown if line not in done.stdout] == []
@@ -90,13 +81,7 @@ def test_a_program_runs(block, tmp_path):
 def test_sessions_give_what_they_show(page):
     skip_without(needed_by(page))
     # In an interpreter of its own: some ask what is alive in all of it.
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", "-m", "doctest", "-o", "ELLIPSIS", page],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    done = run_python("-m", "doctest", "-o", "ELLIPSIS", page)
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 

@@ -4,11 +4,10 @@ That they would notice a mix-up is shown by running them with stores that are on
 """
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from helpers.interpreters import run_python
 from helpers.packages import installed
 
 ROOT = Path(__file__).parents[2]
@@ -47,13 +46,7 @@ def run(name, *args, path=()):
         pytest.skip(f"{', '.join(missing)} cannot be imported here")
     if "gunicorn" in needs and not hasattr(os, "fork"):
         pytest.skip("gunicorn forks")
-    return subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / f"{name}.py", *args],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, EXAMPLES, ROOT]))},
-    )
+    return run_python(EXAMPLES / f"{name}.py", *args, dev=False, path=[*path, EXAMPLES], timeout=240)
 
 
 def numbers(done):

@@ -3,10 +3,8 @@
 import ast
 import importlib
 import inspect
-import os
 import re
 import subprocess
-import sys
 import sysconfig
 import tomllib
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import dependencies
 import pytest
 from helpers.effort import EXAMPLES
+from helpers.interpreters import run_script
 
 import xctx
 
@@ -23,9 +22,10 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # From the ground up: a module imports only what stands before it. A new module gets its place here.
 ORDER = [
-    *("_runtime.runtime", "_runtime.scheduling", "_runtime.parking", "_runtime.units"),
-    *("_wire.carried", "_stores.declare", "_wire.fields", "_carry.places", "_runtime.wrap", "_carry.isolate"),
-    *("_core", "_stores.local", "_stores.xlocal", "_carry.carry", "_proxy.proxy"),
+    *("_runtime.runtime", "_runtime.scheduling", "_runtime.units", "_runtime.importable", "_runtime.functions", "_runtime.wrappers", "_runtime.parking", "_core"),
+    *("_stores.names", "_stores.declare", "_stores.bindings", "_stores.blocks", "_stores.scopes", "_stores.xlocal"),
+    *("_stores.unit_table", "_stores.values", "_stores.context_values", "_stores.local", "_stores.inspection"),
+    *("_wire.carried", "_wire.fields", "_carry.portable", "_carry.isolate", "_carry.carry", "_proxy.proxy"),
     *("_batch.prefetch", "_batch.batch", "_wire.baggage"),
     *("_lock.names", "_lock.hold", "_lock.lock"),
     *("keys", "debug", "_carry.spawn", "concurrent", "gevent"),
@@ -47,16 +47,6 @@ MODULES = ["xctx" if stem == "__init__" else f"xctx.{stem}" for stem in SOURCES]
 # Those that import a package which may not be there, and which is not to be judged with them.
 INTEGRATIONS = {"xctx.gevent"}
 COMPILED = sorted(dotted(path) for path in PACKAGE.rglob("*.pyx"))
-
-
-def python(*args, **env):
-    """What an interpreter of its own writes: nothing on stderr, for every warning is an error there."""
-    inherited = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", *args], env=inherited | env, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
 
 
 # What is imported
@@ -118,19 +108,20 @@ def test_what_counts_as_an_import(line, modules, tmp_path):
 def test_a_module_imports_alone_and_in_silence(module):
     if module in INTEGRATIONS:
         pytest.importorskip(module.removeprefix("xctx."))
-    assert python("-c", f"import {module}") == ""
+    assert run_script(f"import {module}") == ""
 
 
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this interpreter always has a GIL")
 @pytest.mark.parametrize("module", sorted({*MODULES} - INTEGRATIONS))
 def test_importing_leaves_the_gil_off(module):
-    assert python("-c", f"import sys, {module}; print(sys._is_gil_enabled())") == "False\n"
+    script = f"import sys, {module}; print(sys._is_gil_enabled())"
+    assert run_script(script, without=["PYTHON_GIL"]) == "False\n"
 
 
 def test_importing_touches_no_greenlet_that_happens_to_be_installed(tmp_path):
     for name in ("greenlet", "gevent", "trio"):
         (tmp_path / f"{name}.py").write_text("raise AssertionError('imported')")
-    assert python("-c", "import xctx", PYTHONPATH=str(tmp_path)) == ""
+    assert run_script("import xctx", path=[tmp_path]) == ""
 
 
 # What the tests draw
@@ -234,6 +225,13 @@ def test_a_module_is_built_anew_when_a_part_of_it_changes(module):
     """`make dependencies` writes the lists."""
     extension = EXTENSIONS[f"xctx.{module}"]
     assert set(extension["depends"]) == set(dependencies.found(extension["sources"]))
+
+
+@pytest.mark.parametrize("module", COMPILED)
+def test_a_module_that_reads_the_runtimes_state_connects_to_it(module):
+    """Until then the module's pointers to that state are NULL."""
+    reads = "xctx/_runtime/state.h" in EXTENSIONS[f"xctx.{module}"]["depends"] and module != "_runtime.runtime"
+    assert ("\nconnect()\n" in SOURCES[module].read_text()) == reads
 
 
 def test_what_counts_as_a_part(tmp_path, monkeypatch):

@@ -1,11 +1,10 @@
 """``python -m xctx``: what it says, and that its check notices what it is there to notice."""
 
-import os
-import subprocess
 import sys
 import sysconfig
 
 import pytest
+from helpers.interpreters import run_python
 from helpers.packages import installed
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
@@ -27,13 +26,7 @@ CHECKS = [
 
 def run(*args, source=None, **environ):
     command = ["-c", source] if source else ["-m", "xctx"]
-    return subprocess.run(
-        [sys.executable, "-W", "error", *command, *args],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, **environ},
-    )
+    return run_python(*command, *args, dev=False, **environ)
 
 
 def test_it_says_what_there_is():
@@ -55,10 +48,10 @@ def test_saying_it_imports_no_package(tmp_path):
     (tmp_path / "greenlet-3.2.4.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: greenlet\nVersion: 3.2.4"
     )
-    done = run(PYTHONPATH=str(tmp_path))
+    done = run(path=[tmp_path])
     assert (done.returncode, done.stderr) == (0, "")
     assert "greenlet 3.2.4" in done.stdout
-    done = run("--check", PYTHONPATH=str(tmp_path))
+    done = run("--check", path=[tmp_path])
     if FREE_THREADED:
         assert done.returncode == 0
         assert "skip  greenlets are kept apart: importing greenlet 3.2.4 would switch the GIL on" in done.stdout

@@ -69,7 +69,10 @@ int batch_make_load_fast(PyTypeObject *type, BatchClass which) {
     PyObject *name = PyUnicode_InternFromString("load"), *descriptor = NULL;
     PyObject *made = name != NULL ? PyDict_GetItemWithError(type->tp_dict, name) : NULL;  /* borrowed */
     int result = -1;
-    if (made == NULL) goto done;
+    if (made == NULL) {
+        if (name != NULL && !PyErr_Occurred()) PyErr_SetObject(PyExc_KeyError, name);
+        goto done;
+    }
     result = 0;
     /* Where another Cython makes methods of another kind, `load` stays as it is. */
     if (!Py_IS_TYPE(made, &PyMethodDescr_Type)) goto done;
@@ -83,6 +86,5 @@ int batch_make_load_fast(PyTypeObject *type, BatchClass which) {
 done:
     Py_XDECREF(descriptor);
     Py_XDECREF(name);
-    if (result < 0 && !PyErr_Occurred()) PyErr_SetString(PyExc_SystemError, "the class has no method load");
     return result;
 }

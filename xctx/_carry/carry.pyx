@@ -20,9 +20,14 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, Unit, fork_generation, xctx_tstate,
                          xctx_type_put)
-from xctx._stores.xlocal cimport (Binding, Entry, bind, binding_here, chain_of, checked, each_chain, flatten, put, rehome,
-                                  seen, stands_for, take_back, vectorcallfunc, xlocal)
+from xctx._runtime.runtime cimport connect
+from xctx._stores.bindings cimport Binding, bind, flatten, stands_for
+from xctx._stores.blocks cimport (BoundEntry, bind_snapshot, binding_here, chain_of, each_chain, transfer_to_unit, unbind_entry,
+                                  visible_here)
+from xctx._stores.scopes cimport vectorcallfunc
+from xctx._stores.xlocal cimport validated, xlocal
 from xctx._runtime.functions cimport StepContext
+from xctx._runtime.runtime cimport connect
 from xctx import _core
 from contextvars import ContextVar, Token
 from _functools import partial
@@ -60,6 +65,10 @@ cdef extern from *:
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
 
+connect()
+
+
+connect()
 
 cdef object MISSING = Token.MISSING
 
@@ -74,7 +83,7 @@ cdef object layers_here = ContextVar("xctx.variables")
 cdef class Applied:
     """One application of a snapshot, until it is undone."""
     cdef Snapshot snapshot  # while it is being applied
-    cdef Entry entries      # what was bound, the last first
+    cdef BoundEntry entries # what was bound, the last first
     cdef list variables     # of context variables that came along: (layer, token, address of the token's context)
 
 
@@ -121,8 +130,8 @@ cdef object capture_call(PyObject *module, PyObject **args, Py_ssize_t n, PyObje
 
 
 cdef int take_seen(Binding top, void *taken) except -1:
-    top = seen(top, xctx_tstate())
-    if top is not None and (top.covers or PyTuple_GET_SIZE(top.names)):
+    top = visible_here(top, xctx_tstate())
+    if top is not None and (top.extends_outer or PyTuple_GET_SIZE(top.names)):
         (<Snapshot>taken).add(flatten(top))
     return 0
 
@@ -237,10 +246,10 @@ cdef class Snapshot:
         return applied
 
     cdef void put_one(self, Applied applied, Binding flat, bint shared) except *:
-        cdef Key key = flat.owner.key
-        if shared and (key.rung == CONTEXT or flat.unit is not None and key.find(False) is flat.unit):
+        cdef Key key = (<xlocal>flat.owner).key
+        if shared and (key.inherits or flat.unit is not None and key.find(False) is flat.unit):
             return
-        applied.entries = put(flat, self.walls, applied.entries)
+        applied.entries = bind_snapshot(flat, self.walls, applied.entries)
 
     cdef bint has(self, xlocal owner) noexcept:
         if self.first is None or self.first.owner is owner:
@@ -252,15 +261,15 @@ cdef class Snapshot:
         return False
 
     cdef void find_absent(self, Rest rest) except *:
-        from xctx._carry.places import thing_named
+        from xctx._runtime.importable import object_of_type_at
         cdef Snapshot found = Snapshot.__new__(Snapshot)
         cdef tuple absent = self.absent()
         if absent is None:   # another thread was faster
             return
         named, variables = absent
         for place, names in named:
-            found.add(checked(thing_named(xlocal, *place), names))
-        variables = [(thing_named(ContextVar, *place), value) for place, value in variables]
+            found.add(validated(object_of_type_at(xlocal, *place), names))
+        variables = [(object_of_type_at(ContextVar, *place), value) for place, value in variables]
         with cython.critical_section(rest):
             if rest.absent is not None:
                 self.first = found.first
@@ -311,7 +320,7 @@ cdef class Snapshot:
         return f"<snapshot of {'; '.join(told) or 'nothing'}>"
 
     def __reduce_ex__(self, protocol):
-        from xctx._carry.places import portable
+        from xctx._carry.portable import portable
         cdef Binding each
         cdef Rest rest = self.rest
         cdef tuple absent = self.absent()
@@ -353,15 +362,15 @@ def snapshot_of(bindings, walls=True):
     cdef Snapshot made = Snapshot.__new__(Snapshot)
     made.walls = walls
     for owner, names in bindings:
-        made.add(checked(owner, names))
+        made.add(validated(owner, names))
     return made
 
 
 cdef int hide_others(Binding top, void *arg) except -1:
     cdef Applied applied = <Applied>arg
     # Whatever the unit has bound is hidden, also what a wall hides already: that one may be taken out before this one.
-    if not applied.snapshot.has(top.owner) and seen(top, xctx_tstate()) is not None:
-        applied.entries = put(empty(top.owner), True, applied.entries)
+    if not applied.snapshot.has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:
+        applied.entries = bind_snapshot(empty(<xlocal>top.owner), True, applied.entries)
     return 0
 
 
@@ -399,19 +408,19 @@ cdef bint is_here(Applied applied) except *:
     if applied.entries is None:
         return False
     made = applied.entries.made
-    link = chain_of(made.owner)
+    link = chain_of(<xlocal>made.owner)
     while link is not None and not stands_for(link, made):
         link = link.outer
-    return link is not None and (link.unit is None or link.unit is made.owner.key.find(False))
+    return link is not None and (link.unit is None or link.unit is (<xlocal>made.owner).key.find(False))
 
 
 cdef void undo(Applied applied) except *:
-    cdef Entry entry = applied.entries   # not taken out: another thread may be looking which block its exit is about
+    cdef BoundEntry entry = applied.entries   # not taken out: another thread may be looking which block its exit is about
     if applied.variables is not None:
         for layer, token, context in reversed(applied.variables):
             put_back(<Layer>layer, token, context)
     while entry is not None:
-        take_back(entry)
+        unbind_entry(entry)
         entry = entry.outer
 
 
@@ -543,11 +552,11 @@ cdef class Carried:
         return f"<{self.__wrapped__!r} with {self.snapshot!r}>"
 
     def __reduce_ex__(self, protocol):
-        from xctx._carry.places import stands_at, thing_at
+        from xctx._runtime.importable import is_at, object_at
         module = getattr(self.__wrapped__, "__module__", None)
         name = getattr(self.__wrapped__, "__qualname__", None)
-        if stands_at(self, module, name):   # it decorates what has that name, which would not be found under it
-            return thing_at, (module, name)
+        if is_at(self, module, name):   # it decorates what has that name, which would not be found under it
+            return object_at, (module, name)
         return Carried, (self.snapshot, self.__wrapped__)
 
 
@@ -698,17 +707,17 @@ cdef class Home(StepContext):
 
 cdef int move_chain(Binding top, void *move) except -1:
     key, before, now = <tuple>move
-    if top.owner.key is key:
-        rehome(top, before, now)
+    if (<xlocal>top.owner).key is key:
+        transfer_to_unit(top, before, now)
     return 0
 
 
 cdef int note_rung(Binding top, void *arg) except -1:
     cdef Home home = <Home>arg
-    if top.owner.key.rung == GREENLET:
+    if (<xlocal>top.owner).key.rung == GREENLET:
         home.greenlet = GREENLETS.find(False)
-    elif top.owner.key.rung == TASK:
+    elif (<xlocal>top.owner).key.rung == TASK:
         home.task = TASKS.find(False)
-    elif top.owner.key.rung == THREAD:
+    elif (<xlocal>top.owner).key.rung == THREAD:
         home.thread = THREADS.find(False)
     return 0

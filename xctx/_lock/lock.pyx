@@ -13,7 +13,7 @@ stores are empty: it holds nothing, and takes lines of its own.
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, as_key, xctx_lock, xctx_tstate, xctx_unlock)
+from xctx._core cimport (Key, PyThreadState, as_key, xctx_lock, xctx_tstate, xctx_unlock)
 from xctx._lock.hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Hold, Line, Memory, announce, forks, give_back,
                               line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold,
                               new_line, new_memory, pause, queued, readers_in, set_forget, step_down, take, told, wait,
@@ -344,7 +344,7 @@ def handed_on(cls, carrier, key):
 
 cdef Key checked_key(object key):
     cdef Key checked = as_key(_core.task if key is None else key)
-    if checked.rung == CONTEXT:
+    if checked.inherits:
         raise ValueError("a lock is held by something that runs: under the key 'context' there is no such thing")
     return checked
 
@@ -386,7 +386,7 @@ cdef Hold find_hold(SharedLock lock):
         line = getattr(lock.lines, "line", None)
         if line is None:
             line = lock.lines.line = new_line(lock.memory)
-        hold = lock.holds.hold = new_hold(line, lock.serial, lock.holder.rung not in (THREAD, GREENLET, TASK))
+        hold = lock.holds.hold = new_hold(line, lock.serial, lock.holder.shared_by_threads)
     # Where a callable says who runs, it must be asked each time.
     if not hold.c.common and tstate.context_ver == ver:
         slot_set(slot_of(lock.serial), lock.serial, tstate, &hold.c)

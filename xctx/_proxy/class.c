@@ -29,12 +29,6 @@ _Static_assert(PROXY_N_IF_SLOTS + PROXY_N_IF_METHODS <= 64, "each line needs a b
 
 /* ---- what a type can do ---------------------------------------------------------------------------------- */
 
-static int has_method(PyTypeObject *type, PyObject *name) {
-    PyObject *found = xctx_find_in_type(type, name);
-    Py_XDECREF(found);
-    return found != NULL;
-}
-
 static void *get_slot(PyTypeObject *type, int slot) {
     void *function = PyType_GetSlot(type, slot);
     if (slot == Py_tp_hash && function == (void *)PyObject_HashNotImplemented) return NULL;
@@ -55,7 +49,7 @@ static int serves_slot(PyTypeObject *type, int slot) {
     switch (slot) {
     case Py_nb_int:
         return is_text(type) || has_slot(type, Py_nb_index)
-            || has_method(type, proxy_if_method_names[PROXY_METHOD__trunc__]);
+            || xctx_type_has(type, proxy_if_method_names[PROXY_METHOD__trunc__]);
     case Py_nb_float: return is_text(type) || has_slot(type, Py_nb_index);
     case Py_mp_subscript: return PyType_IsSubtype(type, &PyType_Type);  /* list[int] */
     case Py_am_await: return type == &PyGen_Type;  /* types.coroutine */
@@ -86,7 +80,7 @@ uint64_t proxy_mask(PyTypeObject *type) {
         if (has_slot(type, slot) || serves_slot(type, slot)) mask |= (uint64_t)1 << i;
     }
     for (int i = 0; i < PROXY_N_IF_METHODS; i++)
-        if (has_method(type, proxy_if_method_names[i]) || serves_method(type, i))
+        if (xctx_type_has(type, proxy_if_method_names[i]) || serves_method(type, i))
             mask |= (uint64_t)1 << (PROXY_N_IF_SLOTS + i);
     return mask;
 }
@@ -100,7 +94,7 @@ static int add_methods(PyTypeObject *cls, uint64_t mask, PyTypeObject *leaf) {
     for (int i = 0; i < PROXY_N_IF_METHODS; i++) {
         PyObject *name = proxy_if_method_names[i];
         if (!((mask >> (PROXY_N_IF_SLOTS + i)) & 1)) continue;
-        if (leaf != proxy_wrapper_type && has_method(leaf, name)) continue;
+        if (leaf != proxy_wrapper_type && xctx_type_has(leaf, name)) continue;
         PyObject *method = PyDescr_NewMethod(cls, &proxy_if_methods[i]);
         int done = method == NULL ? -1 : PyObject_SetAttr((PyObject *)cls, name, method);
         Py_XDECREF(method);

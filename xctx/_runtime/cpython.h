@@ -88,6 +88,22 @@ static inline PyObject *xctx_shared_setdefault(PyObject *dict, PyObject *key, Py
 #endif
 }
 
+/* A module that the program has imported: a new reference, or NULL with no exception where it has not. */
+static inline PyObject *xctx_loaded_module(PyObject *name) {
+    PyObject *modules = PyImport_GetModuleDict(), *found = NULL;   /* borrowed from the interpreter */
+    if (modules == NULL) return NULL;
+#if PY_VERSION_HEX >= 0x030D0000
+    (void)PyDict_GetItemRef(modules, name, &found);
+    return found;
+#else
+    found = PyDict_GetItemWithError(modules, name);
+    return Py_XNewRef(found);
+#endif
+}
+
+/* For Cython, which takes the result of a function that gives an object to be a new reference: takes over this one. */
+#define xctx_taken(reference) (reference)
+
 /* Whether a type or one of its bases has the name; no exception. */
 static inline int xctx_type_has(PyTypeObject *type, PyObject *name) {
 #ifdef Py_GIL_DISABLED

@@ -48,6 +48,13 @@
 #  define XCTX_ONE_PER_MODULE __attribute__((weak, visibility("hidden")))
 #endif
 
+/* For a function or variable that several C files of one extension module share, and none of other modules' business. */
+#if defined(_MSC_VER)
+#  define XCTX_HIDDEN
+#else
+#  define XCTX_HIDDEN __attribute__((visibility("hidden")))
+#endif
+
 /* --- time -------------------------------------------------------------------------------------------------------------- */
 
 /* Nanoseconds of a clock that is never set back, since an arbitrary moment. The same clock in all processes of a

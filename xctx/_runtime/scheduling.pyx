@@ -17,12 +17,10 @@ from xctx._runtime.runtime cimport connect, xctx_greenlet_api, xctx_the_process
 
 
 cdef extern from "xctx/_runtime/cpython.h":
-    object shared_get "xctx_shared_get"(dict, object)
+    PyObject *loaded_module "xctx_loaded_module"(PyObject *) except? NULL
+    object taken "xctx_taken"(PyObject *)
     void publish_before "xctx_publish_before"()
     double xctx_monotonic() nogil
-
-cdef extern from "Python.h":
-    PyObject *PyImport_GetModuleDict()
 
 connect()
 
@@ -34,14 +32,11 @@ cpdef double monotonic() noexcept nogil:
 
 cdef object loaded(str module, str name):
     """An attribute of a module that the program has imported, or None."""
-    cdef PyObject *modules
+    cdef PyObject *found
     if is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
         return None
-    modules = PyImport_GetModuleDict()   # borrowed from the interpreter
-    if modules == NULL:
-        return None
-    found = shared_get(<dict><object>modules, module)
-    return None if found is None else getattr(found, name, None)
+    found = loaded_module(<PyObject*>module)
+    return None if found == NULL else getattr(taken(found), name, None)
 
 
 # --- greenlet --------------------------------------------------------------------------------------------------------
@@ -60,7 +55,7 @@ cdef bint find_greenlet() except -1:
     cdef xctx_greenlet_api *api = &xctx_the_process.greenlet
     cdef void **table
     capsule = loaded("greenlet", "_C_API")
-    if not PyCapsule_IsValid(capsule, "greenlet._C_API"):
+    if capsule is None or not PyCapsule_IsValid(capsule, "greenlet._C_API"):
         return False
     check_version(loaded("greenlet", "__version__"))
     table = <void**>PyCapsule_GetPointer(capsule, "greenlet._C_API")

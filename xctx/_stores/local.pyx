@@ -2,33 +2,20 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """local: mutable attributes, kept apart for each execution unit.
 
-What one store keeps for one unit is a *holding*: a few names and values side by side, or a dict once somebody asked for
-``__dict__`` or there are many. A store has its holdings in a list, and a unit has the same holdings in a table (its *shelf*)
-by the store's serial number:
-
-    store A ---- holding(A,U) ---- holding(A,V)          The store owns the holdings: the garbage collector sees the
-    store B ---- holding(B,U)                            values as the store's, so a value that refers to its own store
-                    |                  |                 is collected with it. A unit only finds them. Whoever dies
-                 unit U             unit V               first, store or unit, takes its holdings out of the other's
-                                                         hands under the lock, and lets go of the values afterwards.
-
-A unit's holdings are touched only by the code that runs in it, so reading takes no lock. Two things reach in from outside:
-the death of a store (nobody can be reading through it) and :mod:`xctx.debug`, for whose sake writers lock the holding. The
-units that several threads share (a process, a callable's value) hold dicts, which do their own locking.
-
-Under the `context` key there is no unit: a context variable holds an immutable *edition* of the names and values, a new one
-at each change, which copied contexts share until they make their own. Editions too are the store's for the collector.
+What a store keeps for a unit are its unit values (values.pyx). Under the `context` key there are no units: what a store
+keeps in a context are its context values (context_values.pyx).
 """
-cimport cython
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
-from cpython.ref cimport Py_INCREF
-from libc.string cimport memset
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from xctx._core cimport (CONTEXT, PROCESS, VALUE, Key, PyThreadState, Unit, as_key, fork_generation, set_shelf_release,
-                         xctx_lock, xctx_mutex, xctx_tstate, xctx_type_put,
-                         xctx_unlock)
-# Underscored for a cheap start: each interpreter has these at hand, `collections` and `weakref` it would have to load.
+from xctx._core cimport Key, PyThreadState, Unit, as_key, fork_generation, xctx_tstate, xctx_type_put
+from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
+                                    xctx_cache_set, xctx_next_serial)
+from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, current_values, detach_list,
+                                          is_context_values, publish, read_content, release_list, traverse_list, with_name)
+from xctx._stores.names cimport is_reserved, plain_name
+from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, dict_get, discard_values, erase, new_values,
+                                  read, release_chain, shared_dict_of, traverse, values_of, visitproc, write)
+# Underscored for a cheap start: each interpreter has these loaded, `collections` and `weakref` it would have to load.
 from _collections_abc import MutableMapping
 from _weakref import ref
 from contextvars import ContextVar
@@ -36,60 +23,27 @@ from contextvars import ContextVar
 from xctx import _core
 
 
-from xctx._runtime.runtime cimport (connect, xctx_cache_drop as slot_drop, xctx_cache_empty as slots_empty,
-                                    xctx_cache_entry as xctx_slot, xctx_cache_entry_of as slot_of,
-                                    xctx_cache_hit as slot_hit, xctx_cache_set as slot_set,
-                                    xctx_count_contexts as count_contexts, xctx_next_serial, XCTX_FORK_STORES,
-                                    xctx_at_fork)
-
-connect()
-
-ctypedef void (*destructor)(PyObject *) noexcept
-
 cdef extern from "xctx/_runtime/compat.h":
-    object var_set "xctx_var_set"(object, object)
     int var_reset "xctx_var_reset"(object, object) except -1
 
 cdef extern from "xctx/_stores/getattro.h":
     PyObject *missing "xctx_missing"
     const char *type_name "xctx_type_name"(object)
-    object plain_name "xctx_plain_name"(object)
     int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
+
+ctypedef void (*destructor)(PyObject *) noexcept
 
 cdef extern from *:
     """
     /* As an object to Cython, which takes over the reference. */
     #define XCTX_TAKEN(p) (p)
-    #define XCTX_IS_EDITION(o, type) Py_IS_TYPE(o, (PyTypeObject *)(type))
-    #define XCTX_INTERNED(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
-    #define XCTX_RESERVED(name) (PyUnicode_Check(name) && PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
 
-    static PyObject *xctx_interned(PyObject *name) {
-        name = xctx_plain_name(name);
-        if (name != NULL) PyUnicode_InternInPlace(&name);
-        return name;
-    }
-
-    /* Stores in stores in stores: as deep as it likes, on a stack that is not. What is too deep waits for the rest. */
-    static void (*xctx_store_dealloc_at_last)(PyObject *);
-    static void xctx_store_dealloc(PyObject *store) {
-        PyObject_GC_UnTrack(store);
-        Py_TRASHCAN_BEGIN(store, xctx_store_dealloc)
-        xctx_store_dealloc_at_last(store);
-        Py_TRASHCAN_END
-    }
-
-    /* Both give a new reference, or NULL with no exception. */
+    /* Gives a new reference, or NULL with no exception. */
     #if PY_VERSION_HEX >= 0x030D0000
     #  define xctx_type_lookup _PyType_LookupRef
-    #  define xctx_dict_get(dict, key, found) PyDict_GetItemRef(dict, key, found)
     #else
     static inline PyObject *xctx_type_lookup(PyTypeObject *type, PyObject *name) {
         return Py_XNewRef(_PyType_Lookup(type, name));
-    }
-    static inline int xctx_dict_get(PyObject *dict, PyObject *key, PyObject **found) {
-        *found = Py_XNewRef(PyDict_GetItemWithError(dict, key));
-        return *found ? 1 : PyErr_Occurred() ? -1 : 0;
     }
     #endif
 
@@ -98,20 +52,24 @@ cdef extern from *:
     #else
     #  define XCTX_NO_GIL 0
     #endif
+
+    /* Stores within stores within stores may be of any depth, and the stack may not. The trashcan keeps those that are too
+     * deep until the others are freed. */
+    static void (*xctx_dealloc_shallow_store)(PyObject *);   /* of the process, like the type; set once */
+    static void xctx_dealloc_store(PyObject *store) {
+        PyObject_GC_UnTrack(store);
+        Py_TRASHCAN_BEGIN(store, xctx_dealloc_store)
+        xctx_dealloc_shallow_store(store);
+        Py_TRASHCAN_END
+    }
     """
     object taken "XCTX_TAKEN"(PyObject *)
-    bint is_edition "XCTX_IS_EDITION"(PyObject *, PyObject *)
     bint NO_GIL "XCTX_NO_GIL"
-    bint is_interned "XCTX_INTERNED"(PyObject *)
-    bint is_reserved "XCTX_RESERVED"(PyObject *)
-    object interned "xctx_interned"(object)
-    destructor store_dealloc "xctx_store_dealloc"
-    destructor store_dealloc_at_last "xctx_store_dealloc_at_last"
+    destructor dealloc_store "xctx_dealloc_store"
+    destructor dealloc_shallow_store "xctx_dealloc_shallow_store"
     PyObject *type_lookup "xctx_type_lookup"(PyTypeObject *, PyObject *)
-    int dict_get "xctx_dict_get"(PyObject *, PyObject *, PyObject **) except -1
 
 cdef extern from "Python.h":
-    ctypedef int (*visitproc)(PyObject *, void *) noexcept
     ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
     ctypedef int (*inquiry)(PyObject *) noexcept
     ctypedef object (*descrgetfunc)(object, object, object)
@@ -126,29 +84,14 @@ cdef extern from "Python.h":
         initproc tp_init
     initproc object_init "PyBaseObject_Type.tp_init"
     PyObject *PyErr_Format(object, const char *, ...) except NULL
-    Py_ssize_t Py_REFCNT(PyObject *)
-    int PyContextVar_Get(object, PyObject *, PyObject **) except -1
     int get_variable "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1
-    PyObject *PyTuple_New_ "PyTuple_New"(Py_ssize_t) except NULL
-    PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
-    void PyTuple_SET_ITEM_ "PyTuple_SET_ITEM"(PyObject *, Py_ssize_t, PyObject *)
-    Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
-    bint PyTuple_CheckExact_ "PyTuple_CheckExact"(PyObject *)
-    int PyObject_RichCompareBool(object, object, int) except -1
-    void *PyMem_RawMalloc(size_t) nogil
-    void *PyMem_RawCalloc(size_t, size_t) nogil
-    void PyMem_RawFree(void *) nogil
-    void Py_XINCREF_ "Py_XINCREF"(PyObject *)
-    void Py_INCREF_ "Py_INCREF"(PyObject *)
     void Py_DECREF_ "Py_DECREF"(PyObject *)
     void Py_XDECREF_ "Py_XDECREF"(PyObject *)
 
+connect()
 
-include "holdings.pxi"
-include "editions.pxi"
+cdef Key default_key = _core.greenlet
 
-
-# --- local -----------------------------------------------------------------------------------------------------------
 
 cdef class local:
     """Attributes of one execution unit: each has its own, and they end with it. What a unit is, `key` says.
@@ -171,21 +114,6 @@ cdef class local:
         except under the ``context`` key. Without the GIL, a store that several threads use ten thousand times lives from then on
         as long as a function or module does there: on 3.13t for ever.
     """
-    # None of these changes after __cinit__, but `args` and `kwargs` for the garbage collector.
-    cdef uint64_t serial
-    cdef Key key
-    cdef object var          # the context variable, under the `context` key
-    cdef bint initialises    # there is an __init__ to call in each unit
-    cdef How how
-    cdef object args
-    cdef object kwargs
-    cdef object self_ref     # where there is no GIL: how xctx.debug gets hold of a store that may be dying
-    cdef object __weakref__
-    # Guarded by the lock.
-    cdef uint32_t generation     # of forks; the holdings of another one are a parent's
-    cdef Holding *holdings
-    cdef PyObject *editions
-
     def __cinit__(self, *args, **kwargs):
         key = None
         self.initialises = (<TypeObject*>Py_TYPE(self)).tp_init != object_init
@@ -195,39 +123,42 @@ cdef class local:
                 raise TypeError(f"{type(self).__name__}() takes no arguments but `key`: there is no __init__ for "
                                 f"{args + tuple(kwargs) !r}")
         self.key = as_key(type(self).__xctx_key__ if key is None else key)
-        if self.key.rung == CONTEXT:
-            self.how = EDITIONS
+        if self.key.inherits:
+            self.storage = IN_CONTEXT
             self.var = ContextVar("xctx.local")
-        elif self.key.rung == PROCESS or self.key.rung == VALUE:
-            self.how = SHARED
-        self.serial = xctx_next_serial()
-        self.generation = fork_generation()
+        elif self.key.shared_by_threads:
+            self.storage = SHARED_BY_THREADS
+        self.kept.serial = xctx_next_serial()
+        self.kept.store = <PyObject*>self
+        self.kept.generation = fork_generation()
         if NO_GIL:
             self.self_ref = ref(self)
         if self.initialises:
             self.args = args
             self.kwargs = kwargs
             # The constructor calls __init__ for the unit that it runs in.
-            if self.how == EDITIONS:
-                publish(self, ())
+            if self.storage == IN_CONTEXT:
+                publish(&self.context_values, self.var, ())
             else:
-                new_holding_here(self, self.key.find(True))
+                new_values_for(self, self.key.find(True))
 
     def __getattribute__(self, name):
         cdef PyObject *found
         cdef descrgetfunc get = NULL
+        cdef bint in_class = False
         attribute = None
         if Py_TYPE(self) != <PyTypeObject*>local or is_reserved(<PyObject*>name):
             if is_reserved(<PyObject*>name) and name == "__dict__":
                 return dict_here(self)
             found = type_lookup(Py_TYPE(self), <PyObject*>name)
             if found != NULL:
+                in_class = True
                 attribute = taken(found)   # held, whatever the class does meanwhile
                 get = (<TypeObject*>Py_TYPE(attribute)).tp_descr_get
                 if get != NULL and (<TypeObject*>Py_TYPE(attribute)).tp_descr_set != NULL:
                     return get(attribute, self, type(self))
             found = value_here(self, <PyObject*>name)
-            if found == NULL and attribute is not None:
+            if found == NULL and in_class:
                 return attribute if get == NULL else get(attribute, self, type(self))
         else:
             found = value_here(self, <PyObject*>name)
@@ -236,31 +167,31 @@ cdef class local:
     def __setattr__(self, name, value):
         if set_by_class(self, name, <PyObject*>value):
             return
-        if self.how == OWN:
-            write(holding_here(self, True), name, value)
-        elif self.how == SHARED:
-            shared_here(self, True)[plain_name(name)] = value
+        if self.storage == PER_UNIT:
+            write(values_here(self, True), name, value)
+        elif self.storage == SHARED_BY_THREADS:
+            shared_dict_here(self, True)[plain_name(name)] = value
         else:
-            set_in_edition(self, name, value)
+            set_in_context(self, name, value)
 
     def __delattr__(self, name):
-        cdef Holding *holding
+        cdef UnitValues *values
         cdef bint found = False
         if set_by_class(self, name, NULL):
             return
         name = plain_name(name)
-        if self.how == EDITIONS:
+        if self.storage == IN_CONTEXT:
             names = names_here(self)
             found = name in names
             if found:
                 del names[name]
-                publish(self, from_dict(names))
-        elif self.how == SHARED:
-            names = shared_here(self, False)
+                publish(&self.context_values, self.var, as_content(names))
+        elif self.storage == SHARED_BY_THREADS:
+            names = shared_dict_here(self, False)
             found = names is not None and names.pop(name, <object>missing) is not <object>missing
         else:
-            holding = holding_here(self, False)
-            found = holding != NULL and erase(holding, name)
+            values = values_here(self, False)
+            found = values != NULL and erase(values, name)
         if not found:
             PyErr_Format(AttributeError, "'%.200s' object has no attribute '%S'", type_name(self), <PyObject*>name)
 
@@ -286,8 +217,8 @@ cdef class local:
 
     def __release_local__(self):
         """Deletes the current unit's attributes: what werkzeug's ``release_local`` calls."""
-        if self.how == EDITIONS:
-            publish(self, ())
+        if self.storage == IN_CONTEXT:
+            publish(&self.context_values, self.var, ())
         else:
             names = dict_here(self)
             names.clear()
@@ -307,12 +238,9 @@ cdef object make_proxy = None
 
 
 def set_proxy_maker(maker):
-    """Says what a store gives when it is called: told by the room of proxies, which stands above this one."""
+    """Sets what a store gives when it is called. The room of proxies, which is above this one, sets it when it is imported."""
     global make_proxy
     make_proxy = maker
-
-
-cdef Key default_key = _core.greenlet
 
 
 def init_subclass(cls, key=None, **kwargs):
@@ -350,137 +278,130 @@ cdef bint set_by_descriptor(local self, object name, PyObject *value) except -1:
     return True
 
 
-cdef int initialise(local store) except -1:
-    return (<TypeObject*>Py_TYPE(store)).tp_init(store, store.args, store.kwargs)
+# --- what is kept for the current unit -------------------------------------------------------------------------------
 
-
-cdef Holding *new_holding_here(local store, Unit unit) except NULL:
-    """A holding for a unit that has none."""
-    if store.how == SHARED:
+cdef int new_values_for(local store, Unit unit) except -1:
+    """Makes unit values for a unit that has none."""
+    if store.storage == SHARED_BY_THREADS:
         names = {}
-        return new_holding(store, unit, <PyObject*>names)
-    return new_holding(store, unit, NULL)
+        new_values(&store.kept, unit, <PyObject*>names)
+    else:
+        new_values(&store.kept, unit, NULL)
+    return 0
 
 
-cdef Holding *find_holding(local store, bint create) except? NULL:
-    """What the store keeps for the current unit, found the long way; NULL where that is nothing, unless `create`."""
+cdef inline UnitValues *values_here(local store, bint create) except? NULL:
+    """The unit values of a store PER_UNIT for the current unit; NULL where there are none, unless `create`."""
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef xctx_cache_entry *entry = xctx_cache_entry_of(store.kept.serial)
+    if xctx_cache_hit(entry, store.kept.serial, tstate, <PyObject*>store) and (entry.what != NULL or not create):
+        return <UnitValues*>entry.what
+    return find_values(store, create)
+
+
+cdef UnitValues *find_values(local store, bint create) except? NULL:
+    # `values_here` without the cache.
     cdef PyThreadState *tstate = xctx_tstate()
     cdef Unit unit = store.key.find(create or store.initialises)
-    cdef Holding *holding = NULL
-    cdef Place *place
+    cdef UnitValues *values = NULL
     if unit is not None:
-        place = place_of(<Shelf*>unit.shelf, store.serial)
-        if place != NULL:
-            holding = place.holding
-        elif create or store.initialises:
-            holding = new_holding(store, unit, NULL)
+        values = values_of(&store.kept, unit)
+        if values == NULL and (create or store.initialises):
+            values = new_values(&store.kept, unit, NULL)
             if store.initialises:
                 initialise_for(store, unit)
-                # That ran any code: the unit may have been left behind in the parent of a fork, or have ended. Then anew.
-                place = place_of(<Shelf*>unit.shelf, store.serial)
-                if unit.generation != fork_generation() or place == NULL or place.holding != holding:
-                    return find_holding(store, create)
-    # Borrowed: the unit keeps it until it ends, which it does not while it runs.
-    slot_set(slot_of(store.serial), store.serial, tstate, <void*>holding)
-    return holding
+                # That ran any code: this may be the child of a fork by now, or the unit may have ended. Then it is done anew.
+                if unit.generation != fork_generation() or values_of(&store.kept, unit) != values:
+                    return find_values(store, create)
+    # Borrowed: the unit keeps them until it ends, and it does not end while it runs.
+    xctx_cache_set(xctx_cache_entry_of(store.kept.serial), store.kept.serial, tstate, <void*>values)
+    return values
+
+
+cdef dict shared_dict_here(local store, bint create):
+    """The dict of a store SHARED_BY_THREADS for the current unit; None where there is none, unless `create`."""
+    # The key is asked once: a callable may give another value the next time.
+    cdef Unit unit = store.key.find(create or store.initialises)
+    cdef dict names = None
+    cdef dict mine
+    if unit is not None:
+        names = shared_dict_of(&store.kept, unit)
+        if names is None and (create or store.initialises):
+            mine = {}
+            new_values(&store.kept, unit, <PyObject*>mine)
+            names = shared_dict_of(&store.kept, unit)
+            if names is None:
+                names = mine   # another thread has ended the unit
+            if names is mine and store.initialises:
+                initialise_for(store, unit)
+    return names
+
+
+cdef int initialise(local store) except -1:
+    return (<TypeObject*>Py_TYPE(store)).tp_init(store, store.args, store.kwargs)
 
 
 cdef int initialise_for(local store, Unit unit) except -1:
     try:
         initialise(store)
     except BaseException:
-        # Nothing of it is kept, and the next touch begins anew.
-        abandon(store, unit)
+        # Nothing of it is kept, so the next touch begins anew.
+        discard_values(&store.kept, unit)
         raise
     return 0
 
 
-cdef int abandon(local store, Unit unit) except -1:
-    cdef Holding *holding = NULL
-    cdef Place *place
-    if unit.generation != fork_generation():
-        return 0   # a parent's
-    xctx_lock(&lock)
-    place = place_of(<Shelf*>unit.shelf, store.serial)
-    if place != NULL:
-        holding = place.holding
-        unlist(holding)
-        take_down(holding)
-        holding.next = NULL
-    xctx_unlock(&lock)
-    slot_drop(slot_of(store.serial), store.serial)
-    let_go(holding)
-    return 0
-
-
-cdef inline Holding *holding_here(local store, bint create) except? NULL:
-    """What the store keeps for the current unit, of those that threads do not share."""
-    cdef PyThreadState *tstate = xctx_tstate()
-    cdef xctx_slot *slot = slot_of(store.serial)
-    if slot_hit(slot, store.serial, tstate, <PyObject*>store) and (slot.what != NULL or not create):
-        return <Holding*>slot.what
-    return find_holding(store, create)
-
-
-cdef dict dict_of(local store, Unit unit):
-    """What the store keeps for a unit that threads share, or None. Held by the caller: another thread may end the unit."""
-    cdef Place *place
-    cdef dict names = None
-    xctx_lock(&lock)
-    place = place_of(<Shelf*>unit.shelf, store.serial)
-    if place != NULL:
-        names = <dict>place.holding.dict
-    xctx_unlock(&lock)
-    return names
-
-
-cdef dict shared_here(local store, bint create):
-    """The same for the current unit; None where that is nothing, unless `create`."""
-    # The key is asked once: a callable may give another value the next time.
-    cdef Unit unit = store.key.find(create or store.initialises)
-    cdef dict names = None
-    cdef dict mine
-    if unit is not None:
-        names = dict_of(store, unit)
-        if names is None and (create or store.initialises):
-            mine = {}
-            new_holding(store, unit, <PyObject*>mine)
-            names = dict_of(store, unit)
-            if names is None:
-                names = mine   # the unit has been ended by another thread
-            if names is mine and store.initialises:
-                initialise_for(store, unit)
-    return names
-
-
 cdef PyObject *content_here(local store) except? NULL:
-    """The content of the current edition; borrowed from it, and it from the context."""
+    """What a store IN_CONTEXT keeps in the current context. Borrowed from the context values, and these from the context."""
     cdef PyThreadState *tstate = xctx_tstate()
-    cdef xctx_slot *slot = slot_of(store.serial)
-    cdef Edition found
+    cdef xctx_cache_entry *entry = xctx_cache_entry_of(store.kept.serial)
+    cdef ContextValues found
     cdef PyObject *value = NULL
-    # At the end of a thread its context is taken down with no change of version, and finalisers may make another.
-    if slot_hit(slot, store.serial, tstate, <PyObject*>store) and slot.context == tstate.context:
-        # The variable is asked each time: there is code that copies whole contexts by setting each.
+    if xctx_cache_hit(entry, store.kept.serial, tstate, <PyObject*>store):
+        # The variable is asked each time: code that copies whole contexts sets it too.
         get_variable(<PyObject*>store.var, NULL, &value)
-        if value != NULL and is_edition(value, <PyObject*>Edition):
+        if value != NULL and is_context_values(value, <PyObject*>ContextValues):
             Py_DECREF_(value)   # the call's reference; the context has its own
-            return (<Edition>value).content
+            return (<ContextValues>value).content
         Py_XDECREF_(value)
-    found = edition_here(store)
-    return NULL if found is None else found.content
+    found = current_values(store.var)
+    if found is not None:
+        xctx_cache_set(entry, store.kept.serial, tstate, NULL)   # notes that contexts were counted
+        return found.content
+    if not store.initialises:
+        return NULL
+    token = publish(&store.context_values, store.var, ())
+    try:
+        initialise(store)
+    except BaseException:
+        var_reset(store.var, token)
+        raise
+    return content_here(store)
+
+
+cdef int set_in_context(local store, object name, object value) except -1:
+    # Making the new content may run the garbage collector, and a finaliser may replace the content meanwhile. So the content
+    # is held, and what the finaliser set stays.
+    cdef PyObject *content
+    while True:
+        content = content_here(store)
+        _held = None if content == NULL else <object>content
+        changed = with_name(content, name, value)
+        if content == content_here(store):
+            publish(&store.context_values, store.var, changed)
+            return 0
 
 
 cdef PyObject *value_here(local store, PyObject *name) except? NULL:
     """A new reference to the current unit's value of the name, or NULL with no exception."""
-    cdef Holding *holding
+    cdef UnitValues *values
     cdef PyObject *found = NULL
-    if store.how == OWN:
-        holding = holding_here(store, False)
-        return NULL if holding == NULL else read(holding, name)
-    if store.how == EDITIONS:
-        return in_edition(content_here(store), name)
-    names = shared_here(store, False)
+    if store.storage == PER_UNIT:
+        values = values_here(store, False)
+        return NULL if values == NULL else read(values, name)
+    if store.storage == IN_CONTEXT:
+        return read_content(content_here(store), name)
+    names = shared_dict_here(store, False)
     if names is not None:
         dict_get(<PyObject*>names, name, &found)
     return found
@@ -488,24 +409,63 @@ cdef PyObject *value_here(local store, PyObject *name) except? NULL:
 
 cdef dict names_here(local store):
     """A new dict of the current unit's names and values."""
-    cdef Holding *holding
-    if store.how == EDITIONS:
-        return content_dict(content_here(store))
-    if store.how == SHARED:
-        return dict(shared_here(store, False) or ())
-    holding = holding_here(store, False)
-    return {} if holding == NULL else contents(holding)
+    cdef UnitValues *values
+    if store.storage == IN_CONTEXT:
+        return as_new_dict(content_here(store))
+    if store.storage == SHARED_BY_THREADS:
+        return dict(shared_dict_here(store, False) or ())
+    values = values_here(store, False)
+    return {} if values == NULL else contents(values)
 
 
 cdef object dict_here(local store):
-    if store.how == EDITIONS:
-        return EditionDict(store)
-    if store.how == SHARED:
-        return shared_here(store, True)
-    return as_dict(holding_here(store, True))
+    if store.storage == IN_CONTEXT:
+        return ContextDict(store)
+    if store.storage == SHARED_BY_THREADS:
+        return shared_dict_here(store, True)
+    return as_dict(values_here(store, True))
 
 
-# --- what the collector is told, and how a store dies ------------------------------------------------------------------
+class ContextDict(MutableMapping):
+    """The ``__dict__`` of a store under the `context` key: reads and changes what the current context has."""
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store):
+        self._store = store
+
+    def _names(self):
+        return names_here(<local>self._store)
+
+    def _publish(self, dict names not None):
+        cdef local store = self._store
+        publish(&store.context_values, store.var, as_content(names))
+
+    def __getitem__(self, name):
+        return self._names()[name]
+
+    def __setitem__(self, name, value):
+        self._publish({**self._names(), plain_name(name): value})
+
+    def __delitem__(self, name):
+        names = self._names()
+        del names[name]
+        self._publish(names)
+
+    def __iter__(self):
+        return iter(self._names())
+
+    def __len__(self):
+        return len(self._names())
+
+    def copy(self):
+        return self._names()
+
+    def __repr__(self):
+        return repr(self._names())
+
+
+# --- the collector, and the death of a store -------------------------------------------------------------------------
 
 cdef traverseproc cython_traverse = (<TypeObject*><PyObject*>local).tp_traverse
 cdef inquiry cython_clear = (<TypeObject*><PyObject*>local).tp_clear
@@ -513,145 +473,37 @@ cdef destructor cython_dealloc = (<TypeObject*><PyObject*>local).tp_dealloc
 
 
 cdef int store_traverse(PyObject *store, visitproc visit, void *arg) noexcept:
-    # No count may be changed here. The lock is not taken: the collector runs between lines of this room, not within.
+    # No reference count may change here.
     cdef int result = cython_traverse(store, visit, arg)
-    cdef Holding *holding = NULL
-    cdef PyObject *edition = (<local>store).editions
-    cdef int i
-    if (<local>store).generation == fork_generation():
-        holding = (<local>store).holdings
-    while holding != NULL and not result:
-        if holding.dict != NULL:
-            result = visit(holding.dict, arg)
-        for i in range(holding.count):
-            if not result:
-                result = visit(holding.items[i].value, arg)
-        holding = holding.next
-    while edition != NULL and not result:
-        if (<Edition>edition).content != NULL:
-            result = visit((<Edition>edition).content, arg)
-        edition = (<Edition>edition).next
+    if not result:
+        result = traverse(&(<local>store).kept, visit, arg)
+    if not result:
+        result = traverse_list((<local>store).context_values, visit, arg)
     return result
 
 
 cdef int store_clear(PyObject *store) noexcept:
     # `key` and `var` stay: they lead nowhere, and the store may yet be used by what is cleared with it.
-    cdef Holding *chain = forsake(<local>store)
-    cdef PyObject **editions = forsake_editions(<local>store)
+    cdef UnitValues *chain = detach_all(&(<local>store).kept)
+    cdef PyObject **contexts = detach_list(&(<local>store).context_values)
     (<local>store).args = None
     (<local>store).kwargs = None
-    let_go(chain)
-    empty_editions(editions)
+    release_chain(chain)
+    release_list(contexts)
     return 0
 
 
-cdef void dealloc_store(PyObject *store) noexcept:
-    # First out of everybody's reach, with no Python code run; the values are released when the store is gone, so that no
-    # finaliser can meet it half dead.
-    cdef Holding *chain = forsake(<local>store)
-    cdef PyObject **editions = forsake_editions(<local>store)
+cdef void store_dealloc(PyObject *store) noexcept:
+    # First nobody can reach the store any more, and no Python code has run. The values are released when the store is gone, so
+    # that no finaliser can meet it half dead.
+    cdef UnitValues *chain = detach_all(&(<local>store).kept)
+    cdef PyObject **contexts = detach_list(&(<local>store).context_values)
     cython_dealloc(store)
-    let_go(chain)
-    empty_editions(editions)
+    release_chain(chain)
+    release_list(contexts)
 
 
 (<TypeObject*><PyObject*>local).tp_traverse = store_traverse
 (<TypeObject*><PyObject*>local).tp_clear = store_clear
-store_dealloc_at_last = dealloc_store
-(<TypeObject*><PyObject*>local).tp_dealloc = store_dealloc
-
-set_shelf_release(release_shelf)
-
-
-# --- fork ------------------------------------------------------------------------------------------------------------
-
-cdef void forked() noexcept nogil:
-    # In the child, with no other thread; another one may have held the lock.
-    memset(&lock, 0, sizeof(lock))
-
-
-forked()
-xctx_at_fork(XCTX_FORK_STORES, NULL, NULL, forked)
-
-
-# --- for those who look from outside -----------------------------------------------------------------------------------
-
-cdef object living(PyObject *store):
-    """The store, held, unless it is dying. With the lock held."""
-    if NO_GIL:
-        return (<local>store).self_ref()
-    return <object>store if Py_REFCNT(store) > 0 else None
-
-
-cdef bint is_alive(Unit unit) noexcept:
-    return not unit.ended and unit.generation == fork_generation()
-
-
-# In each of these, nothing is allocated for the collector under the lock: collecting may run any code, which may take away what
-# is being looked at.
-
-cdef dict kept(local store, Unit unit):
-    """A new dict of what the store keeps for the unit, or None."""
-    cdef dict names = {}
-    cdef dict whole = None
-    cdef Place *place
-    cdef int i
-    xctx_lock(&lock)
-    place = place_of(<Shelf*>unit.shelf, store.serial) if is_alive(unit) else NULL
-    if place != NULL:
-        xctx_lock(&place.holding.lock)
-        if place.holding.dict != NULL:
-            whole = <dict>place.holding.dict
-        for i in range(place.holding.count):
-            names[<object>place.holding.items[i].name] = <object>place.holding.items[i].value
-        xctx_unlock(&place.holding.lock)
-    xctx_unlock(&lock)
-    return None if place == NULL else names if whole is None else whole.copy()
-
-
-def stores_of(Unit unit not None):
-    """What each living store keeps for the unit: a list of pairs (store, dict)."""
-    cdef Shelf *shelf
-    cdef uint32_t i, size = 0
-    cdef list stores
-    while True:
-        stores = [None] * size
-        xctx_lock(&lock)
-        shelf = <Shelf*>unit.shelf if is_alive(unit) else NULL
-        if shelf == NULL or shelf.mask < size:
-            if shelf != NULL:
-                for i in range(shelf.mask + 1):
-                    if shelf.places[i].holding != NULL:
-                        stores[i] = living(shelf.places[i].holding.store)
-            xctx_unlock(&lock)
-            break
-        size = shelf.mask + 1
-        xctx_unlock(&lock)
-    pairs = [(store, kept(<local>store, unit)) for store in stores if store is not None]
-    return [pair for pair in pairs if pair[1] is not None]
-
-
-def units_of(local store not None):
-    """The units for which the store keeps anything: a list of pairs (unit, dict)."""
-    cdef Holding *holding
-    cdef Py_ssize_t count, size = 0
-    cdef list units
-    while store.how != SHARED or store.key.rung != VALUE:
-        units = [None] * size
-        count = 0
-        xctx_lock(&lock)
-        holding = store.holdings if store.generation == fork_generation() else NULL
-        while holding != NULL:
-            if count < size:
-                units[count] = <Unit>holding.unit
-            count += 1
-            holding = holding.next
-        xctx_unlock(&lock)
-        if count <= size:
-            break
-        size = count
-    else:
-        # Such a unit may be dying at this moment, with its key's values, and then not be held any more.
-        units = store.key.units_of_values()
-    pairs = [(unit, kept(store, <Unit>unit)) for unit in units if unit is not None]
-    return [pair for pair in pairs if pair[1] is not None]
+dealloc_shallow_store = store_dealloc
+(<TypeObject*><PyObject*>local).tp_dealloc = dealloc_store

@@ -1,17 +1,14 @@
 from collections.abc import Callable, Hashable
-from types import TracebackType
-from typing import Any, Generic, Literal, Never, ParamSpec, Self, TypeVar, final
+from typing import Any, Never, Self
 
 from typing_extensions import disjoint_base
 
 from xctx._core import Key
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-_X_co = TypeVar("_X_co", bound=xlocal, covariant=True)
+from xctx._stores.blocks import BindingVariable
+from xctx._stores.scopes import Scope
 
 @disjoint_base
-class xlocal:
+class xlocal(BindingVariable):
     def __init__(self, *, key: Key | Callable[[], Hashable] | None = None) -> None: ...
     def __init_subclass__(cls, key: Key | Callable[[], Hashable] | None = None, **kwargs: Any) -> None: ...
     @classmethod
@@ -24,19 +21,4 @@ class xlocal:
     def __delattr__(self, name: str, /) -> Never: ...
     def __set_name__(self, owner: type, name: str) -> None: ...
 
-@final
-class Binding: ...
-
-@final
-class Entry: ...
-
-@final
-class Mark: ...
-
-@final
-class Scope(Generic[_X_co]):
-    def __enter__(self) -> _X_co: ...
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
-    ) -> Literal[False]: ...
-    def __call__(self, func: Callable[_P, _R], /) -> Callable[_P, _R]: ...
+def add_hooks(*, on_subclass: Callable[[type[xlocal]], object], on_instance: Callable[[xlocal], object]) -> None: ...

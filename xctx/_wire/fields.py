@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Any
 
+from xctx._stores.xlocal import xlocal
 from xctx._wire.carried import carried, check_key
 
 JSON_TYPES = frozenset({str, int, float, bool, NoneType, list, dict})
@@ -178,8 +179,8 @@ def declare(store: Any, /, *names: str, **fields: Any) -> None:
 
     Thread-safety: two threads may not declare names of one xlocal at the same time; everything else may go on.
     """
-    declared = getattr(type(store), "__xctx_names__", None)
     made: dict[str, Field] = dict(fields_of(store) or {})
+    declared = type(store).__xctx_names__
     for name, said in {**dict.fromkeys(map(check_key, names), carried), **fields}.items():
         if declared is not None and name not in declared:
             from xctx._stores.declare import undeclared
@@ -195,7 +196,7 @@ def declare(store: Any, /, *names: str, **fields: Any) -> None:
 
 def fields_of(store: Any) -> Mapping[str, Field] | None:
     """What one xlocal carries, or None."""
-    if not hasattr(type(store), "__xctx_names__"):
+    if not issubclass(type(store), xlocal):
         raise TypeError(f"{store!r} is no xlocal")
     return _carriers.get(ref(store))
 

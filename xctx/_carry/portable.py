@@ -1,75 +1,16 @@
-"""Finding things by module and qualified name, and what of a snapshot can go to another process that way."""
+"""What of a snapshot can go to another process."""
 
 import io
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from importlib import import_module
 from typing import Any
+
+from xctx._runtime.importable import find_name
+from xctx._stores.xlocal import xlocal
 
 # Values of these types pickle, and cost nothing to judge.
 PLAIN = {type(None), bool, int, float, complex, str, bytes, bytearray}
-
-
-def thing_at(module: str, qualname: str) -> Any:
-    """What stands in a module under a name: how what was pickled by reference is found again.
-
-    Raises:
-        LookupError: there is no such module, or nothing of that name in it.
-    """
-    try:
-        thing: Any = import_module(module)
-        for name in qualname.split("."):
-            thing = getattr(thing, name)
-    except (ImportError, AttributeError) as exc:
-        raise LookupError(f"this process has no {qualname!r} in module {module!r}: {exc}") from exc
-    return thing
-
-
-def thing_named(kind: type, module: str, qualname: str) -> Any:
-    """The same, of one kind.
-
-    Raises:
-        LookupError: there is no such thing, or it is something else.
-    """
-    thing = thing_at(module, qualname)
-    if not isinstance(thing, kind):
-        raise LookupError(f"{module}.{qualname} is no {kind.__name__} in this process, but {thing!r}")
-    return thing
-
-
-def stands_at(thing: object, module: str | None, qualname: str | None) -> bool:
-    """Whether it is what stands in that module, if loaded, under that name."""
-    found: Any = sys.modules.get(module or "")
-    for name in (qualname or "").split("."):
-        found = getattr(found, name, None)
-    return found is thing
-
-
-def find_place(thing: object, place: tuple[str, str] | None, maker: str | None) -> tuple[str, str]:
-    """Where a thing stands: the module, and the name in it.
-
-    Args:
-        place: where it was seen last, in a class.
-        maker: the name of the module whose code made it, which is looked through first.
-
-    Raises:
-        TypeError: nowhere.
-    """
-    if place is not None and stands_at(thing, *place):
-        return place
-    modules = dict(sys.modules)
-    for module in ([maker] if maker in modules else []) + list(modules):
-        # Not vars(): a module may be anything, and one that loads itself when it is touched is left alone.
-        names = getattr(modules[module], "__dict__", None)
-        if isinstance(names, dict):
-            for name, value in list(names.items()):
-                if value is thing and isinstance(name, str):
-                    return module, name
-    raise TypeError(
-        f"cannot pickle {type(thing).__name__!r} object: it is found again by the module and name it stands under, "
-        "and no module has this one"
-    )
 
 
 def portable(
@@ -109,10 +50,10 @@ def place_of(thing: Any, problems: list[str]) -> tuple[str, str] | None:
     if isinstance(thing, tuple):
         return thing
     try:
-        if hasattr(type(thing), "__set_name__"):
+        if issubclass(type(thing), xlocal):
             module, qualname = thing.__reduce_ex__(2)[1]
             return module, qualname
-        return find_place(thing, None, None)
+        return find_name(thing)
     except TypeError:
         problems.append(f"no module has {thing!r} by a name")
         return None

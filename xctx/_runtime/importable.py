@@ -1,0 +1,66 @@
+"""Objects that are found again by the name of their module and their qualified name."""
+
+import sys
+from importlib import import_module
+from typing import Any
+
+
+def object_at(module: str, qualname: str) -> Any:
+    """The object that has this name: what pickles as a name is unpickled by this.
+
+    Raises:
+        LookupError: there is no such module, or it has no object of that name.
+    """
+    try:
+        found: Any = import_module(module)
+        for name in qualname.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError) as exc:
+        raise LookupError(f"this process has no {qualname!r} in module {module!r}: {exc}") from exc
+    return found
+
+
+def object_of_type_at(wanted: type, module: str, qualname: str) -> Any:
+    """The same, where the object has to be of one type.
+
+    Raises:
+        LookupError: there is no such object, or it is of another type.
+    """
+    found = object_at(module, qualname)
+    if not isinstance(found, wanted):
+        raise LookupError(f"{module}.{qualname} is no {wanted.__name__} in this process, but {found!r}")
+    return found
+
+
+def is_at(thing: object, module: str | None, qualname: str | None) -> bool:
+    """Whether the object is what has this name, in a module that is loaded."""
+    found: Any = sys.modules.get(module or "")
+    for name in (qualname or "").split("."):
+        found = getattr(found, name, None)
+    return found is thing
+
+
+def find_name(thing: object, known: tuple[str, str] | None = None, maker: str | None = None) -> tuple[str, str]:
+    """The module in which the object has a name, and the qualified name.
+
+    Args:
+        known: a module and a qualified name that it had before.
+        maker: the name of the module whose code made it, which is looked through first.
+
+    Raises:
+        TypeError: it has a name in no module.
+    """
+    if known is not None and is_at(thing, *known):
+        return known
+    modules = dict(sys.modules)
+    for module in ([maker] if maker in modules else []) + list(modules):
+        # Not vars(): a module may be anything, and one that loads itself when it is touched is left alone.
+        names = getattr(modules[module], "__dict__", None)
+        if isinstance(names, dict):
+            for name, value in list(names.items()):
+                if value is thing and isinstance(name, str):
+                    return module, name
+    raise TypeError(
+        f"cannot pickle {type(thing).__name__!r} object: it is found again by the module and name it stands under, "
+        "and no module has this one"
+    )

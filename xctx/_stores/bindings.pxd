@@ -1,0 +1,82 @@
+"""The chain of bindings: immutable records of names and values, each linked to the one outside it."""
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t
+
+from xctx._core cimport Unit
+from xctx._stores.names cimport is_interned
+
+
+cdef extern from "Python.h":
+    PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
+    Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
+
+
+cdef enum:
+    FEW = 8  # in a binding with more names than these a name is looked up by its hash
+
+
+@cython.final
+cdef class CopyGroup:
+    cdef bint exited        # set once
+
+
+@cython.final
+cdef class Binding:
+    # Nothing changes once the binding can be seen by others, but for the last four.
+    cdef object owner       # what it was bound through: nothing is asked of it here
+    cdef Unit unit          # None: every unit reads it. Held, so that its address is not used again
+    cdef tuple names        # interned, so that they can be compared by address
+    cdef tuple values
+    cdef Binding outer
+    cdef uint32_t depth     # how many bindings are beneath it
+    cdef bint extends_outer   # there are bindings of the same unit beneath, and they are seen
+    cdef bint barrier       # what the same unit bound beneath is not seen
+    cdef CopyGroup copies   # set once, under the binding's critical section, with the first copy
+    cdef dict merged        # likewise, when first wanted: all that is visible from here. The dict never changes
+    cdef Binding flattened  # likewise: the same as one binding with nothing beneath
+    cdef uint32_t compact_at   # the depth at which the chain is next compacted
+    cdef bint exited        # set once: its block was left, so no exit will come for it. Of a copy, the group says it
+
+
+cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier)
+cdef Binding copy_of(Binding binding, Unit unit, Binding outer)
+cdef dict merge(Binding top)
+cdef Binding flatten(Binding top)
+cdef PyObject *look_up_merged(Binding top, PyObject *name) except? NULL
+cdef void mark_exited(Binding binding)
+cdef Binding remove(Binding top, Binding binding)
+cdef Binding compact(Binding top)
+cdef Binding transfer(Binding top, Unit before, Unit now)
+
+
+cdef inline Binding innermost_of(Binding top, Unit unit):
+    """The innermost binding of `unit` in the chain, or None."""
+    while top is not None and top.unit is not unit:
+        top = top.outer
+    return top
+
+
+cdef inline bint stands_for(Binding link, Binding binding):
+    """Whether a link of a chain is the binding, or a copy of it."""
+    return link is binding or binding.copies is not None and link.copies is binding.copies
+
+
+cdef inline bint is_exited(Binding link):
+    return link.exited or link.copies is not None and link.copies.exited
+
+
+cdef inline PyObject *look_up(Binding top, PyObject *name) except? NULL:
+    """The value of a name, borrowed from the binding, or NULL with no exception where the name is not bound.
+
+    The caller holds `top`: making the merged dict may run the collector, and so any code.
+    """
+    cdef PyObject *names = <PyObject*>top.names
+    cdef Py_ssize_t i, n = PyTuple_GET_SIZE_(names)
+    if n <= FEW:
+        for i in range(n):
+            if PyTuple_GET_ITEM_(names, i) == name:
+                return PyTuple_GET_ITEM_(<PyObject*>top.values, i)
+        if not top.extends_outer and is_interned(name):
+            return NULL
+    return look_up_merged(top, name)

@@ -1,0 +1,242 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""The chain of bindings: immutable records of names and values, each linked to the one outside it.
+
+A *binding* says: these names have these values, set by this unit. Bindings form a chain, the innermost first. Two chains
+may share their outer part, so a chain is copied by copying one pointer, and threads may share it.
+
+    chain A   [top] --> inner --> outer           bound by `with x(outer)`, `with x(inner)`, both in unit U
+    chain B   [top] --> other -----^              a copy of chain A made inside `outer`, with a binding of unit V on top
+
+A look-up takes the innermost binding of one unit, and those of the same unit beneath it as far as the first *barrier*.
+
+To remove a binding from a chain, the links above it are copied onto what is beneath it. A copy belongs to the *copy group*
+of the binding that it stands for, so that the copy is found when that binding is to be removed in its turn.
+
+A binding whose block was left is *exited*: no exit will come for it any more. It may still be part of other chains, copied
+while the block was open. A timer that sets itself again inside a block copies the chain each time, and would grow it for
+ever; so, now and then, `compact` merges the exited bindings of each unit.
+
+This module knows nothing of context variables, blocks or scopes.
+"""
+cimport cython
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.tuple cimport PyTuple_GET_SIZE
+
+from xctx._core cimport Unit
+from xctx._runtime.runtime cimport connect
+
+
+cdef extern from "xctx/_runtime/compat.h":
+    void publish_before "xctx_publish_before"()
+
+cdef extern from "xctx/_stores/links.h":
+    """
+    #define XCTX_OUTER_OF_BINDING offsetof(struct __pyx_obj_4xctx_7_stores_8bindings_Binding, outer)
+    """
+    Py_ssize_t OUTER_OF_BINDING "XCTX_OUTER_OF_BINDING"
+    void free_in_a_loop "xctx_free_in_a_loop"(PyTypeObject *, Py_ssize_t)
+
+cdef extern from "Python.h":
+    PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
+
+connect()
+
+
+@cython.final
+cdef class CopyGroup:
+    """What a binding and its copies have in common.
+
+    Thread-safety: may be read from any thread.
+    Lifetime: held by the binding and its copies. It refers to none of them, since each of them holds the chain beneath it.
+    """
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Binding:
+    """One link of the chain: these names have these values, set by this unit.
+
+    Thread-safety: may be read from any thread. Of the fields that are set later, each is set once, as bindings.pxd says.
+    Lifetime: held by the context variable's value or by the link above it. A chain is freed in a loop (links.h).
+    """
+
+
+free_in_a_loop(<PyTypeObject*>Binding, OUTER_OF_BINDING)
+
+
+cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier):
+    """A new binding on top of the chain `outer`, which is left as it is."""
+    cdef Binding made = Binding.__new__(Binding)
+    made.owner = owner
+    made.unit = unit
+    made.names = names
+    made.values = values
+    made.outer = outer
+    made.copies = copies
+    made.barrier = barrier
+    made.compact_at = 15
+    if outer is not None:
+        made.depth = outer.depth + 1
+        made.compact_at = outer.compact_at
+        made.extends_outer = not barrier and innermost_of(outer, unit) is not None
+    return made
+
+
+# --- copies ----------------------------------------------------------------------------------------------------------
+
+cdef CopyGroup group_of(Binding binding):
+    with cython.critical_section(binding):
+        if binding.copies is None:
+            copies = CopyGroup.__new__(CopyGroup)
+            (<CopyGroup>copies).exited = binding.exited
+            publish_before()
+            binding.copies = copies
+        return binding.copies
+
+
+cdef Binding copy_of(Binding binding, Unit unit, Binding outer):
+    """A copy of the binding, for `unit`, on top of another chain."""
+    return bind(binding.owner, unit, binding.names, binding.values, outer, group_of(binding), binding.barrier)
+
+
+cdef void mark_exited(Binding binding):
+    with cython.critical_section(binding):
+        binding.exited = True
+        if binding.copies is not None:
+            binding.copies.exited = True
+
+
+# --- what is visible -------------------------------------------------------------------------------------------------
+
+cdef PyObject *look_up_merged(Binding top, PyObject *name) except? NULL:
+    # The part of `look_up` that goes by the merged dict.
+    cdef PyObject *names = <PyObject*>top.merged
+    if names == <PyObject*>None:
+        merge(top)
+        names = <PyObject*>top.merged   # the binding keeps it
+    return PyDict_GetItemWithError(names, name)
+
+
+cdef dict merge(Binding top):
+    """All that is visible from `top`, by name. It must not be changed."""
+    cdef list chain = []
+    cdef dict names
+    cdef Binding link
+    cdef Py_ssize_t i
+    with cython.critical_section(top):
+        if top.merged is None:
+            link = top
+            while link is not None:
+                chain.append(link)
+                link = None if link.barrier else innermost_of(link.outer, top.unit)
+            names = {}
+            for link in reversed(chain):
+                for i in range(PyTuple_GET_SIZE(link.names)):
+                    names[link.names[i]] = link.values[i]
+            publish_before()   # it is read without a lock
+            top.merged = names
+        return top.merged
+
+
+cdef Binding flatten(Binding top):
+    """All that is visible from `top`, as one binding with nothing beneath: the same one each time."""
+    cdef Binding flat
+    cdef dict names
+    if top.outer is None:
+        return top
+    if top.flattened is None:
+        if top.extends_outer:
+            names = merge(top)
+            flat = bind(top.owner, top.unit, tuple(names), tuple(names.values()), None, None, False)
+            flat.merged = names
+        else:
+            flat = bind(top.owner, top.unit, top.names, top.values, None, None, False)
+        with cython.critical_section(top):
+            if top.flattened is None:
+                publish_before()   # it is read without a lock
+                top.flattened = flat
+    return top.flattened
+
+
+# --- other chains made of one ----------------------------------------------------------------------------------------
+
+cdef Binding remove(Binding top, Binding binding):
+    """The chain without the binding or the copy that stands for it; `top` itself where the chain has neither."""
+    cdef list above = []
+    cdef Binding link = top
+    while link is not None and not stands_for(link, binding):
+        above.append(link)
+        link = link.outer
+    if link is None:
+        return top
+    link = link.outer
+    while above:
+        top = above.pop()
+        link = copy_of(top, top.unit, link)
+    return link
+
+
+cdef Binding transfer(Binding top, Unit before, Unit now):
+    """The chain with all bindings of the unit `before` given to the unit `now`; `top` itself where there are none."""
+    cdef list links = []
+    cdef Binding link = top
+    cdef Binding made = None
+    cdef bint changed = False
+    while link is not None:
+        links.append(link)
+        link = link.outer
+    while links:
+        link = links.pop()
+        if link.unit is before or changed:
+            changed = True
+            made = copy_of(link, now if link.unit is before else link.unit, made)
+        else:
+            made = link
+    return made
+
+
+cdef Binding compact(Binding top):
+    """The chain with the exited bindings of each unit merged, and those of ended units left out."""
+    cdef list links = []
+    cdef list kept = []
+    cdef dict last = {}   # unit -> where its innermost binding is in `kept`, if that one is exited
+    cdef Binding link = top
+    cdef Binding made = None
+    while link is not None:
+        links.append(link)
+        link = link.outer
+    while links:
+        link = links.pop()
+        if not is_exited(link):
+            last.pop(link.unit, None)
+            kept.append(link)
+        elif link.unit is None or not link.unit.ended:
+            at = last.get(link.unit)
+            if at is None:
+                last[link.unit] = len(kept)
+                kept.append(link)
+            else:
+                kept[at] = merge_exited(kept[at], link)
+    for link in kept:
+        if link.outer is not made:
+            if is_exited(link):   # nobody looks for it, so it needs no group
+                link = bind(link.owner, link.unit, link.names, link.values, made, None, link.barrier)
+                link.exited = True
+            else:
+                link = copy_of(link, link.unit, made)
+        made = link
+    if made is not None:
+        # Open blocks stay. Where there are many, looking through them each time would cost the square of their number.
+        made.compact_at = 2 * made.depth + 15
+    return made
+
+
+cdef Binding merge_exited(Binding lower, Binding upper):
+    """One exited binding in place of two of the same unit."""
+    cdef Binding made
+    cdef dict names = {} if upper.barrier else dict(zip(lower.names, lower.values))
+    names.update(zip(upper.names, upper.values))
+    made = bind(upper.owner, upper.unit, tuple(names), tuple(names.values()), None, None, lower.barrier or upper.barrier)
+    made.exited = True
+    return made

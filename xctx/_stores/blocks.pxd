@@ -1,0 +1,69 @@
+"""Bindings in a context variable: what the current unit sees of them, and how a block puts one there and takes it out.
+
+A module that uses `binding_here` connects to the runtime's state first: `connect` of xctx._runtime.runtime.
+"""
+cimport cython
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+from libc.stdint cimport uint64_t
+
+from xctx._core cimport Key, PyThreadState, Unit
+from xctx._runtime.runtime cimport xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit
+from xctx._stores.bindings cimport Binding
+
+
+cdef extern from *:
+    """
+    #define XCTX_TAKE_BINDING(o) (o)
+    #define XCTX_IS_BINDING(o, type) Py_IS_TYPE(o, (PyTypeObject *)(type))
+    """
+    Binding take_binding "XCTX_TAKE_BINDING"(PyObject *)   # takes the reference over
+    bint is_binding "XCTX_IS_BINDING"(PyObject *, PyObject *)
+
+cdef extern from "Python.h":
+    int get_variable "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1
+
+
+cdef class BindingVariable:
+    # None of these changes after __cinit__.
+    cdef uint64_t serial
+    cdef Key key
+    cdef object var         # the context variable
+    cdef int listed_at      # its place in `listed`, or -1
+    cdef object __weakref__
+
+
+@cython.final
+cdef class BoundEntry:
+    # None of these changes once the block is entered.
+    cdef Binding made
+    cdef object token        # of the context variable
+    cdef PyObject *context   # the context that was current: compared only, the token keeps it alive
+    cdef BoundEntry outer    # the previous entry of the same block
+
+
+cdef Binding chain_of(BindingVariable variable)
+cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate)
+cdef Binding visible_here(Binding top, PyThreadState *tstate)
+cdef int each_chain(PyThreadState *tstate, int (*visit)(Binding top, void *arg) except -1, void *arg) except -1
+cdef Binding next_binding(BindingVariable variable, tuple names, tuple values, bint barrier)
+cdef object make_visible(Binding made)
+cdef int end_binding(Binding made, object token, PyObject *context) except -1
+cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer)
+cdef int unbind_entry(BoundEntry entry) except -1
+cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1
+
+
+cdef inline Binding binding_here(BindingVariable variable, PyThreadState *tstate):
+    """The innermost binding that the current unit sees, or None."""
+    cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
+    cdef PyObject *value = NULL
+    if xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable):
+        # The variable is asked each time: code that copies whole contexts sets it too.
+        get_variable(<PyObject*>variable.var, NULL, &value)
+        if value == NULL:
+            return None
+        if is_binding(value, <PyObject*>Binding) and <void*>(<Binding>value).unit == entry.what:
+            return take_binding(value)
+        Py_DECREF(<object>value)
+    return find_binding(variable, tstate)

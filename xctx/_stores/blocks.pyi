@@ -1,0 +1,9 @@
+from typing import final
+
+from typing_extensions import disjoint_base
+
+@disjoint_base
+class BindingVariable: ...
+
+@final
+class BoundEntry: ...

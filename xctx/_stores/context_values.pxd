@@ -1,0 +1,58 @@
+"""Context values: the names and values that a store keeps in a context, under a key that has no units."""
+cimport cython
+from cpython.object cimport PyObject
+
+from xctx._stores.names cimport is_interned
+
+
+cdef extern from *:
+    """
+    #define XCTX_IS_CONTEXT_VALUES(o, type) Py_IS_TYPE(o, (PyTypeObject *)(type))
+    """
+    bint is_context_values "XCTX_IS_CONTEXT_VALUES"(PyObject *, PyObject *)
+
+cdef extern from "Python.h":
+    ctypedef int (*visitproc)(PyObject *, void *) noexcept
+    PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
+    Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
+    bint PyTuple_CheckExact_ "PyTuple_CheckExact"(PyObject *)
+    void Py_XINCREF_ "Py_XINCREF"(PyObject *)
+
+
+@cython.final
+cdef class ContextValues:
+    # A tuple (name, value, name, value, ...) with interned names, or a dict where there are many, or NULL once the store has
+    # died. Owned on behalf of the store: the collector sees it there, not here.
+    cdef PyObject *content
+    # The store's list: guarded by the lock of values.pyx.
+    cdef PyObject **head     # the pointer to its first: in the store, or on the heap while the list is emptied
+    cdef PyObject *prev
+    cdef PyObject *next
+
+
+cdef object publish(PyObject **head, object var, object content)
+cdef ContextValues current_values(object var)
+cdef PyObject **detach_list(PyObject **head) noexcept
+cdef void release_list(PyObject **head) noexcept
+cdef int traverse_list(PyObject *first, visitproc visit, void *arg) noexcept
+cdef PyObject *read_content_slowly(PyObject *content, PyObject *name) except? NULL
+cdef object with_name(PyObject *content, object name, object value)
+cdef dict as_new_dict(PyObject *content)
+cdef object as_content(dict names)
+
+
+cdef inline PyObject *read_content(PyObject *content, PyObject *name) except? NULL:
+    """A new reference to the value of a name, a plain str; or NULL with no exception."""
+    cdef PyObject *found
+    cdef Py_ssize_t i
+    if content == NULL:
+        return NULL
+    if PyTuple_CheckExact_(content):
+        for i in range(0, PyTuple_GET_SIZE_(content), 2):
+            if PyTuple_GET_ITEM_(content, i) == name:
+                found = PyTuple_GET_ITEM_(content, i + 1)
+                Py_XINCREF_(found)
+                return found
+        if is_interned(name):
+            return NULL
+    return read_content_slowly(content, name)

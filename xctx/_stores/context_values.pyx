@@ -1,0 +1,221 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""Context values: the names and values that a store keeps in a context, under a key that has no units.
+
+A context variable holds them. They never change: each change of the store makes new ones, in the context that is current, so
+copied contexts share them until one of the contexts changes the store. Contexts own the object; the names and values in
+it belong to the store, which has all its context values in a list: so the garbage collector sees the values as the store's,
+and they are released when the store dies, though contexts live on.
+"""
+cimport cython
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+
+from xctx._core cimport PyThreadState, xctx_lock, xctx_mutex, xctx_tstate, xctx_unlock
+from xctx._runtime.runtime cimport connect, xctx_count_contexts
+from xctx._stores.names cimport interned
+from xctx._stores.values cimport MOST, dict_get, stores_lock
+
+
+cdef extern from "xctx/_runtime/compat.h":
+    """
+    /* As an object to Cython, which takes over the reference. */
+    #define XCTX_TAKEN(p) (p)
+    """
+    object taken "XCTX_TAKEN"(PyObject *)
+    object var_set "xctx_var_set"(object, object)
+
+cdef extern from "Python.h":
+    int get_variable "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1
+    PyObject *PyTuple_New_ "PyTuple_New"(Py_ssize_t) except NULL
+    void PyTuple_SET_ITEM_ "PyTuple_SET_ITEM"(PyObject *, Py_ssize_t, PyObject *)
+    void *PyMem_RawMalloc(size_t) nogil
+    void PyMem_RawFree(void *) nogil
+    void Py_INCREF_ "Py_INCREF"(PyObject *)
+    void Py_DECREF_ "Py_DECREF"(PyObject *)
+    void Py_XDECREF_ "Py_XDECREF"(PyObject *)
+
+connect()
+
+
+cdef xctx_mutex *lock = stores_lock()   # of values.pyx: it guards the lists of all stores
+
+
+@cython.final
+@cython.freelist(32)
+cdef class ContextValues:
+    """What a store holds in a context.
+
+    Thread-safety: may be read from any thread that holds it.
+    Lifetime: held by contexts. Its content is released with it, or by its store's death.
+    """
+
+    def __dealloc__(self):
+        cdef PyObject *content
+        xctx_lock(lock)
+        content = remove_from_list(<PyObject*>self)
+        xctx_unlock(lock)
+        Py_XDECREF_(content)
+
+
+cdef PyObject *remove_from_list(PyObject *values) noexcept:
+    """Removes them from their list and takes out their content, for the caller to release. With the lock held."""
+    cdef PyObject *content = (<ContextValues>values).content
+    cdef PyObject *prev = (<ContextValues>values).prev
+    cdef PyObject *following = (<ContextValues>values).next
+    if content != NULL:
+        if prev != NULL:
+            (<ContextValues>prev).next = following
+        elif (<ContextValues>values).head != NULL:
+            (<ContextValues>values).head[0] = following
+        if following != NULL:
+            (<ContextValues>following).prev = prev
+        (<ContextValues>values).content = NULL
+    return content
+
+
+cdef object publish(PyObject **head, object var, object content):
+    """Makes the content current in this context.
+
+    Args:
+        head: of the store's list.
+        var: the store's context variable.
+
+    Returns:
+        The context variable's token.
+    """
+    cdef ContextValues made = ContextValues.__new__(ContextValues)
+    Py_INCREF(content)   # that of `made`
+    xctx_lock(lock)
+    made.content = <PyObject*>content
+    made.head = head
+    made.next = head[0]
+    if made.next != NULL:
+        (<ContextValues>made.next).prev = <PyObject*>made
+    head[0] = <PyObject*>made
+    xctx_unlock(lock)
+    token = var_set(var, made)
+    xctx_count_contexts(xctx_tstate())   # setting it may have made a context
+    return token
+
+
+cdef ContextValues current_values(object var):
+    """What the variable holds in this context, or None."""
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef PyObject *value = NULL
+    if tstate.context == NULL:
+        return None
+    xctx_count_contexts(tstate)
+    get_variable(<PyObject*>var, NULL, &value)
+    return None if value == NULL else <ContextValues?>taken(value)
+
+
+# --- the death of a store, and the collector -------------------------------------------------------------------------
+
+cdef PyObject **detach_list(PyObject **head) noexcept:
+    """Takes a store's list away from it, to be released. NULL where it is empty."""
+    # On the heap: a finaliser may switch to another greenlet, and this stack may be elsewhere when the list is used there.
+    cdef PyObject **detached = NULL
+    cdef PyObject *values
+    xctx_lock(lock)
+    values = head[0]
+    if values != NULL:
+        detached = <PyObject**>PyMem_RawMalloc(sizeof(PyObject*))
+    if detached != NULL:   # otherwise there is no memory, and the values are released with their contexts
+        detached[0] = values
+    head[0] = NULL
+    while values != NULL:
+        (<ContextValues>values).head = detached
+        values = (<ContextValues>values).next
+    xctx_unlock(lock)
+    return detached
+
+
+cdef void release_list(PyObject **head) noexcept:
+    # Runs finalisers, hence any Python code. Contexts that die meanwhile remove their values from the list.
+    cdef PyObject *content
+    while head != NULL:
+        xctx_lock(lock)
+        content = NULL if head[0] == NULL else remove_from_list(head[0])
+        xctx_unlock(lock)
+        if content == NULL:
+            PyMem_RawFree(head)
+            break
+        Py_DECREF_(content)
+
+
+cdef int traverse_list(PyObject *first, visitproc visit, void *arg) noexcept:
+    """Shows the collector what a store keeps."""
+    cdef PyObject *values = first
+    cdef int result = 0
+    while values != NULL and not result:
+        if (<ContextValues>values).content != NULL:
+            result = visit((<ContextValues>values).content, arg)
+        values = (<ContextValues>values).next
+    return result
+
+
+# --- contents --------------------------------------------------------------------------------------------------------
+
+cdef PyObject *read_content_slowly(PyObject *content, PyObject *name) except? NULL:
+    # `read_content` of a name that is in a dict, or not interned.
+    cdef PyObject *found = NULL
+    cdef Py_ssize_t i
+    if not PyTuple_CheckExact_(content):
+        dict_get(content, name, &found)
+        return found
+    for i in range(0, PyTuple_GET_SIZE_(content), 2):
+        if <object>PyTuple_GET_ITEM_(content, i) == <object>name:
+            found = PyTuple_GET_ITEM_(content, i + 1)
+            Py_INCREF_(found)
+            break
+    return found
+
+
+cdef object with_name(PyObject *content, object name, object value):
+    """The content, which the caller holds, with one name bound to another value."""
+    cdef PyObject *changed
+    cdef PyObject *each
+    cdef Py_ssize_t i, n, at
+    if not is_interned(<PyObject*>name):
+        name = interned(name)
+    if content == NULL:
+        return (name, value)
+    if not PyTuple_CheckExact_(content):
+        return {**<dict>content, name: value}
+    n = at = PyTuple_GET_SIZE_(content)
+    for i in range(0, n, 2):
+        if PyTuple_GET_ITEM_(content, i) == <PyObject*>name:
+            at = i
+            break
+    if at == n and n >= 2 * MOST:
+        return {**as_new_dict(content), name: value}
+    changed = PyTuple_New_(n if at < n else n + 2)
+    for i in range(n):
+        each = PyTuple_GET_ITEM_(content, i) if i != at + 1 else <PyObject*>value
+        Py_INCREF_(each)
+        PyTuple_SET_ITEM_(changed, i, each)
+    if at == n:
+        Py_INCREF_(<PyObject*>name)
+        PyTuple_SET_ITEM_(changed, n, <PyObject*>name)
+        Py_INCREF_(<PyObject*>value)
+        PyTuple_SET_ITEM_(changed, n + 1, <PyObject*>value)
+    return taken(changed)
+
+
+cdef dict as_new_dict(PyObject *content):
+    """A new dict of the names and values."""
+    if content == NULL:
+        return {}
+    _held = <object>content   # making the dict may run the collector, and a finaliser replace the content
+    if PyTuple_CheckExact_(content):
+        items = iter(<tuple>content)
+        return dict(zip(items, items))
+    return dict(<dict>content)
+
+
+cdef object as_content(dict names):
+    """What context values hold for these names and values. The dict becomes theirs."""
+    if len(names) > MOST:
+        return names
+    return tuple([each for name, value in names.items() for each in (interned(name), value)])

@@ -1,0 +1,110 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""What stores keep for whom, seen from any unit: for :mod:`xctx.debug`.
+
+Under the lock nothing is allocated for the collector: collecting may run any code, which may take away what is looked at.
+"""
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t
+
+from xctx._core cimport VALUE, Unit, fork_generation, xctx_lock, xctx_mutex, xctx_unlock
+from xctx._runtime.runtime cimport connect
+from xctx._stores.local cimport SHARED_BY_THREADS, local
+from xctx._stores.unit_table cimport UnitTable
+from xctx._stores.values cimport UnitValues, stores_lock, values_of
+
+
+cdef extern from *:
+    """
+    #ifdef Py_GIL_DISABLED
+    #  define XCTX_NO_GIL 1
+    #else
+    #  define XCTX_NO_GIL 0
+    #endif
+    """
+    bint NO_GIL "XCTX_NO_GIL"
+
+cdef extern from "Python.h":
+    Py_ssize_t Py_REFCNT(PyObject *)
+
+connect()
+
+cdef xctx_mutex *lock = stores_lock()
+
+
+cdef object living(PyObject *store):
+    """The store, held, unless it is dying. With the lock held."""
+    if NO_GIL:
+        return (<local>store).self_ref()
+    return <object>store if Py_REFCNT(store) > 0 else None
+
+
+cdef bint is_alive(Unit unit) noexcept:
+    return not unit.ended and unit.generation == fork_generation()
+
+
+cdef dict kept(local store, Unit unit):
+    """A new dict of what the store keeps for the unit, or None."""
+    cdef dict names = {}
+    cdef dict whole = None
+    cdef UnitValues *values
+    cdef int i
+    xctx_lock(lock)
+    values = values_of(&store.kept, unit) if is_alive(unit) else NULL
+    if values != NULL:
+        xctx_lock(&values.lock)
+        if values.dict != NULL:
+            whole = <dict>values.dict
+        for i in range(values.count):
+            names[<object>values.items[i].name] = <object>values.items[i].value
+        xctx_unlock(&values.lock)
+    xctx_unlock(lock)
+    return None if values == NULL else names if whole is None else whole.copy()
+
+
+def stores_of(Unit unit not None):
+    """What each living store keeps for the unit: a list of pairs (store, dict)."""
+    cdef UnitTable *table
+    cdef uint32_t i, size = 0
+    cdef list stores
+    while True:
+        stores = [None] * size
+        xctx_lock(lock)
+        table = <UnitTable*>unit.shelf if is_alive(unit) else NULL
+        if table == NULL or table.mask < size:
+            if table != NULL:
+                for i in range(table.mask + 1):
+                    if table.entries[i].values != NULL:
+                        stores[i] = living((<UnitValues*>table.entries[i].values).of_store.store)
+            xctx_unlock(lock)
+            break
+        size = table.mask + 1
+        xctx_unlock(lock)
+    pairs = [(store, kept(<local>store, unit)) for store in stores if store is not None]
+    return [pair for pair in pairs if pair[1] is not None]
+
+
+def units_of(local store not None):
+    """The units for which the store keeps anything: a list of pairs (unit, dict)."""
+    cdef UnitValues *values
+    cdef Py_ssize_t count, size = 0
+    cdef list units
+    while store.storage != SHARED_BY_THREADS or store.key.rung != VALUE:
+        units = [None] * size
+        count = 0
+        xctx_lock(lock)
+        values = store.kept.first if store.kept.generation == fork_generation() else NULL
+        while values != NULL:
+            if count < size:
+                units[count] = <Unit>values.unit
+            count += 1
+            values = values.next
+        xctx_unlock(lock)
+        if count <= size:
+            break
+        size = count
+    else:
+        # Such a unit may be dying at this moment, together with its key's values, and must not be held then.
+        units = store.key.units_of_values()
+    pairs = [(unit, kept(store, <Unit>unit)) for unit in units if unit is not None]
+    return [pair for pair in pairs if pair[1] is not None]

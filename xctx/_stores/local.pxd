@@ -1,0 +1,26 @@
+"""What other compiled rooms use of local."""
+from cpython.object cimport PyObject
+
+from xctx._core cimport Key
+from xctx._stores.values cimport StoreValues
+
+
+cdef enum Storage:        # where a store keeps its names and values
+    PER_UNIT              # in unit values that one thread uses at a time
+    SHARED_BY_THREADS     # in unit values that are a dict, where several threads may be one unit
+    IN_CONTEXT            # in a context variable
+
+
+cdef class local:
+    # None of these changes after __cinit__, but the collector may clear `args` and `kwargs`.
+    cdef Key key
+    cdef Storage storage
+    cdef object var          # the context variable of a store IN_CONTEXT
+    cdef bint initialises    # there is an __init__ to be called in each unit
+    cdef object args
+    cdef object kwargs
+    cdef object self_ref     # where there is no GIL: how inspection.pyx gets hold of a store that may be dying
+    cdef object __weakref__
+    # Guarded by the lock of values.pyx.
+    cdef StoreValues kept            # in units
+    cdef PyObject *context_values    # the first in the list of a store IN_CONTEXT

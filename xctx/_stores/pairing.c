@@ -1,0 +1,3 @@
+#include "xctx/_stores/pairing.h"
+
+XCTX_TLS PyObject *xctx_half_paired;

@@ -1,0 +1,110 @@
+"""Unit values: the names and values that one store keeps for one unit."""
+from cpython.object cimport PyObject
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+
+from xctx._core cimport Unit, xctx_lock, xctx_mutex, xctx_unlock
+from xctx._stores.names cimport is_interned
+from xctx._stores.unit_table cimport TableEntry, UnitTable, entry_of
+
+
+cdef extern from *:
+    """
+    /* Gives a new reference, or NULL with no exception. */
+    #if PY_VERSION_HEX >= 0x030D0000
+    #  define xctx_dict_get(dict, key, found) PyDict_GetItemRef(dict, key, found)
+    #else
+    static inline int xctx_dict_get(PyObject *dict, PyObject *key, PyObject **found) {
+        *found = Py_XNewRef(PyDict_GetItemWithError(dict, key));
+        return *found ? 1 : PyErr_Occurred() ? -1 : 0;
+    }
+    #endif
+    """
+    int dict_get "xctx_dict_get"(PyObject *, PyObject *, PyObject **) except -1
+
+cdef extern from "Python.h":
+    ctypedef int (*visitproc)(PyObject *, void *) noexcept
+    void Py_INCREF_ "Py_INCREF"(PyObject *)
+    void Py_DECREF_ "Py_DECREF"(PyObject *)
+
+
+cdef enum:
+    INSIDE = 2   # names and values that unit values have room for within themselves
+    MOST = 12    # with more names than this they become a dict
+
+
+cdef struct NamedValue:
+    PyObject *name     # owned; interned, so that it can be compared by address
+    PyObject *value    # owned
+
+
+cdef struct UnitValues:
+    # These two never change. Both are borrowed: the store, or the unit, takes its unit values away before it dies.
+    StoreValues *of_store
+    PyObject *unit
+    # The store's list: guarded by the lock of values.pyx.
+    UnitValues *prev
+    UnitValues *next
+    # What follows is changed by the unit alone, with `lock` held for the sake of those who look from outside.
+    PyObject *dict     # owned; NULL until it is needed, from then on it alone counts
+    uint16_t count
+    uint16_t room
+    xctx_mutex lock
+    NamedValue *items
+    NamedValue inside[INSIDE]
+
+
+cdef struct StoreValues:   # what one store keeps in all units: a part of the store
+    uint64_t serial        # these two never change; the store is borrowed, this is a part of it
+    PyObject *store
+    # Guarded by the lock of values.pyx.
+    uint32_t generation    # of forks: unit values of another one are a parent's
+    UnitValues *first
+
+
+cdef xctx_mutex *stores_lock() noexcept
+cdef UnitValues *new_values(StoreValues *of_store, Unit unit, PyObject *content) except NULL
+cdef int discard_values(StoreValues *of_store, Unit unit) except -1
+cdef dict shared_dict_of(StoreValues *of_store, Unit unit)
+cdef UnitValues *detach_all(StoreValues *of_store) noexcept
+cdef void release_chain(UnitValues *values) noexcept
+cdef int traverse(StoreValues *of_store, visitproc visit, void *arg) noexcept
+cdef PyObject *read_slowly(UnitValues *values, PyObject *name) except? NULL
+cdef int write_slowly(UnitValues *values, object name, object value) except -1
+cdef bint erase(UnitValues *values, object name) except -1
+cdef dict contents(UnitValues *values)
+cdef object as_dict(UnitValues *values)
+
+
+cdef inline UnitValues *values_of(StoreValues *of_store, Unit unit) noexcept:
+    """What the store keeps for a unit that one thread uses at a time, this one now; or NULL."""
+    cdef TableEntry *entry = entry_of(<UnitTable*>unit.shelf, of_store.serial)
+    return NULL if entry == NULL else <UnitValues*>entry.values
+
+
+cdef inline PyObject *read(UnitValues *values, PyObject *name) except? NULL:
+    """A new reference to the value of a name, a plain str; or NULL with no exception."""
+    cdef PyObject *found
+    cdef int i
+    for i in range(values.count):
+        if values.items[i].name == name:
+            found = values.items[i].value
+            Py_INCREF_(found)
+            return found
+    if values.dict == NULL and is_interned(name):
+        return NULL
+    return read_slowly(values, name)
+
+
+cdef inline int write(UnitValues *values, object name, object value) except -1:
+    cdef PyObject *old
+    cdef int i
+    for i in range(values.count):
+        if values.items[i].name == <PyObject*>name:
+            Py_INCREF_(<PyObject*>value)   # the item's
+            xctx_lock(&values.lock)
+            old = values.items[i].value
+            values.items[i].value = <PyObject*>value
+            xctx_unlock(&values.lock)
+            Py_DECREF_(old)   # at the end, because this may run any code
+            return 0
+    return write_slowly(values, name, value)

@@ -1,0 +1,341 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""Unit values: the names and values that one store keeps for one unit.
+
+They are a few names and values side by side, or a dict once somebody asked for ``__dict__`` or there are many. A store has
+all its unit values in a list; a unit has those of all stores in a table, by the store's serial number (unit_table.pxd):
+
+    store A ---- values(A,U) ---- values(A,V)            The store owns them: the garbage collector sees the values as
+    store B ---- values(B,U)                             the store's, so a value that refers to its own store is
+                     |                 |                 collected with it. A unit only finds them. The store or the unit,
+                  unit U            unit V               whichever dies first, detaches its unit values from the other
+                                                         under the lock, and releases the values afterwards.
+
+Unit values are touched only by the code that runs in their unit, so reading takes no lock. Two things reach in from outside:
+the death of a store (nobody can be reading through it then) and :mod:`xctx.debug`, which is the reason why writers hold the
+lock of the unit values. Where several threads are one unit (a process, a callable's value), unit values are a dict from the
+start, and dicts do their own locking.
+"""
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from libc.string cimport memset
+
+from xctx._core cimport Unit, fork_generation, set_shelf_release
+from xctx._runtime.runtime cimport XCTX_FORK_STORES, connect, xctx_at_fork, xctx_cache_drop, xctx_cache_empty, xctx_cache_entry_of
+from xctx._stores.names cimport interned
+from xctx._stores.unit_table cimport (PyMem_RawCalloc, PyMem_RawFree, add_to_table, grow_table, remove_from_table)
+
+
+cdef extern from "Python.h":
+    int PyObject_RichCompareBool(object, object, int) except -1
+    void *PyMem_RawMalloc(size_t) nogil
+    void Py_XINCREF_ "Py_XINCREF"(PyObject *)
+    void Py_XDECREF_ "Py_XDECREF"(PyObject *)
+
+connect()
+
+
+# Guards the lists of all stores and the changes of all tables. While it is held, no other lock is taken, but for that of unit
+# values, and nothing is allocated for the collector.
+cdef xctx_mutex lock
+
+
+cdef xctx_mutex *stores_lock() noexcept:
+    return &lock
+
+
+cdef void make_lock_anew() noexcept nogil:
+    # In a forked child, where another thread may have held it.
+    memset(&lock, 0, sizeof(lock))
+
+
+make_lock_anew()
+xctx_at_fork(XCTX_FORK_STORES, NULL, NULL, make_lock_anew)
+
+
+# --- unit values, stores and units -----------------------------------------------------------------------------------
+
+cdef UnitValues *new_values(StoreValues *of_store, Unit unit, PyObject *content) except NULL:
+    """Unit values for a unit that has none.
+
+    Args:
+        content: a dict, for a unit that threads share; another thread may have been faster, then its unit values are given.
+            NULL for any other unit.
+    """
+    cdef UnitValues *made = <UnitValues*>PyMem_RawCalloc(1, sizeof(UnitValues))
+    cdef UnitValues *theirs = NULL
+    cdef UnitTable *table = NULL
+    cdef TableEntry *entry
+    if made == NULL:
+        raise MemoryError()
+    made.of_store = of_store
+    made.unit = <PyObject*>unit
+    made.room = INSIDE
+    made.items = made.inside
+    xctx_lock(&lock)
+    if of_store.generation != fork_generation():
+        # In a forked child: the parent's values are the parent's to release.
+        of_store.generation = fork_generation()
+        of_store.first = NULL
+    if content != NULL:
+        entry = entry_of(<UnitTable*>unit.shelf, of_store.serial)
+        if entry != NULL:
+            theirs = <UnitValues*>entry.values
+    if theirs == NULL:
+        table = grow_table(<UnitTable*>unit.shelf)
+    if table != NULL:
+        unit.shelf = table
+        add_to_table(table, of_store.serial, made)
+        made.next = of_store.first
+        if made.next != NULL:
+            made.next.prev = made
+        of_store.first = made
+        Py_XINCREF_(content)
+        made.dict = content
+    xctx_unlock(&lock)
+    if table == NULL:
+        PyMem_RawFree(made)
+        if theirs == NULL:
+            raise MemoryError()
+        return theirs
+    return made
+
+
+cdef void remove_from_list(UnitValues *values) noexcept:
+    """Removes them from their store's list. With the lock held."""
+    if values.prev != NULL:
+        values.prev.next = values.next
+    else:
+        values.of_store.first = values.next
+    if values.next != NULL:
+        values.next.prev = values.prev
+
+
+cdef void remove_from_unit(UnitValues *values) noexcept:
+    """Removes them from their unit's table. With the lock held."""
+    remove_from_table(<UnitTable*>(<Unit>values.unit).shelf, values.of_store.serial)
+
+
+cdef int discard_values(StoreValues *of_store, Unit unit) except -1:
+    """Takes away and releases what the store keeps for the current unit."""
+    cdef UnitValues *values
+    if unit.generation != fork_generation():
+        return 0   # a parent's
+    xctx_lock(&lock)
+    values = values_of(of_store, unit)
+    if values != NULL:
+        remove_from_list(values)
+        remove_from_unit(values)
+        values.next = NULL
+    xctx_unlock(&lock)
+    xctx_cache_drop(xctx_cache_entry_of(of_store.serial), of_store.serial)
+    release_chain(values)
+    return 0
+
+
+cdef dict shared_dict_of(StoreValues *of_store, Unit unit):
+    """What the store keeps for a unit that threads share, or None. The dict is held: another thread may end the unit."""
+    cdef UnitValues *values
+    cdef dict names = None
+    xctx_lock(&lock)
+    values = values_of(of_store, unit)
+    if values != NULL:
+        names = <dict>values.dict
+    xctx_unlock(&lock)
+    return names
+
+
+cdef UnitValues *detach_all(StoreValues *of_store) noexcept:
+    """Takes away all that a store keeps, as a chain to be released."""
+    cdef UnitValues *chain
+    cdef UnitValues *values
+    xctx_lock(&lock)
+    chain = of_store.first
+    of_store.first = NULL
+    if of_store.generation != fork_generation():
+        chain = NULL   # a parent's
+    values = chain
+    while values != NULL:
+        remove_from_unit(values)
+        values = values.next
+    xctx_unlock(&lock)
+    xctx_cache_drop(xctx_cache_entry_of(of_store.serial), of_store.serial)
+    return chain
+
+
+cdef void release_unit(Unit unit) noexcept:
+    # The unit has ended. What finalisers store for it meanwhile is in a new table.
+    cdef UnitTable *table
+    cdef UnitValues *chain = NULL
+    cdef UnitValues *values
+    cdef uint32_t i
+    xctx_lock(&lock)
+    table = <UnitTable*>unit.shelf
+    unit.shelf = NULL
+    if table != NULL:
+        for i in range(table.mask + 1):
+            values = <UnitValues*>table.entries[i].values
+            if values != NULL:
+                remove_from_list(values)
+                values.next = chain
+                chain = values
+    xctx_unlock(&lock)
+    xctx_cache_empty()   # a thread that ends is still the same unit while its values are finalised
+    PyMem_RawFree(table)
+    release_chain(chain)
+
+
+set_shelf_release(release_unit)
+
+
+cdef void release_chain(UnitValues *values) noexcept:
+    """Releases a chain of unit values that neither a store nor a unit has any more. Runs finalisers, hence any Python code."""
+    cdef UnitValues *following
+    cdef int i
+    while values != NULL:
+        following = values.next
+        Py_XDECREF_(values.dict)
+        for i in range(values.count):
+            Py_DECREF_(values.items[i].value)
+            Py_DECREF_(values.items[i].name)
+        if values.items != values.inside:
+            PyMem_RawFree(values.items)
+        PyMem_RawFree(values)
+        values = following
+
+
+cdef int traverse(StoreValues *of_store, visitproc visit, void *arg) noexcept:
+    """Shows the collector what a store keeps."""
+    # No reference count may change. The lock is not taken: the collector runs between lines of this module, not within.
+    cdef UnitValues *values = of_store.first if of_store.generation == fork_generation() else NULL
+    cdef int i, result = 0
+    while values != NULL and not result:
+        if values.dict != NULL:
+            result = visit(values.dict, arg)
+        for i in range(values.count):
+            if not result:
+                result = visit(values.items[i].value, arg)
+        values = values.next
+    return result
+
+
+# --- names and values ------------------------------------------------------------------------------------------------
+
+cdef int index_of(UnitValues *values, PyObject *name) except -2:
+    """Which item has the name, a plain str; or -1."""
+    cdef int i
+    for i in range(values.count):
+        if values.items[i].name == name:
+            return i
+    if not is_interned(name):
+        for i in range(values.count):
+            if PyObject_RichCompareBool(<object>values.items[i].name, <object>name, 2):
+                return i
+    return -1
+
+
+cdef PyObject *read_slowly(UnitValues *values, PyObject *name) except? NULL:
+    # `read` of a name that is in a dict, or not interned.
+    cdef PyObject *found = NULL
+    cdef int i
+    if values.dict != NULL:
+        dict_get(values.dict, name, &found)
+    else:
+        i = index_of(values, name)
+        if i >= 0:
+            found = values.items[i].value
+            Py_INCREF_(found)
+    return found
+
+
+cdef int write_slowly(UnitValues *values, object name, object value) except -1:
+    # `write` of a name that is in a dict, or new, or not interned.
+    cdef NamedValue *items
+    cdef NamedValue *outgrown = NULL
+    cdef int i
+    if not is_interned(<PyObject*>name):
+        return write(values, interned(name), value)
+    if values.count == MOST:
+        as_dict(values)
+    if values.dict != NULL:
+        (<dict>values.dict)[name] = value
+        return 0
+    if values.count == values.room:
+        items = <NamedValue*>PyMem_RawMalloc(2 * values.room * sizeof(NamedValue))
+        if items == NULL:
+            raise MemoryError()
+        for i in range(values.count):
+            items[i] = values.items[i]
+        xctx_lock(&values.lock)
+        if values.items != values.inside:
+            outgrown = values.items
+        values.items = items
+        values.room *= 2
+        xctx_unlock(&values.lock)
+        PyMem_RawFree(outgrown)
+    Py_INCREF_(<PyObject*>name)   # both the item's
+    Py_INCREF_(<PyObject*>value)
+    xctx_lock(&values.lock)
+    values.items[values.count].name = <PyObject*>name
+    values.items[values.count].value = <PyObject*>value
+    values.count += 1
+    xctx_unlock(&values.lock)
+    return 0
+
+
+cdef bint erase(UnitValues *values, object name) except -1:
+    """Deletes a name, a plain str; tells whether it was there."""
+    cdef NamedValue gone
+    cdef int i
+    if values.dict != NULL:
+        if name not in <dict>values.dict:
+            return False
+        del (<dict>values.dict)[name]
+        return True
+    i = index_of(values, <PyObject*>name)
+    if i < 0:
+        return False
+    xctx_lock(&values.lock)
+    gone = values.items[i]
+    values.count -= 1
+    for i in range(i, values.count):
+        values.items[i] = values.items[i + 1]
+    xctx_unlock(&values.lock)
+    Py_DECREF_(gone.name)
+    Py_DECREF_(gone.value)   # at the end, because this may run any code
+    return True
+
+
+cdef dict contents(UnitValues *values):
+    """A new dict of the names and values."""
+    cdef dict names = {}
+    cdef int i
+    if values.dict != NULL:
+        return dict(<dict>values.dict)
+    for i in range(values.count):
+        names[<object>values.items[i].name] = <object>values.items[i].value
+    return names
+
+
+cdef object as_dict(UnitValues *values):
+    """The dict that holds the names and values from now on."""
+    cdef dict names
+    cdef int i, count
+    if values.dict == NULL:
+        names = contents(values)
+        if values.dict != NULL:
+            return <object>values.dict   # making a dict may run the garbage collector, hence code that called this first
+        Py_INCREF(names)   # the unit values'
+        xctx_lock(&values.lock)
+        values.dict = <PyObject*>names
+        count = values.count
+        values.count = 0
+        xctx_unlock(&values.lock)
+        for i in range(count):   # the dict holds them all: nothing dies here
+            Py_DECREF_(values.items[i].name)
+            Py_DECREF_(values.items[i].value)
+        if values.items != values.inside:
+            PyMem_RawFree(values.items)
+            values.items = values.inside
+            values.room = INSIDE
+    return <object>values.dict
