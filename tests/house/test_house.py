@@ -27,7 +27,7 @@ ORDER = [
     *("_stores.unit_table", "_stores.values", "_stores.context_values", "_stores.local", "_stores.inspection"),
     *("_wire.carried", "_wire.fields", "_carry.portable", "_carry.isolate", "_carry.carry", "_proxy.proxy"),
     *("_batch.prefetch", "_batch.batch", "_wire.baggage"),
-    *("_lock.names", "_lock.hold", "_lock.lock"),
+    *("_lock.names", "_lock.unit_lock", "_lock.lock"),
     *("keys", "debug", "_carry.spawn", "concurrent", "gevent"),
     *("wire", "wsgi", "asgi", "celery", "dask", "telemetry", "logging", "__init__", "__main__"),
 ]
@@ -91,7 +91,7 @@ def test_a_folder_imports_nothing(path):
         ("from xctx._core cimport Unit, unit", ["_core"]),
         ("    from xctx import _core", ["_core"]),
         ("from xctx._stores.xlocal import (\n    xlocal,\n    Scope,\n)", ["_stores.xlocal"]),
-        ("from xctx._lock import names, hold", ["_lock.names", "_lock.hold"]),
+        ("from xctx._lock import names, unit_lock", ["_lock.names", "_lock.unit_lock"]),
         ("cimport xctx._core", ["_core"]),
         ("import xctx", ["__init__"]),
         ("from xctx import xlocal", ["__init__"]),
