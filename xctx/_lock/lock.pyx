@@ -14,14 +14,15 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from xctx._core cimport Key, PyThreadState, as_key, xctx_lock, xctx_tstate, xctx_unlock
-from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, PAUSE_MS, READERS_MAY_ENTER, SHARED, SLOT_IS_FREE,
-                                   UPGRADABLE, WAITS, Attempt, Mapping, Row, UnitLock, announce_upgrade, clean_up_all, forks,
-                                   load32, load64, mapping_of, named_mapping, new_attempt, new_mapping, new_row,
-                                   new_unit_lock, pause, queued, readers_in, refuse_without_loop, release_unit, row_at,
-                                   set_forget, step_down, take, tell_if_queued, wait, xctx_head, xctx_row, xctx_unit_lock)
+from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, PAUSE_MS, READERS_MAY_ENTER, SHARED,
+                                   SLOT_IS_FREE, UPGRADABLE, WAITS, Attempt, Mapping, Row, UnitLock, announce_upgrade,
+                                   clean_up_all, forks, load32, load64, mapping_of, named_mapping, new_attempt,
+                                   new_mapping, new_row, new_unit_lock, pause, queued, readers_in,
+                                   refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
+                                   tell_if_queued, wait, xctx_head, xctx_row, xctx_unit_lock)
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
-from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set,
-                                    xctx_next_serial)
+from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
+                                    xctx_cache_set, xctx_next_serial)
 from xctx._runtime.scheduling cimport current_loop, monotonic
 from xctx import _core
 from xctx._stores.local import local
@@ -82,11 +83,11 @@ cdef class SharedLock:
     Lifetime: what the processes share lives as long as one of them has the lock; the name, too. A child that is forked while
     its parent holds the lock does not hold it.
     """
-    cdef Mapping mapping            # this and the next five never change after __init__
+    cdef Mapping mapping          # this and the next six never change after __init__
     cdef str title                # its name; None where it has none
     cdef Key holder               # the key
-    cdef object unit_locks
-    cdef object rows
+    cdef object unit_locks        # a local of the key: each unit's UnitLock
+    cdef object rows              # a local of the thread: its Row
     cdef uint64_t serial
     cdef bint reentrant
     cdef object __weakref__

@@ -139,7 +139,9 @@ static inline uint64_t xctx_add64(uint64_t *p, uint64_t v) { return (*p += v) - 
 static inline int xctx_cas64(uint64_t *p, uint64_t *expected, uint64_t v) { (void)expected; *p = v; return 1; }
 static inline uint16_t xctx_load16_relaxed(uint16_t *p) { return *p; }
 static inline void xctx_store16_relaxed(uint16_t *p, uint16_t v) { *p = v; }
-static inline void xctx_futex_wait(uint32_t *p, uint32_t v, uint64_t ns, uint32_t bits) { (void)p; (void)v; (void)ns; (void)bits; }
+static inline void xctx_futex_wait(uint32_t *p, uint32_t v, uint64_t ns, uint32_t bits) {
+    (void)p; (void)v; (void)ns; (void)bits;
+}
 static inline int xctx_futex_wake(uint32_t *p, int n, uint32_t bits) { (void)p; (void)n; (void)bits; return 0; }
 
 #endif

@@ -234,7 +234,6 @@ cdef class LocalQueue:
     def tick(self):
         """Runs in the hub or loop: the first units look for the dead. In a forked child all are woken, which nobody else does."""
         cdef xctx_waiter *chain = NULL
-        cdef xctx_waiter *waiter
         cdef Waiter first_writer = None, first_reader = None
         cdef bint forked = self.generation != fork_count
         xctx_lock(&self.mapping.c.guard)
@@ -519,7 +518,8 @@ cdef class Attempt:
 
     This is the state machine of waiting; the drivers, `wait` for threads and greenlets and `wait_in_task` of lock.pyx, do
     nothing but sleep. `begin` and `look_again` say how the attempt stands. While they give WAITS the unit sleeps: a thread in
-    the kernel, a greenlet or task with `waiter`. The unit's lock is busy until the attempt has come to its end, or `end` undoes it.
+    the kernel, a greenlet or task with `waiter`. The unit's lock is busy until the attempt comes to its end or `end` undoes
+    it.
 
     Thread-safety: for the unit alone whose attempt it is. Lifetime: of the wait. It gives up when it dies.
     """
