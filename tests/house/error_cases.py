@@ -157,6 +157,12 @@ SECTIONS = {
         (TypeError, "a key's name is a str, not …", "``Key(func, name)``", lambda: Key(len, 1)),
         (TypeError, "… is made already: a key never changes", "a key is initialised again", key_made_twice),
         (
+            RuntimeError,
+            "this key was not initialised: a subclass calls super().__init__()",
+            "a key is used that was made by ``__new__`` alone",
+            lambda: Key.__new__(Key).current(),
+        ),
+        (
             TypeError,
             "a thread or its ident was wanted, not …",
             "``keys.thread.of(thing)``",
@@ -164,7 +170,7 @@ SECTIONS = {
         ),
         (
             TypeError,
-            "only values of a callable's key can be forgotten; … is none",
+            "only values of a callable's key can be forgotten, and … has a unit of another kind",
             "``forget`` of a key of the ladder",
             lambda: xctx.keys.task.forget(1),
         ),
@@ -419,8 +425,9 @@ SECTIONS["To other machines"] = error_cases_carry.WIRE
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
+    "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "an old greenlet",
     "no room for a fork handler": "no memory is left while xctx is imported",
-    "a store's type has no __getattribute__ of its own": "a mistake in xctx itself",
+    "a type that was to be given another __getattribute__ has none of its own": "a mistake in xctx itself",
     "this thread has no state to keep values in": "the interpreter has no memory for a dict, or is past its end",
     "maximum recursion depth exceeded…": "CPython's own, a little earlier",
 }

@@ -3,6 +3,9 @@ from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from xctx._runtime.parking cimport xctx_queue, xctx_waiter
+from xctx._runtime.python cimport (PyMem_RawFree, PyObject_CallNoArgs_, PyThreadState_GetDict, xctx_enter_recursion,
+                                   xctx_leave_recursion, xctx_load_int, xctx_load_u64, xctx_promote, xctx_store_int,
+                                   xctx_taken)
 
 
 cdef extern from "xctx/_batch/core.h" nogil:
@@ -42,10 +45,6 @@ cdef extern from "xctx/_batch/core.h":
     PyObject** batch_drain(BatchCore* core, size_t* n) except NULL
     PyObject* batch_swap_error(BatchCore* core, PyObject* error)
     void batch_release(BatchCore* core)
-    int load_int "xctx_load_int"(int* flag)
-    void store_int "xctx_store_int"(int* flag, int value)
-    uint64_t load_u64 "xctx_load_u64"(uint64_t* number)
-    void xctx_promote(PyObject* op)
 
 
 cdef extern from "xctx/_batch/waiters.h":
@@ -86,22 +85,3 @@ cdef extern from "xctx/_batch/object.h":
 
     void batch_show_to_collector(PyTypeObject* executor)
     int batch_make_load_fast(PyTypeObject* type, BatchClass which) except -1
-
-
-cdef extern from "xctx/_runtime/cpython.h":
-    int enter_recursion "xctx_enter_recursion"(int levels, const char* where) except -1
-    void leave_recursion "xctx_leave_recursion"(int levels)
-
-
-cdef extern from *:
-    """
-    /* The reference that a C function gave is the caller's: Cython takes a result of type `object` to be one. */
-    static inline PyObject *batch_owned(PyObject *v) { return v; }
-    """
-    object owned "batch_owned"(PyObject* value)
-
-
-cdef extern from "Python.h":
-    PyObject* PyObject_CallNoArgs(PyObject* callable) except NULL  # an owned reference
-    PyObject* PyThreadState_GetDict()  # borrowed
-    void PyMem_RawFree(void* memory)

@@ -13,7 +13,7 @@ nothing, and takes rows of its own.
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._core cimport Key, PyThreadState, as_key, xctx_lock, xctx_tstate, xctx_unlock
+from xctx._core cimport Key, as_key
 from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, PAUSE_MS, READERS_MAY_ENTER, SHARED,
                                    SLOT_IS_FREE, UPGRADABLE, WAITS, Attempt, Mapping, Row, UnitLock, announce_upgrade,
                                    clean_up_all, forks, load32, load64, mapping_of, named_mapping, new_attempt,
@@ -21,6 +21,7 @@ from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE
                                    refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
                                    tell_if_queued, wait, xctx_head, xctx_row, xctx_unit_lock)
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
+from xctx._runtime.python cimport PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
 from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
                                     xctx_cache_set, xctx_next_serial)
 from xctx._runtime.scheduling cimport current_loop, monotonic

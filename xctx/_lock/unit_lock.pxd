@@ -2,8 +2,8 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from cpython.object cimport PyObject
 
-from xctx._core cimport xctx_mutex
 from xctx._runtime.parking cimport Waiter, xctx_queue
+from xctx._runtime.python cimport xctx_mutex
 
 
 cdef extern from "xctx/_lock/unit_lock.h" nogil:

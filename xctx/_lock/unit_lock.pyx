@@ -17,9 +17,9 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from xctx._core cimport xctx_lock, xctx_unlock
 from xctx._runtime.parking cimport (Waiter, task_waiter, wake_again, wake_all, waiter_here, xctx_choose, xctx_queue,
                                     xctx_queue_add, xctx_queue_remove, xctx_waiter)
+from xctx._runtime.python cimport PyErr_CheckSignals, PyErr_SetFromErrno, xctx_lock, xctx_unlock
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.scheduling cimport current_hub, monotonic
 from xctx._runtime.scheduling import start_system_thread
@@ -64,10 +64,6 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
     int SERVED "XCTX_SERVED", LOCAL "XCTX_LOCAL", KERNEL "XCTX_KERNEL"
     void add_queued "xctx_add_queued"(xctx_mapping *, int)
     void abandon "xctx_unit_abandon"(xctx_unit_lock *)
-
-cdef extern from "Python.h":
-    int PyErr_CheckSignals() except -1
-    object PyErr_SetFromErrno(object)
 
 cdef double FOREVER = float("inf")
 cdef double LOOK_AGAIN = 0.1     # seconds after which the first units of a queue look for the dead

@@ -2,7 +2,7 @@
 #ifndef XCTX_PARKING_H
 #define XCTX_PARKING_H
 
-#include "xctx/_runtime/compat.h"
+#include "xctx/_runtime/cpython.h"
 #include "xctx/_runtime/state.h"
 
 /* One unit that waits; part of the Waiter object that `owner` names. All of it but the last two fields is guarded by the

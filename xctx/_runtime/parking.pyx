@@ -35,23 +35,15 @@ Why no wake-up is lost
 
 A queue counts its waiters, so that a program, or a test, can see that others wait.
 """
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF
 
+from xctx._runtime.python cimport (PY_LOCK_ACQUIRED, PyErr_CheckSignals, PyLockStatus, PyThread_acquire_lock_timed, PyThread_allocate_lock,
+                                   PyThread_free_lock, PyThread_release_lock, PyThread_type_lock)
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.scheduling cimport current_hub, current_loop, running_greenlet, running_task
 
 cdef extern from "xctx/_runtime/parking.h" nogil:
     int xctx_signal(int *signal, int value)
-
-cdef extern from "Python.h":
-    ctypedef void *PyThread_type_lock
-    ctypedef enum PyLockStatus:
-        PY_LOCK_ACQUIRED
-    PyThread_type_lock PyThread_allocate_lock() nogil
-    void PyThread_free_lock(PyThread_type_lock lock) nogil
-    void PyThread_release_lock(PyThread_type_lock lock) nogil
-    PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int interruptible) nogil
 
 connect()
 

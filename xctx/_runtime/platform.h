@@ -40,6 +40,12 @@
 #  define XCTX_TLS_FAST XCTX_TLS
 #endif
 
+#ifdef Py_GIL_DISABLED
+#  define XCTX_FREE_THREADED 1
+#else
+#  define XCTX_FREE_THREADED 0
+#endif
+
 /* For a variable that is defined in a header: one for all C files of an extension module, and none of other modules'
  * business. */
 #if defined(_MSC_VER)

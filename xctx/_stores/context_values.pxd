@@ -2,21 +2,8 @@
 cimport cython
 from cpython.object cimport PyObject
 
+from xctx._runtime.python cimport PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_XINCREF_, visitproc
 from xctx._stores.names cimport is_interned
-
-
-cdef extern from *:
-    """
-    #define XCTX_IS_CONTEXT_VALUES(o, type) Py_IS_TYPE(o, (PyTypeObject *)(type))
-    """
-    bint is_context_values "XCTX_IS_CONTEXT_VALUES"(PyObject *, PyObject *)
-
-cdef extern from "Python.h":
-    ctypedef int (*visitproc)(PyObject *, void *) noexcept
-    PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
-    Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
-    bint PyTuple_CheckExact_ "PyTuple_CheckExact"(PyObject *)
-    void Py_XINCREF_ "Py_XINCREF"(PyObject *)
 
 
 @cython.final

@@ -8,8 +8,10 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._core cimport Unit, xctx_tstate, xctx_type_put
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyVectorcall_NARGS, xctx_give_vectorcall, xctx_tstate,
+                                   xctx_type_put)
 from xctx._runtime.functions cimport StepContext
+from xctx._core cimport Unit
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, is_exited, stands_for
 from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, next_binding
@@ -17,21 +19,16 @@ from _functools import partial
 from types import MethodType
 
 
-cdef extern from "xctx/_stores/calls.h":
+cdef extern from *:
     """
     #define XCTX_VECTORCALL_OF_BLOCK offsetof(struct __pyx_obj_4xctx_7_stores_6scopes_Block, vectorcall)
     #define XCTX_TAKE_BLOCK(o) (o)
     """
     Py_ssize_t VECTORCALL_OF_BLOCK "XCTX_VECTORCALL_OF_BLOCK"
     Block take_block "XCTX_TAKE_BLOCK"(PyObject *)   # takes the reference over
-    void give_vectorcall "xctx_give_vectorcall"(PyTypeObject *, Py_ssize_t)
 
 cdef extern from "xctx/_stores/pairing.h":
     PyObject *half_paired "xctx_half_paired"
-
-cdef extern from "Python.h":
-    Py_ssize_t PyVectorcall_NARGS(size_t)
-    object PyObject_GenericGetAttr(object, object)
 
 connect()
 
@@ -188,7 +185,7 @@ cdef object block_call(PyObject *block, PyObject **args, size_t nargsf, PyObject
     return Block.__call__(<object>block, *[<object>args[i] for i in range(n)])
 
 
-give_vectorcall(<PyTypeObject*>Block, VECTORCALL_OF_BLOCK)
+xctx_give_vectorcall(<PyTypeObject*>Block, VECTORCALL_OF_BLOCK)
 
 
 cdef Block new_block(Scope scope):
