@@ -267,7 +267,7 @@ cdef class Steps:
                 if not PyIter_Check(result) and not hasattr(type(result), "send"):
                     raise TypeError(f"__await__() returned non-iterator of type {type(result).__name__!r}")
             else:
-                from xctx._runtime.wrappers import awaiting
+                from xctx._runtime.awaiting import awaiting
                 result = awaiting(result)
         self.iterator = result
 

@@ -168,21 +168,12 @@ cdef class Block:
         return False
 
     def __call__(self, *args):
-        if len(args) == 3:
-            return self.leave()
-        if args:
-            raise TypeError(f"a block takes no arguments to be entered and three to be left, it was given {args!r}")
-        return self.enter()
+        return self.leave() if args else self.enter()
 
 
 cdef object block_call(PyObject *block, PyObject **args, size_t nargsf, PyObject *kwnames):
     # Block.__call__ without a tuple.
-    cdef Py_ssize_t n = PyVectorcall_NARGS(nargsf)
-    if n == 0 and kwnames == NULL:
-        return (<Block>block).enter()
-    if n == 3 and kwnames == NULL:
-        return (<Block>block).leave()
-    return Block.__call__(<object>block, *[<object>args[i] for i in range(n)])
+    return (<Block>block).leave() if PyVectorcall_NARGS(nargsf) else (<Block>block).enter()
 
 
 xctx_give_vectorcall(<PyTypeObject*>Block, VECTORCALL_OF_BLOCK)
@@ -260,7 +251,7 @@ cdef class EnterExit:
         if self.leaves:
             return (<Scope?>scope).leave_by_hand()
         if args:
-            raise TypeError(f"{self.name}() takes no arguments, it was given {args!r}")
+            raise TypeError(f"__enter__ takes no arguments, it was given {args!r}")
         return (<Scope?>scope).enter_by_hand()
 
 
