@@ -116,7 +116,7 @@ cdef Unit transfer(Key key, Unit before):
     """
     cdef Unit now = key.find(True)
     cdef tuple units
-    if now is not before and before.generation == xctx_fork_count():
+    if now is not before and before.forks == xctx_fork_count():
         units = key, before, now
         each_chain(xctx_tstate(), transfer_chain, <void*>units)
     return now

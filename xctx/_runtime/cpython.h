@@ -188,11 +188,14 @@ static inline void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *bas
 #define XCTX_TRASHCAN_BEGIN(op, dealloc) Py_TRASHCAN_BEGIN(op, dealloc)
 #define XCTX_TRASHCAN_END Py_TRASHCAN_END
 
-#ifndef Py_GIL_DISABLED
-/* Whether tp_dealloc has begun: to be asked with the GIL, of an object whose memory is there. */
-static inline int xctx_is_dying(PyObject *op) { return Py_REFCNT(op) == 0; }
+/* Whether tp_dealloc has begun, of an object whose memory is there. Without the GIL nobody can tell: yes, to be safe. */
+#ifdef Py_GIL_DISABLED
+static inline int xctx_is_dying(PyObject *Py_UNUSED(op)) { return 1; }
 #else
+static inline int xctx_is_dying(PyObject *op) { return Py_REFCNT(op) == 0; }
+#endif
 
+#ifdef Py_GIL_DISABLED
 /* On free-threaded builds an object says which thread owns it (ob_tid), and has one count for that thread (ob_ref_local)
  * and one for the others (ob_ref_shared). Checked: 3.13t, and the headers of 3.14 and 3.15. */
 

@@ -16,7 +16,7 @@ from xctx._stores.values cimport UnitValues, stores_lock, values_of
 
 
 cdef extern from "xctx/_runtime/cpython.h":
-    bint xctx_is_dying(PyObject *)   # where there is a GIL
+    bint xctx_is_dying(PyObject *)
 
 connect()
 
