@@ -8,11 +8,12 @@ it belong to the store, which has all its context values in a list: so the garba
 and they are released when the store dies, though contexts live on.
 """
 cimport cython
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
 from xctx._runtime.python cimport (PyContextVar_Get_, PyMem_RawFree, PyMem_RawMalloc, PyThreadState, PyTuple_New_,
-                                   PyTuple_SET_ITEM_, Py_DECREF_, Py_INCREF_, Py_XDECREF_, xctx_dict_get, xctx_lock,
+                                   PyTuple_SET_ITEM_, Py_DECREF_, Py_INCREF_, Py_XDECREF_, xctx_dict_get,
+                                   xctx_forbid_instances, xctx_lock,
                                    xctx_mutex, xctx_taken, xctx_tstate, xctx_unlock, xctx_var_set)
 from xctx._runtime.runtime cimport connect, xctx_count_contexts
 from xctx._stores.names cimport interned
@@ -40,6 +41,9 @@ cdef class ContextValues:
         content = remove_from_list(<PyObject*>self)
         xctx_unlock(lock)
         Py_XDECREF_(content)
+
+
+xctx_forbid_instances(<PyTypeObject*>ContextValues)
 
 
 cdef PyObject *remove_from_list(PyObject *values) noexcept:
