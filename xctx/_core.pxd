@@ -3,7 +3,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from xctx._runtime.runtime cimport PyThreadState, xctx_fork_count, xctx_tstate
-from xctx._runtime.units cimport CONTEXT, GREENLET, PROCESS, TASK, THREAD, VALUE, Unit, UnitKind, set_shelf_release
+from xctx._runtime.units cimport CONTEXT, FLOW, GREENLET, PROCESS, TASK, THREAD, VALUE, Unit, UnitKind, set_shelf_release
 
 
 cdef extern from "xctx/_runtime/compat.h" nogil:
@@ -23,13 +23,14 @@ cdef extern from "xctx/_runtime/compat.h":
 
 
 cdef class Key:
-    # None of these changes after it is made; the three in the middle are what its kind says.
+    # None of these changes after it is made; the four in the middle are what its kind says.
     cdef readonly str name
     cdef const UnitKind *kind
     cdef int rung
     cdef bint cached              # its unit stays the same until something is switched
     cdef bint shared_by_threads   # several threads may run in one of its units at the same time
-    cdef bint inherits            # it has no units to keep things for: they lie in the PEP 567 context
+    cdef bint in_context          # what a `local` keeps lies in the PEP 567 context
+    cdef bint inherits            # so does what an xlocal binds, and it has no unit
     cdef readonly object func     # None but for keys of callables
     # Of a callable's key alone. The two dicts are right for one count of forks.
     cdef uint32_t generation

@@ -15,7 +15,7 @@ import pytest
 import xctx
 from xctx import keys
 
-LADDER = ["process", "thread", "greenlet", "task", "context"]
+LADDER = ["process", "thread", "greenlet", "task", "flow", "context"]
 
 
 @pytest.fixture(params=LADDER)
@@ -60,7 +60,7 @@ def test_coarse_rungs_fall_back_to_the_thread():
 
 @pytest.mark.parametrize("name", LADDER)
 def test_the_kind_of_a_unit(name, in_asyncio):
-    kinds = {"greenlet": "thread", "task": "thread"}
+    kinds = {"greenlet": "thread", "task": "thread", "flow": "context"}
     assert getattr(keys, name).current().kind == kinds.get(name, name)
     assert in_asyncio(lambda: keys.task.current().kind) == "task"
 

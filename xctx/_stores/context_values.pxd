@@ -1,6 +1,7 @@
-"""Context values: the names and values that a store keeps in a context, under a key that has no units."""
+"""Context values: the names and values that a store keeps in a context, under the keys `flow` and `context`."""
 cimport cython
 from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t
 
 from xctx._stores.names cimport is_interned
 
@@ -24,6 +25,7 @@ cdef class ContextValues:
     # A tuple (name, value, name, value, ...) with interned names, or a dict where there are many, or NULL once the store has
     # died. Owned on behalf of the store: the collector sees it there, not here.
     cdef PyObject *content
+    cdef uint32_t generation   # never changes: the count of forks in the process that they were made in
     # The store's list: guarded by the lock of values.pyx.
     cdef PyObject **head     # the pointer to its first: in the store, or on the heap while the list is emptied
     cdef PyObject *prev

@@ -1,6 +1,6 @@
 # cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Context values: the names and values that a store keeps in a context, under a key that has no units.
+"""Context values: the names and values that a store keeps in a context, under the keys `flow` and `context`.
 
 A context variable holds them. They never change: each change of the store makes new ones, in the context that is current, so
 copied contexts share them until one of the contexts changes the store. Contexts own the object; the names and values in
@@ -11,7 +11,7 @@ cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._core cimport PyThreadState, xctx_lock, xctx_mutex, xctx_tstate, xctx_unlock
+from xctx._core cimport PyThreadState, fork_generation, xctx_lock, xctx_mutex, xctx_tstate, xctx_unlock
 from xctx._runtime.runtime cimport connect, xctx_count_contexts
 from xctx._stores.names cimport interned
 from xctx._stores.values cimport MOST, dict_get, stores_lock
@@ -85,6 +85,7 @@ cdef object publish(PyObject **head, object var, object content):
         The context variable's token.
     """
     cdef ContextValues made = ContextValues.__new__(ContextValues)
+    made.generation = fork_generation()
     Py_INCREF(content)   # that of `made`
     xctx_lock(lock)
     made.content = <PyObject*>content

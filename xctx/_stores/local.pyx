@@ -2,8 +2,8 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """local: mutable attributes, kept apart for each execution unit.
 
-What a store keeps for a unit are its unit values (values.pyx). Under the `context` key there are no units: what a store
-keeps in a context are its context values (context_values.pyx).
+What a store keeps for a unit are its unit values (values.pyx). Under the keys `flow` and `context` it keeps context values
+(context_values.pyx) instead, in the PEP 567 context.
 """
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 
@@ -97,7 +97,7 @@ cdef class local:
     """Attributes of one execution unit: each has its own, and they end with it. What a unit is, `key` says.
 
     In place of ``threading.local`` (key ``thread``, or the default), ``gevent.local.local`` (the default), a fork-safe local
-    (any but ``context``), and werkzeug's ``Local`` (key ``context``). As with those, a subclass's ``__init__`` is called again,
+    (any but ``context``), and werkzeug's ``Local`` (keys ``flow`` and ``context``). As with those, a subclass's ``__init__`` is called again,
     with the arguments of the constructor, in each unit that touches the object; its ``__slots__`` are shared by all units.
 
     Args:
@@ -123,7 +123,8 @@ cdef class local:
                 raise TypeError(f"{type(self).__name__}() takes no arguments but `key`: there is no __init__ for "
                                 f"{args + tuple(kwargs) !r}")
         self.key = as_key(type(self).__xctx_key__ if key is None else key)
-        if self.key.inherits:
+        if self.key.in_context:
+            self.ends_at_fork = not self.key.inherits
             self.storage = IN_CONTEXT
             self.var = ContextVar("xctx.local")
         elif self.key.shared_by_threads:
@@ -351,6 +352,11 @@ cdef int initialise_for(local store, Unit unit) except -1:
     return 0
 
 
+cdef inline bint are_of_here(local store, ContextValues values) noexcept:
+    """Whether the store sees these values of the current context: a forked child has its parent's contexts."""
+    return not store.ends_at_fork or values.generation == fork_generation()
+
+
 cdef PyObject *content_here(local store) except? NULL:
     """What a store IN_CONTEXT keeps in the current context. Borrowed from the context values, and these from the context."""
     cdef PyThreadState *tstate = xctx_tstate()
@@ -360,12 +366,12 @@ cdef PyObject *content_here(local store) except? NULL:
     if xctx_cache_hit(entry, store.kept.serial, tstate, <PyObject*>store):
         # The variable is asked each time: code that copies whole contexts sets it too.
         get_variable(<PyObject*>store.var, NULL, &value)
-        if value != NULL and is_context_values(value, <PyObject*>ContextValues):
+        if value != NULL and is_context_values(value, <PyObject*>ContextValues) and are_of_here(store, <ContextValues>value):
             Py_DECREF_(value)   # the call's reference; the context has its own
             return (<ContextValues>value).content
         Py_XDECREF_(value)
     found = current_values(store.var)
-    if found is not None:
+    if found is not None and are_of_here(store, found):
         xctx_cache_set(entry, store.kept.serial, tstate, NULL)   # notes that contexts were counted
         return found.content
     if not store.initialises:
@@ -427,7 +433,7 @@ cdef object dict_here(local store):
 
 
 class ContextDict(MutableMapping):
-    """The ``__dict__`` of a store under the `context` key: reads and changes what the current context has."""
+    """The ``__dict__`` of a store under the keys `flow` and `context`: reads and changes what the current context has."""
 
     __slots__ = ("_store",)
 

@@ -39,13 +39,14 @@ cdef extern from "Python.h":
 connect()
 
 
-cdef Key default_key = _core.greenlet
+cdef Key default_key = _core.flow
 
 
 cdef class xlocal(BindingVariable):
-    """Scoped, read-only names of one execution unit.
+    """Scoped, read-only names.
 
-    ``with x(a=1):`` binds; ``x.a`` reads; nothing leaks out of the block, nor to other units. What a unit is, `key` says.
+    ``with x(a=1):`` binds; ``x.a`` reads; nothing leaks out of the block. By default a binding is seen wherever the program
+    carries its context on purpose, in this process; `key` can narrow that to a task, a greenlet or a thread.
     A subclass may declare its names, with types and defaults: then only those can be bound::
 
         class Current(xctx.xlocal):
@@ -54,7 +55,7 @@ cdef class xlocal(BindingVariable):
 
     Args:
         key: one of :mod:`xctx.keys`, or a callable that returns a hashable. Default: the class's key, which is
-            :data:`xctx.keys.greenlet` unless ``class C(xctx.xlocal, key=...)`` says otherwise.
+            :data:`xctx.keys.flow` unless ``class C(xctx.xlocal, key=...)`` says otherwise.
 
     Raises:
         TypeError: `key` is neither.
