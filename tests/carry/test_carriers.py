@@ -496,7 +496,7 @@ def test_greenlets_that_carry(gevent, x, key_name, way):
         if way == "share":
             assert later.get() == expected
         assert look(key_name) == {"a": 1}
-    if way == "share" and key_name in {"process", "thread", "context", "callable"}:
+    if way == "share" and key_name in {"process", "thread", "flow", "context", "callable"}:
         assert look(key_name) == {}
     else:
         assert later.get() == expected

@@ -55,6 +55,11 @@ def declares_reserved():
         _name: int
 
 
+def declares_mutable_default():
+    class Mine(xctx.xlocal):
+        tags: list = []  # noqa: RUF012 -- that it is shared is the point
+
+
 def left_unentered():
     xctx.xlocal()(a=1).__exit__(None, None, None)
 
@@ -176,7 +181,7 @@ SECTIONS = {
         ),
         (
             ValueError,
-            "no key …: the ladder is process, thread, greenlet, task, context",
+            "no key …: the ladder is process, thread, greenlet, task, flow, context",
             "a key is unpickled that this version does not have",
             no_such_rung,
         ),
@@ -225,6 +230,13 @@ SECTIONS = {
             "… declares …: names that start with an underscore are reserved",
             "a class annotates such a name",
             declares_reserved,
+        ),
+        (
+            ValueError,
+            "… declares … with a mutable default, which all units would share: bind a … of its own in each block, "
+            "or make the default immutable",
+            "a class declares a list, a dict, a set or the like as a default",
+            declares_mutable_default,
         ),
         (
             TypeError,

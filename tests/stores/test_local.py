@@ -19,9 +19,11 @@ def store(key):
 
 
 @pytest.fixture
-def starts_empty(key_name, told_apart, unit_kind):
+def starts_empty(key_name, told_apart, sees_bindings):
     """Whether another unit of this kind finds nothing in a store that this one has filled."""
-    return not unit_kind.carries_context if key_name == "context" else told_apart
+    if key_name in ("flow", "context"):
+        return not sees_bindings
+    return told_apart
 
 
 @pytest.fixture
@@ -154,7 +156,7 @@ def test_an_init_that_raises_leaves_nothing_and_is_tried_again(key, key_name, in
                 made.value
             del caught
         assert kept[-1]() is None
-        assert [unit for unit, _ in debug.units_of(made)] == ([] if key_name == "context" else [main])
+        assert [unit for unit, _ in debug.units_of(made)] == ([] if key_name in ("flow", "context") else [main])
         made.value
         assert "value" in made.__dict__
 
@@ -468,7 +470,7 @@ def test_the_dict_of_a_unit_outlives_its_store(key_name, key):
 def test_each_unit_has_a_dict_of_its_own(key, other_unit, told_apart, unit_kind):
     if unit_kind.name == "fork":
         pytest.skip("identity means nothing across processes")
-    if key is keys.context:
+    if key in (keys.flow, keys.context):
         pytest.skip("a view of what is current, not a dict")
     store = xctx.local(key=key)
     assert store.__dict__ is store.__dict__

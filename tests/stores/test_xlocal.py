@@ -1,5 +1,6 @@
 """What an xlocal binds and gives: names, blocks, who sees them, and what is refused."""
 
+import collections
 import contextlib
 import contextvars
 import copy
@@ -9,7 +10,7 @@ import pickle
 import threading
 import typing
 import weakref
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import pytest
 
@@ -245,7 +246,7 @@ def test_repr_has_the_names_and_the_key(key_name):
         with x(a=object(), b=2):
             assert repr(x) == f"<xlocal ({key_name}): a, b>"
     y = xctx.xlocal()
-    assert repr(y(a=1)) == "<binding of a for <xlocal (greenlet): nothing bound>>"
+    assert repr(y(a=1)) == "<binding of a for <xlocal (flow): nothing bound>>"
 
 
 def test_an_xlocal_is_hashable_and_equal_to_itself_alone(x):
@@ -492,12 +493,42 @@ def test_string_annotations():
         b: "not.defined[anywhere]"  # noqa: F722
         c: "ClassVar[int]" = 1
         d: "typing.ClassVar" = 2
+        e: "Final" = 3
+        f: "typing.Final[int]" = 4
 
     with Quoted()(a=1, b=2) as quoted:
         assert vars(quoted) == {"a": 1, "b": 2}
-    for name in "cd":
+    for name in "cdef":
         with pytest.raises(TypeError, match="declares no name"):
             Quoted()(**{name: 1})
+
+
+def test_a_final_name_cannot_be_bound():
+    class Mine(xctx.xlocal):
+        a: int
+        limit: Final = 4
+        size: Final[int] = 5
+
+    for name in "limit", "size":
+        with pytest.raises(TypeError, match="declares no name"):
+            Mine()(**{name: 6})
+    assert (Mine().limit, Mine().size) == (4, 5)
+
+
+@pytest.mark.parametrize("default", [[], {}, set(), bytearray(), collections.deque()], ids=type)
+def test_a_mutable_default_is_refused(default):
+    with pytest.raises(ValueError, match="'Mine' declares 'tags' with a mutable default"):
+        type("Mine", (xctx.xlocal,), {"__annotations__": {"tags": object}, "tags": default})
+
+
+def test_defaults_that_never_change_are_taken():
+    class Mine(xctx.xlocal):
+        tags: tuple = ()
+        names: frozenset = frozenset()
+        call: object = print
+        shared: ClassVar[list] = []
+
+    assert (Mine().tags, Mine().names, Mine().call, Mine().shared) == ((), frozenset(), print, [])
 
 
 def test_future_annotations():

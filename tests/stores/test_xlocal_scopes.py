@@ -276,7 +276,7 @@ def test_to_thread_carries_where_the_key_says(key_name, x):
         with x(a=1):
             return await asyncio.to_thread(lambda: getattr(x, "a", None))
 
-    assert asyncio.run(main()) == (1 if key_name in ("process", "context") else None)
+    assert asyncio.run(main()) == (1 if key_name in ("process", "flow", "context") else None)
 
 
 def test_tasks_that_share_one_context(x):
@@ -717,7 +717,7 @@ def test_interleaved_greenlets_do_not_meet(x, key_name, greenlet):
 
 
 def test_interleaved_greenlets_that_share_a_context(greenlet):
-    x = xctx.xlocal()
+    x = xctx.xlocal(key=keys.greenlet)
 
     def work(i):
         assert vars(x) == {}
