@@ -74,18 +74,20 @@ cdef PyObject *remove_from_list(PyObject *values) noexcept:
     return content
 
 
-cdef object publish(PyObject **head, object var, object content):
+cdef object publish(PyObject **head, object var, object content, bint of_flow):
     """Makes the content current in this context.
 
     Args:
         head: of the store's list.
         var: the store's context variable.
+        of_flow: whether the store's key is `flow`.
 
     Returns:
         The context variable's token.
     """
     cdef ContextValues made = ContextValues.__new__(ContextValues)
     made.generation = fork_generation()
+    made.of_flow = of_flow
     Py_INCREF(content)   # that of `made`
     xctx_lock(lock)
     made.content = <PyObject*>content
@@ -108,7 +110,8 @@ cdef ContextValues current_values(object var):
         return None
     xctx_count_contexts(tstate)
     get_variable(<PyObject*>var, NULL, &value)
-    return None if value == NULL else <ContextValues?>taken(value)
+    found = None if value == NULL else taken(value)
+    return None if found is None else <ContextValues?>found   # None: see inherited.pyx
 
 
 # --- the death of a store, and the collector -------------------------------------------------------------------------

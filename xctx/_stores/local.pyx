@@ -139,7 +139,7 @@ cdef class local:
             self.kwargs = kwargs
             # The constructor calls __init__ for the unit that it runs in.
             if self.storage == IN_CONTEXT:
-                publish(&self.context_values, self.var, ())
+                publish(&self.context_values, self.var, (), self.ends_at_fork)
             else:
                 new_values_for(self, self.key.find(True))
 
@@ -186,7 +186,7 @@ cdef class local:
             found = name in names
             if found:
                 del names[name]
-                publish(&self.context_values, self.var, as_content(names))
+                publish(&self.context_values, self.var, as_content(names), self.ends_at_fork)
         elif self.storage == SHARED_BY_THREADS:
             names = shared_dict_here(self, False)
             found = names is not None and names.pop(name, <object>missing) is not <object>missing
@@ -219,7 +219,7 @@ cdef class local:
     def __release_local__(self):
         """Deletes the current unit's attributes: what werkzeug's ``release_local`` calls."""
         if self.storage == IN_CONTEXT:
-            publish(&self.context_values, self.var, ())
+            publish(&self.context_values, self.var, (), self.ends_at_fork)
         else:
             names = dict_here(self)
             names.clear()
@@ -376,7 +376,7 @@ cdef PyObject *content_here(local store) except? NULL:
         return found.content
     if not store.initialises:
         return NULL
-    token = publish(&store.context_values, store.var, ())
+    token = publish(&store.context_values, store.var, (), store.ends_at_fork)
     try:
         initialise(store)
     except BaseException:
@@ -394,7 +394,7 @@ cdef int set_in_context(local store, object name, object value) except -1:
         _held = None if content == NULL else <object>content
         changed = with_name(content, name, value)
         if content == content_here(store):
-            publish(&store.context_values, store.var, changed)
+            publish(&store.context_values, store.var, changed, store.ends_at_fork)
             return 0
 
 
@@ -445,7 +445,7 @@ class ContextDict(MutableMapping):
 
     def _publish(self, dict names not None):
         cdef local store = self._store
-        publish(&store.context_values, store.var, as_content(names))
+        publish(&store.context_values, store.var, as_content(names), store.ends_at_fork)
 
     def __getitem__(self, name):
         return self._names()[name]

@@ -16,6 +16,7 @@ from xctx._stores.blocks cimport BindingVariable, binding_here
 from xctx._stores.names cimport interned, is_interned, is_reserved
 from xctx._stores.scopes cimport Scope, new_scope
 from xctx import _core
+import sys
 
 
 cdef extern from "xctx/_stores/getattro.h":
@@ -254,3 +255,7 @@ cdef Binding validated(xlocal owner, dict names):
     """Those names and values as a binding that is in no chain. TypeError where they cannot be bound."""
     cdef Scope scope = make_scope(owner, tuple(names), tuple(names.values()))
     return bind(owner, None, scope.names, scope.values, None, None, False)
+
+
+if getattr(sys.flags, "thread_inherit_context", False):
+    from xctx._stores import inherited as _inherited   # for what it does
