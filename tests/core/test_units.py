@@ -69,6 +69,12 @@ def test_the_kind_of_a_greenlets_unit(in_greenlet):
     assert in_greenlet(lambda: (keys.greenlet.current().kind, keys.task.current().kind)) == ("greenlet", "greenlet")
 
 
+def test_the_unit_of_a_flow_is_that_of_its_context(in_context):
+    assert keys.flow.current() is keys.flow() is keys.context.current()
+    assert keys.flow.of(contextvars.copy_context()) is None
+    assert in_context(lambda: keys.flow.current()() == contextvars.copy_context())
+
+
 def test_a_unit_gives_the_object_it_stands_for(greenlet, in_greenlet):
     assert in_greenlet(lambda: keys.greenlet.current()() is greenlet.getcurrent())
 

@@ -57,7 +57,7 @@ def declares_reserved():
 
 def declares_mutable_default():
     class Mine(xctx.xlocal):
-        tags: list = []  # noqa: RUF012 -- that it is shared is the point
+        tags: list = []
 
 
 def left_unentered():

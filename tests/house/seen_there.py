@@ -1,4 +1,4 @@
-"""What is bound here: is it seen there, under each key? Each place is the real thing, run by the package that offers it.
+"""Is what is bound here seen there, under each key? Each place is the real thing, run by the package that offers it.
 
 ``python tests/house/seen_there.py`` prints the table of ``docs/units.rst`` as it is in this interpreter.
 """
@@ -432,7 +432,8 @@ def holds(cell):
 
 
 def table():
-    lines = [".. seen: there", "", ".. list-table::", "   :header-rows: 1", "   :widths: 37 9 9 9 9 9 9 9", "", "   * -"]
+    lines = [".. seen: there", "", ".. list-table::", "   :header-rows: 1", "   :widths: 37 9 9 9 9 9 9 9"]
+    lines += ["", "   * -"]
     lines += [f"     - {column if column == 'ContextVar' else f'``{column}``'}" for column in COLUMNS]
     for each in PLACES:
         if each.missing:

@@ -11,8 +11,6 @@ A context that was given to the thread (``Thread(context=...)``) is entered in t
 
 Imported only where threads inherit, and only once.
 """
-from cpython.object cimport PyObject
-
 from xctx._core cimport FLOW, PyThreadState, xctx_tstate
 from xctx._runtime.runtime cimport connect, xctx_count_contexts
 from xctx._stores.bindings cimport Binding

@@ -97,8 +97,9 @@ cdef class local:
     """Attributes of one execution unit: each has its own, and they end with it. What a unit is, `key` says.
 
     In place of ``threading.local`` (key ``thread``, or the default), ``gevent.local.local`` (the default), a fork-safe local
-    (any but ``context``), and werkzeug's ``Local`` (keys ``flow`` and ``context``). As with those, a subclass's ``__init__`` is called again,
-    with the arguments of the constructor, in each unit that touches the object; its ``__slots__`` are shared by all units.
+    (any but ``context``), and werkzeug's ``Local`` (keys ``flow`` and ``context``). As with those, a subclass's ``__init__`` is
+    called again, with the arguments of the constructor, in each unit that touches the object; its ``__slots__`` are shared by
+    all units.
 
     Args:
         key: one of :mod:`xctx.keys`, or a callable that returns a hashable. Default: the class's key, which is

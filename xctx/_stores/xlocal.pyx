@@ -258,4 +258,4 @@ cdef Binding validated(xlocal owner, dict names):
 
 
 if getattr(sys.flags, "thread_inherit_context", False):
-    from xctx._stores import inherited as _inherited   # for what it does
+    import xctx._stores.inherited   # for what it does
