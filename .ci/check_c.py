@@ -26,9 +26,10 @@ TWICE = re.compile(r"ListComp_AppendAndDecref\(__pyx\w+, .*__PYX_ERR\(\d+, (\d+)
 
 # How many of those the sources of a module still have.
 LEFT = {
-    "xctx._carry.carry": 2,
+    "xctx._carry.application": 1,
+    "xctx._carry.snapshot": 1,
     "xctx._lock.lock": 1,
-    "xctx._stores.local": 2,
+    "xctx._stores.inspection": 2,
     "xctx._stores.xlocal": 1,
 }
 

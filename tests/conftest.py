@@ -39,8 +39,7 @@ def pytest_sessionstart(session):
 
 def pytest_collection_modifyitems(config, items):
     if left_out := effort.left_out(items):
-        config.hook.pytest_deselected(items=left_out)
-        left_out = set(left_out)
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]
 
 

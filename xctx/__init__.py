@@ -2,12 +2,13 @@
 
 from xctx import keys
 from xctx._batch.batch import BatchExecutor
-from xctx._carry.carry import Snapshot, capture, carry, isolated
+from xctx._carry.isolated import isolated
+from xctx._carry.snapshot import Snapshot, capture, carry
 from xctx._lock.lock import OwnerDiedWarning, SharedLock, SharedRLock
 from xctx._proxy.proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._stores.local import local
 from xctx._stores.xlocal import xlocal
-from xctx._wire.carried import carried
+from xctx._wire.declarations import carried
 
 __all__ = [
     "BatchExecutor",

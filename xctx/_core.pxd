@@ -1,39 +1,21 @@
 """What the other compiled rooms use of this one: keys, and the units that they find."""
-from cpython.object cimport PyObject
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
-from xctx._runtime.runtime cimport PyThreadState, xctx_fork_count, xctx_tstate
-from xctx._runtime.units cimport CONTEXT, FLOW, GREENLET, PROCESS, TASK, THREAD, VALUE, Unit, UnitKind, set_shelf_release
-
-
-cdef extern from "xctx/_runtime/compat.h" nogil:
-    ctypedef struct xctx_mutex:
-        pass
-    void xctx_lock(xctx_mutex *)
-    void xctx_unlock(xctx_mutex *)
-    void *xctx_load_ptr(void **)
-    void xctx_store_ptr(void **, void *)
-    int xctx_cas_ptr(void **, void *, void *)
-    void xctx_promote(PyObject *)
-
-cdef extern from "xctx/_runtime/compat.h":
-    int xctx_type_put(PyObject *, object, object) except -1
-    object shared_get "xctx_shared_get"(dict, object)
-    object shared_setdefault "xctx_shared_setdefault"(dict, object, object)
+from xctx._runtime.units cimport Unit, UnitKind
 
 
 cdef class Key:
-    # None of these changes after it is made; the four in the middle are what its kind says.
+    # None of these changes after it is made; those in the middle are what its kind says.
     cdef readonly str name
     cdef const UnitKind *kind
-    cdef int rung
+    cdef int index                # of the kind
     cdef bint cached              # its unit stays the same until something is switched
     cdef bint shared_by_threads   # several threads may run in one of its units at the same time
     cdef bint in_context          # what a `local` keeps lies in the PEP 567 context
     cdef bint inherits            # so does what an xlocal binds, and it has no unit
     cdef readonly object func     # None but for keys of callables
-    # Of a callable's key alone. The two dicts are right for one count of forks.
-    cdef uint32_t generation
+    # Of a callable's key alone. The two dicts are of the process with that count of forks.
+    cdef uint32_t forks
     cdef dict referents           # value -> the Referent of its unit
     cdef dict units               # where the value can be referred to weakly: its address -> Unit
     cdef object on_value_death    # made with the first of these
@@ -43,10 +25,6 @@ cdef class Key:
     cdef Unit unit_of_value(self, object value, bint create)
     cdef list units_of_values(self)
     cpdef object current(self)
-
-
-cdef inline uint32_t fork_generation() noexcept nogil:
-    return xctx_fork_count()
 
 
 cdef Key as_key(object key)

@@ -14,14 +14,18 @@ A kind of unit is one ``UnitKind``: what it can do, and how the current unit is 
     context                                     the PEP 567 context: no unit of its own is needed to keep things in it
     value                                       what a callable returns
 """
-from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
+from cpython.object cimport Py_TYPE, PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 
-from xctx._runtime.runtime cimport (connect, xctx_found_begin, xctx_found_drop, xctx_found_hit, xctx_found_set, xctx_here,
-                                    xctx_now)
+from xctx._runtime.python cimport (PyContext_CopyCurrent, PyDict_GetItemWithError_, PyThread_get_thread_ident,
+                                   PyThreadState, PyThreadState_GetDict, xctx_cas_ptr, xctx_load_ptr, xctx_shared_get,
+                                   xctx_shared_setdefault, xctx_tstate, xctx_type_has)
+from xctx._runtime.runtime cimport (connect, xctx_fork_count, xctx_found_begin, xctx_found_drop, xctx_found_hit,
+                                    xctx_found_set, xctx_here, xctx_now)
 from xctx._runtime.scheduling cimport greenlet_is_dead, running_greenlet, running_task
-from xctx._runtime.units cimport Referent, end_unit, new_referent, new_unit, register, registered_unit, unit_of
+from xctx._runtime.units cimport (CONTEXT, FLOW, GREENLET, PROCESS, TASK, THREAD, VALUE, Referent, end_unit, new_referent,
+                                  new_unit, register, registered_unit, unit_of)
 from _weakref import ref   # not weakref, which the interpreter would have to load
 
 
@@ -32,15 +36,6 @@ cdef extern from *:
     """
     bint has_identity_hash "XCTX_IDENTITY_HASH"(object)
     bint has_weak_references "XCTX_WEAKREFS"(object)
-
-cdef extern from "xctx/_runtime/cpython.h":
-    bint type_has "xctx_type_has"(PyTypeObject *, PyObject *)
-
-cdef extern from "Python.h":
-    PyObject *PyThreadState_GetDict()
-    PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
-    unsigned long PyThread_get_thread_ident() nogil
-    object PyContext_CopyCurrent()
 
 connect()
 globals()["Unit"] = Unit   # for Python code; an import of the name would hide the type from Cython
@@ -74,7 +69,7 @@ cdef void *process_unit = NULL   # process: owned, with its Referent, and never 
 cdef Unit current_process(object key, bint create):
     cdef void *known = xctx_load_ptr(&process_unit)
     cdef Referent referent
-    if known != NULL and (<Unit>known).generation == xctx_fork_count():
+    if known != NULL and (<Unit>known).forks == xctx_fork_count():
         return <Unit>known
     if not create:
         return None
@@ -118,9 +113,9 @@ cdef Unit current_thread(object key, bint create):
         if not create:
             return None
         raise MemoryError()
-    found = PyDict_GetItemWithError(kept, <PyObject*>Referent)
+    found = PyDict_GetItemWithError_(kept, <PyObject*>Referent)
     unit = None if found == NULL else (<Referent>found).unit
-    if unit is None or unit.generation != xctx_fork_count() or unit.ended:
+    if unit is None or unit.forks != xctx_fork_count() or unit.ended:
         if not create:
             return None
         referent = new_referent(<void*><uintptr_t>PyThread_get_thread_ident(), &thread_kind)
@@ -176,7 +171,7 @@ cdef Unit greenlet_of(object key, object thing):
 
 cdef int watch_greenlet(object thing) except -1:
     # gevent's Greenlet has this method. A plain one has not, and is swept.
-    if type_has(Py_TYPE(thing), <PyObject*>RAWLINK):
+    if xctx_type_has(Py_TYPE(thing), <PyObject*>RAWLINK):
         thing.rawlink(greenlet_finished)
     return 0
 
@@ -216,7 +211,7 @@ cdef Unit task_of(object key, object thing):
 
 
 cdef int watch_task(object thing) except -1:
-    if type_has(Py_TYPE(thing), <PyObject*>ADD_DONE_CALLBACK):
+    if xctx_type_has(Py_TYPE(thing), <PyObject*>ADD_DONE_CALLBACK):
         # In a context of its own: a copy of the current one would keep everything that is bound here alive.
         thing.add_done_callback(task_done, context=empty_context())
     return 0
@@ -352,44 +347,44 @@ cdef class Key:
         set_kind(self, &value_kind)
         self.referents = {}
         self.units = {}
-        self.generation = xctx_fork_count()
+        self.forks = xctx_fork_count()
         self.name = name if name is not None else getattr(func, "__name__", type(func).__name__)
 
     cdef Unit find(self, bint create):
         """The current unit; where nothing has been kept for it yet, None unless `create`."""
-        return current_unit(self.rung, self.kind, self, create)
+        return current_unit(self.index, self.kind, self, create)
 
     cdef Unit unit_of_value(self, object value, bint create):
         cdef Referent referent
         cdef Unit unit
         cdef object address
-        if self.generation != xctx_fork_count():
+        if self.forks != xctx_fork_count():
             # In a forked child. The old referents may die: a parent's units are not ended here.
             self.referents = {}
             self.units = {}
-            self.generation = xctx_fork_count()
+            self.forks = xctx_fork_count()
         # Where equality is identity the unit ends with the value; otherwise an equal one may come at any time.
         if value_is_its_identity(value):
             address = <uintptr_t><void*>value
-            unit = shared_get(self.units, address)
+            unit = xctx_shared_get(self.units, address)
             if unit is None and create:
                 if self.on_value_death is None:
                     self.on_value_death = value_death(ref(self))
                 unit = new_unit(value, <void*>value, &value_kind, self.on_value_death)
-                unit = shared_setdefault(self.units, address, unit)
+                unit = xctx_shared_setdefault(self.units, address, unit)
             return unit
         try:
-            referent = shared_get(self.referents, value)
+            referent = xctx_shared_get(self.referents, value)
         except TypeError:
             raise TypeError(f"the key {self.name!r} gave {value!r}: a key's callable returns a hashable") from None
         if referent is None and create:
-            referent = shared_setdefault(self.referents, value, new_referent(NULL, &value_kind))
+            referent = xctx_shared_setdefault(self.referents, value, new_referent(NULL, &value_kind))
         return None if referent is None else referent.unit
 
     cdef list units_of_values(self):
         """Those that a callable's key has now."""
         cdef Referent referent
-        if self.generation != xctx_fork_count():
+        if self.forks != xctx_fork_count():
             return []
         return [*list(self.units.values()), *[referent.unit for referent in list(self.referents.values())]]
 
@@ -400,7 +395,7 @@ cdef class Key:
             The :class:`Unit`; made now where this is the first use of it.
         """
         # What tells one flow from another is its context. The process's unit, which owns its bindings, says nothing.
-        return current_unit(CONTEXT, &context_kind, self, True) if self.rung == FLOW else self.find(True)
+        return current_unit(CONTEXT, &context_kind, self, True) if self.index == FLOW else self.find(True)
 
     def of(self, thing):
         """The unit of something else than what runs now, if anything has been kept for it.
@@ -421,7 +416,7 @@ cdef class Key:
             TypeError: this is a key of the ladder, whose units end by themselves.
         """
         if self.func is None:
-            raise TypeError(f"only values of a callable's key can be forgotten; {self!r} is none")
+            raise TypeError(f"only values of a callable's key can be forgotten, and {self!r} has a unit of another kind")
         cdef Unit unit = self.unit_of_value(value, False)
         if unit is not None:
             self.units.pop(<uintptr_t>unit.address, None)
@@ -444,7 +439,7 @@ cdef class Key:
 
 cdef void set_kind(Key key, const UnitKind *kind) noexcept:
     key.kind = kind
-    key.rung = kind.index
+    key.index = kind.index
     key.cached = kind.cached
     key.shared_by_threads = kind.shared_by_threads
     key.in_context = kind.in_context
@@ -456,7 +451,7 @@ def value_death(key_ref):
 
     def value_died(Unit unit):
         cdef Key key = key_ref()
-        if unit.generation == xctx_fork_count():
+        if unit.forks == xctx_fork_count():
             if key is not None:
                 key.units.pop(<uintptr_t>unit.address, None)
             end_unit(unit)

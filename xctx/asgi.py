@@ -3,10 +3,11 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from xctx._carry.carry import AppliedBlock
+from xctx._carry.application import AppliedBlock
 from xctx._stores.xlocal import xlocal
-from xctx._wire.baggage import Report
-from xctx.wire import chosen, extract
+from xctx._wire.fields import chosen
+from xctx._wire.report import Report
+from xctx.wire import extract
 
 __all__ = ["Middleware"]
 

@@ -30,7 +30,6 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
-from xctx._carry.carry import capture, current_context
 from xctx._carry.coroutine import CarriedCoroutine
 from xctx._carry.policy import (
     THREADS,
@@ -41,6 +40,7 @@ from xctx._carry.policy import (
     Missing,
     take_along,
 )
+from xctx._carry.snapshot import capture, current_context
 
 __all__ = [
     "CarryingExecutor",

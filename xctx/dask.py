@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 from xctx._stores.xlocal import xlocal
-from xctx._wire.baggage import Report
-from xctx.wire import chosen, extract, inject
+from xctx._wire.fields import chosen
+from xctx._wire.report import Report
+from xctx.wire import extract, inject
 
 __all__ = ["carrying", "install"]
 

@@ -11,8 +11,10 @@ import logging
 from typing import Any
 
 from xctx._stores.xlocal import xlocal
-from xctx._wire.baggage import Report
-from xctx.wire import HEADER, bound_here, chosen, guarded, merged, telemetry
+from xctx._wire.fields import chosen
+from xctx._wire.headers import HEADER
+from xctx._wire.outgoing import bound_here, merged, telemetry
+from xctx._wire.report import Report, guarded
 
 __all__ = ["Propagator"]
 

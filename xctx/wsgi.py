@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from xctx._carry.carry import Snapshot, snapshot_of
+from xctx._carry.snapshot import Snapshot, snapshot_of
 from xctx._stores.xlocal import xlocal
-from xctx._wire.baggage import Report
-from xctx.wire import arrived, chosen
+from xctx._wire.fields import chosen
+from xctx._wire.incoming import arrived
+from xctx._wire.report import Report
 
 __all__ = ["Middleware"]
 
@@ -47,7 +48,7 @@ class Middleware:
         values = arrived({"baggage": header}, self._xlocals, self._report)
         if not values:
             return self.app(environ, start_response)
-        snapshot = snapshot_of(values.items(), walls=False)
+        snapshot = snapshot_of(values.items(), barriers=False)
         body = snapshot.run(self.app, environ, start_response)
         # Servers look at what these are: how long a list is, or whether a file can be sent at once. They run nothing of
         # the application.

@@ -57,30 +57,39 @@ def load_hypothesis_profile():
 # --- what the markers mean --------------------------------------------------------------------------------------------
 
 
-def left_out(items):
-    """Those of the collected items that the quick run leaves out."""
-    if FULL:
-        return []
-    found = [item for item in items if item.get_closest_marker("thorough")]
+def left_out(items, full=FULL):
+    """The set of those collected items that the run leaves out: none in the full run."""
+    if full:
+        return set()
+    found = {item for item in items if item.get_closest_marker("thorough")}
     families = {}
     for item in items:
         if item.get_closest_marker("sampled") and item not in found:
             families.setdefault((item.parent, item.originalname), []).append(item)
     for family in families.values():
-        kept = sample([set(item.callspec.indices.items()) for item in family])
-        found += [item for number, item in enumerate(family) if number not in kept]
+        # Parameters are told by their identity: not all can be compared, and all items of a family share them.
+        kept = sample([{(name, id(value)) for name, value in item.callspec.params.items()} for item in family])
+        found |= {item for number, item in enumerate(family) if number not in kept}
     return found
 
 
 def sample(choices):
     """The numbers of a few of `choices`, which are sets, that have among them every element: as few as is easily found.
 
-    It is a greedy cover, and the first of those that are equally good is taken, so it is the same at each run.
+    It is a greedy cover, the same at each run: the one with most of what is missing is taken, and among equals the one
+    whose elements were taken least often.
     """
     missing = set().union(*choices)
+    times = dict.fromkeys(missing, 0)
     taken = set()
+
+    def gain(number):
+        return len(choices[number] & missing), -sum(times[element] for element in choices[number])
+
     while missing:
-        best = max(range(len(choices)), key=lambda number: len(choices[number] & missing))
+        best = max(range(len(choices)), key=gain)
         taken.add(best)
         missing -= choices[best]
+        for element in choices[best]:
+            times[element] += 1
     return taken

@@ -55,7 +55,7 @@ def declares_reserved():
         _name: int
 
 
-def declares_mutable_default():
+def declares_a_list():
     class Mine(xctx.xlocal):
         tags: list = []
 
@@ -162,6 +162,12 @@ SECTIONS = {
         (TypeError, "a key's name is a str, not …", "``Key(func, name)``", lambda: Key(len, 1)),
         (TypeError, "… is made already: a key never changes", "a key is initialised again", key_made_twice),
         (
+            RuntimeError,
+            "this key was not initialised: a subclass calls super().__init__()",
+            "a key is used that was made by ``__new__`` alone",
+            lambda: Key.__new__(Key).current(),
+        ),
+        (
             TypeError,
             "a thread or its ident was wanted, not …",
             "``keys.thread.of(thing)``",
@@ -169,7 +175,7 @@ SECTIONS = {
         ),
         (
             TypeError,
-            "only values of a callable's key can be forgotten; … is none",
+            "only values of a callable's key can be forgotten, and … has a unit of another kind",
             "``forget`` of a key of the ladder",
             lambda: xctx.keys.task.forget(1),
         ),
@@ -233,10 +239,10 @@ SECTIONS = {
         ),
         (
             ValueError,
-            "… declares … with a mutable default, which all units would share: bind a … of its own in each block, "
-            "or make the default immutable",
-            "a class declares a list, a dict, a set or the like as a default",
-            declares_mutable_default,
+            "… declares … with a … as its default, which everybody would share: leave the default out and bind a new "
+            "one for each block, or take one that is immutable",
+            "a class declares ``tags: list = []`` or the like",
+            declares_a_list,
         ),
         (
             TypeError,
@@ -253,7 +259,7 @@ SECTIONS = {
         (
             TypeError,
             "a binding decorates one function, it was given …",
-            "``x(a=1)(f, g)``",
+            "``x(a=1)(f, g)``, ``x(a=1)()``",
             lambda: xctx.xlocal()(a=1)(len, len),
         ),
         (
@@ -261,6 +267,12 @@ SECTIONS = {
             "a binding decorates a function, not …",
             "``x(a=1)(2)``",
             lambda: xctx.xlocal()(a=1)(2),
+        ),
+        (
+            TypeError,
+            "__enter__ takes no arguments, it was given …",
+            "``x(a=1).__enter__(2)``",
+            lambda: xctx.xlocal()(a=1).__enter__(2),
         ),
         (
             RuntimeError,
@@ -431,8 +443,10 @@ SECTIONS["To other machines"] = error_cases_carry.WIRE
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
+    "this block is entered already": "a block is not in reach of a program: the with statement has it",
+    "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "an old greenlet",
     "no room for a fork handler": "no memory is left while xctx is imported",
-    "a store's type has no __getattribute__ of its own": "a mistake in xctx itself",
+    "a type that was to be given another __getattribute__ has none of its own": "a mistake in xctx itself",
     "this thread has no state to keep values in": "the interpreter has no memory for a dict, or is past its end",
     "maximum recursion depth exceeded…": "CPython's own, a little earlier",
 }

@@ -32,6 +32,18 @@ def unpicklable():
         pickle.dumps(xctx.capture(current))
 
 
+def awaits_what_is_wrong():
+    from unittest.mock import AsyncMock, Mock
+
+    class Wrong:
+        def __await__(self):
+            return 1
+
+    func = Mock(return_value=Wrong())
+    func.__code__ = AsyncMock().__code__
+    xctx.isolated(func)().send(None)
+
+
 def left_unentered():
     xctx.capture().__exit__(None, None, None)
 
@@ -119,6 +131,18 @@ CARRY = [
         "bindings is 'copy' or 'empty' here, not 'share': …",
         "likewise, where there can be no context in common",
         lambda: concurrent.ThreadPoolExecutor(bindings="share"),
+    ),
+    (
+        TypeError,
+        "a coroutine was expected, got …",
+        "``create_task(function)``, ``task_group.create_task(function)``",
+        lambda: concurrent.create_task(len),
+    ),
+    (
+        TypeError,
+        "__await__() returned non-iterator of type …",
+        "what a decorated coroutine function awaits is wrong, as CPython says it",
+        awaits_what_is_wrong,
     ),
     (
         TypeError,
@@ -261,6 +285,7 @@ WIRE = [
 ]
 
 LEFT_OUT = {
+    "… a function, not …": "what each decorator says is in a row of its own",
     "… is no JSON": "a reason that is reported, of something malformed from another machine",
     "it is nested … deep": "likewise",
     "… gave …: a str was wanted": "likewise",

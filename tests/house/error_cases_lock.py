@@ -13,7 +13,7 @@ from helpers.waiting import LONG
 
 import xctx
 from xctx._lock import names
-from xctx._lock.hold import use_file
+from xctx._lock.unit_lock import use_file
 
 
 def held(call, *, exclusive=False, kind=xctx.SharedLock):
@@ -124,6 +124,26 @@ def while_upgrading(call):
 def initialised_again():
     lock = xctx.SharedLock()
     lock.__init__()
+
+
+def waits_without_a_loop():
+    lock = xctx.SharedLock()
+    lock.acquire(exclusive=True)
+    raised = []
+
+    def wait():
+        try:
+            lock.acquire_async(exclusive=True).send(None)
+        except RuntimeError as error:
+            raised.append(error)
+
+    try:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    finally:
+        lock.release()
+    raise raised[0]
 
 
 def uninitialised():
@@ -249,6 +269,12 @@ LOCKS = [
         "this lock was not initialised: a subclass calls super().__init__()",
         "a subclass leaves it out",
         uninitialised,
+    ),
+    (
+        RuntimeError,
+        "a task waits in an asyncio event loop, and none is running here",
+        "``acquire_async`` has to wait, where it is not awaited by a task of asyncio's",
+        waits_without_a_loop,
     ),
     (
         xctx.OwnerDiedWarning,

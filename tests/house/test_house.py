@@ -20,19 +20,6 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "xctx"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-# From the ground up: a module imports only what stands before it. A new module gets its place here.
-ORDER = [
-    *("_runtime.runtime", "_runtime.scheduling", "_runtime.units", "_runtime.importable", "_runtime.functions", "_runtime.wrappers", "_runtime.parking", "_core"),
-    *("_stores.names", "_stores.declare", "_stores.bindings", "_stores.blocks", "_stores.scopes"),
-    *("_stores.unit_table", "_stores.values", "_stores.context_values", "_stores.inherited", "_stores.xlocal"),
-    *("_stores.local", "_stores.inspection"),
-    *("_wire.carried", "_wire.fields", "_carry.portable", "_carry.isolate", "_carry.carry", "_proxy.proxy"),
-    *("_batch.prefetch", "_batch.batch", "_wire.baggage"),
-    *("_lock.names", "_lock.waiting", "_lock.hold", "_lock.lock"),
-    *("keys", "debug", "_carry.spawn", "concurrent", "gevent"),
-    *("wire", "wsgi", "asgi", "celery", "dask", "telemetry", "logging", "__init__", "__main__"),
-]
-
 
 def dotted(path):
     """The name of a module below xctx."""
@@ -51,58 +38,6 @@ COMPILED = sorted(dotted(path) for path in PACKAGE.rglob("*.pyx"))
 
 
 # What is imported
-
-
-def imported_modules(path):
-    """The modules of xctx that a source file imports or cimports, wherever in the file it does."""
-    statement = re.compile(
-        r"^\s*(?:from\s+(?P<source>xctx[.\w]*)\s+c?import\s+(?P<names>\([^)]*\)|[^\n]*)|c?import\s+(?P<whole>xctx[^\n]*))",
-        re.MULTILINE,
-    )
-    for match in statement.finditer(path.read_text()):
-        if match["whole"]:
-            names = re.findall(r"xctx(?:\.([\w.]+))?", match["whole"])
-        else:
-            inside = match["source"].removeprefix("xctx").removeprefix(".")
-            imported = re.sub(r"#.*", "", match["names"]).strip("()").split(",")
-            names = [inside or "__init__"]
-            for name in imported:
-                module = f"{inside}.{name.split()[0]}".removeprefix(".") if name.strip() else ""
-                if module in SOURCES:
-                    names = [each for each in names if each != (inside or "__init__")] + [module]
-        yield from (name or "__init__" for name in names)
-
-
-@pytest.mark.parametrize("module", SOURCES)
-def test_imports_go_down_only(module):
-    below = ORDER[: ORDER.index(module)]
-    for path in (SOURCES[module], SOURCES[module].with_suffix(".pxd")):
-        if path.exists():
-            assert set(imported_modules(path)) <= set(below)
-
-
-@pytest.mark.parametrize("path", FOLDERS, ids=lambda path: path.parent.name)
-def test_a_folder_imports_nothing(path):
-    assert [type(statement) for statement in ast.parse(path.read_text()).body] == [ast.Expr]
-
-
-@pytest.mark.parametrize(
-    ("line", "modules"),
-    [
-        ("from xctx._core cimport Unit, unit", ["_core"]),
-        ("    from xctx import _core", ["_core"]),
-        ("from xctx._stores.xlocal import (\n    xlocal,\n    Scope,\n)", ["_stores.xlocal"]),
-        ("from xctx._lock import names, waiting", ["_lock.names", "_lock.waiting"]),
-        ("cimport xctx._core", ["_core"]),
-        ("import xctx", ["__init__"]),
-        ("from xctx import xlocal", ["__init__"]),
-        ("from cpython.object cimport PyObject\nimport weakref", []),
-    ],
-)
-def test_what_counts_as_an_import(line, modules, tmp_path):
-    path = tmp_path / "room.pyx"
-    path.write_text(line)
-    assert list(imported_modules(path)) == modules
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -260,6 +195,14 @@ def test_what_counts_as_a_part(tmp_path, monkeypatch):
 def test_no_generated_c_lies_beside_its_source():
     """Those are built elsewhere. C that is written by hand has a name of its own, and git ignores none of it."""
     assert [path for path in PACKAGE.rglob("*.c") if path.with_suffix(".pyx").exists()] == []
+
+
+@pytest.mark.parametrize("module", COMPILED)
+def test_a_module_that_reaches_the_state_of_the_runtime_connects_to_it(module):
+    """Its pointer to that state is NULL until then."""
+    reaches = "xctx/_runtime/state.h" in EXTENSIONS[f"xctx.{module}"]["depends"]
+    connects = re.search(r"^connect\(\)$", SOURCES[module].read_text(), re.MULTILINE)
+    assert not reaches or connects or module == "_runtime.runtime"
 
 
 def test_builds_in_the_tree_use_what_other_builds_use():

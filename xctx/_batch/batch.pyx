@@ -3,7 +3,7 @@
 """Batches: values made by the batch and handed out one by one, each exactly once.
 
 The buffer (where values lie, and how they move) is C: see ``_batch/core.h``. This module runs the source, lets callers wait
-(``_batch/waiting.pxi``), and gives both their Python face.
+(``_runtime/parking.pyx``), and gives both their Python face.
 
 A call of ``load`` that finds a value takes it, and that is all. A call that finds none asks for its *next step*: it gets a
 value after all, or the exception that was kept, or it becomes the *filler*, or it waits for the filler. The step is decided
@@ -11,11 +11,11 @@ under the core's mutex. Sources, waiters and finalisers run outside the mutex, b
 greenlets, fork, or come back here.
 """
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t
 
+from xctx._runtime.parking cimport Waiter, wake_all, waiter_here, xctx_queue_add, xctx_waiter
 from xctx._runtime.runtime cimport connect, xctx_fork_count, xctx_here
 from xctx._runtime.scheduling cimport current_hub, loaded, monotonic, running_greenlet
 from collections import namedtuple
@@ -94,7 +94,36 @@ cdef bint hub_goes_on() except -1:
 # ---------------------------------------------------------------------------------------------------------------------
 # Waiting
 
-include "waiting.pxi"
+# A caller looks again after so many seconds even if nobody woke it, because the unit that had to may have been left behind
+# by a fork.
+cdef double LOOK_AGAIN = 1.0
+
+
+cdef int pass_on(BatchCore* core) except -1:
+    """Wakes the next, if there is something for it to do."""
+    cdef xctx_waiter* wake = NULL
+    batch_lock(core)
+    batch_pass_on(core, &wake)
+    batch_unlock(core)
+    return wake_all(wake)
+
+
+cdef int wait(BatchCore* core, Waiter waiter, double until) except -1:
+    """Waits until it is woken, or for a while; the caller then looks what to do next. `until` < 0 is for ever."""
+    cdef double seconds = LOOK_AGAIN
+    cdef xctx_waiter* wake
+    if until >= 0:
+        seconds = min(seconds, max(until - monotonic(), 0.0))
+    try:
+        waiter.park(seconds)
+    except BaseException:
+        if batch_abandon(core, &waiter.node, &wake):
+            Py_DECREF(waiter)  # the queue's reference
+        wake_all(wake)
+        raise
+    if batch_leave(core, &waiter.node):
+        Py_DECREF(waiter)
+    return 0
 
 
 cdef double deadline(object timeout) except? -2.0:
@@ -191,7 +220,7 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
     def __next__(self):
         cdef PyObject* value = batch_pop(self.core)
         if value != NULL:
-            return owned(value)
+            return xctx_taken(value)
         return following(self, True)
 
     def __length_hint__(self):
@@ -209,9 +238,9 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
         the oldest first, and the same list on every call; an exception that was kept for a caller is dropped.
         """
         cdef BatchCore* core = self.core
-        cdef BatchWaiter* wake = NULL
+        cdef xctx_waiter* wake = NULL
         cdef BatchThread* here = thread_here()
-        cdef _Waiter waiter
+        cdef Waiter waiter
         cdef PyObject** values
         cdef PyObject* error
         cdef size_t i, n = 0
@@ -222,7 +251,7 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
         batch_lock(core)
         mine = core.filling and core.filler == here and (hub is None or core.greenlet == greenlet)
         if not mine:
-            store_int(&core.closed, 1)
+            xctx_store_int(&core.closed, 1)
             batch_pick_waiters(core, <size_t>-1, &wake)
             if self.unused is None:
                 self.unused = unused
@@ -232,22 +261,22 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
                                "a call from outside the source is wanted")
         wake_all(wake)
         while True:
-            waiter = _Waiter.__new__(_Waiter, hub)
+            waiter = waiter_here(hub, None)
             batch_lock(core)
             if not core.filling:
                 batch_unlock(core)
                 break
-            batch_enqueue(core, &waiter.node, 0)
+            xctx_queue_add(&core.waiters, &waiter.node, False)
             batch_unlock(core)
             wait(core, waiter, -1.0)
         pass_on(core)  # another close() may wait
         values = batch_drain(core, &n)
         for i in range(n):
-            self.unused.append(owned(values[i]))
+            self.unused.append(xctx_taken(values[i]))
         PyMem_RawFree(values)
         error = batch_swap_error(core, NULL)
         if error != NULL:
-            owned(error)
+            xctx_taken(error)
         return self.unused
 
     def __enter__(self):
@@ -276,7 +305,7 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
     @property
     def closed(self):
         """Whether close() was called."""
-        return load_int(&self.core.closed) != 0
+        return xctx_load_int(&self.core.closed) != 0
 
     @property
     def leftover(self):
@@ -296,7 +325,7 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
         return BatchStats(loads, fills, waits)
 
     def __repr__(self):
-        state = "closed" if load_int(&self.core.closed) else f"holds {self.__length_hint__()}"
+        state = "closed" if xctx_load_int(&self.core.closed) else f"holds {self.__length_hint__()}"
         return f"<xctx.{type(self).__name__} of {self.call!r}, size {self.core.size}, {state}>"
 
     def __reduce__(self):
@@ -312,12 +341,12 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
             while refill(self):
                 pass
         except BaseException:  # the helper itself is killed
-            store_int(&self.core.refilling, 0)
+            xctx_store_int(&self.core.refilling, 0)
             raise
 
     def _refilled(self):
         """The helper is done, and can be kicked again. Whether there is more to do after all, and the helper does it."""
-        store_int(&self.core.refilling, 0)
+        xctx_store_int(&self.core.refilling, 0)
         return batch_claim_refill(self.core)
 
     def __dealloc__(self):
@@ -353,7 +382,7 @@ cdef public class LocalBatch [object LocalBatchObject, type LocalBatchType]:
     def __next__(self):
         cdef PyObject* value = batch_pop(self.core)
         if value != NULL:
-            return owned(value)
+            return xctx_taken(value)
         return following(self.wrapped, False)
 
     def __length_hint__(self):
@@ -398,9 +427,9 @@ cdef object slow(BatchExecutor self, object block, object timeout, bint shared):
     cdef bint rob = not may_block
     cdef bint spun = False
     cdef bint waited = False
-    cdef _Waiter waiter = None     # a new one for each wait: an old one may still be in a waker's chain
-    cdef BatchWaiter* node
-    cdef BatchWaiter* wake
+    cdef Waiter waiter = None     # a new one for each wait: an old one may still be in a waker's chain
+    cdef xctx_waiter* node
+    cdef xctx_waiter* wake
     cdef PyObject* value
     cdef BatchThread* here
     cdef BatchStep step
@@ -414,16 +443,16 @@ cdef object slow(BatchExecutor self, object block, object timeout, bint shared):
             wait(core, waiter, until)
             waiter = None
         elif step == BATCH_VALUE:
-            return hand_out(self, owned(value), wake, shared)
+            return hand_out(self, xctx_taken(value), wake, shared)
         elif step == BATCH_FILL:
             value = fill(self, core, here)
             if value != NULL:
-                return hand_out(self, owned(value), NULL, shared)
+                return hand_out(self, xctx_taken(value), NULL, shared)
             # Loads from inside the source took all values, or this fill was given up meanwhile.
         elif step == BATCH_INNER:
             return inner(self, core)
         elif step == BATCH_ERROR:
-            error = owned(value)
+            error = xctx_taken(value)
             wake_all(wake)
             raise error
         elif step == BATCH_CLOSED:
@@ -442,38 +471,38 @@ cdef object slow(BatchExecutor self, object block, object timeout, bint shared):
             if hub is None and not spun:
                 spun = True
                 batch_spin(core)
-                if not load_int(&core.filling):
+                if not xctx_load_int(&core.filling):
                     continue
-            waiter = _Waiter.__new__(_Waiter, hub)
+            waiter = waiter_here(hub, None)
             if not since:
                 since = monotonic()
             waiter.node.since = since
 
 
-cdef object hand_out(BatchExecutor self, object value, BatchWaiter* wake, bint shared):
+cdef object hand_out(BatchExecutor self, object value, xctx_waiter* wake, bint shared):
     cdef BatchCore* core = self.core
     try:
         if wake != NULL:
             wake_all(wake)
-        if core.mark and not load_int(&core.refilling):
+        if core.mark and not xctx_load_int(&core.refilling):
             kick(self, core)
     except BaseException:  # this unit is interrupted, and its caller will never see the value
         Py_INCREF(value)
         batch_return_value(core, <PyObject*>value)
         pass_on(core)
         raise
-    if shared and load_int(&core.hot) > 1 and not load_int(&core.promoted):
-        store_int(&core.promoted, 1)
+    if shared and xctx_load_int(&core.hot) > 1 and not xctx_load_int(&core.promoted):
+        xctx_store_int(&core.promoted, 1)
         xctx_promote(<PyObject*>self)
     return value
 
 
 cdef PyObject* fill(BatchExecutor self, BatchCore* core, BatchThread* here) except? NULL:
     """Runs the source as the filler. An owned value for this caller; or NULL with nothing raised: it asks for its next step."""
-    cdef uint64_t number = load_u64(&core.fill)
+    cdef uint64_t number = xctx_load_u64(&core.fill)
     cdef PyObject* error = NULL
     cdef PyObject* own
-    cdef BatchWaiter* wake
+    cdef xctx_waiter* wake
     failed = None
     try:
         make(self, core, number, False)
@@ -494,10 +523,10 @@ cdef PyObject* fill(BatchExecutor self, BatchCore* core, BatchThread* here) exce
             batch_return_value(core, own)
             pass_on(core)
         if error != NULL:
-            owned(error)
+            xctx_taken(error)
         raise
     if error != NULL:
-        owned(error)
+        xctx_taken(error)
         raise failed
     return own
 
@@ -508,15 +537,15 @@ cdef int make(BatchExecutor self, BatchCore* core, uint64_t number, bint stream)
     With `stream` each value is published as it comes. Anything may happen in the source; the caller keeps `self` alive, and
     `self` the source.
     """
-    enter_recursion(FRAMES_OF_A_LOAD, " in the source of a BatchExecutor")  # it may load from another executor, and so on
+    xctx_enter_recursion(FRAMES_OF_A_LOAD, " in the source of a BatchExecutor")  # it may load from another executor, and so on
     try:
         return make_all(self, core, number, stream)
     finally:
-        leave_recursion(FRAMES_OF_A_LOAD)
+        xctx_leave_recursion(FRAMES_OF_A_LOAD)
 
 
 cdef int make_all(BatchExecutor self, BatchCore* core, uint64_t number, bint stream) except -1:
-    cdef BatchWaiter* wake = NULL
+    cdef xctx_waiter* wake = NULL
     cdef Py_ssize_t n = 0
     if self.count is not None:
         batch = self.call(self.count)
@@ -534,8 +563,8 @@ cdef int make_all(BatchExecutor self, BatchCore* core, uint64_t number, bint str
     if not stream:
         batch_fill_from(core, <PyObject*>self.call, number, &wake)
         return wake_all(wake)
-    while n < core.size and not load_int(&core.closed) and batch_fill_is_current(core, number):
-        keep_at_once(core, PyObject_CallNoArgs(<PyObject*>self.call))
+    while n < core.size and not xctx_load_int(&core.closed) and batch_fill_is_current(core, number):
+        keep_at_once(core, PyObject_CallNoArgs_(<PyObject*>self.call))
         n += 1
     return 0
 
@@ -549,7 +578,7 @@ cdef int keep(BatchCore* core, uint64_t number, PyObject* value) except -1:
 
 cdef int keep_at_once(BatchCore* core, PyObject* value) except -1:
     """Takes over a value that any caller may have now."""
-    cdef BatchWaiter* wake
+    cdef xctx_waiter* wake
     batch_add(core, value, &wake)
     return wake_all(wake)
 
@@ -558,19 +587,19 @@ cdef object inner(BatchExecutor self, BatchCore* core):
     """A load from inside the source: what this batch has so far, or else a call of the source for this caller alone."""
     cdef PyObject* value = batch_fresh_pop(core)
     if value != NULL:
-        return owned(value)
-    enter_recursion(FRAMES_OF_A_LOAD, " in the source of a BatchExecutor")
+        return xctx_taken(value)
+    xctx_enter_recursion(FRAMES_OF_A_LOAD, " in the source of a BatchExecutor")
     try:
         if self.count is not None:
-            make(self, core, load_u64(&core.fill), False)
+            make(self, core, xctx_load_u64(&core.fill), False)
             return slow(self, True, None, False)  # inner again, unless this fill was given up
-        value = PyObject_CallNoArgs(<PyObject*>self.call)
+        value = PyObject_CallNoArgs_(<PyObject*>self.call)
     finally:
-        leave_recursion(FRAMES_OF_A_LOAD)
+        xctx_leave_recursion(FRAMES_OF_A_LOAD)
     batch_lock(core)
     core.made += 1
     batch_unlock(core)
-    return owned(value)
+    return xctx_taken(value)
 
 
 class EmptyBatch(LookupError):
@@ -593,18 +622,18 @@ cdef int kick(BatchExecutor self, BatchCore* core) except -1:
             self.helper = Helper(self, xctx_fork_count())
         self.helper.kick(hub_goes_on())
     except Exception:  # no thread is to be had: loads go on to fill for themselves
-        store_int(&core.refilling, 0)
+        xctx_store_int(&core.refilling, 0)
     except BaseException:
-        store_int(&core.refilling, 0)
+        xctx_store_int(&core.refilling, 0)
         raise
     return 0
 
 
 cdef int publish(BatchCore* core, BatchThread* here, uint64_t number, PyObject* error) except -1:
-    cdef BatchWaiter* wake
+    cdef xctx_waiter* wake
     batch_publish(core, here, number, False, &error, &wake)
     if error != NULL:
-        owned(error)
+        xctx_taken(error)
     return wake_all(wake)
 
 
@@ -616,7 +645,7 @@ cdef bint refill(BatchExecutor self) except -1:
     cdef uint64_t number
     if not batch_refill_step(core, here, greenlet_here()):
         return False
-    number = load_u64(&core.fill)
+    number = xctx_load_u64(&core.fill)
     try:
         make(self, core, number, self.count is None)
     except BaseException as raised:

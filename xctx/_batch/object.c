@@ -67,7 +67,7 @@ static PyObject *load_of_local(PyObject *self, PyObject *const *args, Py_ssize_t
 
 int batch_make_load_fast(PyTypeObject *type, BatchClass which) {
     PyObject *name = PyUnicode_InternFromString("load"), *descriptor = NULL;
-    PyObject *made = name != NULL ? PyDict_GetItemWithError(type->tp_dict, name) : NULL;  /* borrowed */
+    PyObject *made = name != NULL ? xctx_own_attribute(type, name) : NULL;  /* borrowed */
     int result = -1;
     if (made == NULL) {
         if (name != NULL && !PyErr_Occurred()) PyErr_SetObject(PyExc_KeyError, name);
@@ -75,9 +75,8 @@ int batch_make_load_fast(PyTypeObject *type, BatchClass which) {
     }
     result = 0;
     /* Where another Cython makes methods of another kind, `load` stays as it is. */
-    if (!Py_IS_TYPE(made, &PyMethodDescr_Type)) goto done;
-    PyMethodDef *method = ((PyMethodDescrObject *)made)->d_method;
-    if (method->ml_flags != (METH_FASTCALL | METH_KEYWORDS)) goto done;
+    const PyMethodDef *method = xctx_fast_method(made);
+    if (method == NULL) goto done;
     cython_load[which] = (FastMethod)(void (*)(void))method->ml_meth;
     fast_load[which] = *method;
     fast_load[which].ml_meth = (PyCFunction)(void (*)(void))(which == BATCH_LOCAL ? load_of_local : load_of_executor);

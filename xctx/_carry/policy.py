@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from xctx._carry.calls import Call, SharedCall
-from xctx._carry.carry import Snapshot, capture
+from xctx._carry.snapshot import Snapshot, capture
 
 _T = TypeVar("_T")
 _C = TypeVar("_C", bound=type)

@@ -306,7 +306,7 @@ int proxy_traverse(PyObject *self, visitproc visit, void *arg) {
 void proxy_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    Py_TRASHCAN_BEGIN(self, proxy_dealloc)
+    XCTX_TRASHCAN_BEGIN(self, proxy_dealloc)
     if (PROXY(self)->weakrefs != NULL) PyObject_ClearWeakRefs(self);
     PyObject *source = PROXY(self)->source, *path = NULL, *message = NULL;
     if (PROXY(self)->kind >= PROXY_UNSET) {
@@ -328,5 +328,5 @@ void proxy_dealloc(PyObject *self) {
     Py_XDECREF(message);
     Py_XDECREF(source);
     Py_DECREF(type);
-    Py_TRASHCAN_END
+    XCTX_TRASHCAN_END
 }

@@ -181,7 +181,7 @@ static PyTypeObject *class_missed(PyTypeObject *type, ClassEntry *entry) {
     }
     entry->type = type;
     entry->cls = cls;
-    entry->version = type->tp_version_tag;
+    entry->version = xctx_type_version(type);
     return cls;
 }
 
@@ -189,7 +189,7 @@ static PyTypeObject *class_missed(PyTypeObject *type, ClassEntry *entry) {
 static inline PyTypeObject *class_for(PyTypeObject *type) {
     size_t hash = (size_t)(uintptr_t)type >> 4;
     ClassEntry *entry = &class_cache.entries[(hash ^ (hash >> 8)) % CLASS_CACHE_SIZE];
-    if (XCTX_LIKELY(entry->type == type && entry->version == type->tp_version_tag
+    if (XCTX_LIKELY(entry->type == type && entry->version == xctx_type_version(type)
                     && class_cache.deaths == xctx_load_u64(&proxy_type_deaths)))
         return entry->cls;
     return class_missed(type, entry);

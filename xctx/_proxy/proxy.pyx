@@ -15,6 +15,7 @@ from _weakref import ref
 from sys import intern
 from types import UnionType
 
+from xctx._runtime.python cimport PyContextVar_CheckExact, xctx_next_u64, xctx_shared_get, xctx_shared_setdefault
 from xctx._stores.local import set_proxy_maker
 
 cdef extern from "xctx/_proxy/body.h":
@@ -45,14 +46,8 @@ cdef extern from "xctx/_proxy/class.h":
     object proxy_make_class(PyTypeObject *leaf, PyTypeObject *type, uint64_t mask, const char *name)
 
 cdef extern from "Python.h":
-    bint PyContextVar_CheckExact(object o)
     bint PyType_IsSubtype(PyTypeObject *a, PyTypeObject *b)
     PyTypeObject *Py_TYPE(object o)
-
-cdef extern from "xctx/_runtime/cpython.h":
-    uint64_t xctx_next_u64(uint64_t *p)
-    object shared_get "xctx_shared_get"(dict, object)
-    object shared_setdefault "xctx_shared_setdefault"(dict, object, object)
 
 
 # ---- the class of a wrapper ----------------------------------------------------------------------------------------
@@ -102,7 +97,7 @@ cdef object _make_class(PyTypeObject *leaf, PyTypeObject *kind, uint64_t mask):
 
 def _forget(dict table, key, dead):
     """The callback of the weak reference `dead`: a target type died. Re-entry: it can run wherever references are dropped."""
-    entry = shared_get(table, key)
+    entry = xctx_shared_get(table, key)
     if entry is not None and entry[0] is dead:
         table.pop(key, None)
     xctx_next_u64(&proxy_type_deaths)
@@ -112,16 +107,16 @@ cdef object _find_class(PyTypeObject *leaf, PyTypeObject *kind):
     cdef uint64_t mask = proxy_mask(kind)  # first: this gives the type a version, which the cache notes
     cdef dict table = _table_of(<object>leaf)
     key = <size_t>kind
-    entry = shared_get(table, key)
+    entry = xctx_shared_get(table, key)
     # A dead reference belongs to a type whose callback has not run yet; `kind` has got its address.
     if entry is None or entry[0]() is not <object>kind:
         if entry is not None:
             xctx_next_u64(&proxy_type_deaths)
             table.pop(key, None)
-        entry = shared_setdefault(table, key, (ref(<object>kind, partial(_forget, table, key)), {}))
-    cls = shared_get(entry[1], mask)
+        entry = xctx_shared_setdefault(table, key, (ref(<object>kind, partial(_forget, table, key)), {}))
+    cls = xctx_shared_get(entry[1], mask)
     if cls is None:
-        cls = shared_setdefault(entry[1], mask, _make_class(leaf, kind, mask))
+        cls = xctx_shared_setdefault(entry[1], mask, _make_class(leaf, kind, mask))
     return cls
 
 

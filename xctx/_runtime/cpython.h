@@ -1,14 +1,35 @@
-/* What the compiled rooms need of CPython beyond its stable API, behind names that hold for all versions. */
+/* What the compiled rooms need of CPython and of greenlet beyond what is documented as stable: behind names that hold in
+ * every version, each with what it relies on and where that was checked.
+ *
+ * Rooms use these names alone, so a new version of CPython is entered here: docs/porting.rst tells how. "Checked" names the
+ * versions whose headers were read and with which the tests ran; t is the free-threaded build. Where a group says nothing
+ * else it is: 3.11, 3.12, 3.13, 3.13t, 3.14, 3.15. For 3.14t the headers were read, which are the same as those of 3.14. */
 #ifndef XCTX_CPYTHON_H
 #define XCTX_CPYTHON_H
 
 #include "xctx/_runtime/platform.h"
 
-/* The current thread state. Every caller runs with one attached, so the check of PyThreadState_Get is not needed. */
+#if PY_VERSION_HEX < 0x030B0000
+#  error "xctx needs CPython 3.11 or later"
+#elif PY_VERSION_HEX >= 0x03100000 && !defined(XCTX_ALLOW_UNKNOWN_PYTHON)
+#  error "xctx was not checked with this version of CPython: see docs/porting.rst, or define XCTX_ALLOW_UNKNOWN_PYTHON"
+#endif
+
+/* --- the thread state -------------------------------------------------------------------------------------------------- */
+
+/* The current thread state. Every caller runs with one attached, so the check of PyThreadState_Get is not needed.
+ *
+ * xctx reads three of its fields, which cpython/pystate.h shows but no document promises:
+ *   id            counts up from 1; no two thread states of an interpreter ever have the same.
+ *   context       the PyContext that is current, or NULL where none was needed yet. Owned by the thread state.
+ *   context_ver   begins with 1, and counts up whenever a context is entered or left, so that context variables know that
+ *                 what they have cached may be wrong. greenlet counts it up at each switch for the same reason. It is not
+ *                 counted when a thread gets its first context, nor when a thread that ends loses its last one: see
+ *                 xctx_count_contexts in state.h, the only place where xctx writes it. */
 #if PY_VERSION_HEX >= 0x030D0000
 #  define xctx_tstate PyThreadState_GetUnchecked
 #else
-#  define xctx_tstate _PyThreadState_UncheckedGet
+#  define xctx_tstate _PyThreadState_UncheckedGet   /* exported, declared in cpython/pystate.h; renamed in 3.13 */
 #endif
 
 /* Whether the interpreter is ending: modules may be gone, and asking for them is fatal then. */
@@ -16,6 +37,173 @@
 #  define xctx_is_finalizing Py_IsFinalizing
 #else
 #  define xctx_is_finalizing _Py_IsFinalizing
+#endif
+
+/* Py_EnterRecursiveCall for code whose one step takes several C frames. CPython 3.12 and 3.13 allow 10,000 nested C calls
+ * however deep the stack is by then, so there a step has to count as several levels: it writes c_recursion_remaining, a
+ * field that only these two have. 3.14 looks at the stack itself. `where` begins with a space. */
+#if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000
+static inline int xctx_enter_recursion(int levels, const char *where) {
+    PyThreadState *tstate = xctx_tstate();
+    if (XCTX_LIKELY(tstate->c_recursion_remaining > levels)) {
+        tstate->c_recursion_remaining -= levels;
+        return 0;
+    }
+    PyErr_Format(PyExc_RecursionError, "maximum recursion depth exceeded%s", where);
+    return -1;
+}
+static inline void xctx_leave_recursion(int levels) { xctx_tstate()->c_recursion_remaining += levels; }
+#else
+static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where) { return Py_EnterRecursiveCall(where); }
+static inline void xctx_leave_recursion(int Py_UNUSED(levels)) { Py_LeaveRecursiveCall(); }
+#endif
+
+/* --- context variables ------------------------------------------------------------------------------------------------- */
+
+/* Setting a context variable, with no foreign code run in the middle of it. CPython builds the new mapping from one that
+ * it does not hold, and 3.11 collects garbage whenever it allocates: a finaliser that sets a variable then frees the
+ * mapping that is being read. From 3.12 on garbage is collected between instructions only. (The old value does not die of
+ * this: the token holds it.) */
+#if PY_VERSION_HEX < 0x030C0000
+static inline PyObject *xctx_var_set(PyObject *var, PyObject *value) {
+    int collects = PyGC_Disable();
+    PyObject *token = PyContextVar_Set(var, value);
+    if (collects) PyGC_Enable();
+    return token;
+}
+static inline int xctx_var_reset(PyObject *var, PyObject *token) {
+    int collects = PyGC_Disable();
+    int done = PyContextVar_Reset(var, token);
+    if (collects) PyGC_Enable();
+    return done;
+}
+#else
+#  define xctx_var_set PyContextVar_Set
+#  define xctx_var_reset PyContextVar_Reset
+#endif
+
+/* --- types ------------------------------------------------------------------------------------------------------------- */
+
+/* Looking up `name` in a type and its bases, as the interpreter looks for special methods: a new reference, or NULL with no
+ * error set. Both functions are exported and declared in cpython/object.h, with no promise. _PyType_Lookup gives a borrowed
+ * reference, which on a free-threaded build may be gone by the time it is looked at. */
+#if PY_VERSION_HEX >= 0x030D0000
+#  define xctx_find_in_type _PyType_LookupRef
+#else
+static inline PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name) {
+    return Py_XNewRef(_PyType_Lookup(type, name));
+}
+#endif
+
+/* Whether a type or one of its bases has the name; no error. */
+static inline int xctx_type_has(PyTypeObject *type, PyObject *name) {
+#ifdef Py_GIL_DISABLED
+    PyObject *found = _PyType_LookupRef(type, name);
+    Py_XDECREF(found);
+    return found != NULL;
+#else
+    return _PyType_Lookup(type, name) != NULL;
+#endif
+}
+
+/* xctx_get_method(obj, name, &method): 1 where `name` is a method that a call can hand `obj` to, and *method is the unbound
+ * one; otherwise 0, and *method is the attribute, or NULL with an error set. *method must be NULL before. Every CPython
+ * exports it, but from 3.13 on only internal/pycore_object.h declares it; the declaration here is the same. */
+PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name, PyObject **method);
+#define xctx_get_method _PyObject_GetMethod
+
+/* The number that the interpreter gives to a state of a type when it looks attributes up, and never to another state. A
+ * change of the type sets it to 0, which stands until the next look-up; and for ever once all numbers are given out. */
+static inline unsigned int xctx_type_version(PyTypeObject *type) { return type->tp_version_tag; }
+
+/* Gives a type made by Cython, which takes no attributes afterwards, one more; before anything derives from it. Writes
+ * tp_dict, which belongs to the interpreter's own types only from 3.12 on to each interpreter. */
+static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value) {
+    if (PyDict_SetItem(((PyTypeObject *)type)->tp_dict, name, value)) return -1;
+    PyType_Modified((PyTypeObject *)type);
+    return 0;
+}
+
+/* What stands in the type's own dict: borrowed from the type, or NULL, perhaps with an error. */
+static inline PyObject *xctx_own_attribute(PyTypeObject *type, PyObject *name) {
+    return PyDict_GetItemWithError(type->tp_dict, name);
+}
+
+/* Puts another function in the place of a type's __getattribute__, before anything derives from the type: the old one, or
+ * NULL with an error. A subclass takes its slot from the wrapper (PyWrapperDescrObject, cpython/descrobject.h) in the type's
+ * dict, so that is changed as well. */
+static inline getattrofunc xctx_replace_getattro(PyTypeObject *type, getattrofunc function) {
+    PyObject *wrapper = PyDict_GetItemString(type->tp_dict, "__getattribute__");   /* borrowed */
+    getattrofunc old = type->tp_getattro;
+    if (wrapper == NULL || !Py_IS_TYPE(wrapper, &PyWrapperDescr_Type)) {
+        PyErr_SetString(PyExc_SystemError, "a type that was to be given another __getattribute__ has none of its own");
+        return NULL;
+    }
+    type->tp_getattro = function;
+    ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)function;
+    PyType_Modified(type);
+    return old;
+}
+
+/* The definition of a method that takes its arguments as they come (METH_FASTCALL | METH_KEYWORDS); NULL, with no error,
+ * for anything else. `method` is what stands in a type's dict, a PyMethodDescrObject (cpython/descrobject.h). */
+static inline const PyMethodDef *xctx_fast_method(PyObject *method) {
+    if (!Py_IS_TYPE(method, &PyMethodDescr_Type)) return NULL;
+    const PyMethodDef *def = ((PyMethodDescrObject *)method)->d_method;
+    return def->ml_flags == (METH_FASTCALL | METH_KEYWORDS) ? def : NULL;
+}
+
+/* Types that Cython makes, given the vectorcall protocol: calls without a tuple or a dict. `offset`: where an object has its
+ * vectorcallfunc. Writes tp_vectorcall_offset and tp_flags of a type that is ready, before anything derives from it. */
+static inline void xctx_give_vectorcall(PyTypeObject *type, Py_ssize_t offset) {
+    type->tp_vectorcall_offset = offset;
+    type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
+}
+
+/* A class derived in Python is called the same way, unless it has a __call__ of its own. From 3.12 on the interpreter does
+ * this itself, and undoes it should the class be given another __call__ afterwards. */
+static inline void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *base) {
+#if PY_VERSION_HEX < 0x030C0000
+    if (type->tp_call == base->tp_call) type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
+#else
+    (void)type;
+    (void)base;
+#endif
+}
+
+/* --- how objects live and die ------------------------------------------------------------------------------------------ */
+
+/* Around the body of a tp_dealloc, after PyObject_GC_UnTrack: objects within objects of any depth are freed without a stack
+ * as deep. From 3.14 on the interpreter does this itself and these are empty. */
+#define XCTX_TRASHCAN_BEGIN(op, dealloc) Py_TRASHCAN_BEGIN(op, dealloc)
+#define XCTX_TRASHCAN_END Py_TRASHCAN_END
+
+/* Whether tp_dealloc has begun, of an object whose memory is there. Without the GIL nobody can tell: yes, to be safe. */
+#ifdef Py_GIL_DISABLED
+static inline int xctx_is_dying(PyObject *Py_UNUSED(op)) { return 1; }
+#else
+static inline int xctx_is_dying(PyObject *op) { return Py_REFCNT(op) == 0; }
+#endif
+
+#ifdef Py_GIL_DISABLED
+/* On free-threaded builds an object says which thread owns it (ob_tid), and has one count for that thread (ob_ref_local)
+ * and one for the others (ob_ref_shared). Checked: 3.13t, and the headers of 3.14 and 3.15. */
+
+/* Whether this thread made the object. */
+static inline int xctx_made_here(PyObject *op) { return op->ob_tid == _Py_ThreadId(); }
+
+/* Whether no other thread has ever counted a reference to an object that this thread made. */
+static inline int xctx_never_shared(PyObject *op) { return op->ob_ref_shared == 0; }
+
+/* A new object in the place of a dead one that was never shared, with one reference. */
+static inline void xctx_revive(PyObject *op) { op->ob_ref_local = 1; }
+
+/* For a type that lives as long as the process, before any other thread sees it. */
+static inline void xctx_make_immortal(PyObject *op) {
+    op->ob_tid = 0;
+    op->ob_ref_local = _Py_IMMORTAL_REFCNT_LOCAL;
+    op->ob_ref_shared = 0;
+}
 #endif
 
 /* xctx_promote(op): takes the traffic off the count of references of an object that several threads use all the time.
@@ -44,37 +232,30 @@ static inline void xctx_promote(PyObject *op) { (void)PyUnstable_Object_EnableDe
 static inline void xctx_promote(PyObject *op) { (void)op; }
 #endif
 
-/* Setting a context variable, with no code of anybody run in the midst of it. CPython builds the new mapping from one that it
- * does not hold, and 3.11 collects garbage whenever it allocates: a finaliser that sets a variable then frees the mapping
- * that is being read. (Nothing dies of the setting itself: the token holds the old value.) */
-#if PY_VERSION_HEX < 0x030C0000
-static inline PyObject *xctx_var_set(PyObject *var, PyObject *value) {
-    int collects = PyGC_Disable();
-    PyObject *token = PyContextVar_Set(var, value);
-    if (collects) PyGC_Enable();
-    return token;
-}
-static inline int xctx_var_reset(PyObject *var, PyObject *token) {
-    int collects = PyGC_Disable();
-    int done = PyContextVar_Reset(var, token);
-    if (collects) PyGC_Enable();
-    return done;
-}
+/* A unit is a weak reference: `class Unit(ReferenceType)` in _runtime/units.pxd extends struct _PyWeakReference
+ * (cpython/weakrefobject.h). Only its size is relied on, which the compiler sees, and that the callback runs before the
+ * memory of the object is used again. */
+
+/* For Cython, which takes the result of a function that gives an object to be a new reference: takes over this one. */
+#define xctx_taken(reference) (reference)
+
+/* --- dicts that other threads change, and modules ------------------------------------------------------------------------ */
+
+/* 1, and a new reference in *found; 0 and NULL where the key is not there; -1 and NULL with an error. */
+#if PY_VERSION_HEX >= 0x030D0000
+#  define xctx_dict_get PyDict_GetItemRef
 #else
-#  define xctx_var_set PyContextVar_Set
-#  define xctx_var_reset PyContextVar_Reset
+static inline int xctx_dict_get(PyObject *dict, PyObject *key, PyObject **found) {
+    *found = Py_XNewRef(PyDict_GetItemWithError(dict, key));
+    return *found ? 1 : PyErr_Occurred() ? -1 : 0;
+}
 #endif
 
-/* Looking into a dict that other threads change. Cython's own get() and setdefault() borrow from it for a moment, in which
- * another thread may take out and free what was found. Both give a new reference; the first, or Py_None. */
+/* Cython's own get() and setdefault() borrow from the dict for a moment, in which another thread may take out and free what
+ * was found. Both of these give a new reference; the first, or Py_None. */
 static inline PyObject *xctx_shared_get(PyObject *dict, PyObject *key) {
     PyObject *found;
-#if PY_VERSION_HEX >= 0x030D0000
-    if (PyDict_GetItemRef(dict, key, &found) < 0) return NULL;
-#else
-    found = Py_XNewRef(PyDict_GetItemWithError(dict, key));
-    if (found == NULL && PyErr_Occurred()) return NULL;
-#endif
+    if (xctx_dict_get(dict, key, &found) < 0) return NULL;
     return found != NULL ? found : Py_NewRef(Py_None);
 }
 static inline PyObject *xctx_shared_setdefault(PyObject *dict, PyObject *key, PyObject *value) {
@@ -88,90 +269,28 @@ static inline PyObject *xctx_shared_setdefault(PyObject *dict, PyObject *key, Py
 #endif
 }
 
-/* A module that the program has imported: a new reference, or NULL with no exception where it has not. */
+/* A module that the program has imported: a new reference, or NULL where it has not, perhaps with an error. */
 static inline PyObject *xctx_loaded_module(PyObject *name) {
-    PyObject *modules = PyImport_GetModuleDict(), *found = NULL;   /* borrowed from the interpreter */
+    PyObject *modules = PyImport_GetModuleDict(), *found;   /* borrowed from the interpreter */
     if (modules == NULL) return NULL;
 #if PY_VERSION_HEX >= 0x030D0000
     (void)PyDict_GetItemRef(modules, name, &found);
+#else
+    found = Py_XNewRef(PyDict_GetItemWithError(modules, name));
+#endif
     return found;
-#else
-    found = PyDict_GetItemWithError(modules, name);
-    return Py_XNewRef(found);
-#endif
 }
 
-/* For Cython, which takes the result of a function that gives an object to be a new reference: takes over this one. */
-#define xctx_taken(reference) (reference)
+/* --- greenlet ---------------------------------------------------------------------------------------------------------- */
 
-/* Whether a type or one of its bases has the name; no exception. */
-static inline int xctx_type_has(PyTypeObject *type, PyObject *name) {
-#ifdef Py_GIL_DISABLED
-    PyObject *found = _PyType_LookupRef(type, name);
-    Py_XDECREF(found);
-    return found != NULL;
-#else
-    return _PyType_Lookup(type, name) != NULL;
-#endif
-}
-
-/* Gives a type made by Cython, which takes no attributes afterwards, one more; before anything derives from it. */
-static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value) {
-    if (PyDict_SetItem(((PyTypeObject *)type)->tp_dict, name, value)) return -1;
-    PyType_Modified((PyTypeObject *)type);
-    return 0;
-}
-
-/* Looking up `name` in a type and its bases, as the interpreter looks for special methods: a new reference, or NULL with no
- * error set. */
-#if PY_VERSION_HEX >= 0x030D0000
-#  define xctx_find_in_type _PyType_LookupRef
-#else
-static inline PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name) {
-    return Py_XNewRef(_PyType_Lookup(type, name));
-}
-#endif
-
-/* xctx_get_method(obj, name, &method): 1 where `name` is a method that a call can hand `obj` to, and *method is the unbound
- * one; otherwise 0, and *method is the attribute, or NULL with an error set. *method must be NULL before. Every CPython
- * exports it, but from 3.13 on only its internal headers declare it. */
-PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name, PyObject **method);
-#define xctx_get_method _PyObject_GetMethod
-
-/* Py_EnterRecursiveCall for code whose one step takes several C frames. CPython 3.12 and 3.13 allow 10,000 nested C calls
- * however deep the stack is by then, so there a step has to count as several levels. `where` begins with a space. */
-#if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000
-static inline int xctx_enter_recursion(int levels, const char *where) {
-    PyThreadState *tstate = xctx_tstate();
-    if (XCTX_LIKELY(tstate->c_recursion_remaining > levels)) {
-        tstate->c_recursion_remaining -= levels;
-        return 0;
-    }
-    PyErr_Format(PyExc_RecursionError, "maximum recursion depth exceeded%s", where);
-    return -1;
-}
-static inline void xctx_leave_recursion(int levels) { xctx_tstate()->c_recursion_remaining += levels; }
-#else
-static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where) { return Py_EnterRecursiveCall(where); }
-static inline void xctx_leave_recursion(int Py_UNUSED(levels)) { Py_LeaveRecursiveCall(); }
-#endif
-
-#ifdef Py_GIL_DISABLED
-/* Whether this thread made the object. */
-static inline int xctx_made_here(PyObject *op) { return op->ob_tid == _Py_ThreadId(); }
-
-/* Whether no other thread has ever counted a reference to an object that this thread made. */
-static inline int xctx_never_shared(PyObject *op) { return op->ob_ref_shared == 0; }
-
-/* A new object in the place of a dead one that was never shared, with one reference. */
-static inline void xctx_revive(PyObject *op) { op->ob_ref_local = 1; }
-
-/* For a type that lives as long as the process, before any other thread sees it. */
-static inline void xctx_make_immortal(PyObject *op) {
-    op->ob_tid = 0;
-    op->ob_ref_local = _Py_IMMORTAL_REFCNT_LOCAL;
-    op->ob_ref_shared = 0;
-}
-#endif
+/* greenlet's C API is a table of pointers in the capsule greenlet._C_API. These are the places that its header gives them:
+ * Checked: greenlet 2.0, 3.0, 3.5. The table of 1.x ends before the last three, so older versions are refused by their
+ * number (_runtime/scheduling.pyx). That greenlet counts up context_ver at each switch is tested for in tests/core. */
+enum {
+    XCTX_GREENLET_GETCURRENT = 4,   /* a new reference, or NULL with an error once greenlet has shut down */
+    XCTX_GREENLET_IS_MAIN = 8,
+    XCTX_GREENLET_STARTED = 9,
+    XCTX_GREENLET_ACTIVE = 10
+};
 
 #endif

@@ -14,6 +14,8 @@ the interpreter compiled makes generators and coroutines that :mod:`inspect`, :m
 cimport cython
 from cpython.object cimport PyObject
 
+from xctx._runtime.python cimport PyObject_Call_, xctx_taken
+
 from _functools import partial
 from types import MethodType
 import sys
@@ -29,10 +31,8 @@ cdef extern from *:
         }
         return methods != NULL && methods->am_await != NULL ? methods->am_await(o) : NULL;
     }
-    #define XCTX_STOLEN(o) (o)
     """
     PyObject *xctx_awaited(object) except? NULL
-    object stolen "XCTX_STOLEN"(PyObject *)   # takes the reference over
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:
@@ -41,7 +41,6 @@ cdef extern from "Python.h":
         PYGEN_NEXT
     PySendResult PyIter_Send(object, object, PyObject **) except PYGEN_ERROR
     bint PyIter_Check(object)
-    object PyObject_Call(object, tuple, PyObject *)
     int CO_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
 
 
@@ -152,7 +151,7 @@ cdef class StepContext:
         """Calls ``func(*args, **kwargs)`` in one step."""
         self.enter()
         try:
-            return PyObject_Call(func, args, <PyObject*>kwargs)
+            return PyObject_Call_(func, args, <PyObject*>kwargs)
         finally:
             self.leave()
 
@@ -239,7 +238,7 @@ cdef class Steps:
                 self.begin()
             if thrown is None:
                 status = PyIter_Send(self.iterator, value, &given)
-                result = stolen(given)
+                result = xctx_taken(given)
             else:
                 value = None
                 result = self.throw_in(thrown, &status)
@@ -259,16 +258,16 @@ cdef class Steps:
         cdef PyObject *awaited
         func = self.func
         self.func = None
-        result = PyObject_Call(func, self.args, NULL if self.kwargs is None else <PyObject*>self.kwargs)
+        result = PyObject_Call_(func, self.args, NULL if self.kwargs is None else <PyObject*>self.kwargs)
         self.args = self.kwargs = None
         if self.awaits:
             awaited = xctx_awaited(result)
             if awaited != NULL:
-                result = stolen(awaited)
+                result = xctx_taken(awaited)
                 if not PyIter_Check(result) and not hasattr(type(result), "send"):
                     raise TypeError(f"__await__() returned non-iterator of type {type(result).__name__!r}")
             else:
-                from xctx._runtime.wrappers import awaiting
+                from xctx._runtime.awaiting import awaiting
                 result = awaiting(result)
         self.iterator = result
 

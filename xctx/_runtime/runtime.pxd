@@ -5,13 +5,7 @@ A room that uses any of it calls `connect` once, as it is imported.
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-
-cdef extern from "xctx/_runtime/cpython.h" nogil:
-    ctypedef struct PyThreadState:
-        PyObject *context       # the PEP 567 context that is current, or NULL
-        uint64_t context_ver    # counts context changes and greenlet switches, never down
-        uint64_t id             # never used again within this process
-    PyThreadState *xctx_tstate()
+from xctx._runtime.python cimport PyThreadState
 
 
 cdef extern from "xctx/_runtime/state.h" nogil:

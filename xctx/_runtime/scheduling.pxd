@@ -2,15 +2,8 @@
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 
+from xctx._runtime.python cimport PyErr_Clear, xctx_is_finalizing, xctx_load_ptr
 from xctx._runtime.runtime cimport xctx_the_process
-
-
-cdef extern from "xctx/_runtime/cpython.h":
-    int is_finalizing "xctx_is_finalizing"()
-    void *xctx_load_ptr(void **)
-
-cdef extern from "Python.h":
-    void PyErr_Clear()
 
 
 cpdef double monotonic() noexcept nogil
@@ -33,7 +26,7 @@ cdef inline object running_greenlet(bint or_main):
         ImportError: greenlet is too old.
     """
     cdef PyObject *current
-    if is_finalizing() or xctx_load_ptr(<void**>&xctx_the_process.greenlet.getcurrent) == NULL and not find_greenlet():
+    if xctx_is_finalizing() or xctx_load_ptr(<void**>&xctx_the_process.greenlet.getcurrent) == NULL and not find_greenlet():
         return None
     current = xctx_the_process.greenlet.getcurrent()
     if current == NULL:

@@ -13,14 +13,12 @@ Thread-safety: all functions may be called from any thread. What is remembered o
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 
+from xctx._runtime.python cimport xctx_is_finalizing, xctx_loaded_module, xctx_monotonic, xctx_publish_before, xctx_taken
 from xctx._runtime.runtime cimport connect, xctx_greenlet_api, xctx_the_process
 
-
 cdef extern from "xctx/_runtime/cpython.h":
-    PyObject *loaded_module "xctx_loaded_module"(PyObject *) except? NULL
-    object taken "xctx_taken"(PyObject *)
-    void publish_before "xctx_publish_before"()
-    double xctx_monotonic() nogil
+    int GETCURRENT "XCTX_GREENLET_GETCURRENT", IS_MAIN "XCTX_GREENLET_IS_MAIN"
+    int STARTED "XCTX_GREENLET_STARTED", ACTIVE "XCTX_GREENLET_ACTIVE"
 
 connect()
 
@@ -33,22 +31,13 @@ cpdef double monotonic() noexcept nogil:
 cdef object loaded(str module, str name):
     """An attribute of a module that the program has imported, or None."""
     cdef PyObject *found
-    if is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
+    if xctx_is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
         return None
-    found = loaded_module(<PyObject*>module)
-    return None if found == NULL else getattr(taken(found), name, None)
+    found = xctx_loaded_module(<PyObject*>module)
+    return None if found == NULL else getattr(xctx_taken(found), name, None)
 
 
 # --- greenlet --------------------------------------------------------------------------------------------------------
-
-# Where these stand in the table of greenlet's C API, as greenlet.h of 2.0 to 3.5 has them. The table of 1.x ends before
-# the last three.
-cdef enum:
-    GETCURRENT = 4
-    IS_MAIN = 8
-    STARTED = 9
-    ACTIVE = 10
-
 
 cdef bint find_greenlet() except -1:
     """Whether the program has greenlet; its C API is known from then on."""
@@ -62,7 +51,7 @@ cdef bint find_greenlet() except -1:
     (<void**>&api.is_main)[0] = table[IS_MAIN]
     (<void**>&api.started)[0] = table[STARTED]
     (<void**>&api.active)[0] = table[ACTIVE]
-    publish_before()   # a thread that finds this one set uses the others
+    xctx_publish_before()   # a thread that finds this one set uses the others
     (<void**>&api.getcurrent)[0] = table[GETCURRENT]
     return True
 

@@ -178,7 +178,7 @@ static inline int xctx_cache_hit(xctx_cache_entry *entry, uint64_t serial, PyThr
     if (XCTX_LIKELY(entry->serial == serial && entry->ver == tstate->context_ver && entry->tsid == tstate->id
                     && entry->context == tstate->context)) {
 #ifdef Py_GIL_DISABLED
-        if (XCTX_UNLIKELY(++entry->uses % XCTX_HOT == 0) && store->ob_tid != _Py_ThreadId()) xctx_promote(store);
+        if (XCTX_UNLIKELY(++entry->uses % XCTX_HOT == 0) && !xctx_made_here(store)) xctx_promote(store);
 #else
         (void)store;
 #endif

@@ -38,10 +38,10 @@ cdef class Unit(ReferenceType):
     cdef const UnitKind *unit_kind    # never changes after it is made
     cdef bint ended                   # set once, under the registry's lock
     cdef uint64_t tsid                # never changes: the thread state that it was made in
-    cdef uint32_t generation          # never changes: the count of forks in the process that it was made in
+    cdef uint32_t forks               # never changes: the count of forks in the process that it was made in
     cdef void *address                # never changes: of what it stands for, while that lives
     cdef PyObject *next_in_bucket     # guarded by the registry's lock
-    cdef void *shelf                  # the unit table, where `local` stores find what they keep for it: theirs alone to use
+    cdef void *table                  # the unit table, where `local` stores find what they keep for it: theirs alone to use
 
 
 cdef class Referent:
@@ -52,7 +52,7 @@ cdef class Referent:
 # Called once for each unit that ends, before the registry drops it, in whatever unit ran the last line: what is kept
 # for the unit must be released there. Not called for the parent's units in a forked child.
 ctypedef void (*table_release)(Unit unit) noexcept
-cdef void set_shelf_release(table_release release) noexcept
+cdef void set_table_release(table_release release) noexcept
 
 cdef Unit new_unit(object thing, void *address, const UnitKind *kind, object callback)
 cdef Referent new_referent(void *address, const UnitKind *kind)

@@ -17,19 +17,9 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memset
 
-from xctx._runtime.runtime cimport (XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_fork_count, xctx_found_drop, xctx_here,
-                                    xctx_now, xctx_tstate)
-
-
-cdef extern from "xctx/_runtime/platform.h" nogil:
-    ctypedef struct xctx_mutex:
-        pass
-    void xctx_lock(xctx_mutex *)
-    void xctx_unlock(xctx_mutex *)
-
-cdef extern from "Python.h":
-    void *PyMem_RawCalloc(size_t, size_t) nogil
-    void PyMem_RawFree(void *) nogil
+from xctx._runtime.python cimport PyMem_RawCalloc, PyMem_RawFree, xctx_lock, xctx_mutex, xctx_tstate, xctx_unlock
+from xctx._runtime.runtime cimport (XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_cache_empty, xctx_fork_count,
+                                    xctx_found_drop, xctx_here, xctx_now)
 
 connect()
 
@@ -52,7 +42,7 @@ cdef class Unit(ReferenceType):
     @property
     def alive(self):
         """Whether what this unit stands for still runs, in this process."""
-        return not self.ended and self.generation == xctx_fork_count()
+        return not self.ended and self.forks == xctx_fork_count()
 
     @property
     def kind(self):
@@ -85,7 +75,7 @@ cdef class Unit(ReferenceType):
     def __dealloc__(self):
         # A unit that ended has released its table. Only the units of a callable's key that the garbage collector took
         # together with the key come here without having ended.
-        if self.shelf != NULL and self.generation == xctx_fork_count():
+        if self.table != NULL and self.forks == xctx_fork_count():
             release_table(self)
 
 
@@ -101,7 +91,7 @@ cdef Unit new_unit(object thing, void *address, const UnitKind *kind, object cal
     cdef Unit unit = Unit.__new__(Unit, thing, callback)
     unit.unit_kind = kind
     unit.address = address
-    unit.generation = xctx_fork_count()
+    unit.forks = xctx_fork_count()
     unit.tsid = xctx_tstate().id
     return unit
 
@@ -140,7 +130,7 @@ cdef Unit unit_of(object thing, const UnitKind *kind, bint create):
 cdef table_release release_table = NULL   # process
 
 
-cdef void set_shelf_release(table_release release) noexcept:
+cdef void set_table_release(table_release release) noexcept:
     global release_table
     release_table = release
 
@@ -154,7 +144,7 @@ cdef void end_unit(Unit unit) noexcept:
     """Ends a unit, which the caller holds throughout. Runs finalisers, hence any Python code."""
     cdef bint registered
     cdef int _round
-    if unit.generation != xctx_fork_count():
+    if unit.forks != xctx_fork_count():
         return   # a parent's
     xctx_lock(&registry_lock)
     registered = not unit.ended and unregister(unit)
@@ -167,7 +157,7 @@ cdef void end_unit(Unit unit) noexcept:
     # something again. So the table is emptied a few times. Finalisers that store again for ever are left alone after
     # that, as pthreads leave destructors.
     for _round in range(8):
-        if unit.shelf == NULL or release_table == NULL:
+        if unit.table == NULL or release_table == NULL:
             break
         release_table(unit)
     forget_found(unit)
@@ -181,6 +171,7 @@ cdef void forget_found(Unit unit) noexcept:
     if now.thread == <PyObject*>unit:
         now.thread = NULL
     xctx_found_drop(now)
+    xctx_cache_empty()   # an xlocal's entry is the unit itself
 
 
 # --- the registry ------------------------------------------------------------------------------------------------------

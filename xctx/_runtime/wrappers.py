@@ -150,8 +150,3 @@ def first_step(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
         return generator.asend(None)
     finally:
         sys.set_asyncgen_hooks(*hooks)
-
-
-async def awaiting(awaitable: Awaitable[Any]) -> Any:
-    """Awaits what only the interpreter knows how to await."""
-    return await awaitable

@@ -1,1 +1,19 @@
-"""The stores: xlocal (scoped, read-only names) and local (mutable attributes)."""
+"""The stores: xlocal (scoped, read-only names) and local (mutable attributes).
+
+From the ground up; each file uses only those before it:
+
+names.h .pxd                  names of attributes: as plain str, interned, reserved
+links.h .c                    chains of objects that are freed in a loop
+getattro.h .c                 attribute look-ups that fail fast
+declare.py                    the names that a subclass of xlocal declares by annotating them
+bindings.pyx .pxd .pyi        the chain of bindings: immutable records of names and values
+blocks.pyx .pxd .pyi          bindings in a context variable: what is seen of them, how a block puts one there
+pairing.h .c                  the two methods of one with statement, matched
+scopes.pyx .pxd .pyi          scopes: names and values to be bound for a block, again and again
+xlocal.pyx .pxd .pyi          xlocal
+unit_table.pxd                the hash table in which a unit finds what stores keep for it
+values.pyx .pxd .pyi          unit values: what one store keeps for one unit
+context_values.pyx .pxd .pyi  context values: what a store keeps in a context, under a key that has no units
+local.pyx .pxd .pyi           local
+inspection.pyx .pyi           what stores keep for whom, for xctx.debug
+"""

@@ -3,13 +3,9 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
+from xctx._runtime.python cimport PyTuple_GET_ITEM_, PyTuple_GET_SIZE_
 from xctx._core cimport Unit
 from xctx._stores.names cimport is_interned
-
-
-cdef extern from "Python.h":
-    PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
-    Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
 
 
 cdef enum:

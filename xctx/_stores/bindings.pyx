@@ -23,11 +23,10 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
+from xctx._runtime.python cimport PyDict_GetItemWithError_, xctx_publish_before
 from xctx._core cimport Unit
+from xctx._runtime.runtime cimport connect
 
-
-cdef extern from "xctx/_runtime/compat.h":
-    void publish_before "xctx_publish_before"()
 
 cdef extern from "xctx/_stores/links.h":
     """
@@ -36,8 +35,7 @@ cdef extern from "xctx/_stores/links.h":
     Py_ssize_t OUTER_OF_BINDING "XCTX_OUTER_OF_BINDING"
     void free_in_a_loop "xctx_free_in_a_loop"(PyTypeObject *, Py_ssize_t)
 
-cdef extern from "Python.h":
-    PyObject *PyDict_GetItemWithError(PyObject *, PyObject *) except? NULL
+connect()
 
 
 @cython.final
@@ -87,7 +85,7 @@ cdef CopyGroup group_of(Binding binding):
         if binding.copies is None:
             copies = CopyGroup.__new__(CopyGroup)
             (<CopyGroup>copies).exited = binding.exited
-            publish_before()
+            xctx_publish_before()
             binding.copies = copies
         return binding.copies
 
@@ -112,7 +110,7 @@ cdef PyObject *look_up_merged(Binding top, PyObject *name) except? NULL:
     if names == <PyObject*>None:
         merge(top)
         names = <PyObject*>top.merged   # the binding keeps it
-    return PyDict_GetItemWithError(names, name)
+    return PyDict_GetItemWithError_(names, name)
 
 
 cdef dict merge(Binding top):
@@ -131,7 +129,7 @@ cdef dict merge(Binding top):
             for link in reversed(chain):
                 for i in range(PyTuple_GET_SIZE(link.names)):
                     names[link.names[i]] = link.values[i]
-            publish_before()   # it is read without a lock
+            xctx_publish_before()   # it is read without a lock
             top.merged = names
         return top.merged
 
@@ -151,7 +149,7 @@ cdef Binding flatten(Binding top):
             flat = bind(top.owner, top.unit, top.names, top.values, None, None, False)
         with cython.critical_section(top):
             if top.flattened is None:
-                publish_before()   # it is read without a lock
+                xctx_publish_before()   # it is read without a lock
                 top.flattened = flat
     return top.flattened
 

@@ -3,25 +3,18 @@
 A module that uses `binding_here` connects to the runtime's state first: `connect` of xctx._runtime.runtime.
 """
 cimport cython
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uint64_t
 
-from xctx._core cimport Key, PyThreadState, Unit
+from xctx._runtime.python cimport Py_IS_TYPE_, PyContextVar_Get_, PyThreadState
 from xctx._runtime.runtime cimport xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit
+from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport Binding
 
 
 cdef extern from *:
-    """
-    #define XCTX_TAKE_BINDING(o) (o)
-    #define XCTX_IS_BINDING(o, type) Py_IS_TYPE(o, (PyTypeObject *)(type))
-    """
-    Binding take_binding "XCTX_TAKE_BINDING"(PyObject *)   # takes the reference over
-    bint is_binding "XCTX_IS_BINDING"(PyObject *, PyObject *)
-
-cdef extern from "Python.h":
-    int get_variable "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1
+    Binding take_binding "xctx_taken"(PyObject *)   # takes the reference over
 
 
 cdef class BindingVariable:
@@ -60,10 +53,10 @@ cdef inline Binding binding_here(BindingVariable variable, PyThreadState *tstate
     cdef PyObject *value = NULL
     if xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable):
         # The variable is asked each time: code that copies whole contexts sets it too.
-        get_variable(<PyObject*>variable.var, NULL, &value)
+        PyContextVar_Get_(<PyObject*>variable.var, NULL, &value)
         if value == NULL:
             return None
-        if is_binding(value, <PyObject*>Binding) and <void*>(<Binding>value).unit == entry.what:
+        if Py_IS_TYPE_(value, <PyTypeObject*>Binding) and <void*>(<Binding>value).unit == entry.what:
             return take_binding(value)
         Py_DECREF(<object>value)
     return find_binding(variable, tstate)

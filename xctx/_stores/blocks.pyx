@@ -14,26 +14,19 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport intptr_t
 
-from xctx._core cimport Key, PyThreadState, Unit, xctx_cas_ptr, xctx_load_ptr, xctx_tstate
+from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_add, xctx_cas_ptr, xctx_load_ptr, xctx_tstate,
+                                   xctx_var_reset, xctx_var_set)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
-from xctx._stores.bindings cimport (Binding, bind, compact, innermost_of, mark_exited, remove, transfer)
+from xctx._core cimport Key, Unit
+from xctx._stores.bindings cimport Binding, bind, compact, innermost_of, mark_exited, remove, transfer
 from contextvars import ContextVar
 
 
-cdef extern from "xctx/_runtime/compat.h":
+cdef extern from *:
     """
-    #ifdef Py_GIL_DISABLED
-    #  define XCTX_FREE_THREADED 1
-    #else
-    #  define XCTX_FREE_THREADED 0
-    #endif
     #define XCTX_OUTER_OF_ENTRY offsetof(struct __pyx_obj_4xctx_7_stores_6blocks_BoundEntry, outer)
     """
-    bint FREE_THREADED "XCTX_FREE_THREADED"
     Py_ssize_t OUTER_OF_ENTRY "XCTX_OUTER_OF_ENTRY"
-    object var_set "xctx_var_set"(object, object)
-    int var_reset "xctx_var_reset"(object, object) except -1
-    intptr_t add "xctx_add"(intptr_t *, intptr_t)
 
 cdef extern from "xctx/_stores/links.h":
     void free_in_a_loop "xctx_free_in_a_loop"(PyTypeObject *, Py_ssize_t)
@@ -80,12 +73,12 @@ cdef void register(BindingVariable made) noexcept:
                 return
             Py_DECREF(made.var)
     made.listed_at = -1
-    add(&unlisted, 1)
+    xctx_add(&unlisted, 1)
 
 
 cdef void unregister(BindingVariable dying) noexcept:
     if dying.listed_at < 0:
-        add(&unlisted, -1)
+        xctx_add(&unlisted, -1)
     elif not FREE_THREADED:
         listed[dying.listed_at] = NULL
         Py_DECREF(dying.var)
@@ -123,10 +116,10 @@ cdef Binding chain_of(BindingVariable variable):
 cdef Binding chain_at(PyObject *var):
     # Of any context variable: None where its value is not a chain. Contexts have been counted.
     cdef PyObject *value = NULL
-    get_variable(var, NULL, &value)
+    PyContextVar_Get_(var, NULL, &value)
     if value == NULL:
         return None
-    if is_binding(value, <PyObject*>Binding):
+    if Py_IS_TYPE_(value, <PyTypeObject*>Binding):
         return take_binding(value)
     Py_DECREF(<object>value)
     return None
@@ -148,7 +141,7 @@ cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate):
         unit = key.find(False)   # may call a key's callable
         top = None if top is None or unit is None else innermost_of(top, unit)
     if key.cached and tstate.context_ver == ver:
-        # Borrowed, and compared only: it is the current unit until the version changes.
+        # Borrowed: it is the current unit until the version changes, or until it ends and the cache is emptied.
         xctx_cache_set(xctx_cache_entry_of(variable.serial), variable.serial, tstate,
                        NULL if unit is None and not key.inherits else <void*>unit)
     return top
@@ -175,8 +168,16 @@ cdef Binding next_binding(BindingVariable variable, tuple names, tuple values, b
 
     Behind a barrier, nothing that the unit bound outside is seen.
     """
-    cdef Unit unit = None if variable.key.inherits else variable.key.find(True)
-    cdef Binding top = chain_of(variable)
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
+    cdef Unit unit
+    cdef Binding top
+    if xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) and entry.what != NULL:
+        unit = <Unit>entry.what   # borrowed: it runs, and when it ends the cache is emptied
+        top = chain_at(<PyObject*>variable.var)
+    else:
+        unit = None if variable.key.inherits else variable.key.find(True)
+        top = chain_of(variable)
     if top is not None and top.depth >= top.compact_at:
         top = compact(top)
     return bind(variable, unit, names, values, top, None, barrier)
@@ -186,10 +187,12 @@ cdef object make_visible(Binding made):
     """Makes the binding the top of the current context's chain; gives the context variable's token."""
     cdef BindingVariable variable = <BindingVariable>made.owner
     cdef PyThreadState *tstate = xctx_tstate()
-    token = var_set(variable.var, made)
-    xctx_count_contexts(tstate)   # setting the variable may have made a context
-    if variable.key.cached:
-        xctx_cache_set(xctx_cache_entry_of(variable.serial), variable.serial, tstate, <void*>made.unit)
+    cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
+    token = xctx_var_set(variable.var, made)
+    if not xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) or entry.what != <void*>made.unit:
+        xctx_count_contexts(tstate)   # setting the variable may have made a context
+        if variable.key.cached:
+            xctx_cache_set(entry, variable.serial, tstate, <void*>made.unit)
     return token
 
 
@@ -204,11 +207,11 @@ cdef int end_binding(Binding made, object token, PyObject *context) except -1:
     cdef Binding rest
     mark_exited(made)
     if top is made and context == xctx_tstate().context:
-        var_reset(variable.var, token)
+        xctx_var_reset(variable.var, token)
     elif top is not None:
         rest = remove(top, made)
         if rest is not top:
-            var_set(variable.var, rest)
+            xctx_var_set(variable.var, rest)
     return 0
 
 
@@ -246,5 +249,5 @@ cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1:
     """Gives to the unit `now` what the unit `before` bound, in the current context, of which `top` is a chain's top."""
     cdef Binding made = transfer(top, before, now)
     if made is not top:
-        var_set((<BindingVariable>top.owner).var, made)
+        xctx_var_set((<BindingVariable>top.owner).var, made)
     return 0

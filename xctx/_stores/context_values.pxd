@@ -3,21 +3,8 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
+from xctx._runtime.python cimport PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_XINCREF_, visitproc
 from xctx._stores.names cimport is_interned
-
-
-cdef extern from *:
-    """
-    #define XCTX_IS_CONTEXT_VALUES(o, type) Py_IS_TYPE(o, (PyTypeObject *)(type))
-    """
-    bint is_context_values "XCTX_IS_CONTEXT_VALUES"(PyObject *, PyObject *)
-
-cdef extern from "Python.h":
-    ctypedef int (*visitproc)(PyObject *, void *) noexcept
-    PyObject *PyTuple_GET_ITEM_ "PyTuple_GET_ITEM"(PyObject *, Py_ssize_t)
-    Py_ssize_t PyTuple_GET_SIZE_ "PyTuple_GET_SIZE"(PyObject *)
-    bint PyTuple_CheckExact_ "PyTuple_CheckExact"(PyObject *)
-    void Py_XINCREF_ "Py_XINCREF"(PyObject *)
 
 
 @cython.final
@@ -26,7 +13,7 @@ cdef class ContextValues:
     # died. Owned on behalf of the store: the collector sees it there, not here.
     cdef PyObject *content
     cdef bint of_flow          # never changes: the store's key is `flow`
-    cdef uint32_t generation   # never changes: the count of forks in the process that they were made in
+    cdef uint32_t forks        # never changes: the count of forks in the process that they were made in
     # The store's list: guarded by the lock of values.pyx.
     cdef PyObject **head     # the pointer to its first: in the store, or on the heap while the list is emptied
     cdef PyObject *prev

@@ -11,29 +11,13 @@ cimport cython
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._core cimport PyThreadState, fork_generation, xctx_lock, xctx_mutex, xctx_tstate, xctx_unlock
-from xctx._runtime.runtime cimport connect, xctx_count_contexts
+from xctx._runtime.python cimport (PyContextVar_Get_, PyMem_RawFree, PyMem_RawMalloc, PyThreadState, PyTuple_New_,
+                                   PyTuple_SET_ITEM_, Py_DECREF_, Py_INCREF_, Py_XDECREF_, xctx_dict_get, xctx_lock,
+                                   xctx_mutex, xctx_taken, xctx_tstate, xctx_unlock, xctx_var_set)
+from xctx._runtime.runtime cimport connect, xctx_count_contexts, xctx_fork_count
 from xctx._stores.names cimport interned
-from xctx._stores.values cimport MOST, dict_get, stores_lock
+from xctx._stores.values cimport MOST, stores_lock
 
-
-cdef extern from "xctx/_runtime/compat.h":
-    """
-    /* As an object to Cython, which takes over the reference. */
-    #define XCTX_TAKEN(p) (p)
-    """
-    object taken "XCTX_TAKEN"(PyObject *)
-    object var_set "xctx_var_set"(object, object)
-
-cdef extern from "Python.h":
-    int get_variable "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1
-    PyObject *PyTuple_New_ "PyTuple_New"(Py_ssize_t) except NULL
-    void PyTuple_SET_ITEM_ "PyTuple_SET_ITEM"(PyObject *, Py_ssize_t, PyObject *)
-    void *PyMem_RawMalloc(size_t) nogil
-    void PyMem_RawFree(void *) nogil
-    void Py_INCREF_ "Py_INCREF"(PyObject *)
-    void Py_DECREF_ "Py_DECREF"(PyObject *)
-    void Py_XDECREF_ "Py_XDECREF"(PyObject *)
 
 connect()
 
@@ -86,7 +70,7 @@ cdef object publish(PyObject **head, object var, object content, bint of_flow):
         The context variable's token.
     """
     cdef ContextValues made = ContextValues.__new__(ContextValues)
-    made.generation = fork_generation()
+    made.forks = xctx_fork_count()
     made.of_flow = of_flow
     Py_INCREF(content)   # that of `made`
     xctx_lock(lock)
@@ -97,7 +81,7 @@ cdef object publish(PyObject **head, object var, object content, bint of_flow):
         (<ContextValues>made.next).prev = <PyObject*>made
     head[0] = <PyObject*>made
     xctx_unlock(lock)
-    token = var_set(var, made)
+    token = xctx_var_set(var, made)
     xctx_count_contexts(xctx_tstate())   # setting it may have made a context
     return token
 
@@ -109,8 +93,8 @@ cdef ContextValues current_values(object var):
     if tstate.context == NULL:
         return None
     xctx_count_contexts(tstate)
-    get_variable(<PyObject*>var, NULL, &value)
-    found = None if value == NULL else taken(value)
+    PyContextVar_Get_(<PyObject*>var, NULL, &value)
+    found = None if value == NULL else xctx_taken(value)
     return None if found is None else <ContextValues?>found   # None: see inherited.pyx
 
 
@@ -166,7 +150,7 @@ cdef PyObject *read_content_slowly(PyObject *content, PyObject *name) except? NU
     cdef PyObject *found = NULL
     cdef Py_ssize_t i
     if not PyTuple_CheckExact_(content):
-        dict_get(content, name, &found)
+        xctx_dict_get(content, name, &found)
         return found
     for i in range(0, PyTuple_GET_SIZE_(content), 2):
         if <object>PyTuple_GET_ITEM_(content, i) == <object>name:
@@ -204,7 +188,7 @@ cdef object with_name(PyObject *content, object name, object value):
         PyTuple_SET_ITEM_(changed, n, <PyObject*>name)
         Py_INCREF_(<PyObject*>value)
         PyTuple_SET_ITEM_(changed, n + 1, <PyObject*>value)
-    return taken(changed)
+    return xctx_taken(changed)
 
 
 cdef dict as_new_dict(PyObject *content):

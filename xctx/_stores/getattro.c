@@ -27,18 +27,8 @@ static PyObject *getattro(PyObject *self, PyObject *name) {
 }
 
 int xctx_install_getattro(PyObject *type, PyObject *missing, const char *format) {
-    PyTypeObject *tp = (PyTypeObject *)type;
-    PyObject *wrapper = PyDict_GetItemString(tp->tp_dict, "__getattribute__");
-    if (wrapper == NULL || !Py_IS_TYPE(wrapper, &PyWrapperDescr_Type)) {
-        PyErr_SetString(PyExc_SystemError, "a store's type has no __getattribute__ of its own");
-        return -1;
-    }
     xctx_missing = Py_NewRef(missing);
     missing_format = format;
-    find_attribute = tp->tp_getattro;
-    tp->tp_getattro = getattro;
-    /* A subclass takes its slot from the wrapper in the type's dict. */
-    ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)getattro;
-    PyType_Modified(tp);
-    return 0;
+    find_attribute = xctx_replace_getattro((PyTypeObject *)type, getattro);
+    return find_attribute == NULL ? -1 : 0;
 }

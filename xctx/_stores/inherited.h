@@ -2,7 +2,7 @@
 #ifndef XCTX_INHERITED_H
 #define XCTX_INHERITED_H
 
-#include "xctx/_runtime/compat.h"
+#include "xctx/_runtime/cpython.h"
 
 #if PY_VERSION_HEX >= 0x030E0000
 

@@ -11,8 +11,9 @@ A context that was given to the thread (``Thread(context=...)``) is entered in t
 
 Imported only where threads inherit, and only once.
 """
-from xctx._core cimport FLOW, PyThreadState, xctx_tstate
+from xctx._runtime.python cimport PyThreadState, xctx_tstate, xctx_var_set
 from xctx._runtime.runtime cimport connect, xctx_count_contexts
+from xctx._runtime.units cimport FLOW
 from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport BindingVariable
 from xctx._stores.context_values cimport ContextValues
@@ -20,7 +21,6 @@ from threading import Thread
 
 
 cdef extern from "xctx/_stores/inherited.h":
-    object var_set "xctx_var_set"(object, object)
     int watch "xctx_watch_threads"(object code, int (*entered)() except -1) except -1
 
 connect()
@@ -31,11 +31,11 @@ cdef int entered() except -1:
     cdef PyThreadState *tstate = xctx_tstate()
     for var, value in list((<object>tstate.context).items()):
         if isinstance(value, Binding):
-            if (<BindingVariable>(<Binding>value).owner).key.rung == FLOW:
-                var_set(var, None)
+            if (<BindingVariable>(<Binding>value).owner).key.index == FLOW:
+                xctx_var_set(var, None)
         elif isinstance(value, ContextValues):
             if (<ContextValues>value).of_flow:
-                var_set(var, None)
+                xctx_var_set(var, None)
     xctx_count_contexts(tstate)
     return 0
 

@@ -7,25 +7,16 @@ Under the lock nothing is allocated for the collector: collecting may run any co
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
-from xctx._core cimport VALUE, Unit, fork_generation, xctx_lock, xctx_mutex, xctx_unlock
-from xctx._runtime.runtime cimport connect
+from xctx._runtime.python cimport FREE_THREADED, xctx_lock, xctx_mutex, xctx_unlock
+from xctx._runtime.runtime cimport connect, xctx_fork_count
+from xctx._core cimport Unit
 from xctx._stores.local cimport SHARED_BY_THREADS, local
 from xctx._stores.unit_table cimport UnitTable
 from xctx._stores.values cimport UnitValues, stores_lock, values_of
 
 
-cdef extern from *:
-    """
-    #ifdef Py_GIL_DISABLED
-    #  define XCTX_NO_GIL 1
-    #else
-    #  define XCTX_NO_GIL 0
-    #endif
-    """
-    bint NO_GIL "XCTX_NO_GIL"
-
-cdef extern from "Python.h":
-    Py_ssize_t Py_REFCNT(PyObject *)
+cdef extern from "xctx/_runtime/cpython.h":
+    bint xctx_is_dying(PyObject *)
 
 connect()
 
@@ -34,13 +25,13 @@ cdef xctx_mutex *lock = stores_lock()
 
 cdef object living(PyObject *store):
     """The store, held, unless it is dying. With the lock held."""
-    if NO_GIL:
+    if FREE_THREADED:
         return (<local>store).self_ref()
-    return <object>store if Py_REFCNT(store) > 0 else None
+    return None if xctx_is_dying(store) else <object>store
 
 
 cdef bint is_alive(Unit unit) noexcept:
-    return not unit.ended and unit.generation == fork_generation()
+    return not unit.ended and unit.forks == xctx_fork_count()
 
 
 cdef dict kept(local store, Unit unit):
@@ -70,7 +61,7 @@ def stores_of(Unit unit not None):
     while True:
         stores = [None] * size
         xctx_lock(lock)
-        table = <UnitTable*>unit.shelf if is_alive(unit) else NULL
+        table = <UnitTable*>unit.table if is_alive(unit) else NULL
         if table == NULL or table.mask < size:
             if table != NULL:
                 for i in range(table.mask + 1):
@@ -89,11 +80,11 @@ def units_of(local store not None):
     cdef UnitValues *values
     cdef Py_ssize_t count, size = 0
     cdef list units
-    while store.storage != SHARED_BY_THREADS or store.key.rung != VALUE:
+    while store.storage != SHARED_BY_THREADS or store.key.func is None:
         units = [None] * size
         count = 0
         xctx_lock(lock)
-        values = store.kept.first if store.kept.generation == fork_generation() else NULL
+        values = store.kept.first if store.kept.generation == xctx_fork_count() else NULL
         while values != NULL:
             if count < size:
                 units[count] = <Unit>values.unit

@@ -4,7 +4,7 @@
 static destructor dealloc_link;   /* the slot as Cython filled it */
 static Py_ssize_t outer_offset;
 /* Of the thread. Compared only, and NULL whenever foreign code runs. */
-static XCTX_TLS PyObject *awaited;
+static XCTX_TLS_FAST PyObject *awaited;
 
 static void dealloc(PyObject *link) {
     if (link == awaited) {

@@ -7,14 +7,18 @@ What a store keeps for a unit are its unit values (values.pyx). Under the keys `
 """
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 
-from xctx._core cimport Key, PyThreadState, Unit, as_key, fork_generation, xctx_tstate, xctx_type_put
-from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
-                                    xctx_cache_set, xctx_next_serial)
+from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyThreadState, Py_DECREF_, Py_IS_TYPE_,
+                                   Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry, object_init,
+                                   traverseproc, visitproc, xctx_dict_get, xctx_find_in_type, xctx_taken, xctx_tstate,
+                                   xctx_type_put, xctx_var_reset)
+from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set,
+                                    xctx_fork_count, xctx_next_serial)
+from xctx._core cimport Key, Unit, as_key
 from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, current_values, detach_list,
-                                          is_context_values, publish, read_content, release_list, traverse_list, with_name)
+                                          publish, read_content, release_list, traverse_list, with_name)
 from xctx._stores.names cimport is_reserved, plain_name
-from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, dict_get, discard_values, erase, new_values,
-                                  read, release_chain, shared_dict_of, traverse, values_of, visitproc, write)
+from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, discard_values, erase, new_values, read,
+                                  release_chain, shared_dict_of, traverse, values_of, write)
 # Underscored for a cheap start: each interpreter has these loaded, `collections` and `weakref` it would have to load.
 from _collections_abc import MutableMapping
 from _weakref import ref
@@ -23,70 +27,26 @@ from contextvars import ContextVar
 from xctx import _core
 
 
-cdef extern from "xctx/_runtime/compat.h":
-    int var_reset "xctx_var_reset"(object, object) except -1
-
 cdef extern from "xctx/_stores/getattro.h":
     PyObject *missing "xctx_missing"
     const char *type_name "xctx_type_name"(object)
     int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
 
-ctypedef void (*destructor)(PyObject *) noexcept
-
 cdef extern from *:
     """
-    /* As an object to Cython, which takes over the reference. */
-    #define XCTX_TAKEN(p) (p)
-
-    /* Gives a new reference, or NULL with no exception. */
-    #if PY_VERSION_HEX >= 0x030D0000
-    #  define xctx_type_lookup _PyType_LookupRef
-    #else
-    static inline PyObject *xctx_type_lookup(PyTypeObject *type, PyObject *name) {
-        return Py_XNewRef(_PyType_Lookup(type, name));
-    }
-    #endif
-
-    #ifdef Py_GIL_DISABLED
-    #  define XCTX_NO_GIL 1
-    #else
-    #  define XCTX_NO_GIL 0
-    #endif
-
     /* Stores within stores within stores may be of any depth, and the stack may not. The trashcan keeps those that are too
      * deep until the others are freed. */
     static void (*xctx_dealloc_shallow_store)(PyObject *);   /* of the process, like the type; set once */
     static void xctx_dealloc_store(PyObject *store) {
         PyObject_GC_UnTrack(store);
-        Py_TRASHCAN_BEGIN(store, xctx_dealloc_store)
+        XCTX_TRASHCAN_BEGIN(store, xctx_dealloc_store)
         xctx_dealloc_shallow_store(store);
-        Py_TRASHCAN_END
+        XCTX_TRASHCAN_END
     }
     """
-    object taken "XCTX_TAKEN"(PyObject *)
-    bint NO_GIL "XCTX_NO_GIL"
     destructor dealloc_store "xctx_dealloc_store"
     destructor dealloc_shallow_store "xctx_dealloc_shallow_store"
-    PyObject *type_lookup "xctx_type_lookup"(PyTypeObject *, PyObject *)
 
-cdef extern from "Python.h":
-    ctypedef int (*traverseproc)(PyObject *, visitproc, void *) noexcept
-    ctypedef int (*inquiry)(PyObject *) noexcept
-    ctypedef object (*descrgetfunc)(object, object, object)
-    ctypedef int (*descrsetfunc)(object, object, PyObject *) except -1
-    ctypedef int (*initproc)(object, object, object) except -1
-    ctypedef struct TypeObject "PyTypeObject":
-        traverseproc tp_traverse
-        inquiry tp_clear
-        destructor tp_dealloc
-        descrgetfunc tp_descr_get
-        descrsetfunc tp_descr_set
-        initproc tp_init
-    initproc object_init "PyBaseObject_Type.tp_init"
-    PyObject *PyErr_Format(object, const char *, ...) except NULL
-    int get_variable "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1
-    void Py_DECREF_ "Py_DECREF"(PyObject *)
-    void Py_XDECREF_ "Py_XDECREF"(PyObject *)
 
 connect()
 
@@ -132,8 +92,8 @@ cdef class local:
             self.storage = SHARED_BY_THREADS
         self.kept.serial = xctx_next_serial()
         self.kept.store = <PyObject*>self
-        self.kept.generation = fork_generation()
-        if NO_GIL:
+        self.kept.generation = xctx_fork_count()
+        if FREE_THREADED:
             self.self_ref = ref(self)
         if self.initialises:
             self.args = args
@@ -152,10 +112,10 @@ cdef class local:
         if Py_TYPE(self) != <PyTypeObject*>local or is_reserved(<PyObject*>name):
             if is_reserved(<PyObject*>name) and name == "__dict__":
                 return dict_here(self)
-            found = type_lookup(Py_TYPE(self), <PyObject*>name)
+            found = xctx_find_in_type(Py_TYPE(self), <PyObject*>name)
             if found != NULL:
                 in_class = True
-                attribute = taken(found)   # held, whatever the class does meanwhile
+                attribute = xctx_taken(found)   # held, whatever the class does meanwhile
                 get = (<TypeObject*>Py_TYPE(attribute)).tp_descr_get
                 if get != NULL and (<TypeObject*>Py_TYPE(attribute)).tp_descr_set != NULL:
                     return get(attribute, self, type(self))
@@ -164,7 +124,7 @@ cdef class local:
                 return attribute if get == NULL else get(attribute, self, type(self))
         else:
             found = value_here(self, <PyObject*>name)
-        return <object>missing if found == NULL else taken(found)
+        return <object>missing if found == NULL else xctx_taken(found)
 
     def __setattr__(self, name, value):
         if set_by_class(self, name, <PyObject*>value):
@@ -269,10 +229,10 @@ cdef bint set_by_descriptor(local self, object name, PyObject *value) except -1:
     cdef descrsetfunc put
     if is_reserved(<PyObject*>name) and name == "__dict__":
         raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
-    found = type_lookup(Py_TYPE(self), <PyObject*>name)
+    found = xctx_find_in_type(Py_TYPE(self), <PyObject*>name)
     if found == NULL:
         return False
-    attribute = taken(found)
+    attribute = xctx_taken(found)
     put = (<TypeObject*>Py_TYPE(attribute)).tp_descr_set
     if put == NULL:
         return False
@@ -313,7 +273,7 @@ cdef UnitValues *find_values(local store, bint create) except? NULL:
             if store.initialises:
                 initialise_for(store, unit)
                 # That ran any code: this may be the child of a fork by now, or the unit may have ended. Then it is done anew.
-                if unit.generation != fork_generation() or values_of(&store.kept, unit) != values:
+                if unit.forks != xctx_fork_count() or values_of(&store.kept, unit) != values:
                     return find_values(store, create)
     # Borrowed: the unit keeps them until it ends, and it does not end while it runs.
     xctx_cache_set(xctx_cache_entry_of(store.kept.serial), store.kept.serial, tstate, <void*>values)
@@ -355,7 +315,7 @@ cdef int initialise_for(local store, Unit unit) except -1:
 
 cdef inline bint are_of_here(local store, ContextValues values) noexcept:
     """Whether the store sees these values of the current context: a forked child has its parent's contexts."""
-    return not store.ends_at_fork or values.generation == fork_generation()
+    return not store.ends_at_fork or values.forks == xctx_fork_count()
 
 
 cdef PyObject *content_here(local store) except? NULL:
@@ -366,8 +326,9 @@ cdef PyObject *content_here(local store) except? NULL:
     cdef PyObject *value = NULL
     if xctx_cache_hit(entry, store.kept.serial, tstate, <PyObject*>store):
         # The variable is asked each time: code that copies whole contexts sets it too.
-        get_variable(<PyObject*>store.var, NULL, &value)
-        if value != NULL and is_context_values(value, <PyObject*>ContextValues) and are_of_here(store, <ContextValues>value):
+        PyContextVar_Get_(<PyObject*>store.var, NULL, &value)
+        if (value != NULL and Py_IS_TYPE_(value, <PyTypeObject*>ContextValues)
+                and are_of_here(store, <ContextValues>value)):
             Py_DECREF_(value)   # the call's reference; the context has its own
             return (<ContextValues>value).content
         Py_XDECREF_(value)
@@ -381,7 +342,7 @@ cdef PyObject *content_here(local store) except? NULL:
     try:
         initialise(store)
     except BaseException:
-        var_reset(store.var, token)
+        xctx_var_reset(store.var, token)
         raise
     return content_here(store)
 
@@ -410,7 +371,7 @@ cdef PyObject *value_here(local store, PyObject *name) except? NULL:
         return read_content(content_here(store), name)
     names = shared_dict_here(store, False)
     if names is not None:
-        dict_get(<PyObject*>names, name, &found)
+        xctx_dict_get(<PyObject*>names, name, &found)
     return found
 
 

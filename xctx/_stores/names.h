@@ -2,7 +2,7 @@
 #ifndef XCTX_NAMES_H
 #define XCTX_NAMES_H
 
-#include "xctx/_runtime/compat.h"
+#include "xctx/_runtime/cpython.h"
 
 /* Two interned names are equal where they are the same object. */
 #define xctx_is_interned(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))

@@ -1,3 +1,3 @@
 #include "xctx/_stores/pairing.h"
 
-XCTX_TLS PyObject *xctx_half_paired;
+XCTX_TLS_FAST PyObject *xctx_half_paired;

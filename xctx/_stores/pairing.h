@@ -7,9 +7,9 @@
 #ifndef XCTX_PAIRING_H
 #define XCTX_PAIRING_H
 
-#include "xctx/_runtime/compat.h"
+#include "xctx/_runtime/cpython.h"
 
 /* Of the thread: owned. NULL but between the two. */
-extern XCTX_HIDDEN XCTX_TLS PyObject *xctx_half_paired;
+extern XCTX_HIDDEN XCTX_TLS_FAST PyObject *xctx_half_paired;
 
 #endif

@@ -2,12 +2,9 @@
 cimport cython
 from cpython.object cimport PyObject
 
+from xctx._runtime.python cimport vectorcallfunc
 from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport BindingVariable
-
-
-cdef extern from "Python.h":
-    ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *)
 
 
 @cython.final

@@ -8,29 +8,29 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyVectorcall_NARGS, xctx_give_vectorcall, xctx_tstate,
+                                   xctx_type_put)
 from xctx._runtime.functions cimport StepContext
-from xctx._core cimport Unit, xctx_tstate, xctx_type_put
+from xctx._core cimport Unit
+from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, is_exited, stands_for
 from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, next_binding
 from _functools import partial
 from types import MethodType
 
 
-cdef extern from "xctx/_stores/calls.h":
+cdef extern from *:
     """
     #define XCTX_VECTORCALL_OF_BLOCK offsetof(struct __pyx_obj_4xctx_7_stores_6scopes_Block, vectorcall)
     #define XCTX_TAKE_BLOCK(o) (o)
     """
     Py_ssize_t VECTORCALL_OF_BLOCK "XCTX_VECTORCALL_OF_BLOCK"
     Block take_block "XCTX_TAKE_BLOCK"(PyObject *)   # takes the reference over
-    void give_vectorcall "xctx_give_vectorcall"(PyTypeObject *, Py_ssize_t)
 
 cdef extern from "xctx/_stores/pairing.h":
     PyObject *half_paired "xctx_half_paired"
 
-cdef extern from "Python.h":
-    Py_ssize_t PyVectorcall_NARGS(size_t)
-    object PyObject_GenericGetAttr(object, object)
+connect()
 
 
 @cython.final
@@ -168,24 +168,15 @@ cdef class Block:
         return False
 
     def __call__(self, *args):
-        if len(args) == 3:
-            return self.leave()
-        if args:
-            raise TypeError(f"a block takes no arguments to be entered and three to be left, it was given {args!r}")
-        return self.enter()
+        return self.leave() if args else self.enter()
 
 
 cdef object block_call(PyObject *block, PyObject **args, size_t nargsf, PyObject *kwnames):
     # Block.__call__ without a tuple.
-    cdef Py_ssize_t n = PyVectorcall_NARGS(nargsf)
-    if n == 0 and kwnames == NULL:
-        return (<Block>block).enter()
-    if n == 3 and kwnames == NULL:
-        return (<Block>block).leave()
-    return Block.__call__(<object>block, *[<object>args[i] for i in range(n)])
+    return (<Block>block).leave() if PyVectorcall_NARGS(nargsf) else (<Block>block).enter()
 
 
-give_vectorcall(<PyTypeObject*>Block, VECTORCALL_OF_BLOCK)
+xctx_give_vectorcall(<PyTypeObject*>Block, VECTORCALL_OF_BLOCK)
 
 
 cdef Block new_block(Scope scope):
@@ -260,7 +251,7 @@ cdef class EnterExit:
         if self.leaves:
             return (<Scope?>scope).leave_by_hand()
         if args:
-            raise TypeError(f"{self.name}() takes no arguments, it was given {args!r}")
+            raise TypeError(f"__enter__ takes no arguments, it was given {args!r}")
         return (<Scope?>scope).enter_by_hand()
 
 

@@ -8,10 +8,8 @@ and the removal of an entry need the lock of values.pyx.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
+from xctx._runtime.python cimport PyMem_RawCalloc, PyMem_RawFree
 
-cdef extern from "Python.h":
-    void *PyMem_RawCalloc(size_t, size_t) nogil
-    void PyMem_RawFree(void *) nogil
 
 cdef extern from *:
     """

@@ -2,29 +2,10 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from xctx._core cimport Unit, xctx_lock, xctx_mutex, xctx_unlock
+from xctx._runtime.python cimport Py_DECREF_, Py_INCREF_, visitproc, xctx_dict_get, xctx_lock, xctx_mutex, xctx_unlock
+from xctx._core cimport Unit
 from xctx._stores.names cimport is_interned
 from xctx._stores.unit_table cimport TableEntry, UnitTable, entry_of
-
-
-cdef extern from *:
-    """
-    /* Gives a new reference, or NULL with no exception. */
-    #if PY_VERSION_HEX >= 0x030D0000
-    #  define xctx_dict_get(dict, key, found) PyDict_GetItemRef(dict, key, found)
-    #else
-    static inline int xctx_dict_get(PyObject *dict, PyObject *key, PyObject **found) {
-        *found = Py_XNewRef(PyDict_GetItemWithError(dict, key));
-        return *found ? 1 : PyErr_Occurred() ? -1 : 0;
-    }
-    #endif
-    """
-    int dict_get "xctx_dict_get"(PyObject *, PyObject *, PyObject **) except -1
-
-cdef extern from "Python.h":
-    ctypedef int (*visitproc)(PyObject *, void *) noexcept
-    void Py_INCREF_ "Py_INCREF"(PyObject *)
-    void Py_DECREF_ "Py_DECREF"(PyObject *)
 
 
 cdef enum:
@@ -77,7 +58,7 @@ cdef object as_dict(UnitValues *values)
 
 cdef inline UnitValues *values_of(StoreValues *of_store, Unit unit) noexcept:
     """What the store keeps for a unit that one thread uses at a time, this one now; or NULL."""
-    cdef TableEntry *entry = entry_of(<UnitTable*>unit.shelf, of_store.serial)
+    cdef TableEntry *entry = entry_of(<UnitTable*>unit.table, of_store.serial)
     return NULL if entry == NULL else <UnitValues*>entry.values
 
 

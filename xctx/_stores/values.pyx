@@ -20,17 +20,15 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.string cimport memset
 
-from xctx._core cimport Unit, fork_generation, set_shelf_release
-from xctx._runtime.runtime cimport XCTX_FORK_STORES, connect, xctx_at_fork, xctx_cache_drop, xctx_cache_empty, xctx_cache_entry_of
+from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyObject_RichCompareBool, Py_XDECREF_,
+                                   Py_XINCREF_)
+from xctx._runtime.runtime cimport (XCTX_FORK_STORES, connect, xctx_at_fork, xctx_cache_drop, xctx_cache_empty,
+                                    xctx_cache_entry_of, xctx_fork_count)
+from xctx._runtime.units cimport set_table_release
+from xctx._core cimport Unit
 from xctx._stores.names cimport interned
-from xctx._stores.unit_table cimport (PyMem_RawCalloc, PyMem_RawFree, add_to_table, grow_table, remove_from_table)
+from xctx._stores.unit_table cimport add_to_table, grow_table, remove_from_table
 
-
-cdef extern from "Python.h":
-    int PyObject_RichCompareBool(object, object, int) except -1
-    void *PyMem_RawMalloc(size_t) nogil
-    void Py_XINCREF_ "Py_XINCREF"(PyObject *)
-    void Py_XDECREF_ "Py_XDECREF"(PyObject *)
 
 connect()
 
@@ -73,18 +71,18 @@ cdef UnitValues *new_values(StoreValues *of_store, Unit unit, PyObject *content)
     made.room = INSIDE
     made.items = made.inside
     xctx_lock(&lock)
-    if of_store.generation != fork_generation():
+    if of_store.generation != xctx_fork_count():
         # In a forked child: the parent's values are the parent's to release.
-        of_store.generation = fork_generation()
+        of_store.generation = xctx_fork_count()
         of_store.first = NULL
     if content != NULL:
-        entry = entry_of(<UnitTable*>unit.shelf, of_store.serial)
+        entry = entry_of(<UnitTable*>unit.table, of_store.serial)
         if entry != NULL:
             theirs = <UnitValues*>entry.values
     if theirs == NULL:
-        table = grow_table(<UnitTable*>unit.shelf)
+        table = grow_table(<UnitTable*>unit.table)
     if table != NULL:
-        unit.shelf = table
+        unit.table = table
         add_to_table(table, of_store.serial, made)
         made.next = of_store.first
         if made.next != NULL:
@@ -113,13 +111,13 @@ cdef void remove_from_list(UnitValues *values) noexcept:
 
 cdef void remove_from_unit(UnitValues *values) noexcept:
     """Removes them from their unit's table. With the lock held."""
-    remove_from_table(<UnitTable*>(<Unit>values.unit).shelf, values.of_store.serial)
+    remove_from_table(<UnitTable*>(<Unit>values.unit).table, values.of_store.serial)
 
 
 cdef int discard_values(StoreValues *of_store, Unit unit) except -1:
     """Takes away and releases what the store keeps for the current unit."""
     cdef UnitValues *values
-    if unit.generation != fork_generation():
+    if unit.forks != xctx_fork_count():
         return 0   # a parent's
     xctx_lock(&lock)
     values = values_of(of_store, unit)
@@ -152,7 +150,7 @@ cdef UnitValues *detach_all(StoreValues *of_store) noexcept:
     xctx_lock(&lock)
     chain = of_store.first
     of_store.first = NULL
-    if of_store.generation != fork_generation():
+    if of_store.generation != xctx_fork_count():
         chain = NULL   # a parent's
     values = chain
     while values != NULL:
@@ -170,8 +168,8 @@ cdef void release_unit(Unit unit) noexcept:
     cdef UnitValues *values
     cdef uint32_t i
     xctx_lock(&lock)
-    table = <UnitTable*>unit.shelf
-    unit.shelf = NULL
+    table = <UnitTable*>unit.table
+    unit.table = NULL
     if table != NULL:
         for i in range(table.mask + 1):
             values = <UnitValues*>table.entries[i].values
@@ -185,7 +183,7 @@ cdef void release_unit(Unit unit) noexcept:
     release_chain(chain)
 
 
-set_shelf_release(release_unit)
+set_table_release(release_unit)
 
 
 cdef void release_chain(UnitValues *values) noexcept:
@@ -207,7 +205,7 @@ cdef void release_chain(UnitValues *values) noexcept:
 cdef int traverse(StoreValues *of_store, visitproc visit, void *arg) noexcept:
     """Shows the collector what a store keeps."""
     # No reference count may change. The lock is not taken: the collector runs between lines of this module, not within.
-    cdef UnitValues *values = of_store.first if of_store.generation == fork_generation() else NULL
+    cdef UnitValues *values = of_store.first if of_store.generation == xctx_fork_count() else NULL
     cdef int i, result = 0
     while values != NULL and not result:
         if values.dict != NULL:
@@ -239,7 +237,7 @@ cdef PyObject *read_slowly(UnitValues *values, PyObject *name) except? NULL:
     cdef PyObject *found = NULL
     cdef int i
     if values.dict != NULL:
-        dict_get(values.dict, name, &found)
+        xctx_dict_get(values.dict, name, &found)
     else:
         i = index_of(values, name)
         if i >= 0:

@@ -9,9 +9,12 @@ from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
 
-from xctx._core cimport Key, as_key, xctx_tstate, xctx_type_put
+from xctx._runtime.python cimport (PyEval_GetGlobals, PyObject_GenericGetAttr, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_,
+                                   PyVectorcall_NARGS, xctx_give_vectorcall, xctx_inherit_vectorcall, xctx_tstate,
+                                   xctx_type_has, xctx_type_put)
 from xctx._runtime.runtime cimport connect
-from xctx._stores.bindings cimport Binding, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, bind, look_up, merge
+from xctx._core cimport Key, as_key
+from xctx._stores.bindings cimport Binding, bind, look_up, merge
 from xctx._stores.blocks cimport BindingVariable, binding_here
 from xctx._stores.names cimport interned, is_interned, is_reserved
 from xctx._stores.scopes cimport Scope, new_scope
@@ -23,19 +26,11 @@ cdef extern from "xctx/_stores/getattro.h":
     PyObject *missing "xctx_missing"
     int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
 
-cdef extern from "xctx/_stores/calls.h":
+cdef extern from *:
     """
     #define XCTX_VECTORCALL_OF_XLOCAL offsetof(struct __pyx_obj_4xctx_7_stores_6xlocal_xlocal, vectorcall)
     """
     Py_ssize_t VECTORCALL_OF_XLOCAL "XCTX_VECTORCALL_OF_XLOCAL"
-    void give_vectorcall "xctx_give_vectorcall"(PyTypeObject *, Py_ssize_t)
-    void inherit_vectorcall "xctx_inherit_vectorcall"(PyTypeObject *, PyTypeObject *)
-
-cdef extern from "Python.h":
-    Py_ssize_t PyVectorcall_NARGS(size_t)
-    object PyObject_GenericGetAttr(object, object)
-    PyObject *_PyType_Lookup(PyTypeObject *, PyObject *)
-    PyObject *PyEval_GetGlobals()
 
 connect()
 
@@ -107,7 +102,7 @@ cdef class xlocal(BindingVariable):
             found = look_up(top, <PyObject*>name)
             if found != NULL:
                 return <object>found
-        if _PyType_Lookup(Py_TYPE(self), <PyObject*>name) != NULL:
+        if xctx_type_has(Py_TYPE(self), <PyObject*>name):
             if name == "__dict__":
                 return self.visible()
             return PyObject_GenericGetAttr(self, name)
@@ -156,11 +151,12 @@ cdef str maker_module():
 
 install_getattro(<PyObject*>xlocal, object(), b"'%.200s' object has nothing bound to '%S' here")
 
+
 def init_subclass(cls, key=None, **kwargs):
     """Takes the key of a class and the names that it declares, and calls the hooks."""
     from xctx._stores.declare import annotated_names
     super(xlocal, cls).__init_subclass__(**kwargs)
-    inherit_vectorcall(<PyTypeObject*>cls, <PyTypeObject*>xlocal)
+    xctx_inherit_vectorcall(<PyTypeObject*>cls, <PyTypeObject*>xlocal)
     if key is not None:
         cls.__xctx_key__ = as_key(key)
     names = annotated_names(cls)
@@ -216,7 +212,7 @@ def serial_of(xlocal store):
     return store.serial
 
 
-give_vectorcall(<PyTypeObject*>xlocal, VECTORCALL_OF_XLOCAL)
+xctx_give_vectorcall(<PyTypeObject*>xlocal, VECTORCALL_OF_XLOCAL)
 xctx_type_put(<PyObject*>xlocal, "__init_subclass__", classmethod(init_subclass))
 xctx_type_put(<PyObject*>xlocal, "__xctx_key__", default_key)
 xctx_type_put(<PyObject*>xlocal, "__xctx_names__", None)

@@ -1,1 +1,14 @@
-"""The wire: baggage, and the fields that go into it."""
+"""Names that go to other machines: which, called what there, and how their values are written.
+
+From the ground up; each file uses only those before it:
+
+report.py        what had to be dropped of a header, told to the log or to the program
+baggage.py       the W3C Baggage header: its members, read and written
+carried.py       the mark of a name that an xlocal carries
+fields.py        what each xlocal carries
+declarations.py  has each class and xlocal looked through, as it is made, for what it carries
+values.py        a carried value as text, and the value of a text that came from outside
+headers.py       the ``baggage`` headers in what programs have for headers: mappings, lists of pairs
+outgoing.py      what goes into the header of an outgoing request or message
+incoming.py      what there is in the headers of an incoming one
+"""

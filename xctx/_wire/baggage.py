@@ -1,9 +1,11 @@
 """The wire form, W3C Baggage (https://www.w3.org/TR/baggage/): read strictly, written so that every reader agrees."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
+
+from xctx._wire.report import Report
 
 # What each service on the way must pass on. More, it may drop; so more is neither written nor read.
 MEMBERS = 64
@@ -18,9 +20,6 @@ PROPERTIES = re.compile(
 BARE = "!$'()*-./:@[]_{}~"
 BARE_IN_KEYS = "!$&'*-.^_`|~"
 OWS = " \t"
-
-# Told what was dropped, and why.
-Report = Callable[[str, str], object]
 
 
 class Member(NamedTuple):

@@ -1,10 +1,7 @@
 """carried: the mark of a name that an xlocal carries to other machines.
 
-In a module of its own, because the facade re-exports it: importing xctx stays cheap, and what reads the mark is imported
-when there is a class to read.
+In a module of its own, because importing xctx stays cheap, and what reads the mark is not.
 """
-
-from xctx._stores.xlocal import add_hooks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,22 +75,3 @@ def check_key(name: object) -> str:
             'carried("another-name") gives another name there'
         )
     return name
-
-
-def read_class(cls: "Any") -> None:
-    """Notes in a class derived from xlocal what it carries."""
-    if cls.__xctx_names__:
-        from xctx._wire.fields import class_fields
-
-        cls.__xctx_carried__ = class_fields(cls)
-
-
-def read_instance(store: "Any") -> None:
-    fields = getattr(type(store), "__xctx_carried__", None)
-    if fields:
-        from xctx._wire.fields import register
-
-        register(store, fields)
-
-
-add_hooks(on_subclass=read_class, on_instance=read_instance)

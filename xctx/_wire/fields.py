@@ -209,3 +209,18 @@ def carriers() -> list[tuple[Any, Mapping[str, Field]]]:
         except RuntimeError:  # another thread made one meanwhile
             continue
         return [(store, fields) for each, fields in found if (store := each()) is not None]
+
+
+def chosen(stores: tuple[Any, ...]) -> list[tuple[Any, Mapping[str, Field]]]:
+    """The xlocals asked for, or all, and what each carries."""
+    if not stores:
+        return carriers()
+    found = []
+    for store in stores:
+        fields = fields_of(store)
+        if not fields:
+            raise TypeError(
+                f"{store!r} carries nothing: declare names of its class as xctx.carried, or use wire.declare"
+            )
+        found.append((store, fields))
+    return found

@@ -1,0 +1,92 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""Plain callables that run with a snapshot applied. Those that run in steps are in ``isolated.pyx``."""
+cimport cython
+from cpython.object cimport PyObject, PyTypeObject
+
+from xctx._carry.application cimport Application, Captured, undo
+from xctx._runtime.python cimport PyObject_Vectorcall_, PyVectorcall_NARGS, vectorcallfunc, xctx_give_vectorcall
+from xctx._runtime.runtime cimport connect
+from types import MethodType
+
+
+cdef extern from *:
+    """
+    #define XCTX_VECTORCALL_OF_CARRIED offsetof(struct __pyx_obj_4xctx_6_carry_7carried_Carried, vectorcall)
+    #define XCTX_ENTER_CALL(where) (Py_EnterRecursiveCall(where) ? -1 : 0)
+    """
+    Py_ssize_t VECTORCALL_OF_CARRIED "XCTX_VECTORCALL_OF_CARRIED"
+    int enter_call "XCTX_ENTER_CALL"(const char *) except -1
+    void leave_call "Py_LeaveRecursiveCall"()
+
+
+connect()
+
+
+cdef object call_in(Captured snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
+    """Calls a function with the snapshot applied. The caller holds it and its arguments."""
+    cdef Application application = snapshot.apply(False)
+    try:
+        return PyObject_Vectorcall_(func, args, n, kwnames)
+    finally:
+        undo(application)
+
+
+@cython.final
+@cython.freelist(16)
+@cython.trashcan(True)   # there may be any number of them, each in the next
+cdef class Carried:
+    """A callable together with the snapshot that it is called in.
+
+    Thread-safety: never changes.
+    Lifetime: holds both.
+    """
+
+    def __init__(self, Captured snapshot not None, func):
+        self.snapshot = snapshot
+        self.__wrapped__ = func
+        self.vectorcall = <vectorcallfunc>carried_call
+
+    def __call__(self, *args, **kwargs):
+        return self.snapshot.run(self.__wrapped__, *args, **kwargs)
+
+    def __get__(self, instance, cls):
+        # As an attribute of a class it is bound to the instance if the callable in it would be.
+        if instance is None or not hasattr(type(innermost(self)), "__get__"):
+            return self
+        return MethodType(self, instance)
+
+    def __getattr__(self, name):
+        return getattr(innermost(self), name)
+
+    def __repr__(self):
+        return f"<{self.__wrapped__!r} with {self.snapshot!r}>"
+
+    def __reduce_ex__(self, protocol):
+        from xctx._runtime.importable import is_at, object_at
+        module = getattr(self.__wrapped__, "__module__", None)
+        name = getattr(self.__wrapped__, "__qualname__", None)
+        if is_at(self, module, name):   # it decorates the function of that name, which would not be found under it
+            return object_at, (module, name)
+        return Carried, (self.snapshot, self.__wrapped__)
+
+
+cdef object innermost(Carried carried):
+    """The callable in it, and in those in it."""
+    cdef object func = carried.__wrapped__
+    while isinstance(func, Carried):
+        func = (<Carried>func).__wrapped__
+    return func
+
+
+cdef object carried_call(PyObject *carried, PyObject **args, size_t nargsf, PyObject *kwnames):
+    # Carried.__call__ without a tuple or a dict.
+    enter_call(b" while calling a carried function")
+    try:
+        return call_in((<Carried>carried).snapshot, <PyObject*>(<Carried>carried).__wrapped__, args,
+                       PyVectorcall_NARGS(nargsf), kwnames)
+    finally:
+        leave_call()
+
+
+xctx_give_vectorcall(<PyTypeObject*>Carried, VECTORCALL_OF_CARRIED)

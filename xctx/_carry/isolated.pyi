@@ -1,0 +1,14 @@
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, final
+
+from xctx._carry.application import Captured
+from xctx._runtime.functions import StepContext
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+def isolated(func: Callable[_P, _R]) -> Callable[_P, _R]: ...
+
+@final
+class OwnContext(StepContext):
+    def __init__(self, snapshot: Captured | None = None) -> None: ...

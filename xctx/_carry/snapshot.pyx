@@ -1,0 +1,288 @@
+# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""Snapshots: bindings taken along, on purpose, to another unit.
+
+What a snapshot holds, and how it is applied, is in ``application.pyx``; this is what the program does with one.
+"""
+cimport cython
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.tuple cimport PyTuple_GET_SIZE
+
+from xctx._carry.application cimport Application, Captured, SnapshotExtras, bind_nothing, is_here, undo
+from xctx._carry.carried cimport Carried, call_in
+from xctx._runtime.python cimport PyThreadState, xctx_tstate, xctx_type_put
+from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
+from xctx._runtime.runtime cimport connect
+from xctx._stores.bindings cimport Binding, flatten
+from xctx._stores.blocks cimport binding_here, each_chain, visible_here
+from xctx._stores.xlocal cimport validated, xlocal
+from xctx._carry.isolated import OwnContext
+from _functools import partial
+from contextvars import ContextVar, Token
+
+
+cdef extern from "Python.h":
+    object PyContext_CopyCurrent()
+
+
+connect()
+
+cdef object MISSING = Token.MISSING
+
+
+# --- taking one ------------------------------------------------------------------------------------------------------
+
+cdef object capture_call(PyObject *_module, PyObject **args, Py_ssize_t n, PyObject *kwnames):
+    cdef Snapshot taken = Snapshot.__new__(Snapshot)
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef Binding top
+    cdef Py_ssize_t i
+    taken.barriers = True
+    for i in range(n):
+        if not isinstance(<object>args[i], xlocal):
+            raise TypeError(f"capture takes xlocals, it was given {<object>args[i]!r}")
+        if not taken.has(<xlocal>args[i]):
+            top = binding_here(<xlocal>args[i], tstate)
+            taken.add(bind_nothing(<xlocal>args[i]) if top is None else flatten(top))
+    if n == 0:
+        taken.whole = True
+        if tstate.context != NULL:
+            each_chain(tstate, take_visible, <void*>taken)
+    if kwnames != NULL:
+        for i in range(PyTuple_GET_SIZE(<tuple>kwnames)):
+            name = (<tuple>kwnames)[i]
+            if name == "contextvars":
+                taken.take_variables(<object>args[n + i])
+            elif name == "missing":
+                taken.skips = means_skip(<object>args[n + i])
+            else:
+                raise TypeError(f"capture takes contextvars and missing, and no keyword argument {name!r}")
+    return taken
+
+
+cdef int take_visible(Binding top, void *taken) except -1:
+    top = visible_here(top, xctx_tstate())
+    if top is not None and (top.extends_outer or PyTuple_GET_SIZE(top.names)):
+        (<Snapshot>taken).add(flatten(top))
+    return 0
+
+
+cdef bint means_skip(object missing) except -1:
+    if missing != "error" and missing != "skip":
+        raise ValueError(f"missing is 'error' or 'skip', not {missing!r}")
+    return missing == "skip"
+
+
+def snapshot_of(bindings, barriers=True):
+    """A snapshot made by hand, of an iterable of (xlocal, dict of names and values); not of all xlocals.
+
+    Args:
+        barriers: whether each xlocal shows, where it is applied, only the names given here.
+    """
+    cdef Snapshot made = Snapshot.__new__(Snapshot)
+    made.barriers = barriers
+    for owner, names in bindings:
+        made.add(validated(owner, names))
+    return made
+
+
+def from_pickle(whole, barriers, skips, unresolved):
+    """A snapshot from another process: how one is unpickled. It looks for its xlocals when it is applied."""
+    cdef Snapshot made = Snapshot.__new__(Snapshot)
+    made.whole, made.barriers, made.skips = whole, barriers, skips
+    made.make_extras().unresolved = unresolved
+    return made
+
+
+# --- snapshots -------------------------------------------------------------------------------------------------------
+
+@cython.final
+@cython.freelist(32)
+cdef class Snapshot(Captured):
+    """What one unit saw in xlocals, to be seen by others. :func:`capture` takes it.
+
+    ``with snapshot:`` and :meth:`run` bind it for the unit that runs, until the block or call ends. Within, each xlocal of
+    the snapshot shows what it showed when the snapshot was taken, and nothing that the unit bound outside; a snapshot
+    of all xlocals shows nothing in any other. What is bound within comes on top, as always. ``snapshot(f)`` gives `f`
+    wrapped so that it runs so: see :func:`carry`.
+
+    A snapshot may be applied any number of times, nested, in many units at once, in the unit that it came from. It pickles,
+    as the names and values of xlocals that the other process finds by module and qualified name; what cannot go is named
+    in one TypeError, or left out with ``capture(missing="skip")``. An xlocal that the other process lacks is named in a
+    LookupError there, when the snapshot is applied.
+
+    Thread-safety: all operations, from any thread.
+    Lifetime: holds what was visible, as long as it lives; what was bound by applying it, until the block or call ends.
+    """
+
+    cdef int take_variables(self, contextvars) except -1:
+        cdef list taken = []
+        for var in contextvars:
+            if not isinstance(var, ContextVar):
+                raise TypeError(f"contextvars are context variables, not {var!r}")
+            value = var.get(MISSING)
+            if value is not MISSING:
+                taken.append((var, value))
+        if taken:
+            self.make_extras().variables = taken
+        return 0
+
+    def __enter__(self):
+        cdef Application application = self.apply(False)
+        cdef SnapshotExtras extras = self.make_extras()
+        with cython.critical_section(extras):
+            if extras.opened is None:
+                extras.opened = [application]
+            else:
+                extras.opened.append(application)
+        return self
+
+    def __exit__(self, *exc):
+        cdef SnapshotExtras extras = self.make_extras()
+        cdef Application application
+        cdef bint taken = False
+        while not taken:
+            with cython.critical_section(extras):
+                opened = None if extras.opened is None else extras.opened[:]
+            if not opened:
+                raise RuntimeError("this snapshot's block is left, but it was not entered")
+            application = pick(opened)   # may run a key's callable, and other threads meanwhile
+            with cython.critical_section(extras):
+                taken = take_from(extras.opened, application)
+        undo(application)
+        return False
+
+    def __call__(self, func):
+        """Gives `func` wrapped so that it runs with this snapshot applied: see :func:`carry`."""
+        from xctx._runtime.wrappers import wrap
+        return wrap(func, partial(OwnContext, self), "a snapshot wraps", partial(carried, self))
+
+    def __repr__(self):
+        cdef Binding each
+        cdef tuple unresolved = self.unresolved()
+        if unresolved is not None:
+            told = [f"{place[1]}: {', '.join(names) or 'nothing'}" for place, names in unresolved[0]]
+        else:
+            told = []
+            for each in self.bindings():
+                told.append(f"{type(each.owner).__name__}: {', '.join(each.names) or 'nothing'}")
+        return f"<snapshot of {'; '.join(told) or 'nothing'}>"
+
+    def __reduce_ex__(self, protocol):
+        from xctx._carry.portable import portable
+        cdef Binding each
+        cdef SnapshotExtras extras = self.extras
+        cdef tuple unresolved = self.unresolved()
+        if unresolved is not None:
+            named, variables = unresolved
+        else:
+            named = []
+            for each in self.bindings():
+                named.append((each.owner, dict(zip(each.names, each.values))))
+            variables = [] if extras is None or extras.variables is None else extras.variables
+        return from_pickle, (self.whole, self.barriers, self.skips, portable(named, variables, protocol, self.skips))
+
+
+cdef Application pick(list opened):
+    """The application that an exit is about: the innermost one of this unit here, or else the last one."""
+    cdef Application last = None
+    if len(opened) > 1:
+        for each in reversed(opened):
+            if is_here(<Application>each):
+                return each
+            if last is None and (<Application>each).entries is None:
+                last = each   # it bound nothing, so any that bound nothing will do
+    return opened[len(opened) - 1] if last is None else last
+
+
+cdef bint take_from(list opened, Application application) noexcept:
+    cdef Py_ssize_t at
+    for at in range(len(opened)):
+        if <Application>opened[at] is application:
+            del opened[at]
+            return True
+    return False
+
+
+cdef object run_call(PyObject *snapshot, PyObject **args, Py_ssize_t n, PyObject *kwnames):
+    if n == 0:
+        raise TypeError("run calls a function, it was given none")
+    return call_in(<Snapshot>snapshot, args[0], args + 1, n - 1, kwnames)
+
+
+# --- carrying --------------------------------------------------------------------------------------------------------
+
+def carry(func):
+    """Gives `func` wrapped so that it runs with what this unit sees now, wherever and whenever it is called.
+
+    The snapshot is taken by this call, of all xlocals, as by :func:`capture`; take one yourself to choose:
+    ``capture(current, contextvars=[var])(func)``.
+
+    Args:
+        func: a callable, coroutine function, generator function or async generator function. The latter three run in a
+            context of their own: see :func:`isolated`.
+
+    Returns:
+        A callable of the same kind; `func` itself where it is carried already, because it shows nothing of what is seen
+        now. Where `func` is none of the latter three, it pickles if `func` and the values do.
+
+    Raises:
+        TypeError: `func` is not callable.
+    """
+    return capture()(func)
+
+
+def carried(Snapshot snapshot not None, func):
+    """A plain callable that runs with the snapshot applied."""
+    cdef Captured inner
+    if isinstance(func, Carried):
+        inner = (<Carried>func).snapshot
+        if inner.hides_all() and snapshot.extras is None:
+            return func   # it would see nothing of this snapshot
+    return Carried(snapshot, func)
+
+
+def current_context():
+    """The context that is current, not a copy; made where there is none."""
+    if xctx_tstate().context == NULL:
+        PyContext_CopyCurrent()
+    return <object>xctx_tstate().context
+
+
+cdef const char *RUN_DOC = b"""run($self, func, /, *args, **kwargs)
+--
+
+Calls ``func(*args, **kwargs)`` with this snapshot applied, and gives what it returns.
+
+Raises:
+    LookupError: the snapshot was pickled, and this process has no xlocal by the name of one in it.
+"""
+
+cdef const char *CAPTURE_DOC = b"""capture(*xlocals, contextvars=(), missing='error')
+--
+
+Takes what this unit sees in xlocals, at this moment, to be applied elsewhere.
+
+Its cost does not grow with the values. The :class:`Snapshot` keeps the values that are visible now alive, and nothing else.
+
+Args:
+    xlocals: those to take. Default: all that have something bound here.
+    contextvars: context variables whose values come along. One that is not set now is left alone where the snapshot is
+        applied.
+    missing: what becomes of a value that cannot be pickled, or of an xlocal or context variable that no module has by
+        name, when the snapshot is pickled: ``"error"`` raises a TypeError that names it, ``"skip"`` leaves it out.
+
+Returns:
+    The :class:`Snapshot`.
+
+Raises:
+    TypeError: one of `xlocals` is no xlocal, or one of `contextvars` no context variable.
+    ValueError: `missing` is something else.
+
+Thread-safety: it may be called from any thread.
+"""
+
+cdef PyMethodDef run_definition, capture_definition   # of the functions made here, for as long as the process lives
+
+xctx_type_put(<PyObject*>Snapshot, "run", xctx_make_method(&run_definition, <PyTypeObject*>Snapshot, b"run", run_call, RUN_DOC))
+capture = xctx_make_function(&capture_definition, __name__, b"capture", capture_call, CAPTURE_DOC)

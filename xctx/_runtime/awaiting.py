@@ -1,0 +1,8 @@
+"""Awaiting what only the interpreter knows how to await, as the generators of types.coroutine."""
+
+from collections.abc import Awaitable
+from typing import Any
+
+
+async def awaiting(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
