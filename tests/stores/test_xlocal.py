@@ -1,6 +1,5 @@
 """What an xlocal binds and gives: names, blocks, who sees them, and what is refused."""
 
-import collections
 import contextlib
 import copy
 import pickle

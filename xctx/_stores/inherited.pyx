@@ -9,7 +9,7 @@ with the key `flow` keep in it. Contexts that are copied in the thread are copie
 
 A context that was given to the thread (``Thread(context=...)``) is entered in the same way, and so is treated alike.
 
-Imported only where threads inherit, and only once.
+Imported only where threads inherit.
 """
 from xctx._runtime.python cimport PyThreadState, xctx_tstate, xctx_var_set
 from xctx._runtime.runtime cimport connect, xctx_count_contexts
@@ -40,4 +40,6 @@ cdef int entered() except -1:
     return 0
 
 
-watch(Thread._bootstrap_inner.__code__, entered)
+def watch_threads():
+    """Has new threads watched from now on. Called once, while xctx is imported."""
+    watch(Thread._bootstrap_inner.__code__, entered)

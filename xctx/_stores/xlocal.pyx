@@ -254,4 +254,5 @@ cdef Binding validated(xlocal owner, dict names):
 
 
 if getattr(sys.flags, "thread_inherit_context", False):
-    import xctx._stores.inherited   # for what it does
+    from xctx._stores.inherited import watch_threads
+    watch_threads()
