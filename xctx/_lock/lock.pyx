@@ -298,10 +298,11 @@ cdef class SharedLock:
     def __repr__(self):
         if self.mapping is None:
             return object.__repr__(self)
-        held = ", ".join(f"{mode} by {pid}" if count == 1 else f"{mode} by {pid} ({count})"
-                         for mode, pid, _, count in self.holders())
+        held = []
+        for mode, pid, _, count in self.holders():
+            held.append(f"{mode} by {pid}" if count == 1 else f"{mode} by {pid} ({count})")
         name = "" if self.title is None else f" {self.title!r}"
-        return f"<xctx.{type(self).__name__}{name}: {held or 'free'}>"
+        return f"<xctx.{type(self).__name__}{name}: {', '.join(held) or 'free'}>"
 
     def __reduce__(self):
         if self.title is not None:

@@ -237,7 +237,10 @@ cdef Scope make_scope(xlocal owner, tuple names, tuple values):
     cdef Py_ssize_t i
     for i in range(PyTuple_GET_SIZE(names)):
         if not is_interned(PyTuple_GET_ITEM_(<PyObject*>names, i)):
-            names = tuple([interned(each) for each in names])
+            plain = []
+            for each in names:
+                plain.append(interned(each))
+            names = tuple(plain)
         name = PyTuple_GET_ITEM_(<PyObject*>names, i)
         if is_reserved(name):
             raise TypeError(f"cannot bind {<object>name!r}: names that start with an underscore are reserved")
