@@ -54,6 +54,7 @@ cdef extern from "xctx/_runtime/cpython.h":
     void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *base)
 
     void xctx_promote(PyObject *)
+    bint xctx_is_dying(PyObject *)
     object xctx_taken(PyObject *)   # takes the reference over
 
     int xctx_dict_get(PyObject *names, PyObject *key, PyObject **found) except -1   # a new reference

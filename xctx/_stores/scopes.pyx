@@ -22,10 +22,9 @@ from types import MethodType
 cdef extern from *:
     """
     #define XCTX_VECTORCALL_OF_BLOCK offsetof(struct __pyx_obj_4xctx_7_stores_6scopes_Block, vectorcall)
-    #define XCTX_TAKE_BLOCK(o) (o)
     """
     Py_ssize_t VECTORCALL_OF_BLOCK "XCTX_VECTORCALL_OF_BLOCK"
-    Block take_block "XCTX_TAKE_BLOCK"(PyObject *)   # takes the reference over
+    Block take_block "xctx_taken"(PyObject *)   # takes the reference over
 
 cdef extern from "xctx/_stores/pairing.h":
     PyObject *half_paired "xctx_half_paired"
