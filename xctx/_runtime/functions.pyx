@@ -63,9 +63,9 @@ cpdef int kind_of(object func) except -1:
     Bound methods, static methods, partials and objects with a ``__call__`` are of the kind of the function in them. Like
     :mod:`inspect`, it does not look at ``__wrapped__``: a wrapper may well be of another kind than what it wraps.
     """
-    cdef int i, flags
+    cdef int _level, flags
     cdef bint of_class = False   # `func` was looked up in a class
-    for i in range(DEEPEST):
+    for _level in range(DEEPEST):
         if isinstance(func, (MethodType, staticmethod)):
             func = func.__func__
         elif isinstance(func, partial):
@@ -170,10 +170,11 @@ cdef class StepContext:
 @cython.final
 @cython.freelist(16)
 cdef class Steps:
-    """The steps of one generator or awaitable, each taken inside a step context: to be delegated to by ``yield from`` or ``await``.
+    """The steps of one generator or awaitable, each taken inside a step context, for ``yield from`` or ``await``.
 
-    Whoever delegates passes GeneratorExit on itself: PEP 380 has it *closed* instead, and generator.throw(GeneratorExit)
-    would not be what it is for a generator that delegates to nobody. So there is no `close`, and :meth:`passes_on` in its place.
+    The generator that delegates passes GeneratorExit on itself. PEP 380 would *close* this object instead, and
+    generator.throw(GeneratorExit) would differ from that of a generator that delegates nothing. So there is no `close`,
+    and :meth:`passes_on` in its place.
 
     Thread-safety: that of a generator, which delegates to it and takes one step at a time.
     """
