@@ -4,8 +4,9 @@
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 
-from xctx._carry.application cimport Application, Captured, undo
-from xctx._runtime.python cimport PyObject_Vectorcall_, PyVectorcall_NARGS, vectorcallfunc, xctx_give_vectorcall
+from xctx._carry.snapshot cimport Snapshot, call_in
+from xctx._runtime.python cimport (PyVectorcall_NARGS, vectorcallfunc, xctx_enter_recursion, xctx_give_vectorcall,
+                                   xctx_leave_recursion)
 from xctx._runtime.runtime cimport connect
 from types import MethodType
 
@@ -13,23 +14,11 @@ from types import MethodType
 cdef extern from *:
     """
     #define XCTX_VECTORCALL_OF_CARRIED offsetof(struct __pyx_obj_4xctx_6_carry_7carried_Carried, vectorcall)
-    #define XCTX_ENTER_CALL(where) (Py_EnterRecursiveCall(where) ? -1 : 0)
     """
     Py_ssize_t VECTORCALL_OF_CARRIED "XCTX_VECTORCALL_OF_CARRIED"
-    int enter_call "XCTX_ENTER_CALL"(const char *) except -1
-    void leave_call "Py_LeaveRecursiveCall"()
 
 
 connect()
-
-
-cdef object call_in(Captured snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
-    """Calls a function with the snapshot applied. The caller holds it and its arguments."""
-    cdef Application application = snapshot.apply(False)
-    try:
-        return PyObject_Vectorcall_(func, args, n, kwnames)
-    finally:
-        undo(application)
 
 
 @cython.final
@@ -42,7 +31,7 @@ cdef class Carried:
     Lifetime: holds both.
     """
 
-    def __init__(self, Captured snapshot not None, func):
+    def __init__(self, Snapshot snapshot not None, func):
         self.snapshot = snapshot
         self.__wrapped__ = func
         self.vectorcall = <vectorcallfunc>carried_call
@@ -81,12 +70,12 @@ cdef object innermost(Carried carried):
 
 cdef object carried_call(PyObject *carried, PyObject **args, size_t nargsf, PyObject *kwnames):
     # Carried.__call__ without a tuple or a dict.
-    enter_call(b" while calling a carried function")
+    xctx_enter_recursion(1, b" while calling a carried function")
     try:
         return call_in((<Carried>carried).snapshot, <PyObject*>(<Carried>carried).__wrapped__, args,
                        PyVectorcall_NARGS(nargsf), kwnames)
     finally:
-        leave_call()
+        xctx_leave_recursion(1)
 
 
 xctx_give_vectorcall(<PyTypeObject*>Carried, VECTORCALL_OF_CARRIED)

@@ -7,8 +7,9 @@ their context are copied, now as those of the unit that runs.
 """
 cimport cython
 
-from xctx._carry.application cimport Application, Captured, undo
-from xctx._runtime.python cimport xctx_tstate
+from xctx._carry.application cimport Application, undo
+from xctx._carry.snapshot cimport Snapshot
+from xctx._runtime.python cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit, xctx_tstate
 from xctx._core cimport Key, Unit
 from xctx._runtime.functions cimport StepContext
 from xctx._runtime.runtime cimport connect, xctx_fork_count
@@ -16,12 +17,6 @@ from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport each_chain, transfer_to_unit
 from xctx._stores.xlocal cimport xlocal
 from xctx import _core
-
-
-cdef extern from "Python.h":
-    object PyContext_CopyCurrent()
-    int PyContext_Enter(object) except -1
-    int PyContext_Exit(object) except -1
 
 
 connect()
@@ -66,7 +61,7 @@ cdef class OwnContext(StepContext):
     cdef Unit greenlet
     cdef Unit task
 
-    def __init__(self, Captured snapshot=None):
+    def __init__(self, Snapshot snapshot=None):
         self.context = PyContext_CopyCurrent()
         if snapshot is not None:
             PyContext_Enter(self.context)
