@@ -173,6 +173,18 @@ def test_a_source_that_loads_from_itself_for_ever():
         executor.load()
 
 
+def test_sources_that_load_from_each_other_are_nested_only_so_deep():
+    """Each source is another executor's load, which is C calling C: only a count of the levels saves the stack."""
+    executor = BatchExecutor(itertools.count().__next__, 1)
+    for _ in range(50):
+        executor = BatchExecutor(executor.load, 1)
+    assert executor.load() == 0
+    for _ in range(30_000):
+        executor = BatchExecutor(executor.load, 1)
+    with pytest.raises(RecursionError):
+        executor.load()
+
+
 def test_a_load_inside_the_source_takes_what_the_batch_has_so_far():
     log = []
 

@@ -76,8 +76,8 @@ def left_out(items, full=FULL):
 def sample(choices):
     """The numbers of a few of `choices`, which are sets, that have among them every element: as few as is easily found.
 
-    It is a greedy cover, the same at each run: the one with most of what is missing is taken, among those that are equal
-    one whose elements were taken less often.
+    It is a greedy cover, the same at each run: the one with most of what is missing is taken, and among equals the one
+    whose elements were taken least often.
     """
     missing = set().union(*choices)
     times = dict.fromkeys(missing, 0)

@@ -55,6 +55,11 @@ def declares_reserved():
         _name: int
 
 
+def declares_a_list():
+    class Mine(xctx.xlocal):
+        tags: list = []
+
+
 def left_unentered():
     xctx.xlocal()(a=1).__exit__(None, None, None)
 
@@ -182,7 +187,7 @@ SECTIONS = {
         ),
         (
             ValueError,
-            "no key …: the ladder is process, thread, greenlet, task, context",
+            "no key …: the ladder is process, thread, greenlet, task, flow, context",
             "a key is unpickled that this version does not have",
             no_such_rung,
         ),
@@ -233,6 +238,13 @@ SECTIONS = {
             declares_reserved,
         ),
         (
+            ValueError,
+            "… declares … with a … as its default, which everybody would share: leave the default out and bind a new "
+            "one for each block, or take one that is immutable",
+            "a class declares ``tags: list = []`` or the like",
+            declares_a_list,
+        ),
+        (
             TypeError,
             "an xlocal binds keyword arguments, it was given … without a name",
             "``x(1)``",
@@ -247,7 +259,7 @@ SECTIONS = {
         (
             TypeError,
             "a binding decorates one function, it was given …",
-            "``x(a=1)(f, g)``",
+            "``x(a=1)(f, g)``, ``x(a=1)()``",
             lambda: xctx.xlocal()(a=1)(len, len),
         ),
         (
@@ -255,6 +267,12 @@ SECTIONS = {
             "a binding decorates a function, not …",
             "``x(a=1)(2)``",
             lambda: xctx.xlocal()(a=1)(2),
+        ),
+        (
+            TypeError,
+            "__enter__ takes no arguments, it was given …",
+            "``x(a=1).__enter__(2)``",
+            lambda: xctx.xlocal()(a=1).__enter__(2),
         ),
         (
             RuntimeError,
@@ -425,6 +443,7 @@ SECTIONS["To other machines"] = error_cases_carry.WIRE
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
+    "this block is entered already": "a block is not in reach of a program: the with statement has it",
     "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "an old greenlet",
     "no room for a fork handler": "no memory is left while xctx is imported",
     "a type that was to be given another __getattribute__ has none of its own": "a mistake in xctx itself",

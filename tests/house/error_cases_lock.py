@@ -13,7 +13,7 @@ from helpers.waiting import LONG
 
 import xctx
 from xctx._lock import names
-from xctx._lock.hold import use_file
+from xctx._lock.unit_lock import use_file
 
 
 def held(call, *, exclusive=False, kind=xctx.SharedLock):
@@ -126,6 +126,26 @@ def initialised_again():
     lock.__init__()
 
 
+def waits_without_a_loop():
+    lock = xctx.SharedLock()
+    lock.acquire(exclusive=True)
+    raised = []
+
+    def wait():
+        try:
+            lock.acquire_async(exclusive=True).send(None)
+        except RuntimeError as error:
+            raised.append(error)
+
+    try:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    finally:
+        lock.release()
+    raise raised[0]
+
+
 def uninitialised():
     xctx.SharedLock.__new__(xctx.SharedLock).acquire()
 
@@ -178,7 +198,7 @@ LOCKS = [
     ),
     (
         ValueError,
-        "a lock is held by something that runs: under the key 'context' there is no such thing",
+        "a lock is held by something that runs: under the key … there is no such thing",
         "``SharedLock(key=keys.context)``",
         lambda: xctx.SharedLock(key=xctx.keys.context),
     ),
@@ -249,6 +269,12 @@ LOCKS = [
         "this lock was not initialised: a subclass calls super().__init__()",
         "a subclass leaves it out",
         uninitialised,
+    ),
+    (
+        RuntimeError,
+        "a task waits in an asyncio event loop, and none is running here",
+        "``acquire_async`` has to wait, where it is not awaited by a task of asyncio's",
+        waits_without_a_loop,
     ),
     (
         xctx.OwnerDiedWarning,

@@ -1,6 +1,6 @@
 """The lock's protocol (xctx/_lock/protocol.h), step by step, and a search through each order of its steps.
 
-A *unit* runs a program of a few operations, one after the other; units whose line is the same are one process. A step
+A *unit* runs a program of a few operations, one after the other; units whose row is the same are one process. A step
 is one access of the shared memory; a loop around a compare-and-swap is one as well, for it takes effect at once or not
 at all. Where a crash is allowed, a process may die before any step; its registers are gone then, and only what it had
 in the shared memory is left. Sleepers do what a futex does. They wake without being woken only where somebody has died:
@@ -13,22 +13,22 @@ Checked at the end: all who live have come to their end, have left no trace, and
 
 from dataclasses import dataclass, field
 
-SEAT = 0xF
-A, K, NAP_READERS, NAP_SEAT, NAP_DRAIN, NAP_HELPER, FAMINE = (1 << bit for bit in range(4, 11))
+WRITER_SLOT = 0xF
+A, K, READERS_SLEEP, WRITERS_SLEEP, DRAINER_SLEEPS, HELPERS_SLEEP, STARVING = (1 << bit for bit in range(4, 11))
 
-# What a state is made of. A line is (in, waiting, flags); `BURIERS` are who clears up each line, or None; what was
+# What a state is made of. A row is (in, waiting, flags); `CLEANERS` are who clears up each row, or None; what was
 # written is `DIRTY` where its writer has died.
-WORD, LINES, DEAD, BURIERS, DIRTY, CRASHES, UNITS = range(7)
+WORD, ROWS, DEAD, CLEANERS, DIRTY, CRASHES, UNITS = range(7)
 
-# A unit's registers. `PHASE` is that of its try: reader, seat, drain or upgrade. The counters of the lock never come
+# A unit's registers. `PHASE` is that of its try: reader, slot, drain or upgrade. The counters of the lock never come
 # round here: what matters of them is whether they have moved since a unit read them, so that is what it has.
-PC, OP, PHASE, ASLEEP, PATIENT, ADMITTED, AT, GATE, BITS, STACK, WAITED, BURYING = range(12)
+PC, OP, PHASE, ASLEEP, PATIENT, ADMITTED, AT, COUNTER, BITS, STACK, WAITED, CLEANING = range(12)
 FRESH = ("next", 0, "", 0, 0, 0, 0, 0, 0, (), 0, None)
-UNREAD, STILL, MOVED = range(3)  # the gate
-PATIENT_ONCE, FAMISHED = 1, 2  # how patient
+UNREAD, STILL, MOVED = range(3)  # the wake counter
+PATIENT_ONCE, STARVES = 1, 2  # how patient
 
-NAPS = {"reader": NAP_READERS, "seat": NAP_SEAT, "drain": NAP_DRAIN, "upgrade": NAP_DRAIN}
-POLLS = {"reader": "reader", "seat": "seat", "drain": "drain", "upgrade": "drain"}
+SLEEPS = {"reader": READERS_SLEEP, "slot": WRITERS_SLEEP, "drain": DRAINER_SLEEPS, "upgrade": DRAINER_SLEEPS}
+POLLS = {"reader": "reader", "slot": "slot", "drain": "drain", "upgrade": "drain"}
 HOLDS = {"leave": "S", "announce": "U", "held U": "U", "held X": "X", "both U": "U", "both X": "X"}
 ENDED = ("done", "dead")
 
@@ -42,20 +42,20 @@ class Model:
             and downgrade before. UX: and upgrade before. With a `t` at the end it may give up instead of sleeping
             (UXt: upgrading); with an `h` a helper sleeps for it, as for a greenlet. G: a helper that sleeps for a
             starving writer which has given up meanwhile.
-        lines: of each unit: which line it uses.
+        rows: of each unit: which row it uses.
         crashes: how many processes may die.
         broken: one step that is left out, to see that the search finds what it is there for.
         reached: where the search has been.
     """
 
     programs: list
-    lines: list
+    rows: list
     crashes: int = 0
     broken: str = ""
     reached: set = field(default_factory=set)
 
     def start(self):
-        count = max(self.lines) + 1
+        count = max(self.rows) + 1
         units = tuple(tuple(self.settle(which, list(FRESH))) for which in range(len(self.programs)))
         return (0, ((0, 0, ""),) * count, (False,) * count, (None,) * count, False, self.crashes, units)
 
@@ -63,20 +63,20 @@ class Model:
         return self.programs[which][unit[OP]]
 
     def successors(self, state):
-        lines, dead, buriers, units = state[LINES], state[DEAD], state[BURIERS], state[UNITS]
+        rows, dead, cleaners, units = state[ROWS], state[DEAD], state[CLEANERS], state[UNITS]
         for which, unit in enumerate(units):
-            line = self.lines[which]
+            row = self.rows[which]
             if unit[PC] in ENDED:
                 continue
             if state[CRASHES]:
                 yield (
                     state[WORD],
-                    lines,
-                    put(dead, line, True),
-                    tuple(None if who is not None and self.lines[who] == line else who for who in buriers),
-                    state[DIRTY] or lines[line][2] == "X",
+                    rows,
+                    put(dead, row, True),
+                    tuple(None if who is not None and self.rows[who] == row else who for who in cleaners),
+                    state[DIRTY] or rows[row][2] == "X",
                     state[CRASHES] - 1,
-                    tuple(change(FRESH, PC, "dead") if self.lines[w] == line else u for w, u in enumerate(units)),
+                    tuple(change(FRESH, PC, "dead") if self.rows[w] == row else u for w, u in enumerate(units)),
                 )
             if unit[ASLEEP] and self.operation(unit, which) == "G":
                 yield (*state[:UNITS], put(units, which, change(unit, ASLEEP, 0)))  # it does not sleep for ever
@@ -86,10 +86,15 @@ class Model:
                     awake = change(unit, ASLEEP, 0, PC, "look", STACK, (0,))
                     yield (*state[:UNITS], put(units, which, awake))
                 if "t" in self.operation(unit, which):
-                    late = "last look" if unit[PHASE] == "seat" else "cancel"
+                    late = "last look" if unit[PHASE] == "slot" else "cancel"
                     yield (*state[:UNITS], put(units, which, change(unit, ASLEEP, 0, PC, late)))
                 continue
-            if unit[PHASE] and not unit[GATE] and unit[PC] == POLLS[unit[PHASE]] and "t" in self.operation(unit, which):
+            if (
+                unit[PHASE]
+                and not unit[COUNTER]
+                and unit[PC] == POLLS[unit[PHASE]]
+                and "t" in self.operation(unit, which)
+            ):
                 # Woken, and interrupted before it looks.
                 yield (*state[:UNITS], put(units, which, change(unit, PC, "cancel")))
             self.reached.add(unit[PC])
@@ -107,12 +112,12 @@ class Model:
             elif self.operation(unit, which)[0] == "G":
                 unit[PC] = "stale arm"
             else:
-                unit[PC] = unit[PHASE] = "seat"
+                unit[PC] = unit[PHASE] = "slot"
         return unit
 
     def wrong(self, state):
         """What must never be, in words, or None."""
-        word, lines, dead, _, dirty, _, units = state
+        word, rows, dead, _, dirty, _, units = state
         held = [HOLDS[unit[PC]] for unit in units if unit[PC] in HOLDS]
         if "X" in held and len(held) > 1:
             return "somebody beside a writer"
@@ -125,10 +130,10 @@ class Model:
         if any(unit[WAITED] > 2 for unit in units):
             return "a reader waits for more than two writers"
         if all(unit[PC] in ENDED for unit in units):
-            if any(line != (0, 0, "") for line, gone in zip(lines, dead, strict=True) if not gone):
-                return "a line is left in use"
-            if word & (A | SEAT) and not dead[(word & SEAT) - 1]:
-                return "the seat is left taken"
+            if any(row != (0, 0, "") for row, gone in zip(rows, dead, strict=True) if not gone):
+                return "a row is left in use"
+            if word & (A | WRITER_SLOT) and not dead[(word & WRITER_SLOT) - 1]:
+                return "the slot is left taken"
         return None
 
 
@@ -138,7 +143,7 @@ class Step:
     def __init__(self, model, state, which):
         self.model, self.which = model, which
         self.state, self.unit = list(state), list(state[UNITS][which])
-        self.line = model.lines[which]
+        self.row = model.rows[which]
         self.op = model.operation(self.unit, which)
         self.choices = [None]
 
@@ -175,11 +180,11 @@ class Step:
         return before
 
     def count(self, inside, waiting=0, flags=None, at=None):
-        at = self.line if at is None else at
-        was = self.state[LINES][at]
+        at = self.row if at is None else at
+        was = self.state[ROWS][at]
         new = (was[0] + inside, was[1] + waiting, was[2] if flags is None else flags)
         assert min(new[:2]) >= 0
-        self.state[LINES] = put(self.state[LINES], at, new)
+        self.state[ROWS] = put(self.state[ROWS], at, new)
 
     def everyone(self, register, value, where):
         self.state[UNITS] = tuple(
@@ -206,13 +211,13 @@ class Step:
     def step_back(self):
         self.count(-1, +1)
         self.unit[PHASE], self.unit[ADMITTED] = "reader", 0
-        self.left_line("sleep" if self.unit[GATE] else "arm")
+        self.left_row("sleep" if self.unit[COUNTER] else "arm")
 
     def reader(self):
         if self.unit[ADMITTED]:
             return self.read()
         if self.state[WORD] & A:
-            return self.to("sleep" if self.unit[GATE] else "arm")
+            return self.to("sleep" if self.unit[COUNTER] else "arm")
         self.to("enter late")
 
     def enter_late(self):
@@ -224,48 +229,48 @@ class Step:
 
     def leave(self):
         self.count(-1)
-        self.left_line("finished")
+        self.left_row("finished")
 
-    def left_line(self, then):
-        if self.state[LINES][self.line][0]:
-            return self.to(then)  # a writer waits for empty lines
+    def left_row(self, then):
+        if self.state[ROWS][self.row][0]:
+            return self.to(then)  # a writer waits for empty rows
         self.call("left", then)
 
-    # Writers: xctx_poll_seat, xctx_poll_drain, xctx_announce
+    # Writers: xctx_poll_slot, xctx_poll_readers_left, xctx_announce_upgrade
 
-    def seat(self):
+    def slot(self):
         word, patient = self.state[WORD], self.unit[PATIENT]
-        if word & SEAT or (word & FAMINE and patient != FAMISHED):
-            return self.to("sleep" if self.unit[GATE] else "arm")
+        if word & WRITER_SLOT or (word & STARVING and patient != STARVES):
+            return self.to("sleep" if self.unit[COUNTER] else "arm")
         writes = self.op[0] == "X"
-        answers = patient == FAMISHED or (patient and "h" not in self.op)
-        self.word(0, self.line + 1 | (A if writes else 0) | (NAP_SEAT if answers else 0))
-        self.unit[PHASE], self.unit[AT], self.unit[GATE], self.unit[PATIENT] = "drain", 0, UNREAD, 0
+        answers = patient == STARVES or (patient and "h" not in self.op)
+        self.word(0, self.row + 1 | (A if writes else 0) | (WRITERS_SLEEP if answers else 0))
+        self.unit[PHASE], self.unit[AT], self.unit[COUNTER], self.unit[PATIENT] = "drain", 0, UNREAD, 0
         self.to("drain" if writes else "seated")
 
     def last_look(self):
-        if self.state[WORD] & SEAT:
+        if self.state[WORD] & WRITER_SLOT:
             return self.to("cancel")
-        self.unit[PATIENT] = FAMISHED
-        self.seat()
+        self.unit[PATIENT] = STARVES
+        self.slot()
 
     def drain(self):
-        lines = self.state[LINES]
-        if self.unit[AT] == len(lines):
+        rows = self.state[ROWS]
+        if self.unit[AT] == len(rows):
             self.to("drained")
-        elif lines[self.unit[AT]][0] and not self.lacks("drain"):
-            self.to("sleep" if self.unit[GATE] else "arm")
+        elif rows[self.unit[AT]][0] and not self.lacks("drain"):
+            self.to("sleep" if self.unit[COUNTER] else "arm")
         else:
             self.unit[AT] += 1
 
     def drained(self):
-        self.word(NAP_DRAIN)
+        self.word(DRAINER_SLEEPS)
         self.to("seated")
 
     def seated(self):
         mode = "U" if self.op[0] == "U" and self.unit[PHASE] != "upgrade" else "X"
         self.count(0, flags=mode)
-        self.unit[PHASE], self.unit[GATE], self.unit[AT] = "", UNREAD, 0
+        self.unit[PHASE], self.unit[COUNTER], self.unit[AT] = "", UNREAD, 0
         self.to("announce" if mode == "U" and self.op[:2] == "UX" else "held " + mode)
 
     def announce(self):
@@ -273,79 +278,79 @@ class Step:
         self.unit[PHASE] = "upgrade"
         self.to("drain")
 
-    # Sleeping: xctx_arm and the futex
+    # Sleeping: xctx_prepare_sleep and the futex
 
     def arm(self):
-        self.unit[GATE] = STILL
-        self.to("set nap")
+        self.unit[COUNTER] = STILL
+        self.to("set flag")
 
-    def nap_bits(self):
+    def sleep_flags(self):
         """In the word, and what it sleeps for."""
-        hungry = self.unit[PHASE] == "seat" and self.unit[PATIENT] == FAMISHED
-        own = FAMINE if hungry else NAPS[self.unit[PHASE]]
-        return (NAP_HELPER | own & FAMINE) if "h" in self.op else own
+        hungry = self.unit[PHASE] == "slot" and self.unit[PATIENT] == STARVES
+        own = STARVING if hungry else SLEEPS[self.unit[PHASE]]
+        return (HELPERS_SLEEP | own & STARVING) if "h" in self.op else own
 
-    def set_nap(self):
-        if self.unit[PHASE] == "seat" and self.unit[PATIENT]:
-            self.unit[PATIENT] = FAMISHED
-        self.word(0, self.nap_bits())
+    def set_flag(self):
+        if self.unit[PHASE] == "slot" and self.unit[PATIENT]:
+            self.unit[PATIENT] = STARVES
+        self.word(0, self.sleep_flags())
         self.to(POLLS[self.unit[PHASE]])
 
     def sleep(self):
-        gate, self.unit[GATE] = self.unit[GATE], UNREAD
-        if gate == STILL or self.lacks("gate"):
-            self.unit[ASLEEP] = self.nap_bits()
-        self.unit[PATIENT] = max(self.unit[PATIENT], PATIENT_ONCE) if self.unit[PHASE] == "seat" else 0
+        gate, self.unit[COUNTER] = self.unit[COUNTER], UNREAD
+        if gate == STILL or self.lacks("wake counter"):
+            self.unit[ASLEEP] = self.sleep_flags()
+        self.unit[PATIENT] = max(self.unit[PATIENT], PATIENT_ONCE) if self.unit[PHASE] == "slot" else 0
         self.to(POLLS[self.unit[PHASE]])
 
-    # Waking: xctx_wake, xctx_left
+    # Waking: xctx_wake, xctx_after_leaving
 
     def wake(self):
-        self.everyone(GATE, MOVED, lambda w, u: u[GATE])
-        self.to("wake famished" if self.unit[BITS] & FAMINE else "futex wake")
+        self.everyone(COUNTER, MOVED, lambda w, u: u[COUNTER])
+        self.to("wake starving" if self.unit[BITS] & STARVING else "futex wake")
 
-    def wake_famished(self):
-        famished = [w for w, u in enumerate(self.state[UNITS]) if u[ASLEEP] & FAMINE]
-        if famished:
-            self.choices = famished
-            self.unit[BITS] &= ~NAP_SEAT
+    def wake_starving(self):
+        starving = [w for w, u in enumerate(self.state[UNITS]) if u[ASLEEP] & STARVING]
+        if starving:
+            self.choices = starving
+            self.unit[BITS] &= ~WRITERS_SLEEP
             return self.to("futex wake")
-        self.to("end famine")
+        self.to("end starving")
 
-    def end_famine(self):
-        self.word(FAMINE)
-        self.to("futex wake" if self.lacks("who ends a famine looks again") else "gate again")
+    def end_starving(self):
+        self.word(STARVING)
+        self.to("futex wake" if self.lacks("starving writers look again at the end") else "count again")
 
-    def gate_again(self):
-        self.everyone(GATE, MOVED, lambda w, u: u[GATE])
-        self.to("wake all famished")
+    def count_again(self):
+        self.everyone(COUNTER, MOVED, lambda w, u: u[COUNTER])
+        self.to("wake all starving")
 
-    def wake_all_famished(self):
-        self.everyone(ASLEEP, 0, lambda w, u: u[ASLEEP] & FAMINE)
+    def wake_all_starving(self):
+        self.everyone(ASLEEP, 0, lambda w, u: u[ASLEEP] & STARVING)
         self.to("futex wake")
 
     def futex_wake(self):
-        bits = self.unit[BITS] & ~(NAP_SEAT | FAMINE)
+        bits = self.unit[BITS] & ~(WRITERS_SLEEP | STARVING)
         self.everyone(ASLEEP, 0, lambda w, u: u[ASLEEP] & bits)
         self.to("wake one")
 
     def wake_one(self):
         bits, self.unit[BITS] = self.unit[BITS], 0
-        self.choices = [w for w, u in enumerate(self.state[UNITS]) if u[ASLEEP] & bits & NAP_SEAT] or [None]
+        self.choices = [w for w, u in enumerate(self.state[UNITS]) if u[ASLEEP] & bits & WRITERS_SLEEP] or [None]
         self.back()
 
     def left(self):
         word = self.state[WORD]
-        if not word & A or not word & (NAP_DRAIN | NAP_HELPER) or self.lacks("who leaves wakes"):
+        if not word & A or not word & (DRAINER_SLEEPS | HELPERS_SLEEP) or self.lacks("who leaves wakes"):
             return self.back()
-        self.unit[BITS] = word & (NAP_DRAIN | NAP_HELPER)
-        self.to("left helpers" if word & NAP_HELPER else "wake")
+        self.unit[BITS] = word & (DRAINER_SLEEPS | HELPERS_SLEEP)
+        self.to("left helpers" if word & HELPERS_SLEEP else "wake")
 
     def left_helpers(self):
-        self.word(NAP_HELPER)
+        self.word(HELPERS_SLEEP)
         self.to("wake")
 
-    # Giving back: xctx_step_down, xctx_admit, xctx_vacate
+    # Giving back: xctx_step_down, xctx_admit_readers, xctx_clear_and_wake
 
     def held_U(self):
         self.down("S" if self.op[:2] == "US" else "")
@@ -356,8 +361,8 @@ class Step:
 
     def down(self, keep):
         if keep == "S":
-            self.count(+1)  # nothing is held by name until the seat is given up
-            return self.to("both " + self.state[LINES][self.line][2])
+            self.count(+1)  # nothing is held by name until the slot is given up
+            return self.to("both " + self.state[ROWS][self.row][2])
         self.down_flags(keep)
 
     def both_U(self):
@@ -367,32 +372,32 @@ class Step:
         self.down_flags("S")
 
     def down_flags(self, keep):
-        wrote = self.state[LINES][self.line][2] == "X"
+        wrote = self.state[ROWS][self.row][2] == "X"
         self.count(0, flags="U" if keep == "U" else "")
-        self.unit[BITS] = A | (0 if keep == "U" else SEAT)
+        self.unit[BITS] = A | (0 if keep == "U" else WRITER_SLOT)
         if wrote:
             self.unit[BITS] |= K
         self.unit[AT] = 0
         self.call("admit", {"S": "leave", "U": "held U", "": "finished"}[keep])
 
     def admit(self):
-        at, lines = self.unit[AT], self.state[LINES]
-        if at == len(lines) or self.lacks("admission"):
+        at, rows = self.unit[AT], self.state[ROWS]
+        if at == len(rows) or self.lacks("admission"):
             self.unit[AT] = 0
-            return self.to("vacate")
-        if lines[at][1]:
-            self.count(lines[at][1], -lines[at][1], at=at)
-            self.everyone(ADMITTED, 1, lambda w, u: self.model.lines[w] == at and u[PHASE] == "reader")
+            return self.to("clear")
+        if rows[at][1]:
+            self.count(rows[at][1], -rows[at][1], at=at)
+            self.everyone(ADMITTED, 1, lambda w, u: self.model.rows[w] == at and u[PHASE] == "reader")
         self.unit[AT] += 1
 
-    def vacate(self):
+    def clear(self):
         clear, self.unit[BITS] = self.unit[BITS], 0
-        naps = NAP_READERS | NAP_HELPER | (NAP_SEAT if clear & SEAT else 0)
+        naps = READERS_SLEEP | HELPERS_SLEEP | (WRITERS_SLEEP if clear & WRITER_SLOT else 0)
         if clear & K:
             self.state[DIRTY] = False
-        word = self.word(clear | naps | NAP_DRAIN)
-        self.unit[BITS] = word & (naps | (FAMINE if clear & SEAT else 0))
-        if self.unit[BITS] and not self.lacks("who vacates wakes"):
+        word = self.word(clear | naps | DRAINER_SLEEPS)
+        self.unit[BITS] = word & (naps | (STARVING if clear & WRITER_SLOT else 0))
+        if self.unit[BITS] and not self.lacks("who clears wakes"):
             return self.to("wake")
         self.unit[BITS] = 0
         self.back()
@@ -406,84 +411,84 @@ class Step:
                 return self.to("leave")
             self.count(0, -1)
             return self.to("finished")
-        if phase != "seat":
+        if phase != "slot":
             return self.down_flags("U" if phase == "upgrade" else "")
-        if "h" in self.op and self.unit[PATIENT] != FAMISHED:
+        if "h" in self.op and self.unit[PATIENT] != STARVES:
             return self.to("finished")  # its helper is woken beside all others
         self.hand_on()
 
     # A helper that nobody needs any more: LocalQueue.help
 
     def stale_arm(self):
-        self.unit[GATE] = STILL
-        self.to("stale bits")
+        self.unit[COUNTER] = STILL
+        self.to("stale flags")
 
-    def stale_bits(self):
-        self.word(0, NAP_HELPER | FAMINE)
+    def stale_flags(self):
+        self.word(0, HELPERS_SLEEP | STARVING)
         self.to("stale sleep")
 
     def stale_sleep(self):
-        gate, self.unit[GATE] = self.unit[GATE], UNREAD
+        gate, self.unit[COUNTER] = self.unit[COUNTER], UNREAD
         if gate == STILL:
-            self.unit[ASLEEP] = NAP_HELPER | FAMINE
+            self.unit[ASLEEP] = HELPERS_SLEEP | STARVING
         self.to("hand on")
 
     def hand_on(self):
         if self.lacks("a stale helper hands on") and self.op == "G":
             return self.to("finished")
-        word = self.word(0, NAP_SEAT if self.state[WORD] & SEAT else 0)
-        if word & SEAT or self.lacks("who gives up wakes"):
+        word = self.word(0, WRITERS_SLEEP if self.state[WORD] & WRITER_SLOT else 0)
+        if word & WRITER_SLOT or self.lacks("who gives up wakes"):
             return self.to("finished")
-        self.unit[BITS] = NAP_SEAT | word & FAMINE
+        self.unit[BITS] = WRITERS_SLEEP | word & STARVING
         self.call("wake", "finished")
 
-    # After the dead: xctx_look, xctx_bury. On the stack: how far it has looked
+    # After the dead: xctx_look_for_dead, xctx_clean_up_dead_row. On the stack: how far it has looked
 
     def look(self):
         at, phase = self.unit[STACK][0], self.unit[PHASE]
-        lines, dead, buriers = self.state[LINES], self.state[DEAD], self.state[BURIERS]
+        rows, dead, cleaners = self.state[ROWS], self.state[DEAD], self.state[CLEANERS]
         if phase in ("drain", "upgrade"):
             at = max(at, self.unit[AT])
-            while at < len(lines) and not (lines[at][0] and dead[at] and buriers[at] is None):
+            while at < len(rows) and not (rows[at][0] and dead[at] and cleaners[at] is None):
                 at += 1
-            found, further = at < len(lines), at + 1
+            found, further = at < len(rows), at + 1
         else:
-            seat = (self.state[WORD] & SEAT) - 1
-            found, further = at == 0 and seat >= 0 and dead[seat] and buriers[seat] is None, 1
-            at = seat
+            slot = (self.state[WORD] & WRITER_SLOT) - 1
+            found, further = at == 0 and slot >= 0 and dead[slot] and cleaners[slot] is None, 1
+            at = slot
         if not found:
             self.unit[STACK] = ()
             return self.to(POLLS[phase])
-        self.state[BURIERS] = put(buriers, at, self.which)
-        self.unit[BURYING] = at
+        self.state[CLEANERS] = put(cleaners, at, self.which)
+        self.unit[CLEANING] = at
         self.unit[STACK] = (self.unit[AT], further)
-        self.to("bury")
+        self.to("clean")
 
-    def bury(self):
-        at = self.unit[BURYING]
-        if self.state[WORD] & SEAT != at + 1:
-            return self.to("bury flags")
-        self.unit[BITS], self.unit[AT] = SEAT | A, 0
-        self.call("admit", "bury flags")
-        if self.state[LINES][at][2] == "X" and not self.lacks("telling"):
+    def clean(self):
+        at = self.unit[CLEANING]
+        if self.state[WORD] & WRITER_SLOT != at + 1:
+            return self.to("clean mode")
+        self.unit[BITS], self.unit[AT] = WRITER_SLOT | A, 0
+        self.call("admit", "clean mode")
+        if self.state[ROWS][at][2] == "X" and not self.lacks("telling"):
             self.to("tell")
 
     def tell(self):
         self.word(0, K)
         self.to("admit")
 
-    def bury_flags(self):
-        self.count(0, flags="", at=self.unit[BURYING])
-        self.to("bury state")
+    def clean_mode(self):
+        self.count(0, flags="", at=self.unit[CLEANING])
+        self.to("clean readers")
 
-    def bury_state(self):
-        inside, waiting, _ = self.state[LINES][self.unit[BURYING]]
-        self.count(-inside, -waiting, at=self.unit[BURYING])
-        self.call("left", "buried")
+    def clean_readers(self):
+        inside, waiting, _ = self.state[ROWS][self.unit[CLEANING]]
+        self.count(-inside, -waiting, at=self.unit[CLEANING])
+        self.call("left", "cleaned")
 
-    def buried(self):
-        self.state[BURIERS] = put(self.state[BURIERS], self.unit[BURYING], None)
-        self.unit[BURYING] = None
+    def cleaned(self):
+        self.state[CLEANERS] = put(self.state[CLEANERS], self.unit[CLEANING], None)
+        self.unit[CLEANING] = None
         self.unit[AT], further = self.unit[STACK]
         self.unit[STACK] = (further,)
         self.to("look")
@@ -551,6 +556,6 @@ def story(came_from, state):
     steps = []
     while state is not None:
         units = [unit[PC] + ("*" if unit[ASLEEP] else "") for unit in state[UNITS]]
-        steps.append(f"{state[WORD]:#05x} {state[LINES]} {units}")
+        steps.append(f"{state[WORD]:#05x} {state[ROWS]} {units}")
         state = came_from[state]
     return "\n".join(reversed(steps))

@@ -32,19 +32,19 @@ LARGE = [
 
 
 @pytest.mark.parametrize(
-    ("programs", "lines", "crashes"),
+    ("programs", "rows", "crashes"),
     [(*case, crashes) for crashes, cases in enumerate([NOBODY_DIES, ONE_DIES, TWO_DIE]) for case in cases],
     ids=str,
 )
-def test_no_order_of_steps_breaks_the_lock(programs, lines, crashes):
-    assert search(Model(programs, lines, crashes)) > 100
+def test_no_order_of_steps_breaks_the_lock(programs, rows, crashes):
+    assert search(Model(programs, rows, crashes)) > 100
 
 
 @pytest.mark.slow
 @pytest.mark.thorough
-@pytest.mark.parametrize(("programs", "lines", "crashes"), LARGE, ids=str)
-def test_no_order_of_many_steps_breaks_the_lock(programs, lines, crashes):
-    assert search(Model(programs, lines, crashes)) > 10_000
+@pytest.mark.parametrize(("programs", "rows", "crashes"), LARGE, ids=str)
+def test_no_order_of_many_steps_breaks_the_lock(programs, rows, crashes):
+    assert search(Model(programs, rows, crashes)) > 10_000
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_no_order_of_many_steps_breaks_the_lock(programs, lines, crashes):
     [
         ("readers mind A", [["S"], ["X"]], 0),
         ("drain", [["S"], ["X"]], 0),
-        ("gate", [["S"], ["X"]], 0),
+        ("wake counter", [["S"], ["X"]], 0),
         ("who leaves wakes", [["S"], ["X"]], 0),
-        ("who vacates wakes", [["X"], ["X"]], 0),
+        ("who clears wakes", [["X"], ["X"]], 0),
         ("who gives up wakes", [["X"], ["Xt"], ["X"]], 0),
-        ("who ends a famine looks again", [["X", "X"], ["X", "X"], ["X"]], 0),
+        ("starving writers look again at the end", [["X", "X"], ["X", "X"], ["X"]], 0),
         ("telling", [["X"], ["X"]], 1),
         ("a stale helper hands on", [["X", "X"], ["X"], ["G"]], 0),
     ],

@@ -10,30 +10,12 @@ import threading
 import weakref
 
 import pytest
+from finalised import Value
 
 import xctx
 from xctx import debug, keys
 
 pytestmark = pytest.mark.usefixtures("no_collector")
-
-
-class Value:
-    """Tells `log` its name when it is finalised, after calling `hook`."""
-
-    def __init__(self, name, log, hook=None):
-        self.name, self.log, self.hook = name, log, hook
-
-    def __del__(self):
-        try:
-            if self.hook:
-                self.hook()
-        finally:
-            self.log.append(self.name)
-
-
-@pytest.fixture
-def log():
-    return []
 
 
 @pytest.fixture(params=["few", "many", "dict"])
@@ -46,7 +28,7 @@ def fill(request, log):
                 setattr(store, f"more{i}", i)
         elif request.param == "dict":
             store.__dict__["other"] = 1
-        store.value = Value(name, log, hook)
+        store.value = Value(log, hook, name)
 
     return fill
 
@@ -98,9 +80,9 @@ def test_a_finaliser_uses_the_store_while_its_thread_exits(key, log, in_thread, 
         assert not hasattr(store, "a")
         if left:
             made_again.append(left)
-            store.value = Value("again", log, lambda: again(left - 1))
+            store.value = Value(log, lambda: again(left - 1), "again")
 
-    in_thread(lambda: setattr(store, "value", Value("first", log, lambda: again(turns))))
+    in_thread(lambda: setattr(store, "value", Value(log, lambda: again(turns), "first")))
     assert log[0] == "first" and log.count("first") == 1
     if turns < 5:
         assert log == ["first"] + ["again"] * turns
@@ -125,7 +107,7 @@ def test_finalisers_use_other_stores_while_their_thread_exits(key, log, in_threa
 
     def fill():
         for store in stores:
-            store.value = Value("value", log, lambda: seen.append(sum(hasattr(each, "value") for each in stores)))
+            store.value = Value(log, lambda: seen.append(sum(hasattr(each, "value") for each in stores)))
 
     in_thread(fill)
     assert log == ["value"] * 5
@@ -139,10 +121,10 @@ def test_a_finaliser_makes_and_drops_stores_while_its_thread_exits(key, log, in_
     def hook():
         for _ in range(50):
             new = xctx.local(key=key)
-            new.value = Value("new", log)
+            new.value = Value(log, name="new")
         holder.clear()
 
-    in_thread(lambda: setattr(holder[0], "value", Value("value", log, hook)))
+    in_thread(lambda: setattr(holder[0], "value", Value(log, hook, "value")))
     assert not holder
     assert log == ["new"] * 50 + ["value"]
 
@@ -157,7 +139,7 @@ def test_an_initialised_store_is_initialised_anew_for_a_finaliser(log, in_thread
 
     store = Counted()
     seen = []
-    in_thread(lambda: setattr(store, "value", Value("value", log, lambda: seen.append(store.a))))
+    in_thread(lambda: setattr(store, "value", Value(log, lambda: seen.append(store.a))))
     assert (seen, len(inits), len(set(inits))) == ([3], 3, 2)
     assert log == ["value"]
 
@@ -218,7 +200,7 @@ def test_a_suspended_greenlet_is_garbage(key, fill, log, greenlet):
             main.switch()
         finally:
             seen.append(store.value.name)
-            store.late = Value("late", log)
+            store.late = Value(log, name="late")
 
     made = greenlet.greenlet(work)
     made.switch()
@@ -235,7 +217,7 @@ def test_a_garbage_greenlet_touches_a_store_for_the_first_time(log, greenlet):
         try:
             main.switch()
         finally:
-            store.value = Value("late", log)
+            store.value = Value(log, name="late")
 
     made = greenlet.greenlet(work)
     made.switch()
@@ -246,7 +228,7 @@ def test_a_garbage_greenlet_touches_a_store_for_the_first_time(log, greenlet):
 
 def test_a_greenlet_that_never_starts(log, greenlet):
     store = xctx.local()
-    made = greenlet.greenlet(lambda: setattr(store, "value", Value("value", log)))
+    made = greenlet.greenlet(lambda: setattr(store, "value", Value(log, name="value")))
     assert keys.greenlet.of(made) is None
     made.throw()
     del made
@@ -264,7 +246,7 @@ def test_a_finaliser_uses_the_store_when_its_greenlet_has_finished(key, log, in_
         store.other = 1
         del store.other
 
-    in_greenlet(lambda: setattr(store, "value", Value("value", log, hook)))
+    in_greenlet(lambda: setattr(store, "value", Value(log, hook, "value")))
     assert (seen, log) == ([False], ["value"])
     assert dict(store.__dict__) == {"mine": "main"}
 
@@ -283,7 +265,7 @@ def test_a_finaliser_that_switches(log, greenlet):
     aside = greenlet.greenlet(bystander)
     aside.switch()
     for i in range(20):
-        made = greenlet.greenlet(lambda i=i: setattr(store, "value", Value(i, log, aside.switch)))
+        made = greenlet.greenlet(lambda i=i: setattr(store, "value", Value(log, aside.switch, i)))
         made.switch()
         del made
     assert log == list(range(20))
@@ -311,7 +293,7 @@ def test_a_finished_greenlet_of_gevent_that_is_still_referred_to(fill, log, geve
 
 def test_a_greenlet_of_gevent_that_is_killed_before_it_starts(log, gevent):
     store = xctx.local()
-    job = gevent.spawn(lambda: setattr(store, "value", Value("value", log)))
+    job = gevent.spawn(lambda: setattr(store, "value", Value(log, name="value")))
     job.kill()
     gevent.sleep(0)
     assert job.dead and log == []
@@ -324,7 +306,7 @@ def test_finished_greenlets_kept_by_their_own_values_are_swept(log, greenlet):
         pass
 
     def work():
-        store.value = Keeping("value", log)
+        store.value = Keeping(log)
         store.value.greenlet = greenlet.getcurrent()
         assert store.value.greenlet
 
@@ -445,7 +427,7 @@ def test_a_finaliser_uses_the_store_when_its_task_is_done(log):
         del store.written
 
     async def work():
-        store.value = Value("value", log, hook)
+        store.value = Value(log, hook, "value")
 
     async def main():
         await asyncio.create_task(work())

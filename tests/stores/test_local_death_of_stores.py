@@ -7,26 +7,10 @@ import tracemalloc
 import weakref
 
 import pytest
+from finalised import Value
 
 import xctx
 from xctx import debug, keys
-
-
-class Value:
-    def __init__(self, log, hook=None, name="value"):
-        self.log, self.hook, self.name = log, hook, name
-
-    def __del__(self):
-        try:
-            if self.hook:
-                self.hook()
-        finally:
-            self.log.append(self.name)
-
-
-@pytest.fixture
-def log():
-    return []
 
 
 class Worker:

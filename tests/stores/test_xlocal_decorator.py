@@ -1,7 +1,6 @@
 """A binding as a decorator: of functions, methods, coroutine functions, generators and async generators."""
 
 import asyncio
-import contextvars
 import inspect
 import sys
 import types
@@ -9,20 +8,7 @@ import weakref
 
 import pytest
 
-import xctx
-
-
-@pytest.fixture
-def x(key):
-    """An xlocal with each key."""
-    return xctx.xlocal(key=key)
-
-
-@pytest.fixture(autouse=True)
-def nothing_left_bound():
-    before = list(contextvars.copy_context())
-    yield
-    assert list(contextvars.copy_context()) == before
+pytestmark = pytest.mark.usefixtures("nothing_left_bound")
 
 
 def test_a_function(x):

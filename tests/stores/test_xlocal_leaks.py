@@ -14,12 +14,6 @@ from xctx import keys
 pytestmark = pytest.mark.usefixtures("no_collector")
 
 
-@pytest.fixture
-def x(key):
-    """An xlocal with each key."""
-    return xctx.xlocal(key=key)
-
-
 def test_a_value_is_released_when_its_block_is_left(x, thing):
     with x(a=(value := thing())):
         value = weakref.ref(value)

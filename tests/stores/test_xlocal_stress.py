@@ -45,12 +45,6 @@ def hammer():
     return run
 
 
-@pytest.fixture
-def x(key):
-    """An xlocal with each key."""
-    return xctx.xlocal(key=key)
-
-
 def test_threads_bind_and_read(hammer, x):
     def work(chance):
         value, name = object(), chance.choice("abcd")

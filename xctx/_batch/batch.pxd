@@ -2,25 +2,19 @@
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._runtime.python cimport (PY_LOCK_ACQUIRED, PY_LOCK_FAILURE, PY_LOCK_INTR, PyLockStatus, PyMem_RawFree,
-                                   PyObject_CallNoArgs_, PyThreadState_GetDict, PyThread_acquire_lock_timed,
-                                   PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock,
-                                   xctx_enter_recursion, xctx_leave_recursion, xctx_load_int, xctx_load_u64, xctx_promote,
-                                   xctx_store_int, xctx_taken)
+from xctx._runtime.parking cimport xctx_queue, xctx_waiter
+from xctx._runtime.python cimport (PyMem_RawFree, PyObject_CallNoArgs_, PyThreadState_GetDict, xctx_enter_recursion,
+                                   xctx_leave_recursion, xctx_load_int, xctx_load_u64, xctx_promote, xctx_store_int,
+                                   xctx_taken)
 
 
 cdef extern from "xctx/_batch/core.h" nogil:
-    ctypedef struct BatchWaiter:
-        BatchWaiter* next
-        PyObject* owner
-        int hub
-        double since
-
     ctypedef struct BatchThread:
         uint32_t forks
 
     ctypedef struct BatchCore:
         Py_ssize_t size
+        xctx_queue waiters
         size_t index
         size_t mark
         int closed
@@ -54,26 +48,25 @@ cdef extern from "xctx/_batch/core.h":
 
 
 cdef extern from "xctx/_batch/waiters.h":
-    void batch_enqueue(BatchCore* core, BatchWaiter* waiter, int front)
-    void batch_pick_waiters(BatchCore* core, size_t n, BatchWaiter** chain)
-    void batch_pass_on(BatchCore* core, BatchWaiter** chain)
-    bint batch_leave(BatchCore* core, BatchWaiter* waiter)
-    bint batch_abandon(BatchCore* core, BatchWaiter* waiter, BatchWaiter** chain)
+    void batch_pick_waiters(BatchCore* core, size_t n, xctx_waiter** chain)
+    void batch_pass_on(BatchCore* core, xctx_waiter** chain)
+    bint batch_leave(BatchCore* core, xctx_waiter* waiter)
+    bint batch_abandon(BatchCore* core, xctx_waiter* waiter, xctx_waiter** chain)
 
 
 cdef extern from "xctx/_batch/fill.h":
     ctypedef enum BatchStep:
         BATCH_VALUE, BATCH_ERROR, BATCH_CLOSED, BATCH_FILL, BATCH_INNER, BATCH_SIBLING, BATCH_WAIT
 
-    BatchStep batch_next_step(BatchCore* core, BatchThread* thread, void* greenlet, BatchWaiter* waiter, bint waited,
-                              bint rob, PyObject** value, BatchWaiter** wake)
+    BatchStep batch_next_step(BatchCore* core, BatchThread* thread, void* greenlet, xctx_waiter* waiter, bint waited,
+                              bint rob, PyObject** value, xctx_waiter** wake)
     bint batch_fill_is_current(BatchCore* core, uint64_t fill)
-    int batch_fill_from(BatchCore* core, PyObject* source, uint64_t fill, BatchWaiter** wake) except -1
+    int batch_fill_from(BatchCore* core, PyObject* source, uint64_t fill, xctx_waiter** wake) except -1
     int batch_keep(BatchCore* core, PyObject* value) except -1
-    int batch_add(BatchCore* core, PyObject* value, BatchWaiter** wake) except -1
+    int batch_add(BatchCore* core, PyObject* value, xctx_waiter** wake) except -1
     PyObject* batch_fresh_pop(BatchCore* core)
     PyObject* batch_publish(BatchCore* core, BatchThread* thread, uint64_t fill, bint own, PyObject** error,
-                            BatchWaiter** wake)
+                            xctx_waiter** wake)
     void batch_return_value(BatchCore* core, PyObject* value)
     bint batch_claim_refill(BatchCore* core)
     bint batch_refill_step(BatchCore* core, BatchThread* thread, void* greenlet)
@@ -83,7 +76,7 @@ cdef extern from "xctx/_batch/fill.h":
 
 cdef extern from "xctx/_batch/thread_cache.h":
     void batch_thread_renew(BatchThread* thread)
-    BatchWaiter* batch_thread_end(BatchThread* thread)
+    xctx_waiter* batch_thread_end(BatchThread* thread)
 
 
 cdef extern from "xctx/_batch/object.h":

@@ -3,7 +3,7 @@
 """Batches: values made by the batch and handed out one by one, each exactly once.
 
 The buffer (where values lie, and how they move) is C: see ``_batch/core.h``. This module runs the source, lets callers wait
-(``_batch/waiting.pxi``), and gives both their Python face.
+(``_runtime/parking.pyx``), and gives both their Python face.
 
 A call of ``load`` that finds a value takes it, and that is all. A call that finds none asks for its *next step*: it gets a
 value after all, or the exception that was kept, or it becomes the *filler*, or it waits for the filler. The step is decided
@@ -11,11 +11,11 @@ under the core's mutex. Sources, waiters and finalisers run outside the mutex, b
 greenlets, fork, or come back here.
 """
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t
 
+from xctx._runtime.parking cimport Waiter, wake_all, waiter_here, xctx_queue_add, xctx_waiter
 from xctx._runtime.runtime cimport connect, xctx_fork_count, xctx_here
 from xctx._runtime.scheduling cimport current_hub, loaded, monotonic, running_greenlet
 from collections import namedtuple
@@ -94,7 +94,36 @@ cdef bint hub_goes_on() except -1:
 # ---------------------------------------------------------------------------------------------------------------------
 # Waiting
 
-include "waiting.pxi"
+# A caller looks again after so many seconds even if nobody woke it, because the unit that had to may have been left behind
+# by a fork.
+cdef double LOOK_AGAIN = 1.0
+
+
+cdef int pass_on(BatchCore* core) except -1:
+    """Wakes the next, if there is something for it to do."""
+    cdef xctx_waiter* wake = NULL
+    batch_lock(core)
+    batch_pass_on(core, &wake)
+    batch_unlock(core)
+    return wake_all(wake)
+
+
+cdef int wait(BatchCore* core, Waiter waiter, double until) except -1:
+    """Waits until it is woken, or for a while; the caller then looks what to do next. `until` < 0 is for ever."""
+    cdef double seconds = LOOK_AGAIN
+    cdef xctx_waiter* wake
+    if until >= 0:
+        seconds = min(seconds, max(until - monotonic(), 0.0))
+    try:
+        waiter.park(seconds)
+    except BaseException:
+        if batch_abandon(core, &waiter.node, &wake):
+            Py_DECREF(waiter)  # the queue's reference
+        wake_all(wake)
+        raise
+    if batch_leave(core, &waiter.node):
+        Py_DECREF(waiter)
+    return 0
 
 
 cdef double deadline(object timeout) except? -2.0:
@@ -209,9 +238,9 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
         the oldest first, and the same list on every call; an exception that was kept for a caller is dropped.
         """
         cdef BatchCore* core = self.core
-        cdef BatchWaiter* wake = NULL
+        cdef xctx_waiter* wake = NULL
         cdef BatchThread* here = thread_here()
-        cdef _Waiter waiter
+        cdef Waiter waiter
         cdef PyObject** values
         cdef PyObject* error
         cdef size_t i, n = 0
@@ -232,12 +261,12 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
                                "a call from outside the source is wanted")
         wake_all(wake)
         while True:
-            waiter = _Waiter.__new__(_Waiter, hub)
+            waiter = waiter_here(hub, None)
             batch_lock(core)
             if not core.filling:
                 batch_unlock(core)
                 break
-            batch_enqueue(core, &waiter.node, 0)
+            xctx_queue_add(&core.waiters, &waiter.node, False)
             batch_unlock(core)
             wait(core, waiter, -1.0)
         pass_on(core)  # another close() may wait
@@ -398,9 +427,9 @@ cdef object slow(BatchExecutor self, object block, object timeout, bint shared):
     cdef bint rob = not may_block
     cdef bint spun = False
     cdef bint waited = False
-    cdef _Waiter waiter = None     # a new one for each wait: an old one may still be in a waker's chain
-    cdef BatchWaiter* node
-    cdef BatchWaiter* wake
+    cdef Waiter waiter = None     # a new one for each wait: an old one may still be in a waker's chain
+    cdef xctx_waiter* node
+    cdef xctx_waiter* wake
     cdef PyObject* value
     cdef BatchThread* here
     cdef BatchStep step
@@ -444,13 +473,13 @@ cdef object slow(BatchExecutor self, object block, object timeout, bint shared):
                 batch_spin(core)
                 if not xctx_load_int(&core.filling):
                     continue
-            waiter = _Waiter.__new__(_Waiter, hub)
+            waiter = waiter_here(hub, None)
             if not since:
                 since = monotonic()
             waiter.node.since = since
 
 
-cdef object hand_out(BatchExecutor self, object value, BatchWaiter* wake, bint shared):
+cdef object hand_out(BatchExecutor self, object value, xctx_waiter* wake, bint shared):
     cdef BatchCore* core = self.core
     try:
         if wake != NULL:
@@ -473,7 +502,7 @@ cdef PyObject* fill(BatchExecutor self, BatchCore* core, BatchThread* here) exce
     cdef uint64_t number = xctx_load_u64(&core.fill)
     cdef PyObject* error = NULL
     cdef PyObject* own
-    cdef BatchWaiter* wake
+    cdef xctx_waiter* wake
     failed = None
     try:
         make(self, core, number, False)
@@ -516,7 +545,7 @@ cdef int make(BatchExecutor self, BatchCore* core, uint64_t number, bint stream)
 
 
 cdef int make_all(BatchExecutor self, BatchCore* core, uint64_t number, bint stream) except -1:
-    cdef BatchWaiter* wake = NULL
+    cdef xctx_waiter* wake = NULL
     cdef Py_ssize_t n = 0
     if self.count is not None:
         batch = self.call(self.count)
@@ -549,7 +578,7 @@ cdef int keep(BatchCore* core, uint64_t number, PyObject* value) except -1:
 
 cdef int keep_at_once(BatchCore* core, PyObject* value) except -1:
     """Takes over a value that any caller may have now."""
-    cdef BatchWaiter* wake
+    cdef xctx_waiter* wake
     batch_add(core, value, &wake)
     return wake_all(wake)
 
@@ -601,7 +630,7 @@ cdef int kick(BatchExecutor self, BatchCore* core) except -1:
 
 
 cdef int publish(BatchCore* core, BatchThread* here, uint64_t number, PyObject* error) except -1:
-    cdef BatchWaiter* wake
+    cdef xctx_waiter* wake
     batch_publish(core, here, number, False, &error, &wake)
     if error != NULL:
         xctx_taken(error)

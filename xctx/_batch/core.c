@@ -66,8 +66,8 @@ void batch_core_renew(BatchCore *c) {
         c->ring = c->fresh = NULL;
         c->mask = c->head = c->tail = c->fresh_room = c->fresh_head = c->fresh_tail = 0;
         c->error = NULL;
-        c->first = c->last = NULL;
-        c->waiting = c->due = 0;
+        memset(&c->waiters, 0, sizeof(c->waiters));
+        c->due = 0;
         xctx_store_int(&c->refilling, 0);
         c->caches = NULL;
         c->made = c->fills = c->waits = c->left = 0;

@@ -23,12 +23,13 @@
  *     waiters.c       the list of callers that wait
  *     fill.c          what a caller does next, filling, publishing
  *     object.c        the collector's view of an executor, and the fast way into `load`
- *     batch.pyx       the Python classes: runs the source, lets callers wait (waiting.pxi)
+ *     batch.pyx       the Python classes: runs the source, lets callers wait
  *
  * The caller of each function has an attached thread state, and a reference on the executor. */
 #ifndef XCTX_BATCH_CORE_H
 #define XCTX_BATCH_CORE_H
 
+#include "xctx/_runtime/parking.h"
 #include "xctx/_runtime/state.h"
 
 /* Only this extension uses the names below. Hidden ones are reached directly, without the dynamic linker's tables. */
@@ -41,7 +42,6 @@
 typedef struct BatchCore BatchCore;
 typedef struct ThreadCache ThreadCache;
 typedef struct BatchThread BatchThread;
-typedef struct BatchWaiter BatchWaiter;
 
 struct BatchCore {
     uint64_t id;        /* never changes, and no later core gets it */
@@ -61,8 +61,7 @@ struct BatchCore {
     size_t mask, head, tail;
     PyObject *error;    /* owned: what the source raised after the values in the buffer */
 
-    BatchWaiter *first, *last;
-    Py_ssize_t waiting;
+    xctx_queue waiters;   /* calls that wait */
     int due;            /* a caller that waited long was woken: the next to fill is not a newcomer */
 
     int filling;        /* atomic */

@@ -49,8 +49,8 @@ void batch_end_fill(BatchCore *c) {
     xctx_add(&c->refs, -1);  /* never the last one: the executor has one, or the caller */
 }
 
-BatchStep batch_next_step(BatchCore *c, BatchThread *t, void *greenlet, BatchWaiter *w, int waited, int rob,
-                          PyObject **value, BatchWaiter **wake) {
+BatchStep batch_next_step(BatchCore *c, BatchThread *t, void *greenlet, xctx_waiter *w, int waited, int rob,
+                          PyObject **value, xctx_waiter **wake) {
     BatchStep step;
     *wake = NULL;
     batch_lock(c);
@@ -68,11 +68,11 @@ BatchStep batch_next_step(BatchCore *c, BatchThread *t, void *greenlet, BatchWai
         step = BATCH_FILL;
     }
     else if (c->filling && c->filler == t && (c->greenlet == greenlet || !c->greenlet)) step = BATCH_INNER;
-    else if (c->filling && c->filler == t && !(w && w->hub)) step = BATCH_SIBLING;
+    else if (c->filling && c->filler == t && !(w && w->in_hub)) step = BATCH_SIBLING;
     else {
         step = BATCH_WAIT;
         if (w) {
-            batch_enqueue(c, w, waited);
+            xctx_queue_add(&c->waiters, w, waited);
             c->waits += !waited;
         }
     }
@@ -114,14 +114,14 @@ void batch_spin(BatchCore *c) {
 
 /* ---- the filler's side ----------------------------------------------------------------------------------- */
 
-int batch_add(BatchCore *c, PyObject *v, BatchWaiter **wake) {
+int batch_add(BatchCore *c, PyObject *v, xctx_waiter **wake) {
     *wake = NULL;
     batch_lock(c);
     int full = batch_ring_reserve(c, 1);
     if (!full) {
         batch_ring_push(c, v);
         c->made++;
-        if (c->first) batch_pick_waiters(c, 1, wake);
+        if (c->waiters.first) batch_pick_waiters(c, 1, wake);
     }
     batch_unlock(c);
     if (full) { Py_DECREF(v); PyErr_NoMemory(); }
@@ -142,7 +142,7 @@ int batch_keep(BatchCore *c, PyObject *v) {
 
 PyObject *batch_fresh_pop(BatchCore *c) { return c->fresh_head < c->fresh_tail ? c->fresh[c->fresh_head++] : NULL; }
 
-int batch_fill_from(BatchCore *c, PyObject *source, uint64_t fill, BatchWaiter **wake) {
+int batch_fill_from(BatchCore *c, PyObject *source, uint64_t fill, xctx_waiter **wake) {
     for (Py_ssize_t n = 1;; n++) {
         PyObject *v = PyObject_CallNoArgs(source);
         if (XCTX_UNLIKELY(!v)) return -1;
@@ -181,7 +181,7 @@ static PyObject **move_to_ring(BatchCore *c, size_t n, PyObject ***array) {
     return lost;
 }
 
-PyObject *batch_publish(BatchCore *c, BatchThread *t, uint64_t fill, int own, PyObject **error, BatchWaiter **wake) {
+PyObject *batch_publish(BatchCore *c, BatchThread *t, uint64_t fill, int own, PyObject **error, xctx_waiter **wake) {
     PyObject *mine = NULL, **lost = NULL, **array = NULL;
     *wake = NULL;
     batch_lock(c);
@@ -193,7 +193,7 @@ PyObject *batch_publish(BatchCore *c, BatchThread *t, uint64_t fill, int own, Py
         n--;
 #ifdef Py_GIL_DISABLED
         ThreadCache *cache;
-        if (n && !c->closed && !c->waiting && !batch_ring_length(c) && (cache = batch_cache_to_fill(c, t))) {
+        if (n && !c->closed && !c->waiters.count && !batch_ring_length(c) && (cache = batch_cache_to_fill(c, t))) {
             size_t k = batch_cache_share(c, cache, n);
             for (size_t i = 0; i < k; i++) batch_cache_put(cache, i, batch_fresh_pop(c));
             n -= k;
@@ -215,7 +215,7 @@ PyObject *batch_publish(BatchCore *c, BatchThread *t, uint64_t fill, int own, Py
     }
     batch_end_fill(c);
     n = batch_ring_length(c) + (c->error != NULL);
-    if (c->first) batch_pick_waiters(c, c->closed ? (size_t)-1 : n ? n : 1, wake);
+    if (c->waiters.first) batch_pick_waiters(c, c->closed ? (size_t)-1 : n ? n : 1, wake);
     batch_unlock(c);
     while (n_lost) Py_DECREF(lost[--n_lost]);
     PyMem_RawFree(array);

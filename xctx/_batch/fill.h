@@ -21,8 +21,8 @@ typedef enum {
 
 /* With a waiter the caller is put in line where it has to wait: in front if it has `waited` before. With `rob` it would
  * rather take from other threads than wait. *value is owned. *wake is a chain of waiters to wake. */
-BatchStep batch_next_step(BatchCore *c, BatchThread *t, void *greenlet, BatchWaiter *w, int waited, int rob,
-                          PyObject **value, BatchWaiter **wake);
+BatchStep batch_next_step(BatchCore *c, BatchThread *t, void *greenlet, xctx_waiter *w, int waited, int rob,
+                          PyObject **value, xctx_waiter **wake);
 
 /* Whether the fill with this number goes on. A source may run for long, and find that its fill was given up meanwhile. */
 static inline int batch_fill_is_current(BatchCore *c, uint64_t fill) {
@@ -31,11 +31,11 @@ static inline int batch_fill_is_current(BatchCore *c, uint64_t fill) {
 
 /* Calls a source of values until the batch is full, the executor is closed, or this fill was given up; in the last case
  * the value in hand goes to the ring, and *wake is to be woken. Anything may happen in a call. */
-int batch_fill_from(BatchCore *c, PyObject *source, uint64_t fill, BatchWaiter **wake);
+int batch_fill_from(BatchCore *c, PyObject *source, uint64_t fill, xctx_waiter **wake);
 
 /* Both consume the reference to v: to the fresh values of the fill, or straight to the ring. */
 int batch_keep(BatchCore *c, PyObject *v);
-int batch_add(BatchCore *c, PyObject *v, BatchWaiter **wake);
+int batch_add(BatchCore *c, PyObject *v, xctx_waiter **wake);
 
 /* A fresh value for a load from inside the source, in the filler's thread; or NULL. */
 PyObject *batch_fresh_pop(BatchCore *c);
@@ -43,7 +43,7 @@ PyObject *batch_fresh_pop(BatchCore *c);
 /* Moves the fresh values on and ends the fill, if it is still the one with this number. With `own` the first value is
  * returned, for the filler's caller. *error is owned; it is kept, and set to NULL, where a value comes before it, because
  * then it is another caller's. */
-PyObject *batch_publish(BatchCore *c, BatchThread *t, uint64_t fill, int own, PyObject **error, BatchWaiter **wake);
+PyObject *batch_publish(BatchCore *c, BatchThread *t, uint64_t fill, int own, PyObject **error, xctx_waiter **wake);
 
 /* Ends the fill, under the mutex, in the filler's thread, when nothing fresh is left. */
 void batch_end_fill(BatchCore *c);

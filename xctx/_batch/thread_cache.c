@@ -67,7 +67,7 @@ ThreadCache *batch_cache_to_fill(BatchCore *c, BatchThread *t) {
 }
 
 size_t batch_cache_share(BatchCore *c, ThreadCache *cache, size_t n) {
-    size_t k = cache->chunk, fair = (n + (size_t)c->waiting) / (1 + (size_t)c->waiting);
+    size_t k = cache->chunk, fair = (n + c->waiters.count) / (1 + c->waiters.count);
     if (k > fair) k = fair;
     cache->taken += k;
     if (cache->taken >= MANY && cache->taken - k < MANY) xctx_store_int(&c->hot, c->hot + 1);
@@ -123,19 +123,19 @@ void batch_thread_renew(BatchThread *t) {
     t->n_caches = 0;
 }
 
-BatchWaiter *batch_thread_end(BatchThread *t) {
-    BatchWaiter *wake = NULL;
+xctx_waiter *batch_thread_end(BatchThread *t) {
+    xctx_waiter *wake = NULL;
     if (batch_thread() == t) xctx_here()->batch = NULL;
     if (t->forks != xctx_fork_count()) return NULL;
     while (t->fills) {
         BatchCore *c = t->fills;
         PyObject *no_error = NULL;
-        BatchWaiter *more = NULL, **end = &wake;
+        xctx_waiter *more = NULL, **end = &wake;
         if (!batch_core_is_current(c) || c->filler != t) break;  /* a list from before the fork */
         xctx_add(&c->refs, 1);
         batch_publish(c, t, xctx_load_u64(&c->fill), 0, &no_error, &more);
         batch_core_unref(c);
-        while (*end) end = &(*end)->next;
+        while (*end) end = &(*end)->next_chosen;
         *end = more;
     }
 #ifdef Py_GIL_DISABLED

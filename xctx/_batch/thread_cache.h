@@ -33,7 +33,7 @@ void batch_thread_renew(BatchThread *t);
 
 /* The end of a thread: its values go back, and a fill that it never came back to is given up. The result is a chain of
  * waiters to wake. The child also calls this for the threads that a fork left behind; then it touches nothing. */
-BatchWaiter *batch_thread_end(BatchThread *t);
+xctx_waiter *batch_thread_end(BatchThread *t);
 
 #if defined(__GNUC__)
 #  pragma GCC visibility pop

@@ -1,4 +1,4 @@
-/* The list of callers that wait for a core. waiting.pxi has the objects that wait, and wakes those that are picked here. */
+/* Which of the callers that wait for a core are woken. _runtime/parking.pyx lets them wait, and wakes them. */
 #ifndef XCTX_BATCH_WAITERS_H
 #define XCTX_BATCH_WAITERS_H
 
@@ -8,32 +8,18 @@
 #  pragma GCC visibility push(hidden)
 #endif
 
-/* One caller that waits; a part of the object that `owner` names. While it is linked the list holds a reference on the
- * object, which goes to the one that unlinks it. */
-struct BatchWaiter {
-    BatchWaiter *next, *prev;
-    PyObject *owner;  /* never changes; borrowed from itself */
-    int linked;       /* guarded by the core's mutex, as are `next` and `prev` */
-    int hub;          /* never changes: it waits in a greenlet, so that its thread goes on meanwhile */
-    uint32_t forks;   /* the count of forks when it was put in line: a child has another list */
-    double since;     /* never changes: when its caller began to wait */
-};
-
-/* Under the mutex: puts a caller in line, in front if it has waited before. */
-void batch_enqueue(BatchCore *c, BatchWaiter *w, int front);
-
 /* Under the mutex: adds up to n waiters to a chain of those that the caller wakes once it holds no lock. */
-void batch_pick_waiters(BatchCore *c, size_t n, BatchWaiter **chain);
+void batch_pick_waiters(BatchCore *c, size_t n, xctx_waiter **chain);
 
 /* Under the mutex. While there are waiters and nobody fills, one of them is always on its way, because each caller that
  * goes on picks the next. */
-void batch_pass_on(BatchCore *c, BatchWaiter **wake);
+void batch_pass_on(BatchCore *c, xctx_waiter **wake);
 
-/* A wait is over. Returns whether it was still in line; then the list's reference is the caller's. */
-int batch_leave(BatchCore *c, BatchWaiter *w);
+/* A wait is over. Returns whether it was still in line; then the queue's reference is the caller's. */
+int batch_leave(BatchCore *c, xctx_waiter *w);
 
 /* The same for a caller that was killed or interrupted: a wake-up that was meant for it goes to another. */
-int batch_abandon(BatchCore *c, BatchWaiter *w, BatchWaiter **wake);
+int batch_abandon(BatchCore *c, xctx_waiter *w, xctx_waiter **wake);
 
 #if defined(__GNUC__)
 #  pragma GCC visibility pop

@@ -210,7 +210,9 @@ cdef class Snapshot:
         named, variables = unresolved
         for place, names in named:
             found.add(validated(object_of_type_at(xlocal, *place), names))
-        variables = [(object_of_type_at(ContextVar, *place), value) for place, value in variables]
+        at_places, variables = variables, []
+        for place, value in at_places:
+            variables.append((object_of_type_at(ContextVar, *place), value))
         with cython.critical_section(extras):
             if extras.unresolved is not None:
                 self.first = found.first
@@ -264,10 +266,11 @@ cdef class Snapshot:
     def __repr__(self):
         cdef Binding each
         cdef tuple unresolved = self.unresolved()
+        told = []
         if unresolved is not None:
-            told = [f"{place[1]}: {', '.join(names) or 'nothing'}" for place, names in unresolved[0]]
+            for place, names in unresolved[0]:
+                told.append(f"{place[1]}: {', '.join(names) or 'nothing'}")
         else:
-            told = []
             for each in self.bindings():
                 told.append(f"{type(each.owner).__name__}: {', '.join(each.names) or 'nothing'}")
         return f"<snapshot of {'; '.join(told) or 'nothing'}>"

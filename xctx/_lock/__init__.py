@@ -2,11 +2,11 @@
 
 From the ground up; each file uses only those before it:
 
-os.h                what a lock needs of the machine and the kernel: atomics in shared memory, a way to sleep
-protocol.h          the protocol in shared memory: a state word, and a table of rows
-hold.h              what one unit has of one lock
-memory.h            how a lock's memory comes to a process, which row is whose, and which holder is dead
-names.py            locks that have a name: where their files are, and how one is opened or made
-hold.pyx .pxd .pyi  what one process makes of a lock's shared memory
-lock.pyx .pyi       SharedLock and SharedRLock
+shared_memory.h          what a lock has in shared memory, and what it needs of the kernel: atomics, a way to sleep
+protocol.h               the protocol in shared memory: a word with the writer slot, and a table of rows
+mapping.h .c             the files that this process has mapped, which row is whose, and whose owner is dead
+unit_lock.h              what one unit has of one lock, and what can be done to it without Python
+names.py                 locks that have a name: where their files are, and how one is opened or made
+unit_lock.pyx .pxd .pyi  mappings, rows and units' locks as objects; the queues in which units wait, and their attempts
+lock.pyx .pyi            SharedLock and SharedRLock
 """

@@ -2,47 +2,45 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Shared/exclusive locks for threads, greenlets, tasks and processes: what a unit may do with one, and when.
 
-    lock ---- memory          what all processes share
-      |---- holds: a local of the lock's key:   what each unit has of the lock (*hold*)
-      |---- lines: a local of the thread:       the line in the shared table by which this thread's units count
+    SharedLock ---- Mapping                  the memory that all processes share
+       |---- unit_locks, a local of its key:     UnitLock, what each unit has of the lock
+       |---- rows, a local of the thread:        Row, by which the units of a thread count in the shared table
 
-A unit that ends drops its hold, and a thread its line, because stores do that; a hold that is dropped gives back what it
-had. So whatever way a thread, greenlet or task comes to its end, nothing of it stays in the table. In a forked child the
-stores are empty: it holds nothing, and takes lines of its own.
+The stores drop a unit's values when the unit ends, and a UnitLock that is dropped gives back what it had. So whatever way a
+thread, greenlet or task ends, nothing of it stays in the table. In a forked child the stores are empty: the child holds
+nothing, and takes rows of its own.
 """
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._runtime.python cimport PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
-from xctx._runtime.runtime cimport (connect, xctx_cache_drop as slot_drop, xctx_cache_entry as xctx_slot, xctx_cache_entry_of
-                                    as slot_of, xctx_cache_hit as slot_hit, xctx_cache_set as slot_set, xctx_next_serial)
 from xctx._core cimport Key, as_key
-from xctx._lock.hold cimport (DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, Hold, Line, Memory, announce, forks, give_back,
-                              line_at, load32, load64, look_at_all, memory_of, named_memory, new_attempt, new_hold, new_line,
-                              new_memory, pause, queued, readers_in, set_forget, step_down, take, told, wait, xctx_head,
-                              xctx_hold, xctx_line, Attempt, WAITS, FORKED, HELD, PAUSE, READERS_LEFT, READERS_MAY_ENTER,
-                              SLOT_IS_FREE)
+from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, PAUSE_MS, READERS_MAY_ENTER, SHARED,
+                                   SLOT_IS_FREE, UPGRADABLE, WAITS, Attempt, Mapping, Row, UnitLock, announce_upgrade,
+                                   clean_up_all, forks, load32, load64, mapping_of, named_mapping, new_attempt,
+                                   new_mapping, new_row, new_unit_lock, pause, queued, readers_in,
+                                   refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
+                                   tell_if_queued, wait, xctx_head, xctx_row, xctx_unit_lock)
+from xctx._runtime.parking cimport TaskWaiter, task_waiter
+from xctx._runtime.python cimport PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
+from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
+                                    xctx_cache_set, xctx_next_serial)
+from xctx._runtime.scheduling cimport current_loop, monotonic
 from xctx import _core
 from xctx._stores.local import local
-from xctx._runtime.parking cimport TaskWaiter, task_waiter
-from xctx._runtime.scheduling cimport current_loop, monotonic
 import os
 import warnings
 
-
 connect()
-
 
 cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
 cdef double FOREVER = float("inf")
 cdef object NO_LIMIT = -1
-cdef int ALL = READERS_MAY_ENTER | SLOT_IS_FREE | READERS_LEFT
 
 
-cdef void forget(uint64_t serial, xctx_hold *hold) noexcept:
-    cdef xctx_slot *slot = slot_of(serial)
-    if slot.what == hold:
-        slot_drop(slot, serial)
+cdef void forget(uint64_t serial, xctx_unit_lock *unit) noexcept:
+    cdef xctx_cache_entry *entry = xctx_cache_entry_of(serial)
+    if entry.what == unit:
+        xctx_cache_drop(entry, serial)
 
 
 set_forget(forget)
@@ -51,7 +49,7 @@ set_forget(forget)
 class OwnerDiedWarning(RuntimeWarning):
     """One who held a lock exclusively has died, so what the lock guards may be half-written.
 
-    Everyone who acquires the lock is told, in whatever process, until somebody who was told has held it exclusively and
+    Everyone who acquires the lock is warned, in whatever process, until somebody who was told has held it exclusively and
     released it, not by an exception that left a ``with`` block: then it is taken for mended.
     """
 
@@ -86,23 +84,23 @@ cdef class SharedLock:
     Lifetime: what the processes share lives as long as one of them has the lock; the name, too. A child that is forked while
     its parent holds the lock does not hold it.
     """
-    cdef Memory memory            # this and the next five never change after __init__
+    cdef Mapping mapping          # this and the next six never change after __init__
     cdef str title                # its name; None where it has none
     cdef Key holder               # the key
-    cdef object holds
-    cdef object lines
+    cdef object unit_locks        # a local of the key: each unit's UnitLock
+    cdef object rows              # a local of the thread: its Row
     cdef uint64_t serial
     cdef bint reentrant
     cdef object __weakref__
 
     def __init__(self, name=None, *, key=None):
         key = checked_key(key)
-        if self.memory is not None:
+        if self.mapping is not None:
             raise RuntimeError("a lock is initialised once")
         if name is None:
-            set_up(self, new_memory(), None, key)
+            set_up(self, new_mapping(), None, key)
         else:
-            set_up(self, named_memory(name), name, key)
+            set_up(self, named_mapping(name), name, key)
 
     # --- acquiring
 
@@ -229,28 +227,28 @@ cdef class SharedLock:
     @property
     def mode(self):
         """What this unit holds the lock for: 'shared', 'upgradable', 'exclusive', or None."""
-        return MODES[held_here(self).mode]
+        return MODES[unit_lock_here(self).mode]
 
     @property
     def count(self):
         """How often this unit has acquired the lock and not released it."""
-        return held_here(self).depth
+        return unit_lock_here(self).depth
 
     @property
     def owner_died(self):
         """Whether a writer died and nobody has written since (see :class:`OwnerDiedWarning`)."""
-        look_at_all(ready(self))
-        return bool(load32(&self.memory.head.word) & DIED)
+        clean_up_all(ready(self))
+        return bool(load32(&self.mapping.head.word) & DIED)
 
     @property
     def readers(self):
         """How many units hold the lock shared, in all processes. It may have changed by now."""
         cdef xctx_head *head = ready(self).head
         cdef uint32_t index
-        look_at_all(self.memory)
+        clean_up_all(self.mapping)
         count = 0
         for index in range(load32(&head.used)):
-            count += readers_in(load64(&line_at(head, index).state))
+            count += readers_in(load64(&row_at(head, index).readers))
         return count
 
     @property
@@ -258,10 +256,10 @@ cdef class SharedLock:
         """How many units wait for the lock, in all processes. It may have changed by now."""
         cdef xctx_head *head = ready(self).head
         cdef uint32_t index
-        look_at_all(self.memory)
+        clean_up_all(self.mapping)
         count = 0
         for index in range(load32(&head.used)):
-            count += load32(&line_at(head, index).waiters)
+            count += load32(&row_at(head, index).waiters)
         return count
 
     @property
@@ -283,27 +281,28 @@ cdef class SharedLock:
                 A list of (mode, pid, the kernel's number of the thread or 0 where several share a place, how many units).
         """
         cdef xctx_head *head = ready(self).head
-        cdef xctx_line *line
+        cdef xctx_row *row
         cdef uint32_t index, flags, inside
         cdef list found = []
-        look_at_all(self.memory)
+        clean_up_all(self.mapping)
         for index in range(load32(&head.used)):
-            line = line_at(head, index)
-            flags = load32(&line.flags)
-            inside = readers_in(load64(&line.state))
+            row = row_at(head, index)
+            flags = load32(&row.mode)
+            inside = readers_in(load64(&row.readers))
             if flags:
-                found.append((MODES[flags & 3], load32(&line.owner), load32(&line.thread), 1))
+                found.append((MODES[flags & 3], load32(&row.owner), load32(&row.thread), 1))
             if inside:
-                found.append(("shared", load32(&line.owner), load32(&line.thread), inside))
+                found.append(("shared", load32(&row.owner), load32(&row.thread), inside))
         return found
 
     def __repr__(self):
-        if self.memory is None:
+        if self.mapping is None:
             return object.__repr__(self)
-        held = ", ".join(f"{mode} by {pid}" if count == 1 else f"{mode} by {pid} ({count})"
-                         for mode, pid, _, count in self.holders())
+        held = []
+        for mode, pid, _, count in self.holders():
+            held.append(f"{mode} by {pid}" if count == 1 else f"{mode} by {pid} ({count})")
         name = "" if self.title is None else f" {self.title!r}"
-        return f"<xctx.{type(self).__name__}{name}: {held or 'free'}>"
+        return f"<xctx.{type(self).__name__}{name}: {', '.join(held) or 'free'}>"
 
     def __reduce__(self):
         if self.title is not None:
@@ -336,108 +335,107 @@ def handed_on(cls, carrier, key):
     cdef SharedLock lock = cls.__new__(cls)
     fd = carrier.detach()
     os.set_inheritable(fd, False)
-    set_up(lock, memory_of(fd, None), None, checked_key(key))
+    set_up(lock, mapping_of(fd, None), None, checked_key(key))
     return lock
 
 
 cdef Key checked_key(object key):
     cdef Key checked = as_key(_core.task if key is None else key)
-    if checked.inherits:
-        raise ValueError("a lock is held by something that runs: under the key 'context' there is no such thing")
+    if checked.in_context:
+        raise ValueError(f"a lock is held by something that runs: under the key {checked.name!r} there is no such thing")
     return checked
 
 
-cdef void set_up(SharedLock lock, Memory memory, str name, Key key) except *:
+cdef void set_up(SharedLock lock, Mapping mapping, str name, Key key) except *:
     lock.holder = key
-    lock.holds = local(key=key)
-    lock.lines = local(key=_core.thread)
+    lock.unit_locks = local(key=key)
+    lock.rows = local(key=_core.thread)
     lock.title = name
     lock.serial = xctx_next_serial()
-    lock.memory = memory
+    lock.mapping = mapping
 
 
-cdef Memory ready(SharedLock lock):
-    if lock.memory is None:
+cdef Mapping ready(SharedLock lock):
+    if lock.mapping is None:
         raise RuntimeError("this lock was not initialised: a subclass calls super().__init__()")
-    return lock.memory
+    return lock.mapping
 
 
 # --- what this unit has ---------------------------------------------------------------------------------------------------
 
-cdef inline xctx_hold *held_here(SharedLock lock) except NULL:
+cdef inline xctx_unit_lock *unit_lock_here(SharedLock lock) except NULL:
     # Borrowed: this unit keeps it alive.
     cdef PyThreadState *tstate = xctx_tstate()
-    cdef xctx_slot *slot = slot_of(lock.serial)
-    if slot_hit(slot, lock.serial, tstate, <PyObject*>lock):
-        return <xctx_hold*>slot.what
-    return &find_hold(lock).c
+    cdef xctx_cache_entry *entry = xctx_cache_entry_of(lock.serial)
+    if xctx_cache_hit(entry, lock.serial, tstate, <PyObject*>lock):
+        return <xctx_unit_lock*>entry.what
+    return &find_unit_lock(lock).c
 
 
-cdef Hold find_hold(SharedLock lock):
+cdef UnitLock find_unit_lock(SharedLock lock):
     cdef PyThreadState *tstate = xctx_tstate()
     cdef uint64_t ver = tstate.context_ver
-    cdef Hold hold
-    cdef Line line
+    cdef UnitLock owner
+    cdef Row row
     ready(lock)
-    hold = getattr(lock.holds, "hold", None)
-    if hold is None:
-        line = getattr(lock.lines, "line", None)
-        if line is None:
-            line = lock.lines.line = new_line(lock.memory)
-        hold = lock.holds.hold = new_hold(line, lock.serial, lock.holder.shared_by_threads)
-    # Where a callable says who runs, it must be asked each time.
-    if not hold.c.common and tstate.context_ver == ver:
-        slot_set(slot_of(lock.serial), lock.serial, tstate, &hold.c)
-    return hold
+    owner = getattr(lock.unit_locks, "unit_lock", None)
+    if owner is None:
+        row = getattr(lock.rows, "row", None)
+        if row is None:
+            row = lock.rows.row = new_row(lock.mapping)
+        owner = lock.unit_locks.unit_lock = new_unit_lock(row, lock.serial, lock.holder.shared_by_threads)
+    # A callable that says who runs must be asked each time.
+    if not owner.c.shared_by_threads and tstate.context_ver == ver:
+        xctx_cache_set(xctx_cache_entry_of(lock.serial), lock.serial, tstate, &owner.c)
+    return owner
 
 
 # --- acquiring ------------------------------------------------------------------------------------------------------------
 
 cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
-    cdef xctx_hold *hold = held_here(lock)
-    if hold.any != 0 or mode != SHARED and queued(hold.mem):
+    cdef xctx_unit_lock *unit = unit_lock_here(lock)
+    if unit.any != 0 or mode != SHARED and queued(unit.mapping):
         return acquire(lock, None, mode, seconds)
-    if not take(hold, mode):
-        return acquire(lock, <Hold>hold.owner, mode, seconds)
-    if load32(&hold.head.word) & DIED:
-        tell(<Hold>hold.owner)
+    if not take(unit, mode):
+        return acquire(lock, <UnitLock>unit.owner, mode, seconds)
+    if load32(&unit.head.word) & DIED:
+        warn(<UnitLock>unit.owner)
     return True
 
 
-cdef bint acquire(SharedLock lock, Hold begun, int mode, double seconds) except -1:
-    # `begun`: the hold where a try is under way.
+cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds) except -1:
+    # `begun`: this unit's, where an attempt is under way.
     cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
-    cdef Hold hold = begun
+    cdef UnitLock owner = begun
     cdef int found = BEGUN, got
     while True:
-        if hold is None:
-            hold = find_hold(lock)
-            found = begin(hold, mode, lock.reentrant)
+        if owner is None:
+            owner = find_unit_lock(lock)
+            found = begin(owner, mode, lock.reentrant)
         if found == BEGUN:
-            got = finish(hold, mode, until, True)
+            got = finish(owner, mode, until, True)
             if got >= 0:
                 return got
             # This is a forked child by now, which begins anew.
         elif found == COUNTED:
             return True
         elif found == MISUSED:
-            misuse(hold, mode)
+            misuse(owner, mode)
         elif monotonic() >= until:
             return False
         else:
-            # Rare enough to be asked for now and then.
             pause()
-        hold = None
+        owner = None
 
 
-cdef int finish(Hold hold, int mode, double until, bint acquiring) except -2:
-    """The rest of a try: 1 held, 0 not, -1 where this is a forked child by now."""
-    cdef bint upgrading = hold.c.mode == UPGRADABLE
-    cdef int got = wait(new_attempt(hold, mode, until, acquiring))
+cdef int finish(UnitLock owner, int mode, double until, bint acquiring) except -2:
+    """The rest of an attempt: HELD, TIME_IS_UP, or FORKED where this is a child by now."""
+    cdef bint upgrading = owner.c.mode == UPGRADABLE
+    cdef int got = wait(new_attempt(owner, mode, until, acquiring))
     if got == FORKED and upgrading:
         raise RuntimeError("forked while it was waiting to upgrade: the child does not hold the lock")
     if got == HELD and acquiring:
-        tell_if_died(hold)
+        warn_if_died(owner)
     return got
 
 
@@ -446,22 +444,22 @@ cdef bint upgrade(SharedLock lock, double seconds) except -1:
     return finish(begin_upgrade(lock), EXCLUSIVE, until, False)
 
 
-cdef Hold begin_upgrade(SharedLock lock):
-    cdef Hold hold = find_hold(lock)
+cdef UnitLock begin_upgrade(SharedLock lock):
+    cdef UnitLock owner = find_unit_lock(lock)
     cdef int found = MISUSED
-    xctx_lock(&hold.guard)
-    if hold.c.mode == UPGRADABLE and hold.c.busy:
+    xctx_lock(&owner.guard)
+    if owner.c.mode == UPGRADABLE and owner.c.busy:
         found = BUSY
-    elif hold.c.mode == UPGRADABLE:
+    elif owner.c.mode == UPGRADABLE:
         found = BEGUN
-        hold.c.busy = True
-        announce(hold.c.head, &hold.c.attempt)
-    xctx_unlock(&hold.guard)
+        owner.c.busy = True
+        announce_upgrade(owner.c.head, &owner.c.attempt)
+    xctx_unlock(&owner.guard)
     if found == BUSY:
         raise ValueError("this unit is upgrading the lock already")
     if found == MISUSED:
-        raise ValueError(f"only from upgradable is a lock upgraded; this unit holds it {MODES[hold.c.mode] or 'not at all'}")
-    return hold
+        raise ValueError(f"only from upgradable is a lock upgraded; this unit holds it {MODES[owner.c.mode] or 'not at all'}")
+    return owner
 
 
 cdef double seconds_of(object blocking, object timeout) except? -2:
@@ -485,85 +483,84 @@ cdef enum:
     BEGUN, COUNTED, BUSY, MISUSED
 
 
-cdef int begin(Hold owner, int mode, bint reentrant) noexcept:
-    """One acquisition more, of what is held, or the hold is busy with a try from now on."""
-    cdef xctx_hold *hold = &owner.c
+cdef int begin(UnitLock owner, int mode, bint reentrant) noexcept:
+    """One acquisition more of what is held, or from now on the unit's lock is busy with an attempt."""
+    cdef xctx_unit_lock *unit = &owner.c
     cdef int found = BEGUN
     xctx_lock(&owner.guard)
-    if hold.mode != NONE and not (reentrant and (mode <= hold.mode or hold.mode == UPGRADABLE)):
+    if unit.mode != NONE and not (reentrant and (mode <= unit.mode or unit.mode == UPGRADABLE)):
         found = MISUSED
-    elif hold.busy:
-        # A fellow of this unit is at it.
-        found = BUSY
-    elif hold.mode != NONE and mode <= hold.mode:
-        hold.depth += 1
+    elif unit.busy:
+        found = BUSY   # with an attempt of another thread or task that is the same unit
+    elif unit.mode != NONE and mode <= unit.mode:
+        unit.depth += 1
         found = COUNTED
     else:
-        hold.busy = True
-        if hold.mode == UPGRADABLE:
-            announce(hold.head, &hold.attempt)
+        unit.busy = True
+        if unit.mode == UPGRADABLE:
+            announce_upgrade(unit.head, &unit.attempt)
     xctx_unlock(&owner.guard)
     return found
 
 
-cdef bint misuse(Hold owner, int mode) except -1:
+cdef bint misuse(UnitLock owner, int mode) except -1:
     cdef int held = owner.c.mode
     if held == SHARED and mode != SHARED:
         raise ValueError("Cannot upgrade a shared lock: two who try wait for each other. Acquire it upgradable, or exclusive")
     raise ValueError(f"Lock not re-entrant: this unit holds it {MODES[held]}")
 
 
-cdef void tell_if_died(Hold hold) except *:
-    if load32(&hold.c.head.word) & DIED and not hold.c.told:
-        tell(hold)
+cdef void warn_if_died(UnitLock owner) except *:
+    if load32(&owner.c.head.word) & DIED and not owner.c.warned:
+        warn(owner)
 
 
-cdef void tell(Hold hold) except *:
+cdef void warn(UnitLock owner) except *:
     """Tells the new holder that a writer died."""
-    hold.c.told = True
+    owner.c.warned = True
     try:
         warnings.warn("one who held this lock exclusively died: what it guards may be half-written", OwnerDiedWarning, 1)
     except BaseException:
-        if hold.generation == forks():
-            hold.c.told = False   # and so the lock goes on telling
-            release(hold)
+        if owner.generation == forks():
+            owner.c.warned = False   # so that others are warned
+            release(owner)
         raise
 
 
-# --- giving back ------------------------------------------------------------------------------------------------------------
+# --- releasing -------------------------------------------------------------------------------------------------------------
 
-cdef int release(Hold owner) except -1:
-    """COUNTED, or why not."""
-    cdef xctx_hold *hold = &owner.c
+cdef int release(UnitLock owner) except -1:
+    """COUNTED, or why it was not released."""
+    cdef xctx_unit_lock *unit = &owner.c
     cdef int found = COUNTED
     cdef int what = 0
     xctx_lock(&owner.guard)
-    if hold.depth == 0:
+    if unit.depth == 0:
         found = MISUSED
-    elif hold.busy:
+    elif unit.busy:
         found = BUSY
-    elif hold.depth == 1:
-        give_back(hold)
-        what = ALL
+    elif unit.depth == 1:
+        release_unit(unit)
+        what = ANYTHING
     else:
-        if hold.depth == hold.wrote_at:
-            step_down(hold, UPGRADABLE)
+        if unit.depth == unit.wrote_at:
+            step_down(unit, UPGRADABLE)
             what = READERS_MAY_ENTER
-        hold.depth -= 1
+        unit.depth -= 1
     xctx_unlock(&owner.guard)
     if what:
-        told(hold, what)
+        tell_if_queued(unit, what)
     return found
 
 
 cdef inline bint leave(SharedLock lock) except -1:
-    cdef xctx_hold *hold = held_here(lock)
-    if hold.depth == 1 and not hold.common and not hold.busy:
-        give_back(hold)
-        if queued(hold.mem):
-            told(hold, ALL)
+    cdef xctx_unit_lock *unit = unit_lock_here(lock)
+    if unit.depth == 1 and not unit.shared_by_threads and not unit.busy:
+        release_unit(unit)
+        if queued(unit.mapping):
+            tell_if_queued(unit, ANYTHING)
         return True
-    cdef int found = release(<Hold>hold.owner)
+    cdef int found = release(<UnitLock>unit.owner)
     if found == MISUSED:
         raise ValueError("lock released too many times: this unit does not hold it")
     if found == BUSY:
@@ -572,26 +569,26 @@ cdef inline bint leave(SharedLock lock) except -1:
 
 
 cdef inline bint leave_block(SharedLock lock, object failed) except -1:
-    cdef xctx_hold *hold = held_here(lock)
+    cdef xctx_unit_lock *unit = unit_lock_here(lock)
     if failed is not None:
-        hold.told = False   # what was to be mended may not be
+        unit.warned = False   # what was to be mended may not be
     # A child that was forked inside a block holds nothing, and leaves it all the same.
-    if hold.mode == NONE and lock.memory.generation != forks():
+    if unit.mode == NONE and lock.mapping.generation != forks():
         return False
     return leave(lock)
 
 
 cdef bint downgrade(SharedLock lock, int mode) except -1:
-    cdef Hold hold = find_hold(lock)
+    cdef UnitLock owner = find_unit_lock(lock)
     cdef int held
     cdef bint busy
-    xctx_lock(&hold.guard)
-    held, busy = hold.c.mode, hold.c.busy
+    xctx_lock(&owner.guard)
+    held, busy = owner.c.mode, owner.c.busy
     if held > mode and not busy:
-        step_down(&hold.c, mode)
-    xctx_unlock(&hold.guard)
+        step_down(&owner.c, mode)
+    xctx_unlock(&owner.guard)
     if held > mode and not busy:
-        told(&hold.c, READERS_MAY_ENTER | (SLOT_IS_FREE if mode == SHARED else 0))
+        tell_if_queued(&owner.c, READERS_MAY_ENTER | (SLOT_IS_FREE if mode == SHARED else 0))
     if held > mode and busy:
         raise ValueError("this unit is upgrading the lock at this moment: it cannot be downgraded")
     if held <= mode:
@@ -604,34 +601,37 @@ cdef bint downgrade(SharedLock lock, int mode) except -1:
 async def acquire_in_task(SharedLock lock, int mode, double seconds, object result=True):
     """Gives `result` where the lock is held, and False where it is not."""
     cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
-    cdef Hold hold
+    cdef UnitLock owner
     cdef TaskWaiter waiter
     cdef int found
     while True:
-        hold = find_hold(lock)
-        if hold.c.any == 0 and (mode == SHARED or not queued(hold.c.mem)):
-            if take(&hold.c, mode):
-                tell_if_died(hold)
+        owner = find_unit_lock(lock)
+        if owner.c.any == 0 and (mode == SHARED or not queued(owner.c.mapping)):
+            if take(&owner.c, mode):
+                warn_if_died(owner)
                 return result
             found = BEGUN
         else:
-            found = begin(hold, mode, lock.reentrant)
+            found = begin(owner, mode, lock.reentrant)
         if found == BEGUN:
             break
         if found == COUNTED:
             return result
         if found == MISUSED:
-            misuse(hold, mode)
+            misuse(owner, mode)
         if monotonic() >= until:
             return False
-        waiter = task_waiter(current_loop(), None)
+        loop = current_loop()
+        if loop is None:
+            refuse_without_loop()
+        waiter = task_waiter(loop, None)
         try:
-            await waiter.begin(PAUSE)
+            await waiter.begin(PAUSE_MS * 1e-3)
         finally:
             waiter.finish()
-    if not await wait_in_task(new_attempt(hold, mode, until, True)):
+    if not await wait_in_task(new_attempt(owner, mode, until, True)):
         return False
-    tell_if_died(hold)
+    warn_if_died(owner)
     return result
 
 
@@ -641,7 +641,7 @@ async def upgrade_in_task(SharedLock lock, double seconds):
 
 
 async def wait_in_task(Attempt attempt):
-    """Whether the lock is held. For tasks what `wait` is for threads and greenlets."""
+    """The driver for tasks, as `wait` is for threads and greenlets. Whether the lock is held."""
     cdef TaskWaiter waiter
     cdef int found
     try:
@@ -660,7 +660,7 @@ async def wait_in_task(Attempt attempt):
     return found == HELD
 
 
-cdef class Block:
+cdef class LockBlock:
     """What ``lock.exclusive()`` gives: acquires at the start of a ``with`` block, and releases at its end."""
     cdef SharedLock lock   # this and the next never change
     cdef int mode
@@ -681,8 +681,8 @@ cdef class Block:
         return False
 
 
-cdef Block block_of(SharedLock lock, int mode):
-    cdef Block block = Block.__new__(Block)
+cdef LockBlock block_of(SharedLock lock, int mode):
+    cdef LockBlock block = LockBlock.__new__(LockBlock)
     block.lock = lock
     block.mode = mode
     return block

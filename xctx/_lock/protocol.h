@@ -1,164 +1,179 @@
-/* The protocol of a shared/exclusive lock in shared memory: a state word, and a table of lines.
+/* The protocol of a shared/exclusive lock in shared memory: a word, and a table of rows.
  *
- *   word   [ seat | A K R S D H F ]     the seat is the number of the line whose process writes, or may write
- *   line 1 [ in | waiting | epoch ]     a line belongs to one thread of one process, and counts its readers
- *   line 2 [ in | waiting | epoch ]
+ *   word    [ writer slot | flags ]                      the slot has the number of the row whose process writes, or may write
+ *   row 1   [ in | waiting | epoch ] [ mode ]            a row belongs to one thread of one process, and counts its readers
+ *   row 2   [ in | waiting | epoch ] [ mode ]
  *
- * A reader adds one to the `in` of its own line and then looks at the word; a writer takes the seat, announces itself (A)
- * and then looks at all lines. Both do it in one order for all, so at least one of them sees the other (as Dekker had it).
- * A reader that sees A moves itself from `in` to `waiting`, and the writer goes on once it has seen each line with nobody in.
+ * A reader adds one to `in` of its own row and then looks at the word. A writer takes the writer slot, announces itself in
+ * the word, and then looks at all rows. Each stores before it looks, so at least one of them sees the other (Dekker's
+ * algorithm). A reader that sees an announcement moves itself from `in` to `waiting`. The writer goes on once it has seen
+ * each row with no reader in it.
  *
- * Who comes next: a writer that leaves first lets in everybody that waits (`waiting` is added to `in`, the line's epoch
- * counts up), and gives up its seat afterwards. So readers wait for one writer, at most for two where they came while it
- * was leaving, and a writer that has the seat waits only for the readers it found: the lock is phase-fair.
+ * Who is next. A writer that leaves first admits all readers that wait: in each row `waiting` is added to `in`, and the epoch
+ * counts up. Then it gives up the writer slot. So a reader waits for one writer, or for two if it came while the first was
+ * leaving; and a writer that has the slot waits only for the readers that it found. The lock is phase-fair.
  *
- * Writers take the seat as they find it free, for handing it to a sleeper would leave it idle until that one runs. But one who
- * has wanted it for long, and slept, says so (F), and then it is for such alone, until none of them sleeps any more.
+ * Writers take the slot when they find it free: if it were handed to a sleeper, nobody could write until that one runs. A
+ * writer that has slept, and has wanted the slot for XCTX_STARVES_AFTER, sets XCTX_STARVING. Then only starving writers
+ * take the slot, until none of them sleeps any more.
  *
- * A holder may die between any two of these stores. Its line tells what it had: `in` and `waiting` are simply struck out;
- * a seat is given up in its place; where `flags` say that it was writing, K tells those who come next. A seat names its
- * line in the very store that takes it, and whoever clears up does so under a lock of the kernel's (see _lock/memory.h) and does
- * it again from the start should the one before him have died as well. tests/lock/lock_model.py tries each order of all this.
+ * Death. A holder may die between any two of these stores. Its row tells what it had: `in` and `waiting` are taken out; the
+ * writer slot is given up in its place; and if `mode` says that it was writing, XCTX_DIED tells those who come next. The
+ * slot names the row in the store that takes it. A process that cleans up a row has a lock of the kernel's on that row (see
+ * _lock/mapping.h), and does it from the start again where the one before it has died too. tests/lock/lock_model.py tries
+ * every order of all these steps, with deaths.
  *
- * Sleeping: `gate` counts wake-ups. A sleeper reads it, sets its bit in the word, looks again whether it must wait, and then
- * sleeps only if the gate has not moved. Who changes what somebody may wait for looks for the bit afterwards. A waker may
- * die in between, so nobody sleeps for longer than XCTX_NAP without looking for the dead.
+ * Sleeping. `wake_counter` counts wake-ups. A sleeper reads it, sets its flag in the word, looks once more whether it must
+ * wait, and sleeps only while the counter stands still. A unit that changes what somebody may wait for looks for the flag
+ * afterwards. A waker may die in between, so nobody sleeps for longer than XCTX_LONGEST_SLEEP without looking for the dead.
  *
- * Everything here is sequentially consistent: on the machines that matter the additions are full barriers anyway. */
-#ifndef XCTX_LOCK_H
-#define XCTX_LOCK_H
+ * Memory order. All accesses that decide are sequentially consistent. Only `mode`, `owner` and `thread` of a row are stored
+ * with release order (xctx_store32_release): another process reads `mode` when the row's owner has died, after the kernel
+ * has handed it the lock on that row, and by then all that the owner stored is there. Release order is needed in the owner:
+ * what it wrote while it held the lock must not be moved behind the store that says that it does not write any more. */
+#ifndef XCTX_LOCK_PROTOCOL_H
+#define XCTX_LOCK_PROTOCOL_H
 
-#include "xctx/_lock/os.h"
-
-/* All of it is `inline`, for there are rooms that use a part. */
+#include "xctx/_lock/shared_memory.h"
 
 enum {
-    XCTX_SEAT = 0xFFF,          /* the number of the line that has the seat, counted from 1; 0 is none */
-    XCTX_ANNOUNCED = 1 << 12,   /* A: its owner writes, or waits for the readers to leave: new ones wait */
-    XCTX_DIED = 1 << 13,        /* K: one who was writing died, and no writer has been here since */
-    XCTX_READERS_NAP = 1 << 14, /* R: readers sleep */
-    XCTX_SEAT_NAP = 1 << 15,    /* S: some sleep who want the seat */
-    XCTX_DRAIN_NAP = 1 << 16,   /* D: the owner of the seat sleeps until the readers have left */
-    XCTX_HELPER_NAP = 1 << 17,  /* H: threads sleep for greenlets or tasks that wait for any of these */
-    XCTX_FAMINE = 1 << 18,      /* F: some sleep who have wanted the seat for long: it is for them alone */
+    XCTX_WRITER_SLOT = 0xFFF,        /* the number of a row, counted from 1; 0 where the slot is free */
+    XCTX_ANNOUNCED = 1 << 12,        /* the slot's owner writes, or waits for readers to leave: new readers wait */
+    XCTX_DIED = 1 << 13,             /* a writer died, and none has written since */
+    XCTX_READERS_SLEEP = 1 << 14,
+    XCTX_WRITERS_SLEEP = 1 << 15,    /* writers sleep until the slot is free */
+    XCTX_DRAINER_SLEEPS = 1 << 16,   /* the slot's owner sleeps until the readers have left */
+    XCTX_HELPERS_SLEEP = 1 << 17,    /* threads sleep for queues of greenlets or tasks: see LocalQueue in unit_lock.pyx */
+    XCTX_STARVING = 1 << 18,         /* starving writers sleep: the slot is for them alone */
 };
 
-/* What a unit holds or wants; the last two have the seat. The same numbers are the flags of a line with the seat. */
+/* What a unit holds or wants. The last two have the writer slot; they are also the values of a row's `mode`. */
 enum { XCTX_NONE, XCTX_SHARED, XCTX_UPGRADABLE, XCTX_EXCLUSIVE };
 
 #define XCTX_ONE_WAITING ((uint64_t)1 << 20)
-#define XCTX_IN(state) ((uint32_t)(state) & 0xFFFFF)
-#define XCTX_WAITING(state) ((uint32_t)((state) >> 20) & 0xFFFFF)
-#define XCTX_EPOCH(state) ((uint32_t)((state) >> 40))
+#define XCTX_ONE_EPOCH ((uint64_t)1 << 40)
+#define XCTX_IN(readers) ((uint32_t)(readers) & 0xFFFFF)
+#define XCTX_WAITING(readers) ((uint32_t)((readers) >> 20) & 0xFFFFF)
+#define XCTX_EPOCH(readers) ((uint32_t)((readers) >> 40))
 
-/* One unit's way to a lock. `phase` tells what there is of it in shared memory. */
-enum { XCTX_IDLE, XCTX_QUEUE, XCTX_SEATED, XCTX_COUNTED };
+_Static_assert(XCTX_ROWS < XCTX_WRITER_SLOT, "the writer slot has room for the number of each row");
 
-enum { XCTX_FRESH, XCTX_PATIENT, XCTX_FAMISHED };
+/* What a unit that tries to get the lock has in shared memory meanwhile. */
+enum {
+    XCTX_IDLE,      /* nothing: it does not try */
+    XCTX_QUEUE,     /* nothing: it wants the writer slot */
+    XCTX_HAS_SLOT,  /* the writer slot, and it has announced itself: it waits for readers to leave */
+    XCTX_COUNTED    /* it is counted in `waiting` of its row */
+};
+
+/* How long it has wanted the writer slot. */
+enum {
+    XCTX_FRESH,
+    XCTX_PATIENT,   /* it has slept in the kernel for it */
+    XCTX_STARVES    /* longer than XCTX_STARVES_AFTER */
+};
+
+#define XCTX_STARVES_AFTER 2000000   /* ns */
+#define XCTX_SHORT_SLEEP 1000000     /* ns */
 
 typedef struct {
-    uint8_t phase;     /* IDLE: nothing; QUEUE: nothing, wants the seat; SEATED: has it, announced; COUNTED: a reader waits */
-    uint8_t want;
-    uint8_t patient;   /* PATIENT: has slept for the seat; FAMISHED: has wanted it for long */
-    uint32_t epoch;    /* of the line, when it was counted as waiting */
-    uint32_t at;       /* the lines before this one have been seen with nobody in */
-    uint32_t gate;     /* as it was before the last look */
-    uint64_t since;    /* when it joined the queue, in ns */
+    uint8_t phase;
+    uint8_t want;           /* a mode */
+    uint8_t patience;
+    uint32_t epoch;         /* of the row, when it was counted as waiting */
+    uint32_t next_row;      /* the rows before this one have been seen without readers */
+    uint32_t wake_counter;  /* as it was before the last look */
+    uint64_t since;         /* when it began to want the slot; 0 before its first sleep */
 } xctx_attempt;
-
-#define XCTX_STARVED 2000000   /* ns after which one who wants the seat is famished */
-#define XCTX_SHORT_NAP 1000000 /* ns */
 
 /* --- waking ------------------------------------------------------------------------------------------------------------ */
 
-/* Wakes those whose bits are set in `word` as it was just before they were cleared; F is not cleared as long as there are
- * some of whom it tells. Of those who want the seat one is woken, who answers for the others as it takes the seat. */
-static inline void xctx_wake(xctx_head *head, uint32_t word, uint32_t bits) {
-    const uint32_t all = XCTX_READERS_NAP | XCTX_DRAIN_NAP | XCTX_HELPER_NAP;
-    int famished = 0;
-    bits &= word;
-    if (XCTX_LIKELY(bits == 0)) return;
-    xctx_add32(&head->gate, 1);
-    if (bits & XCTX_FAMINE) {
-        /* First of all, while a helper that sleeps for a famished one can still be told from the others. */
-        famished = xctx_futex_wake(&head->gate, 1, XCTX_FAMINE);
-        if (!famished) {
-            /* Nobody of whom it tells. One may be about to: it is made to look again. */
-            xctx_and32(&head->word, ~(uint32_t)XCTX_FAMINE);
-            xctx_add32(&head->gate, 1);
-            xctx_futex_wake(&head->gate, INT_MAX, XCTX_FAMINE);
+/* Wakes the sleepers whose flags are set both in `flags` and in `word`, which is the word as it was before they were
+ * cleared. XCTX_STARVING is not cleared while there are any. Of the writers that sleep one is woken; it sets the flag for
+ * the others when it takes the slot. */
+static inline void xctx_wake(xctx_head *head, uint32_t word, uint32_t flags) {
+    const uint32_t all = XCTX_READERS_SLEEP | XCTX_DRAINER_SLEEPS | XCTX_HELPERS_SLEEP;
+    int starving = 0;
+    flags &= word;
+    if (XCTX_LIKELY(flags == 0)) return;
+    xctx_add32(&head->wake_counter, 1);
+    if (flags & XCTX_STARVING) {
+        /* First of all, while a helper that sleeps for a starving writer can still be told from other helpers. */
+        starving = xctx_futex_wake(&head->wake_counter, 1, XCTX_STARVING);
+        if (!starving) {
+            /* No starving writer sleeps. One may be about to: it is made to look again. */
+            xctx_and32(&head->word, ~(uint32_t)XCTX_STARVING);
+            xctx_add32(&head->wake_counter, 1);
+            xctx_futex_wake(&head->wake_counter, INT_MAX, XCTX_STARVING);
         }
     }
-    if (bits & all) xctx_futex_wake(&head->gate, INT_MAX, bits & all);
-    if (bits & XCTX_SEAT_NAP && !famished) xctx_futex_wake(&head->gate, 1, XCTX_SEAT_NAP);
+    if (flags & all) xctx_futex_wake(&head->wake_counter, INT_MAX, flags & all);
+    if (flags & XCTX_WRITERS_SLEEP && !starving) xctx_futex_wake(&head->wake_counter, 1, XCTX_WRITERS_SLEEP);
 }
 
-/* A reader is no longer in its line, which was in the state `before` until then. A writer waits for empty lines, so only
- * the last one to leave a line need tell it. */
-static inline void xctx_left(xctx_head *head, uint64_t before) {
+/* A reader has left its row, whose count was `before` until then. A writer waits for rows without readers, so only the last
+ * reader of a row wakes it. */
+static inline void xctx_after_leaving(xctx_head *head, uint64_t before) {
     uint32_t word;
     if (XCTX_IN(before) != 1) return;
     word = xctx_load32(&head->word);
-    if (XCTX_LIKELY(!(word & (XCTX_DRAIN_NAP | XCTX_HELPER_NAP))) || !(word & XCTX_ANNOUNCED)) return;
-    if (word & XCTX_HELPER_NAP) xctx_and32(&head->word, ~(uint32_t)XCTX_HELPER_NAP);
-    xctx_wake(head, word, XCTX_DRAIN_NAP | XCTX_HELPER_NAP);
+    if (XCTX_LIKELY(!(word & (XCTX_DRAINER_SLEEPS | XCTX_HELPERS_SLEEP))) || !(word & XCTX_ANNOUNCED)) return;
+    if (word & XCTX_HELPERS_SLEEP) xctx_and32(&head->word, ~(uint32_t)XCTX_HELPERS_SLEEP);
+    xctx_wake(head, word, XCTX_DRAINER_SLEEPS | XCTX_HELPERS_SLEEP);
 }
 
-/* --- the seat ---------------------------------------------------------------------------------------------------------- */
+/* --- the writer slot --------------------------------------------------------------------------------------------------- */
 
-/* Lets in all readers that wait. Only for the owner of the seat, or who clears up after it. */
-static inline void xctx_admit(xctx_head *head) {
+/* Admits all readers that wait. Only for the owner of the writer slot, or a process that cleans up after it. */
+static inline void xctx_admit_readers(xctx_head *head) {
     uint32_t i, used = xctx_load32(&head->used);
     for (i = 0; i < used; i++) {
-        xctx_line *line = xctx_line_at(head, i);
-        uint64_t state = xctx_load64(&line->state);
-        while (XCTX_WAITING(state)) {
-            uint64_t waiting = XCTX_WAITING(state);
-            if (xctx_cas64(&line->state, &state, state - waiting * XCTX_ONE_WAITING + waiting + ((uint64_t)1 << 40))) break;
+        xctx_row *row = xctx_row_at(head, i);
+        uint64_t readers = xctx_load64(&row->readers);
+        while (XCTX_WAITING(readers)) {
+            uint64_t waiting = XCTX_WAITING(readers);
+            if (xctx_cas64(&row->readers, &readers, readers - waiting * XCTX_ONE_WAITING + waiting + XCTX_ONE_EPOCH)) break;
         }
     }
 }
 
-/* Clears `bits` of the word, of those that go with the seat, and wakes whom it concerns. */
-static inline void xctx_vacate(xctx_head *head, uint32_t bits) {
-    const uint32_t naps = XCTX_READERS_NAP | XCTX_HELPER_NAP | (bits & XCTX_SEAT ? XCTX_SEAT_NAP : 0);
+/* Clears `bits` of the word, which only the slot's owner may, and wakes those whom it concerns. */
+static inline void xctx_clear_and_wake(xctx_head *head, uint32_t bits) {
+    const uint32_t sleepers = XCTX_READERS_SLEEP | XCTX_HELPERS_SLEEP | (bits & XCTX_WRITER_SLOT ? XCTX_WRITERS_SLEEP : 0);
     uint32_t word = xctx_load32(&head->word);
-    while (!xctx_cas32(&head->word, &word, word & ~(bits | naps | XCTX_DRAIN_NAP))) {}
-    xctx_wake(head, word, naps | (bits & XCTX_SEAT ? XCTX_FAMINE : 0));
+    while (!xctx_cas32(&head->word, &word, word & ~(bits | sleepers | XCTX_DRAINER_SLEEPS))) {}
+    xctx_wake(head, word, sleepers | (bits & XCTX_WRITER_SLOT ? XCTX_STARVING : 0));
 }
 
 /* --- readers ----------------------------------------------------------------------------------------------------------- */
 
-/* The whole of it where no writer is about. True where the lock is held; *word is what the word was. */
-static inline int xctx_enter(xctx_head *head, xctx_line *line, uint32_t *word) {
-    xctx_add64(&line->state, 1);
+/* All that reading takes where no writer is about. True where the lock is held; *word is what the word was. */
+static inline int xctx_enter(xctx_head *head, xctx_row *row, uint32_t *word) {
+    xctx_add64(&row->readers, 1);
     *word = xctx_load32(&head->word);
     return !(*word & XCTX_ANNOUNCED);
 }
 
-static inline void xctx_leave(xctx_head *head, xctx_line *line) {
-    xctx_left(head, xctx_add64(&line->state, (uint64_t)-1));
+static inline void xctx_leave(xctx_head *head, xctx_row *row) {
+    xctx_after_leaving(head, xctx_add64(&row->readers, (uint64_t)-1));
 }
 
-/* From `in` to `waiting`. */
-static inline void xctx_step_back(xctx_head *head, xctx_line *line, xctx_attempt *attempt) {
-    uint64_t before = xctx_add64(&line->state, XCTX_ONE_WAITING - 1);
+/* A reader that has seen an announcement moves from `in` to `waiting`. */
+static inline void xctx_step_back(xctx_head *head, xctx_row *row, xctx_attempt *attempt) {
+    uint64_t before = xctx_add64(&row->readers, XCTX_ONE_WAITING - 1);
     attempt->epoch = XCTX_EPOCH(before);
     attempt->phase = XCTX_COUNTED;
-    xctx_left(head, before);
+    xctx_after_leaving(head, before);
 }
 
-static inline int xctx_poll_reader(xctx_head *head, xctx_line *line, xctx_attempt *attempt) {
-    uint64_t state = xctx_load64(&line->state);
-    uint32_t word;
+static inline int xctx_poll_reader(xctx_head *head, xctx_row *row, xctx_attempt *attempt) {
+    uint64_t readers = xctx_load64(&row->readers);
     for (;;) {
-        if (XCTX_EPOCH(state) != attempt->epoch) break;   /* let in: another has counted this one already */
-        word = xctx_load32(&head->word);
-        if (word & XCTX_ANNOUNCED) return 0;
-        if (xctx_cas64(&line->state, &state, state - XCTX_ONE_WAITING + 1)) {
-            word = xctx_load32(&head->word);
-            if (!(word & XCTX_ANNOUNCED)) break;
-            xctx_step_back(head, line, attempt);
+        if (XCTX_EPOCH(readers) != attempt->epoch) break;   /* admitted: the writer has counted it in already */
+        if (xctx_load32(&head->word) & XCTX_ANNOUNCED) return 0;
+        if (xctx_cas64(&row->readers, &readers, readers - XCTX_ONE_WAITING + 1)) {
+            if (!(xctx_load32(&head->word) & XCTX_ANNOUNCED)) break;
+            xctx_step_back(head, row, attempt);
             return 0;
         }
     }
@@ -168,167 +183,173 @@ static inline int xctx_poll_reader(xctx_head *head, xctx_line *line, xctx_attemp
 
 /* --- writers ----------------------------------------------------------------------------------------------------------- */
 
-static inline int xctx_poll_seat(xctx_head *head, uint32_t number, xctx_attempt *attempt) {
-    uint32_t word = xctx_load32(&head->word), taken;
-    do {
-        if (word & XCTX_SEAT || (word & XCTX_FAMINE && attempt->patient != XCTX_FAMISHED)) return 0;
-        taken = word | number | (attempt->want == XCTX_EXCLUSIVE ? XCTX_ANNOUNCED : 0);
-        /* The one who was woken answers for the others that still sleep. */
-        if (attempt->patient) taken |= XCTX_SEAT_NAP;
-    } while (!xctx_cas32(&head->word, &word, taken));
-    attempt->phase = XCTX_SEATED;
-    attempt->at = 0;
-    return 1;
-}
-
-/* Whether all readers have left that were there when the owner of the seat announced itself. */
-static inline int xctx_poll_drain(xctx_head *head, xctx_attempt *attempt) {
-    uint32_t used = xctx_load32(&head->used);
-    for (; attempt->at < used; attempt->at++)
-        if (XCTX_IN(xctx_load64(&xctx_line_at(head, attempt->at)->state))) return 0;
-    return 1;
-}
-
-static inline void xctx_join(xctx_attempt *attempt) {
+/* Begins to want the writer slot, without looking whether it is free. */
+static inline void xctx_want_slot(xctx_attempt *attempt) {
     attempt->phase = XCTX_QUEUE;
-    attempt->patient = XCTX_FRESH;
+    attempt->patience = XCTX_FRESH;
     attempt->since = 0;
 }
 
-/* --- any way of waiting ------------------------------------------------------------------------------------------------ */
+static inline int xctx_poll_slot(xctx_head *head, uint32_t number, xctx_attempt *attempt) {
+    uint32_t word = xctx_load32(&head->word), taken;
+    do {
+        if (word & XCTX_WRITER_SLOT || (word & XCTX_STARVING && attempt->patience != XCTX_STARVES)) return 0;
+        taken = word | number | (attempt->want == XCTX_EXCLUSIVE ? XCTX_ANNOUNCED : 0);
+        /* It may be the one that was woken: others sleep still, and nothing in the word says so. */
+        if (attempt->patience != XCTX_FRESH) taken |= XCTX_WRITERS_SLEEP;
+    } while (!xctx_cas32(&head->word, &word, taken));
+    attempt->phase = XCTX_HAS_SLOT;
+    attempt->next_row = 0;
+    return 1;
+}
+
+/* Whether all readers have left that were in when the owner of the writer slot announced itself. */
+static inline int xctx_poll_readers_left(xctx_head *head, xctx_attempt *attempt) {
+    uint32_t used = xctx_load32(&head->used);
+    for (; attempt->next_row < used; attempt->next_row++)
+        if (XCTX_IN(xctx_load64(&xctx_row_at(head, attempt->next_row)->readers))) return 0;
+    return 1;
+}
+
+/* From upgradable to exclusive: to be polled as any other attempt. */
+static inline void xctx_announce_upgrade(xctx_head *head, xctx_attempt *attempt) {
+    attempt->want = XCTX_EXCLUSIVE;
+    attempt->phase = XCTX_HAS_SLOT;
+    attempt->next_row = 0;
+    xctx_or32(&head->word, XCTX_ANNOUNCED);
+}
+
+/* --- all attempts ------------------------------------------------------------------------------------------------------ */
 
 /* Whether the lock is held now, as wanted. Never waits. */
 static inline int xctx_poll(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
-    xctx_line *line = xctx_line_at(head, index);
+    xctx_row *row = xctx_row_at(head, index);
     uint32_t word;
     switch (attempt->phase) {
     case XCTX_IDLE:
         if (attempt->want == XCTX_SHARED) {
-            if (xctx_enter(head, line, &word)) return 1;
-            xctx_step_back(head, line, attempt);
+            if (xctx_enter(head, row, &word)) return 1;
+            xctx_step_back(head, row, attempt);
             return 0;
         }
-        xctx_join(attempt);
+        xctx_want_slot(attempt);
         /* fall through */
     case XCTX_QUEUE:
-        if (!xctx_poll_seat(head, index + 1, attempt)) return 0;
+        if (!xctx_poll_slot(head, index + 1, attempt)) return 0;
         /* fall through */
-    case XCTX_SEATED:
+    case XCTX_HAS_SLOT:
         if (attempt->want == XCTX_EXCLUSIVE) {
-            if (!xctx_poll_drain(head, attempt)) return 0;
-            if (xctx_load32(&head->word) & XCTX_DRAIN_NAP) xctx_and32(&head->word, ~(uint32_t)XCTX_DRAIN_NAP);
+            if (!xctx_poll_readers_left(head, attempt)) return 0;
+            if (xctx_load32(&head->word) & XCTX_DRAINER_SLEEPS) xctx_and32(&head->word, ~(uint32_t)XCTX_DRAINER_SLEEPS);
         }
-        xctx_store32(&line->flags, attempt->want);
+        xctx_store32_release(&row->mode, attempt->want);
         attempt->phase = XCTX_IDLE;
         return 1;
     default:
-        return xctx_poll_reader(head, line, attempt);
+        return xctx_poll_reader(head, row, attempt);
     }
 }
 
-static inline uint32_t xctx_nap_bit(const xctx_attempt *attempt) {
+/* The flag of the word that a thread sets before it sleeps. */
+static inline uint32_t xctx_sleep_flag(const xctx_attempt *attempt) {
     switch (attempt->phase) {
-    case XCTX_COUNTED: return XCTX_READERS_NAP;
-    case XCTX_SEATED: return XCTX_DRAIN_NAP;
-    default: return attempt->patient == XCTX_FAMISHED ? XCTX_FAMINE : XCTX_SEAT_NAP;
+    case XCTX_COUNTED: return XCTX_READERS_SLEEP;
+    case XCTX_HAS_SLOT: return XCTX_DRAINER_SLEEPS;
+    default: return attempt->patience == XCTX_STARVES ? XCTX_STARVING : XCTX_WRITERS_SLEEP;
     }
 }
 
-/* How long to sleep, in ns. Where the seat is kept for the famished, they may have died. */
-static inline uint64_t xctx_nap_time(xctx_head *head) {
-    return (xctx_load32(&head->word) & (XCTX_SEAT | XCTX_FAMINE)) == XCTX_FAMINE ? XCTX_SHORT_NAP : XCTX_NAP;
+/* How long to sleep, in ns. Where the slot is kept for starving writers, they may have died. */
+static inline uint64_t xctx_sleep_time(xctx_head *head) {
+    return (xctx_load32(&head->word) & (XCTX_WRITER_SLOT | XCTX_STARVING)) == XCTX_STARVING ? XCTX_SHORT_SLEEP
+                                                                                             : XCTX_LONGEST_SLEEP;
 }
 
-/* One who has wanted the seat for long, by now, is famished. */
-static inline void xctx_grow_hungry(xctx_attempt *attempt) {
+/* Before a sleep: a writer that has wanted the slot for long starves from now on. */
+static inline void xctx_grow_impatient(xctx_attempt *attempt) {
     uint64_t now;
     if (attempt->phase != XCTX_QUEUE) return;
     now = xctx_monotonic_ns();
     if (attempt->since == 0) attempt->since = now;
-    else if (now - attempt->since > XCTX_STARVED) attempt->patient = XCTX_FAMISHED;
+    else if (now - attempt->since > XCTX_STARVES_AFTER) attempt->patience = XCTX_STARVES;
 }
 
-/* A last look before sleeping. True where the lock is held; otherwise the caller sleeps while the gate is attempt->gate. */
-static inline int xctx_arm(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
+/* A thread's last look before it sleeps. True where the lock is held; otherwise it sleeps while the wake counter is
+ * attempt->wake_counter. */
+static inline int xctx_prepare_sleep(xctx_head *head, uint32_t index, xctx_attempt *attempt) {
     uint8_t phase;
     do {
         phase = attempt->phase;
-        xctx_grow_hungry(attempt);
-        attempt->gate = xctx_load32(&head->gate);
-        xctx_or32(&head->word, xctx_nap_bit(attempt));
+        xctx_grow_impatient(attempt);
+        attempt->wake_counter = xctx_load32(&head->wake_counter);
+        xctx_or32(&head->word, xctx_sleep_flag(attempt));
         if (xctx_poll(head, index, attempt)) return 1;
-        /* One who has got the seat meanwhile sleeps for something else: once more. */
+        /* Where it has got the writer slot meanwhile, it sleeps for something else: once more. */
     } while (phase != attempt->phase);
     return 0;
 }
 
-/* --- giving up, giving back -------------------------------------------------------------------------------------------- */
+/* --- giving up, releasing ---------------------------------------------------------------------------------------------- */
 
-/* Gives up the seat or, where upgradable is what is kept, only writing. `clear` is one more bit of the word. */
+/* Gives up the writer slot; keeps it where `keep` is upgradable, and enters as a reader where it is shared. `clear` is one
+ * more bit of the word. */
 static inline void xctx_step_down(xctx_head *head, uint32_t index, int keep, uint32_t clear) {
-    xctx_line *line = xctx_line_at(head, index);
-    if (keep == XCTX_SHARED) xctx_add64(&line->state, 1);   /* before the seat goes: no writer comes in between */
-    /* First of the rest: from here on what was written is whole, and nobody need be told of a death. */
-    xctx_store32(&line->flags, keep == XCTX_UPGRADABLE ? XCTX_UPGRADABLE : XCTX_NONE);
-    xctx_admit(head);
-    xctx_vacate(head, XCTX_ANNOUNCED | clear | (keep == XCTX_UPGRADABLE ? 0 : XCTX_SEAT));
+    xctx_row *row = xctx_row_at(head, index);
+    if (keep == XCTX_SHARED) xctx_add64(&row->readers, 1);   /* before the slot is given up: no writer comes in between */
+    /* Before the rest: what was written is whole, and from here on nobody need be told of a death. */
+    xctx_store32_release(&row->mode, keep == XCTX_UPGRADABLE ? XCTX_UPGRADABLE : XCTX_NONE);
+    xctx_admit_readers(head);
+    xctx_clear_and_wake(head, XCTX_ANNOUNCED | clear | (keep == XCTX_UPGRADABLE ? 0 : XCTX_WRITER_SLOT));
 }
 
-/* One who does not want the seat any more may have been woken for it: another must hear of it. */
+/* A writer that does not want the slot any more may have been woken for it: another one is. */
 static inline void xctx_hand_on(xctx_head *head) {
     uint32_t word = xctx_load32(&head->word);
-    while (word & XCTX_SEAT)
-        if (xctx_cas32(&head->word, &word, word | XCTX_SEAT_NAP)) return;
-    xctx_wake(head, word | XCTX_SEAT_NAP, XCTX_SEAT_NAP | XCTX_FAMINE);
+    while (word & XCTX_WRITER_SLOT)
+        if (xctx_cas32(&head->word, &word, word | XCTX_WRITERS_SLEEP)) return;
+    xctx_wake(head, word | XCTX_WRITERS_SLEEP, XCTX_WRITERS_SLEEP | XCTX_STARVING);
 }
 
-/* Leaves no trace of a try, unless it has come to its end: then true, and the lock is held. */
+/* Leaves no trace of an attempt, unless a reader was admitted meanwhile: then true, and the lock is held. */
 static inline int xctx_cancel(xctx_head *head, uint32_t index, xctx_attempt *attempt, int upgrading) {
-    xctx_line *line = xctx_line_at(head, index);
+    xctx_row *row = xctx_row_at(head, index);
     uint8_t phase = attempt->phase;
-    uint64_t state;
+    uint64_t readers;
     attempt->phase = XCTX_IDLE;
     switch (phase) {
     case XCTX_QUEUE:
-        if (attempt->patient) xctx_hand_on(head);
+        if (attempt->patience != XCTX_FRESH) xctx_hand_on(head);
         return 0;
-    case XCTX_SEATED:
+    case XCTX_HAS_SLOT:
         xctx_step_down(head, index, upgrading ? XCTX_UPGRADABLE : XCTX_NONE, 0);
         return 0;
     case XCTX_COUNTED:
-        state = xctx_load64(&line->state);
-        while (XCTX_EPOCH(state) == attempt->epoch)
-            if (xctx_cas64(&line->state, &state, state - XCTX_ONE_WAITING)) return 0;
+        readers = xctx_load64(&row->readers);
+        while (XCTX_EPOCH(readers) == attempt->epoch)
+            if (xctx_cas64(&row->readers, &readers, readers - XCTX_ONE_WAITING)) return 0;
         return 1;
     default:
         return 0;
     }
 }
 
-/* From upgradable to exclusive: to be polled as any other try. */
-static inline void xctx_announce(xctx_head *head, xctx_attempt *attempt) {
-    attempt->want = XCTX_EXCLUSIVE;
-    attempt->phase = XCTX_SEATED;
-    attempt->at = 0;
-    xctx_or32(&head->word, XCTX_ANNOUNCED);
-}
+/* --- after a death ----------------------------------------------------------------------------------------------------- */
 
-/* --- after the dead ---------------------------------------------------------------------------------------------------- */
-
-/* Strikes out what the dead owner of a line had. Under the line's lock, hence never by two; may be done twice. */
-static inline void xctx_bury(xctx_head *head, uint32_t index) {
-    xctx_line *line = xctx_line_at(head, index);
-    if ((xctx_load32(&head->word) & XCTX_SEAT) == index + 1) {
-        /* Before anybody is let in, who would look for it. */
-        if (xctx_load32(&line->flags) == XCTX_EXCLUSIVE) xctx_or32(&head->word, XCTX_DIED);
-        xctx_admit(head);
-        xctx_vacate(head, XCTX_SEAT | XCTX_ANNOUNCED);
+/* Takes out what the dead owner of a row had. The caller has the kernel's lock on the row, so no two do it at once; it may be
+ * done again where the one that did it has died. */
+static inline void xctx_clean_up_dead_row(xctx_head *head, uint32_t index) {
+    xctx_row *row = xctx_row_at(head, index);
+    if ((xctx_load32(&head->word) & XCTX_WRITER_SLOT) == index + 1) {
+        /* Before anybody is admitted, who would look for it. */
+        if (xctx_load32(&row->mode) == XCTX_EXCLUSIVE) xctx_or32(&head->word, XCTX_DIED);
+        xctx_admit_readers(head);
+        xctx_clear_and_wake(head, XCTX_WRITER_SLOT | XCTX_ANNOUNCED);
     }
-    xctx_store32(&line->flags, XCTX_NONE);
-    xctx_store32(&line->waiters, 0);
-    xctx_store64(&line->state, 0);
-    xctx_left(head, 1);
-    xctx_store32(&line->owner, 0);
+    xctx_store32_release(&row->mode, XCTX_NONE);
+    xctx_store32_release(&row->waiters, 0);
+    xctx_store64(&row->readers, 0);
+    xctx_after_leaving(head, 1);
+    xctx_store32_release(&row->owner, 0);
 }
 
 #endif

@@ -9,7 +9,7 @@ state.h .c                the state under all rooms: each thread's "now", serial
 runtime.pyx .pxd .pyi     the module that holds this state, and what the compiled rooms use of it
 scheduling.pyx .pxd .pyi  the greenlet, task, event loop and hub that are running, as their libraries know them
 units.pyx .pxd .pyi       units: the records of what runs, and the registry that finds them
-parking.pyx .pxd .h       where threads, greenlets and tasks wait, and are woken
+parking.pyx .pxd .pyi .h  where threads, greenlets and tasks wait, and are woken
 importable.py             objects that are found again by their module and qualified name
 calls.h .pxd              functions and methods that are called by vectorcall
 awaiting.py               awaiting what only the interpreter knows how to await

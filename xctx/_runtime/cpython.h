@@ -124,6 +124,16 @@ static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value)
     return 0;
 }
 
+/* Has a type made by Cython no instances but those that its own module makes, which does not go by these. */
+static inline int xctx_forbid_instances(PyTypeObject *type) {
+    type->tp_new = NULL;
+    type->tp_vectorcall = NULL;
+    type->tp_flags |= Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    if (PyDict_DelItemString(type->tp_dict, "__new__")) return -1;
+    PyType_Modified(type);
+    return 0;
+}
+
 /* What stands in the type's own dict: borrowed from the type, or NULL, perhaps with an error. */
 static inline PyObject *xctx_own_attribute(PyTypeObject *type, PyObject *name) {
     return PyDict_GetItemWithError(type->tp_dict, name);
@@ -178,11 +188,14 @@ static inline void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *bas
 #define XCTX_TRASHCAN_BEGIN(op, dealloc) Py_TRASHCAN_BEGIN(op, dealloc)
 #define XCTX_TRASHCAN_END Py_TRASHCAN_END
 
-#ifndef Py_GIL_DISABLED
-/* Whether tp_dealloc has begun: to be asked with the GIL, of an object whose memory is there. */
-static inline int xctx_is_dying(PyObject *op) { return Py_REFCNT(op) == 0; }
+/* Whether tp_dealloc has begun, of an object whose memory is there. Without the GIL nobody can tell: yes, to be safe. */
+#ifdef Py_GIL_DISABLED
+static inline int xctx_is_dying(PyObject *Py_UNUSED(op)) { return 1; }
 #else
+static inline int xctx_is_dying(PyObject *op) { return Py_REFCNT(op) == 0; }
+#endif
 
+#ifdef Py_GIL_DISABLED
 /* On free-threaded builds an object says which thread owns it (ob_tid), and has one count for that thread (ob_ref_local)
  * and one for the others (ob_ref_shared). Checked: 3.13t, and the headers of 3.14 and 3.15. */
 

@@ -3,6 +3,7 @@
 #define XCTX_PARKING_H
 
 #include "xctx/_runtime/cpython.h"
+#include "xctx/_runtime/state.h"
 
 /* One unit that waits; part of the Waiter object that `owner` names. All of it but the last two fields is guarded by the
  * lock that guards its queue. */
@@ -14,6 +15,7 @@ typedef struct xctx_waiter {
     int chosen;                         /* somebody is about to wake it, and owns another reference */
     int parked;                         /* it sleeps, or is about to: what it waits for may be looked at for it */
     int in_hub;                         /* never changes: it waits in a greenlet, so its thread goes on meanwhile */
+    uint32_t forks;                     /* the count of forks when it was put into the queue: a child has other queues */
     double since;                       /* when it began to wait, where the queue's owner goes by that */
 } xctx_waiter;
 
@@ -24,6 +26,7 @@ typedef struct {
 
 static inline void xctx_queue_add(xctx_queue *queue, xctx_waiter *waiter, int in_front) {
     waiter->linked = 1;
+    waiter->forks = xctx_fork_count();
     waiter->next = in_front ? queue->first : NULL;
     waiter->prev = in_front ? NULL : queue->last;
     if (waiter->prev) waiter->prev->next = waiter;

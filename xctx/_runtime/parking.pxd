@@ -1,5 +1,6 @@
 """What a room uses to let units wait: queues, which it guards with a lock of its own, and waiters."""
 from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t
 
 
 cdef extern from "xctx/_runtime/parking.h" nogil:
@@ -8,6 +9,7 @@ cdef extern from "xctx/_runtime/parking.h" nogil:
         xctx_waiter *next_chosen
         PyObject *owner
         int linked, chosen, parked, in_hub
+        uint32_t forks
         double since
 
     ctypedef struct xctx_queue:

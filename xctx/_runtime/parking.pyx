@@ -16,18 +16,18 @@ Why no wake-up is lost
   things before it looks at the queue. So the unit sees the change, or the waker sees the waiter. A wake-up that comes
   before the unit sleeps is kept in the waiter's `signal`, and then parking returns at once.
 * *A unit that was chosen, and is killed* (GreenletExit, gevent.Timeout, KeyboardInterrupt, a cancelled task). Its park()
-  raises, or the await does. The room's code for that case takes the waiter out of the queue and, where it had been chosen
-  or stood first, chooses the next one. A room whose queue is entered by this rule must do that: see
-  `_lock/waiting` and `_batch/batch`.
+  raises, or the await does. The room must take the waiter out of the queue then and, if it had been chosen or stood first,
+  choose the next one: `Attempt.leave` in _lock/unit_lock.pyx and `batch_abandon` in _batch/waiters.c do that.
 * *A waker that is killed* between choosing and waking. Wakers choose under the lock, where no Python code runs, and
   `wake_all` then wakes all that were chosen; an exception that a signal handler raises in the middle is raised again once
-  all are awake. Delivering is repeated once where it was interrupted: to be woken twice does no harm.
+  all are awake. A wake-up that was interrupted is delivered once more: to be woken twice does no harm. If it cannot be
+  delivered, the unit's signal is cleared again, so that a later wake-up is.
 * *Timeouts, and wake-ups for nothing.* A park may return for no reason: its unit looks again, always. A signal that was
   delivered late reaches a later park of the same waiter, or nobody. A unit that goes on clears the signal before it looks,
   so what was done before a wake-up is seen by that look.
-* *A fork in the middle of a wait.* The child has one thread. Threads that waited are gone; greenlets of the forking thread
+* *A fork in the middle of a wait.* The child has one thread. Threads that waited are gone. Greenlets of the forking thread
   are there, still parked, in a queue that the child has forgotten. So each room has its greenlets woken by a timer of their
-  own hub, which runs in the child as well, and they find that the count of forks has changed and begin anew.
+  own hub, which runs in the child as well; they find that the count of forks has changed, and begin anew.
 * *A loop that was closed, a hub that was destroyed.* Nothing that waits there can go on. `wake_all` tells its caller how
   many could not be reached; the room forgets those and wakes others.
 * *The end of the interpreter.* Nothing is imported here when a unit waits: all that waiting needs is there when this module
@@ -35,17 +35,15 @@ Why no wake-up is lost
 
 A queue counts its waiters, so that a program, or a test, can see that others wait.
 """
-from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF
 
-from xctx._runtime.python cimport (PY_LOCK_INTR, PyLockStatus, PyThread_acquire_lock_timed, PyThread_allocate_lock,
+from xctx._runtime.python cimport (PY_LOCK_ACQUIRED, PyErr_CheckSignals, PyLockStatus, PyThread_acquire_lock_timed, PyThread_allocate_lock,
                                    PyThread_free_lock, PyThread_release_lock, PyThread_type_lock)
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.scheduling cimport current_hub, current_loop, running_greenlet, running_task
 
 cdef extern from "xctx/_runtime/parking.h" nogil:
     int xctx_signal(int *signal, int value)
-
 
 connect()
 
@@ -131,7 +129,7 @@ cdef class ThreadWaiter(Waiter):
         with nogil:
             got = PyThread_acquire_lock_timed(self.lock, microseconds, 1)
         xctx_signal(&self.signal, 0)
-        if got == PY_LOCK_INTR:
+        if got != PY_LOCK_ACQUIRED:
             PyErr_CheckSignals()   # a handler may raise, switch, fork, or wait itself
         return 0
 

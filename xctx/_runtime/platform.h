@@ -134,7 +134,7 @@ typedef char xctx_mutex;
 /* --- atomics between the threads of one interpreter -------------------------------------------------------------------- */
 
 /* Plain accesses where the GIL orders everything. Memory that other processes share needs atomics in any build: see
- * _lock/os.h. */
+ * _lock/shared_memory.h. */
 #if defined(Py_GIL_DISABLED) && defined(_MSC_VER)
 static inline void *xctx_load_ptr(void **p) { return (void *)_InterlockedCompareExchangePointer(p, NULL, NULL); }
 static inline void xctx_store_ptr(void **p, void *v) { _InterlockedExchangePointer(p, v); }

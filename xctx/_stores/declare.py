@@ -6,15 +6,23 @@ from typing import Any
 
 
 def annotated_names(cls: type) -> frozenset[str]:
-    """The names annotated in the body of `cls` itself, but for ClassVars.
+    """The names that the body of `cls` itself annotates, but for those that are ClassVar or Final.
 
     Raises:
-        TypeError: one of them starts with an underscore, so could never be bound.
+        TypeError: one of them starts with an underscore, so it could never be bound.
+        ValueError: the default of one of them is mutable, so all blocks would share it.
     """
-    names = frozenset(name for name, annotation in annotations(cls).items() if not is_classvar(annotation))
+    names = frozenset(name for name, annotation in annotations(cls).items() if not is_constant(annotation))
     for name in names:
         if name.startswith("_"):
             raise TypeError(f"{cls.__name__!r} declares {name!r}: names that start with an underscore are reserved")
+        default = cls.__dict__.get(name)
+        # The rule of dataclasses: what is mutable and compared by value has no hash.
+        if type(default).__hash__ is None:
+            raise ValueError(
+                f"{cls.__name__!r} declares {name!r} with a {type(default).__name__!r} as its default, which everybody "
+                "would share: leave the default out and bind a new one for each block, or take one that is immutable"
+            )
     return names
 
 
@@ -29,12 +37,13 @@ def annotations(cls: type) -> dict[str, Any]:
     return inspect.get_annotations(cls)
 
 
-def is_classvar(annotation: object) -> bool:
+def is_constant(annotation: object) -> bool:
+    """Whether it is ClassVar or Final, with or without brackets."""
     if isinstance(annotation, str):
-        return annotation.partition("[")[0].rpartition(".")[2].strip() == "ClassVar"
-    from typing import ClassVar, get_origin
+        return annotation.partition("[")[0].rpartition(".")[2].strip() in ("ClassVar", "Final")
+    from typing import ClassVar, Final, get_origin
 
-    return annotation is ClassVar or get_origin(annotation) is ClassVar
+    return annotation in (ClassVar, Final) or get_origin(annotation) in (ClassVar, Final)
 
 
 def undeclared(cls: type, name: str, declared: Iterable[str]) -> TypeError:

@@ -8,8 +8,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyVectorcall_NARGS, xctx_give_vectorcall, xctx_tstate,
-                                   xctx_type_put)
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyVectorcall_NARGS, xctx_forbid_instances,
+                                   xctx_give_vectorcall, xctx_tstate, xctx_type_put)
 from xctx._runtime.functions cimport StepContext
 from xctx._core cimport Unit
 from xctx._runtime.runtime cimport connect
@@ -22,10 +22,9 @@ from types import MethodType
 cdef extern from *:
     """
     #define XCTX_VECTORCALL_OF_BLOCK offsetof(struct __pyx_obj_4xctx_7_stores_6scopes_Block, vectorcall)
-    #define XCTX_TAKE_BLOCK(o) (o)
     """
     Py_ssize_t VECTORCALL_OF_BLOCK "XCTX_VECTORCALL_OF_BLOCK"
-    Block take_block "XCTX_TAKE_BLOCK"(PyObject *)   # takes the reference over
+    Block take_block "xctx_taken"(PyObject *)   # takes the reference over
 
 cdef extern from "xctx/_stores/pairing.h":
     PyObject *half_paired "xctx_half_paired"
@@ -168,21 +167,12 @@ cdef class Block:
         return False
 
     def __call__(self, *args):
-        if len(args) == 3:
-            return self.leave()
-        if args:
-            raise TypeError(f"a block takes no arguments to be entered and three to be left, it was given {args!r}")
-        return self.enter()
+        return self.leave() if args else self.enter()
 
 
 cdef object block_call(PyObject *block, PyObject **args, size_t nargsf, PyObject *kwnames):
     # Block.__call__ without a tuple.
-    cdef Py_ssize_t n = PyVectorcall_NARGS(nargsf)
-    if n == 0 and kwnames == NULL:
-        return (<Block>block).enter()
-    if n == 3 and kwnames == NULL:
-        return (<Block>block).leave()
-    return Block.__call__(<object>block, *[<object>args[i] for i in range(n)])
+    return (<Block>block).leave() if PyVectorcall_NARGS(nargsf) else (<Block>block).enter()
 
 
 xctx_give_vectorcall(<PyTypeObject*>Block, VECTORCALL_OF_BLOCK)
@@ -260,7 +250,7 @@ cdef class EnterExit:
         if self.leaves:
             return (<Scope?>scope).leave_by_hand()
         if args:
-            raise TypeError(f"{self.name}() takes no arguments, it was given {args!r}")
+            raise TypeError(f"__enter__ takes no arguments, it was given {args!r}")
         return (<Scope?>scope).enter_by_hand()
 
 
@@ -273,3 +263,7 @@ cdef int install(str name, bint leaves) except -1:
 
 install("__enter__", False)
 install("__exit__", True)
+
+xctx_forbid_instances(<PyTypeObject*>Scope)
+xctx_forbid_instances(<PyTypeObject*>Block)
+xctx_forbid_instances(<PyTypeObject*>EnterExit)

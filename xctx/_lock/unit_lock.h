@@ -1,0 +1,137 @@
+/* What one unit has of one lock, and what can be done to it without Python. */
+#ifndef XCTX_LOCK_UNIT_LOCK_H
+#define XCTX_LOCK_UNIT_LOCK_H
+
+#include "xctx/_lock/mapping.h"
+
+typedef struct {
+    xctx_head *head;          /* this and the next four never change */
+    xctx_row *row;
+    xctx_mapping *mapping;
+    PyObject *owner;          /* the UnitLock that this is in; borrowed */
+    uint32_t index;           /* of the row */
+    uint32_t depth;           /* how often it was acquired and not released; 0 or 1 where the lock is not re-entrant */
+    uint32_t wrote_at;        /* the depth at which an upgrade began that its release ends, or 0 */
+    union {
+        struct {
+            uint8_t mode;
+            uint8_t warned;             /* it knows that a writer died: once it has written, nobody else need know */
+            uint8_t shared_by_threads;  /* its unit may run in several threads: see UnitLock.guard. Never changes */
+            uint8_t busy;               /* an attempt is under way, which no other code of the unit may touch: a signal
+                                         * handler, another thread or task */
+        };
+        uint32_t any;         /* 0: nothing is held and no guard is needed, so it may be acquired at once */
+    };
+    xctx_attempt attempt;
+} xctx_unit_lock;
+
+/* --- waiting in a queue of this process -------------------------------------------------------------------------------- */
+
+enum {
+    XCTX_SERVED,   /* it may have the lock if it looks now */
+    XCTX_LOCAL,    /* units of this process are in its way; when they give something back they tell the queues */
+    XCTX_KERNEL    /* another process is in its way: a helper has to sleep in the kernel for it */
+};
+
+/* What one that waits in a queue has to do next.
+ *
+ * A unit of this process first changes the word, or its row, and then looks whether anybody is queued. A unit that waits is
+ * queued first and then looks at the word and the rows. So one of them sees the other. */
+static inline int xctx_outlook(xctx_unit_lock *unit) {
+    const xctx_attempt *attempt = &unit->attempt;
+    uint32_t word = xctx_load32(&unit->head->word), used, i;
+    int found = XCTX_SERVED;
+    switch (attempt->phase) {
+    case XCTX_COUNTED:
+        if (XCTX_EPOCH(xctx_load64(&unit->row->readers)) != attempt->epoch || !(word & XCTX_ANNOUNCED)) return XCTX_SERVED;
+        break;
+    case XCTX_HAS_SLOT:
+        if (attempt->want != XCTX_EXCLUSIVE) return XCTX_SERVED;
+        used = xctx_load32(&unit->head->used);
+        for (i = attempt->next_row; i < used; i++)
+            if (XCTX_IN(xctx_load64(&xctx_row_at(unit->head, i)->readers))) {
+                if (!xctx_is_mine(unit->mapping, i)) return XCTX_KERNEL;
+                found = XCTX_LOCAL;
+            }
+        return found;
+    case XCTX_QUEUE:
+        if (!(word & XCTX_WRITER_SLOT))
+            return word & XCTX_STARVING && attempt->patience != XCTX_STARVES ? XCTX_KERNEL : XCTX_SERVED;
+        /* Other processes know that it starves by the helper that sleeps for it. */
+        if (attempt->patience == XCTX_STARVES) return XCTX_KERNEL;
+        break;
+    default:
+        return XCTX_SERVED;
+    }
+    return xctx_is_mine(unit->mapping, (word & XCTX_WRITER_SLOT) - 1) ? XCTX_LOCAL : XCTX_KERNEL;
+}
+
+/* --- acquiring and releasing ------------------------------------------------------------------------------------------- */
+
+#define XCTX_SPINS 60
+
+static inline int xctx_unit_got(xctx_unit_lock *unit, int mode) {
+    unit->mode = (uint8_t)mode;
+    unit->depth = 1;
+    return 1;
+}
+
+/* The first look. True where the lock is held now; otherwise an attempt is under way, and the unit's lock is busy. */
+static inline int xctx_unit_take(xctx_unit_lock *unit, int mode) {
+    uint32_t word;
+    if (mode == XCTX_SHARED && XCTX_LIKELY(xctx_enter(unit->head, unit->row, &word))) return xctx_unit_got(unit, mode);
+    unit->attempt.want = (uint8_t)mode;
+    unit->busy = 1;
+    if (mode == XCTX_SHARED) {
+        xctx_step_back(unit->head, unit->row, &unit->attempt);
+        return 0;
+    }
+    if (!xctx_poll(unit->head, unit->index, &unit->attempt)) return 0;
+    unit->busy = 0;
+    return xctx_unit_got(unit, mode);
+}
+
+/* A few more looks, while the holder may be about to release. */
+static inline int xctx_unit_spin(xctx_unit_lock *unit) {
+    int turn;
+#ifndef Py_GIL_DISABLED
+    if (xctx_outlook(unit) == XCTX_LOCAL) return 0;   /* the holder cannot release while this thread has the GIL */
+#endif
+    for (turn = 0; turn < XCTX_SPINS; turn++) {
+        xctx_pause();
+        if (xctx_poll(unit->head, unit->index, &unit->attempt)) return 1;
+    }
+    return 0;
+}
+
+static inline void xctx_unit_release(xctx_unit_lock *unit) {
+    int mode = unit->mode;
+    uint32_t mended = unit->warned && mode == XCTX_EXCLUSIVE ? XCTX_DIED : 0;
+    unit->mode = unit->warned = 0;
+    unit->depth = unit->wrote_at = 0;
+    if (mode == XCTX_SHARED) xctx_leave(unit->head, unit->row);
+    else xctx_step_down(unit->head, unit->index, XCTX_NONE, mended);
+}
+
+static inline void xctx_unit_downgrade(xctx_unit_lock *unit, int mode) {
+    uint32_t mended = unit->warned && unit->mode == XCTX_EXCLUSIVE ? XCTX_DIED : 0;
+    unit->mode = (uint8_t)mode;
+    unit->wrote_at = 0;
+    if (mended) unit->warned = 0;
+    xctx_step_down(unit->head, unit->index, mode, mended);
+}
+
+/* The unit has ended, or the lock has, in the middle of something. */
+static inline void xctx_unit_abandon(xctx_unit_lock *unit) {
+    xctx_attempt *attempt = &unit->attempt;
+    if (attempt->phase != XCTX_IDLE && xctx_cancel(unit->head, unit->index, attempt, unit->mode == XCTX_UPGRADABLE))
+        xctx_leave(unit->head, unit->row);
+    if (unit->mode == XCTX_NONE) return;
+    if (unit->mode == XCTX_EXCLUSIVE) {
+        xctx_or32(&unit->head->word, XCTX_DIED);   /* as if its process had died */
+        unit->warned = 0;
+    }
+    xctx_unit_release(unit);
+}
+
+#endif

@@ -1,0 +1,147 @@
+"""What SharedLock uses of this room: mappings, rows, what units hold, and waiting."""
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from cpython.object cimport PyObject
+
+from xctx._runtime.parking cimport Waiter, xctx_queue
+from xctx._runtime.python cimport xctx_mutex
+
+
+cdef extern from "xctx/_lock/unit_lock.h" nogil:
+    int NONE "XCTX_NONE", SHARED "XCTX_SHARED", UPGRADABLE "XCTX_UPGRADABLE", EXCLUSIVE "XCTX_EXCLUSIVE"
+    int IDLE "XCTX_IDLE", QUEUE "XCTX_QUEUE", HAS_SLOT "XCTX_HAS_SLOT", COUNTED "XCTX_COUNTED"
+    uint32_t DIED "XCTX_DIED"
+    ctypedef struct xctx_head:
+        uint32_t word, used, wake_counter
+    ctypedef struct xctx_row:
+        uint64_t readers
+        uint32_t mode, owner, thread, waiters
+    ctypedef struct xctx_mapping:
+        PyObject *queues
+        xctx_mutex guard
+        uint32_t queued
+    ctypedef struct xctx_attempt:
+        uint8_t phase, want, patience
+        uint32_t wake_counter
+    ctypedef struct xctx_unit_lock:
+        xctx_head *head
+        xctx_row *row
+        xctx_mapping *mapping
+        PyObject *owner
+        uint32_t index, depth, wrote_at, any
+        uint8_t mode, warned, shared_by_threads, busy
+        xctx_attempt attempt
+    uint32_t load32 "xctx_load32"(uint32_t *)
+    uint64_t load64 "xctx_load64"(uint64_t *)
+    uint32_t readers_in "XCTX_IN"(uint64_t)
+    xctx_row *row_at "xctx_row_at"(xctx_head *, uint32_t)
+    uint32_t queued "xctx_queued"(xctx_mapping *)
+    void announce_upgrade "xctx_announce_upgrade"(xctx_head *, xctx_attempt *)
+    bint take "xctx_unit_take"(xctx_unit_lock *, int)
+    void release_unit "xctx_unit_release"(xctx_unit_lock *)
+    void step_down "xctx_unit_downgrade"(xctx_unit_lock *, int)
+
+
+cdef class Mapping:
+    cdef xctx_mapping *c          # this and the next three never change
+    cdef xctx_head *head
+    cdef int carrier              # what is handed to other processes; -1 where it has a name
+    cdef uint32_t generation
+    cdef object __weakref__
+
+
+cdef class Row:
+    cdef Mapping mapping          # this and the next two never change
+    cdef uint32_t index
+    cdef uint32_t generation
+
+
+cdef class UnitLock:
+    cdef xctx_unit_lock c
+    cdef xctx_mutex guard         # of `c` where several threads are one unit: a process, a callable's value
+    cdef Row row                  # this and the next two never change
+    cdef uint64_t serial          # of the lock
+    cdef uint32_t generation
+
+
+# How long a unit waits before it asks again whether other code of the same unit is still busy with the lock.
+cdef enum:
+    PAUSE_MS = 1
+
+
+# How an attempt stands.
+cdef enum:
+    FORKED = -1
+    TIME_IS_UP = 0
+    HELD = 1
+    WAITS = 2
+
+# What a unit gave back.
+cdef enum:
+    READERS_MAY_ENTER = 1   # it does not write any more, so all that waited to read have the lock
+    SLOT_IS_FREE = 2        # another may write
+    READERS_LEFT = 4        # it does not read any more
+    ANYTHING = 7
+
+
+cdef class LocalQueue:
+    cdef Mapping mapping          # this and the next three never change
+    cdef object home              # the hub, or a weak reference to the loop
+    cdef bint of_loop
+    cdef uint32_t generation
+    cdef xctx_queue writers
+    cdef xctx_queue readers
+    cdef PyObject *next           # the next queue of the mapping, which owns it
+    cdef bint listed
+    cdef bint helped              # the helper runs
+    cdef bint starves             # the first writer does
+    cdef object timer             # calls `tick`; touched in the hub's or loop's thread only
+
+    cdef object home_now(self)
+    cdef void start_timer(self, object home) except *
+    cdef void stop_timer(self) except *
+    cdef uint32_t serve(self) except 0
+
+
+cdef class Attempt:
+    cdef UnitLock owner           # this and the next four never change
+    cdef int mode                 # what it wants
+    cdef bint upgrading
+    cdef bint again               # an upgrade counts as one more acquisition
+    cdef double until             # by `monotonic`
+    cdef bint under_way
+    cdef bint counted             # it is one of the row's `waiters`
+    cdef bint reads               # it waits, or waited, among the readers of the queue
+    cdef LocalQueue queue         # while it is in there
+    cdef Waiter waiter            # None where a thread sleeps in the kernel
+    cdef double seconds           # how long to sleep
+
+    cdef int begin(self, object home, bint of_loop) except? -2
+    cdef int look_again(self) except? -2
+    cdef int before_sleep(self) except? -2
+    cdef int tell_that_reader_left(self) except -1
+    cdef bint is_first(self) noexcept
+    cdef bint look_for_dead(self) noexcept
+    cdef int sleep(self) except -1
+    cdef int have(self) except? -2
+    cdef void settle(self, bint held) noexcept
+    cdef int give_up(self) except? -2
+    cdef int end(self) except -1
+    cdef int leave(self, bint served) except -1
+
+
+cdef Mapping new_mapping()
+cdef Mapping mapping_of(int fd, str path)
+cdef Mapping named_mapping(object name)
+cdef Row new_row(Mapping mapping)
+cdef UnitLock new_unit_lock(Row row, uint64_t serial, bint shared_by_threads)
+cdef void clean_up_all(Mapping mapping) noexcept
+cdef Attempt new_attempt(UnitLock owner, int mode, double until, bint again)
+cdef int wait(Attempt attempt) except? -2
+cdef int pause() except -1
+cdef int refuse_without_loop() except -1
+cdef int tell_if_queued(xctx_unit_lock *unit, int what) except -1
+cdef uint32_t forks() noexcept
+
+# Called when a UnitLock dies: what is cached of it by the serial number of its lock is forgotten there.
+ctypedef void (*forget_function)(uint64_t serial, xctx_unit_lock *unit) noexcept
+cdef void set_forget(forget_function forget) noexcept

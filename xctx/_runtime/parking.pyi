@@ -1,0 +1,1 @@
+# Its waiters are for the compiled rooms alone.
