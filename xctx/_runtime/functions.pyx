@@ -15,6 +15,7 @@ cimport cython
 from cpython.object cimport PyObject
 
 from xctx._runtime.python cimport PyObject_Call_, xctx_taken
+from xctx._runtime.runtime cimport connect
 from xctx._runtime.scheduling cimport loaded
 from _functools import partial
 from types import MethodType
@@ -43,6 +44,9 @@ cdef extern from "Python.h":
     bint PyFunction_Check(object)
     PyObject *PyFunction_GetCode(object)   # borrowed
     int CO_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
+
+
+connect()
 
 
 # --- kinds -----------------------------------------------------------------------------------------------------------
