@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from xctx._carry.application import AppliedBlock
+from xctx._carry.snapshot import AppliedBlock
 from xctx._stores.xlocal import xlocal
 from xctx._wire.fields import chosen
 from xctx._wire.report import Report
@@ -23,8 +23,8 @@ class Middleware:
         app = xctx.asgi.Middleware(app)
 
     They are bound from the call of the application until it returns, raises or is cancelled, hence while it streams its
-    response; and for a websocket, for as long as it is open. What tasks that the application starts see is for the key
-    of the xlocal to say.
+    response; and for a websocket, for as long as it is open. Whether they are seen by tasks that the
+    application starts, the key of the xlocal says.
 
     Args:
         app: the application.

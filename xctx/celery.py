@@ -1,11 +1,11 @@
 """Celery: a task runs with the carried names that were bound where it was sent.
 
-``xctx.celery.install()``, called once where the application is made, is all: by who sends tasks and by the workers.
+``xctx.celery.install()`` is called once where the application is made: by programs that send tasks, and by the workers.
 """
 
 from typing import Any
 
-from xctx._carry.application import AppliedBlock
+from xctx._carry.snapshot import AppliedBlock
 from xctx._stores.xlocal import xlocal
 from xctx._wire.fields import chosen
 from xctx._wire.report import Report

@@ -1,22 +1,23 @@
 """Threads, processes, executors and tasks that take bindings along.
 
-Each takes the place of what has its name in :mod:`threading`, :mod:`concurrent.futures`, :mod:`multiprocessing` or
-:mod:`asyncio`, and takes along what its caller sees in all xlocals when work is handed over: at ``submit``, ``start``,
-``map`` or the like, never in the worker. Where libraries disagree on what is right, `bindings` says it:
+Each is used in place of the class or function of the same name in :mod:`threading`, :mod:`concurrent.futures`,
+:mod:`multiprocessing` or :mod:`asyncio`. It takes along what its caller sees in all xlocals when work is handed over:
+at ``submit``, ``start``, ``map`` or the like, never in the worker. Libraries disagree on what should go along, so
+`bindings` says it:
 
 ``"copy"``
     What the caller sees at that moment is seen by the work, from its beginning to its end. It runs in a context of its
     own, so nothing that it sets reaches the caller, nor what runs later in the same worker. The default.
 ``"share"``
-    The work runs in the caller's own context. Context variables that one sets, the other sees; so with bindings of keys
-    by which both are the same unit, or that go by the context. Of the others the work sees what the caller saw at that
-    moment. For tasks (and greenlets, see :mod:`xctx.gevent`), which take turns; threads and processes run at the same
-    time and cannot be in one context: ValueError.
+    The work runs in the caller's own context: each sees the context variables that the other sets, and the bindings
+    under keys by which both are the same unit, or that go by the context. Under other keys the work sees what the
+    caller saw at that moment. This is for tasks (and greenlets, see :mod:`xctx.gevent`), which take turns. Threads and
+    processes run at the same time and cannot be in one context: ValueError.
 ``"empty"``
     Nothing is seen: the work runs in a context of its own which is empty.
 
 `contextvars` names context variables that come along in a copy. Tasks and :func:`to_thread` copy them all, as asyncio
-does. What goes to another process is pickled: `missing` says what becomes of values that do not, as for
+does. What goes to another process is pickled: `missing` says what becomes of values that cannot be pickled, as for
 :func:`xctx.capture`.
 """
 
@@ -77,7 +78,7 @@ class ThreadPoolExecutor(Carrying, concurrent.futures.ThreadPoolExecutor):
 class ProcessPoolExecutor(CarryingToProcesses, concurrent.futures.ProcessPoolExecutor):
     """A :class:`concurrent.futures.ProcessPoolExecutor` that takes bindings along at ``submit`` and ``map``.
 
-    What cannot be pickled is told by the future. An xlocal that the worker lacks is told by the future as well.
+    The future has the error where a value cannot be pickled, and where the worker lacks an xlocal.
 
     Args:
         bindings: ``"copy"`` or ``"empty"``.
@@ -127,7 +128,7 @@ class CarryingExecutor(concurrent.futures.Executor):
 
 
 def _carried_run(run: Callable[[Any], None]) -> Callable[[Any], None]:
-    """A method `run` that runs with what `start` took along; once, where it calls the one of a base class."""
+    """A method `run` that runs with what `start` took along. A `run` of a base class that it calls runs as it is."""
 
     @functools.wraps(run)
     def carried(self: Any) -> None:
@@ -220,7 +221,7 @@ class Pool(CarryingToProcesses, multiprocessing.pool.Pool):
             processes are started.
     """
 
-    _state = "INIT"  # what its __del__ asks for, where the constructor raised before the other one ran
+    _state = "INIT"  # its __del__ reads this, also if this constructor raises before that of the base class
 
 
 # --- asyncio ---------------------------------------------------------------------------------------------------------

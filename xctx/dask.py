@@ -52,7 +52,7 @@ async def carrying_on(func: Callable[..., Any], baggage: str, /, *args: Any, **k
 def carrying(func: Callable[_P, _R], /, *xlocals: xlocal, report: Report | None = None) -> Callable[_P, _R]:
     """Gives `func` so that it runs with the carried names that are bound now, wherever it is run.
 
-    Two that carry different things are two functions to Dask: no request gets the result that another one made.
+    Functions that carry different values are different functions to Dask, so no request gets the result of another.
 
     Args:
         func: a function or coroutine function that can be pickled.
@@ -78,8 +78,8 @@ def carrying(func: Callable[_P, _R], /, *xlocals: xlocal, report: Report | None 
 def install(client: _C, *xlocals: xlocal, report: Report | None = None) -> _C:
     """From now on what this client submits or maps runs with the carried names that were bound where it was submitted.
 
-    Actors are left as they are: they answer to many. Graphs (``dask.delayed``, arrays, data frames) are, too: what a
-    request makes of them may be shared with others; make their functions :func:`carrying`.
+    Actors are left as they are, because they answer many requests; so are graphs (``dask.delayed``, arrays, data
+    frames), because a result may be shared with other requests. Make their functions :func:`carrying`.
 
     Args:
         client: a ``distributed.Client``.

@@ -1,4 +1,4 @@
-"""What is kept for whom: for debugging, from any unit.
+"""What stores keep, and for which units: for debugging, from any unit.
 
 What these functions show may have changed by the time they return.
 """

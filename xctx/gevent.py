@@ -1,8 +1,9 @@
 """Greenlets and pools of gevent that take bindings along.
 
-Each takes the place of what has its name in gevent, and takes along what its caller sees in all xlocals when work is
-handed over: at ``spawn``, ``start``, ``map`` or the like, never in the worker. `bindings` is ``"copy"``, ``"share"`` or
-``"empty"``, as :mod:`xctx.concurrent` tells; gevent's own greenlets start empty. This module imports gevent.
+Each is used in place of the class or function of the same name in gevent. It takes along what its caller sees in all
+xlocals when work is handed over: at ``spawn``, ``start``, ``map`` or the like, never in the worker. `bindings` is
+``"copy"``, ``"share"`` or ``"empty"``, as :mod:`xctx.concurrent` tells; gevent's own greenlets start empty. This module
+imports gevent.
 """
 
 import contextvars as pep567

@@ -1,6 +1,7 @@
-"""Log records that say for which request, user or task they were made, in whatever unit that was.
+"""Log records that say for which request, user or task they were made.
 
-What a record gets is read where it is made: it stays right when a queue, a socket or another thread takes it further.
+What a record gets is read in the unit that makes it, and stays right when a queue, a socket or another thread takes it
+on.
 
 ==================  =============================================================================================
 :class:`Filter`     on a handler or a logger: all records that pass get the names
@@ -9,11 +10,11 @@ What a record gets is read where it is made: it stays right when a queue, a sock
 ==================  =============================================================================================
 
 Each takes what is to be added as keywords: ``request_id=current`` adds what `current` has bound to that name,
-``id=(current, "request_id")`` adds it by another name. What is looked up in may be an xlocal, a local, or whatever has
-attributes; a callable is called with nothing. Where there is nothing, or looking it up raises, it is `missing`.
+``id=(current, "request_id")`` adds it by another name. The object may be an xlocal, a local, or any other that has
+attributes; a callable is called without arguments. Where there is nothing, or the look-up raises, `missing` is added.
 
-A string with characters that do not print, such as the end of a line, is added with these escaped: what came from
-outside cannot forge records.
+In a string, characters that do not print, such as the end of a line, are escaped, so that nothing that came from
+outside can forge records.
 """
 
 import logging
@@ -22,10 +23,10 @@ from typing import Any
 
 __all__ = ["Filter", "install", "processor"]
 
-# What a record has of its own. Everything else is free for what is added.
+# The attributes that each record has by itself. Any other name can be added.
 TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
-_Source = Any  # an xlocal, a local, whatever has attributes; a pair of one and a name; a callable
+_Source = Any  # an xlocal, a local or another object; a pair of one and a name; a callable
 
 
 class Fields:
@@ -59,12 +60,12 @@ class Fields:
         return read
 
     def add(self, target: MutableMapping[str, Any]) -> None:
-        """Adds what is not there yet: what was said for this record, or where it was made, counts."""
+        """Adds the names that are not there yet: one that was given for this record, or where it was made, counts."""
         for name, read in self.sources:
             if name not in target:
                 try:
                     value = read()
-                except Exception:  # logging is no reason to fail
+                except Exception:  # no program is to fail because it logs
                     value = self.missing
                 if isinstance(value, str) and not value.isprintable():
                     value = "".join(each if each.isprintable() else repr(each)[1:-1] for each in value)
@@ -102,7 +103,7 @@ class Filter(logging.Filter):
 
 
 def install(*, missing: object = "-", **sources: _Source) -> Callable[[], None]:
-    """From now on each record that is made has these names, whoever logs and whatever handles it.
+    """From now on each record that is made has these names, in all loggers and handlers.
 
     It puts a ``LogRecord`` factory around the one there is. A call that gives one of the names by ``extra`` then fails,
     as it does for a record's own attributes: where there are such calls, use a :class:`Filter`.
@@ -126,7 +127,7 @@ def install(*, missing: object = "-", **sources: _Source) -> Callable[[], None]:
 
     def undo() -> None:
         nonlocal active
-        active = False  # others may have been put around it
+        active = False  # another factory may have been put around this one
         if logging.getLogRecordFactory() is factory:
             logging.setLogRecordFactory(before)
 

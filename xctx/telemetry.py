@@ -24,7 +24,7 @@ _logger = logging.getLogger("xctx.wire")
 class Propagator:
     """A propagator that puts the carried names bound here into the ``baggage`` header, beside OpenTelemetry's own.
 
-    It takes nothing out: nobody would say when a request ends. For that there is :mod:`xctx.wsgi` and the like.
+    It takes nothing out of headers, because it is not told when a request ends. :mod:`xctx.wsgi` and the like do.
 
     Args:
         xlocals: those whose bindings go. Default: each that declares carried names.

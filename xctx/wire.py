@@ -1,13 +1,13 @@
 """Bindings across machines: put into the headers of a request or a message, and taken out at the other end.
 
-Only names that an xlocal declares as :class:`xctx.carried` travel. The wire form is the ``baggage`` header of W3C, so
-that services in other languages read it, and what they send is read. A value is written as JSON, or by the codec of its
-declaration; a string is written as it is where nobody could take it for other JSON.
+Only names that an xlocal declares as :class:`xctx.carried` travel, in the ``baggage`` header of W3C, which services in
+other languages read and write, too. A value is written as JSON, or by the codec of its declaration; a string is written
+as it is where no reader can take it for other JSON.
 
-What arrives is the word of whoever sent it. It is checked against the declared type, and never unpickled; whether to
-believe it is for the program to say: a service that faces the public should carry in nothing that grants anything.
+What arrives is checked against the declared type, and never unpickled. Whether it is true only the program can say: a
+service that faces the public should take in nothing that grants a right.
 
-What had to be dropped, on either side, is told to the logger ``xctx.wire`` at debug level, or to `report` where it is
+What had to be dropped, on either side, is told to the logger ``xctx.wire`` at debug level, or to `report` if one is
 given: a callable that gets what was dropped, and why.
 """
 
@@ -32,8 +32,8 @@ def inject(carrier: _C, /, *xlocals: xlocal, report: Report | None = None) -> _C
     """Puts the carried names that are bound here into the headers of an outgoing request or message.
 
     Baggage that the carrier has, and that of the current OpenTelemetry context where the program uses one, goes along.
-    A name of ours replaces one of theirs. A baggage has at most 64 members and 8192 bytes: what does not fit is left
-    out, and reported.
+    A name of ours replaces one of theirs. A baggage has at most 64 members and 8192 bytes: the rest is left out,
+    and reported.
 
     Args:
         carrier: a mapping of strings, as headers are, or a list of pairs of str or bytes. It gets a ``baggage`` header.
@@ -68,7 +68,7 @@ def extract(carrier: Any, /, *xlocals: xlocal, report: Report | None = None) -> 
     """Takes what is carried to this process out of the headers of an incoming request or message.
 
     Names that no xlocal declares are ignored. What is malformed, too large or of the wrong type is left out, and
-    reported; whatever the carrier is or has in it, nothing is raised. Of a name that comes twice the last counts.
+    reported. Nothing is raised, whatever the carrier is or contains. If a name comes twice, the last one counts.
 
     Args:
         carrier: a mapping of strings, whose keys may be of any case, or pairs of str or of bytes.
@@ -80,7 +80,7 @@ def extract(carrier: Any, /, *xlocals: xlocal, report: Report | None = None) -> 
         whatever unit. It comes on top of what is bound there.
 
     Raises:
-        TypeError: one of `xlocals` is none, or carries nothing.
+        TypeError: one of `xlocals` is no xlocal, or carries nothing.
 
     Thread-safety: from any unit.
     """

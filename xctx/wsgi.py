@@ -20,7 +20,7 @@ class Middleware:
         app = xctx.wsgi.Middleware(app)
 
     They are bound while the application is called, each time it yields a part of the body, and while the body is
-    closed, in whatever thread or greenlet the server does that; never in between, when the server has the thread.
+    closed, in any thread or greenlet in which the server does that; never in between, when the server runs.
 
     Args:
         app: the application.
@@ -50,8 +50,8 @@ class Middleware:
             return self.app(environ, start_response)
         snapshot = snapshot_of(values.items(), barriers=False)
         body = snapshot.run(self.app, environ, start_response)
-        # Servers look at what these are: how long a list is, or whether a file can be sent at once. They run nothing of
-        # the application.
+        # Servers look at what these are: how long a list is, or whether a file can be sent at once. None of this
+        # runs code of the application.
         wrapper = environ.get("wsgi.file_wrapper")
         if type(body) in (list, tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
             return body
@@ -59,7 +59,7 @@ class Middleware:
 
 
 class _Body:
-    """A body whose parts are made, and which is closed, with what arrived bound."""
+    """A body that makes its parts, and is closed, with the names bound that arrived."""
 
     __slots__ = ("_body", "_parts", "_snapshot")
 

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 import xctx
-from xctx._carry.application import AppliedBlock
+from xctx._carry.snapshot import AppliedBlock
 
 
 def test_context_variables_that_are_named_come_along(in_thread):

@@ -1,6 +1,7 @@
 """What the rooms above use to run functions of any kind inside something of theirs."""
 
 cpdef int kind_of(object func) except -1
+cdef bint is_plain(object func) except -1
 
 
 cdef class StepContext:

@@ -15,10 +15,10 @@ cimport cython
 from cpython.object cimport PyObject
 
 from xctx._runtime.python cimport PyObject_Call_, xctx_taken
-
+from xctx._runtime.runtime cimport connect
+from xctx._runtime.scheduling cimport loaded
 from _functools import partial
 from types import MethodType
-import sys
 
 
 cdef extern from *:
@@ -41,7 +41,12 @@ cdef extern from "Python.h":
         PYGEN_NEXT
     PySendResult PyIter_Send(object, object, PyObject **) except PYGEN_ERROR
     bint PyIter_Check(object)
+    bint PyFunction_Check(object)
+    PyObject *PyFunction_GetCode(object)   # borrowed
     int CO_GENERATOR, CO_COROUTINE, CO_ITERABLE_COROUTINE, CO_ASYNC_GENERATOR
+
+
+connect()
 
 
 # --- kinds -----------------------------------------------------------------------------------------------------------
@@ -51,6 +56,8 @@ GENERATOR = CO_GENERATOR
 COROUTINE = CO_COROUTINE
 ITERABLE_COROUTINE = CO_ITERABLE_COROUTINE
 ASYNC_GENERATOR = CO_ASYNC_GENERATOR
+
+cdef int OF_KINDS = CO_GENERATOR | CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR
 
 cdef enum:
     # A callable may be inside others of these, each in the next; a cycle of them cannot be called anyway.
@@ -65,23 +72,20 @@ cpdef int kind_of(object func) except -1:
     """
     cdef int _level, flags
     cdef bint of_class = False   # `func` was looked up in a class
-    for _level in range(DEEPEST):
-        if isinstance(func, (MethodType, staticmethod)):
-            func = func.__func__
-        elif isinstance(func, partial):
-            func = func.func
-        elif of_class and (made_of := partial_method(func)) is not None:
-            func = made_of.func
-        else:
-            if is_marked(func):
-                return CO_COROUTINE
-            flags = flags_of(func)
-            if flags >= 0:
-                break
-            func = getattr(type(func), "__call__", None)
-            if func is None or isinstance(func, SLOT):
-                return 0
-            of_class = True
+    for i in range(DEEPEST):
+        inner = None if PyFunction_Check(func) and not of_class else function_in(func, of_class)
+        if inner is not None:
+            func = inner
+            continue
+        if is_marked(func):
+            return CO_COROUTINE
+        flags = flags_of(func)
+        if flags >= 0:
+            break
+        func = getattr(type(func), "__call__", None)
+        if func is None or isinstance(func, SLOT):
+            return 0
+        of_class = True
     else:
         return 0
     if flags & CO_ASYNC_GENERATOR:
@@ -96,31 +100,49 @@ cpdef int kind_of(object func) except -1:
 cdef type SLOT = type(type.__call__)   # what stands in a class for a call that is written in C
 
 
+cdef object function_in(object func, bint of_class):
+    """The function in a bound method, static method, partial or partial method; or None."""
+    if isinstance(func, (MethodType, staticmethod)):
+        return func.__func__
+    if isinstance(func, partial):
+        return func.func
+    if of_class:   # looked up there, a functools.partialmethod gives a function that refers to it; by the latter name up to 3.12
+        made_of = getattr(func, "__partialmethod__", None) or getattr(func, "_partialmethod", None)
+        return getattr(made_of, "func", None)
+    return None
+
+
 cdef int flags_of(object func) except? -1:
     """The flags of a function's code, also of one that Cython compiled or that a mock imitates; -1 where there is none."""
+    if PyFunction_Check(func):   # what most callables are: reading `__code__` would be told to each audit hook
+        flags = (<object>PyFunction_GetCode(func)).co_flags
+        return flags & OF_KINDS
     if isinstance(func, type):
         return -1   # of its instances: a class may well have such an attribute
     flags = getattr(getattr(func, "__code__", None), "co_flags", None)
     if not isinstance(flags, int):
         return -1
-    return flags & (CO_GENERATOR | CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR)
+    return flags & OF_KINDS
 
 
-cdef object partial_method(object func):
-    """The functools.partialmethod that made `func` when it was looked up in a class, or None."""
-    made_of = getattr(func, "__partialmethod__", None) or getattr(func, "_partialmethod", None)   # the latter up to 3.12
-    return made_of if made_of is not None and hasattr(made_of, "func") else None
+cdef bint is_plain(object func) except -1:
+    """Whether it can be called, is of the kind PLAIN, and none of the descriptors that `wrap` of wrappers.py looks into."""
+    if not PyFunction_Check(func) and (not callable(func) or isinstance(func, (staticmethod, classmethod))):
+        return False
+    return kind_of(func) == 0
 
 
 cdef bint is_marked(object func) except -1:
-    """Whether inspect.markcoroutinefunction marked it (3.12 and later), or what asyncio had in its place before."""
-    cdef object module = sys.modules.get("inspect")
-    cdef object mark = getattr(module, "_is_coroutine_mark", None)
-    if mark is not None and getattr(func, "_is_coroutine_mark", None) is mark:
-        return True
-    module = sys.modules.get("asyncio.coroutines")
-    mark = getattr(module, "_is_coroutine", None)
-    return mark is not None and getattr(func, "_is_coroutine", None) is mark
+    """Whether inspect.markcoroutinefunction marked it (3.12 and later), or what asyncio had in its place before.
+
+    Neither module need be loaded; a function that was marked was so by them.
+    """
+    return has_mark(func, "inspect", "_is_coroutine_mark") or has_mark(func, "asyncio.coroutines", "_is_coroutine")
+
+
+cdef bint has_mark(object func, str module, str name) except -1:
+    cdef object mark = loaded(module, name)
+    return mark is not None and getattr(func, name, None) is mark
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -170,11 +192,10 @@ cdef class StepContext:
 @cython.final
 @cython.freelist(16)
 cdef class Steps:
-    """The steps of one generator or awaitable, each taken inside a step context, for ``yield from`` or ``await``.
+    """The steps of one generator or awaitable, each taken inside a step context: to be delegated to by ``yield from`` or ``await``.
 
-    The generator that delegates passes GeneratorExit on itself. PEP 380 would *close* this object instead, and
-    generator.throw(GeneratorExit) would differ from that of a generator that delegates nothing. So there is no `close`,
-    and :meth:`passes_on` in its place.
+    Whoever delegates passes GeneratorExit on itself: PEP 380 has it *closed* instead, and generator.throw(GeneratorExit)
+    would not be what it is for a generator that delegates to nobody. So there is no `close`, and :meth:`passes_on` in its place.
 
     Thread-safety: that of a generator, which delegates to it and takes one step at a time.
     """

@@ -10,10 +10,11 @@ bindings.pyx .pxd .pyi        the chain of bindings: immutable records of names 
 blocks.pyx .pxd .pyi          bindings in a context variable: what is seen of them, how a block puts one there
 pairing.h .c                  the two methods of one with statement, matched
 scopes.pyx .pxd .pyi          scopes: names and values to be bound for a block, again and again
-xlocal.pyx .pxd .pyi          xlocal
 unit_table.pxd                the hash table in which a unit finds what stores keep for it
 values.pyx .pxd .pyi          unit values: what one store keeps for one unit
 context_values.pyx .pxd .pyi  context values: what a store keeps in a context, under a key that has no units
+inherited.pyx .pyi .h         threads that inherit a context, in which nothing is seen under the key `flow`
+xlocal.pyx .pxd .pyi          xlocal
 local.pyx .pxd .pyi           local
 inspection.pyx .pyi           what stores keep for whom, for xctx.debug
 """

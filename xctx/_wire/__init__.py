@@ -5,6 +5,7 @@ From the ground up; each file uses only those before it:
 report.py        what had to be dropped of a header, told to the log or to the program
 baggage.py       the W3C Baggage header: its members, read and written
 carried.py       the mark of a name that an xlocal carries
+annotations.py   what the annotations of a class say of carrying
 fields.py        what each xlocal carries
 declarations.py  has each class and xlocal looked through, as it is made, for what it carries
 values.py        a carried value as text, and the value of a text that came from outside

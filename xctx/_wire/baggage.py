@@ -1,4 +1,4 @@
-"""The wire form, W3C Baggage (https://www.w3.org/TR/baggage/): read strictly, written so that every reader agrees."""
+"""W3C Baggage (https://www.w3.org/TR/baggage/): read strictly, and written so that all readers agree."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from xctx._wire.report import Report
 
-# What each service on the way must pass on. More, it may drop; so more is neither written nor read.
+# Each service on the way must pass on as much as this, and may drop more. So more is neither written nor read.
 MEMBERS = 64
 BYTES = 8192
 
@@ -16,7 +16,8 @@ VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*")
 PROPERTIES = re.compile(
     r"(?:;[ \t]*[!#$%&'*+\-.^_`|~0-9A-Za-z]+[ \t]*(?:=[ \t]*[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*[ \t]*)?)*"
 )
-# Not all that may stand there bare: a plus is a space to some, and an equals sign ends the value for others.
+# Fewer characters than may be written as they are: some readers take a plus for a space, others end the value at an
+# equals sign.
 BARE = "!$'()*-./:@[]_{}~"
 BARE_IN_KEYS = "!$&'*-.^_`|~"
 OWS = " \t"
@@ -31,7 +32,7 @@ class Member(NamedTuple):
 
 
 def members(header: str, report: Report) -> Iterator[Member]:
-    """The members of a header, or of several joined by commas. What is malformed is left out, and reported."""
+    """The members of a header, or of several joined by commas. A malformed part is left out, and reported."""
     for part in header.split(","):
         part = part.strip(OWS)
         if not part:
@@ -47,7 +48,7 @@ def members(header: str, report: Report) -> Iterator[Member]:
 
 def within_limits(header: str, report: Report) -> Iterator[Member]:
     """The members that every service must take: at most MEMBERS, in at most BYTES."""
-    if len(header) > BYTES:  # bytes, where it is all ASCII; what is not is malformed
+    if len(header) > BYTES:  # as many bytes, if it is ASCII; anything else is malformed
         whole = header.rfind(",", 0, BYTES + 1)
         report(header[max(whole, 0) :], f"a baggage has at most {BYTES} bytes")
         header = header[: max(whole, 0)]
@@ -68,5 +69,5 @@ def encoded(text: str, bare: str = BARE) -> str:
 
 
 def decoded(value: str) -> str:
-    """What was encoded. Bytes that are no UTF-8 become U+FFFD, as the specification says."""
+    """What was encoded. Bytes that are not UTF-8 become U+FFFD, as the specification says."""
     return unquote_to_bytes(value).decode("utf-8", "replace") if "%" in value else value

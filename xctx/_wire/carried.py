@@ -1,6 +1,6 @@
 """carried: the mark of a name that an xlocal carries to other machines.
 
-In a module of its own, because importing xctx stays cheap, and what reads the mark is not.
+A module of its own, so that importing xctx stays cheap: what reads the mark is not.
 """
 
 TYPE_CHECKING = False

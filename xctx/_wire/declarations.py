@@ -1,7 +1,7 @@
 """Has each class and instance of xlocal looked through, as it is made, for names that are carried to other machines.
 
-What looks is imported when there is a class to look through: importing xctx stays cheap. The facade has `carried` from
-here, so that whoever can mark a name has the marks read.
+The code that does so is imported when there is such a class, so that importing xctx stays cheap. The facade has
+`carried` from here: a program that can mark a name then has its marks read.
 """
 
 from xctx._stores.xlocal import add_hooks

@@ -4,24 +4,21 @@ Nothing else ever leaves the process. A declaration stands in the class, or is m
 that has one is known here for as long as it lives, so that what arrives finds the xlocals it is for.
 """
 
-import builtins
-import inspect
-import sys
 from _weakref import ref
-from collections.abc import Callable, Iterator, Mapping
-from types import NoneType, UnionType
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from xctx._stores.xlocal import xlocal
+from xctx._wire.annotations import JSON_TYPES, annotations, how_carried, types_of
 from xctx._wire.carried import carried, check_key
-
-JSON_TYPES = frozenset({str, int, float, bool, NoneType, list, dict})
 
 
 class Field:
-    """One carried name: what it is called here and on the wire, how its value is written, what it may be.
+    """One carried name: what it is called here and on the wire, how its value is written, and of which types it may be.
 
-    `types` is None where any value will do. Never changes.
+    `types` is None where values of any type will do.
+
+    Thread-safety: never changes.
     """
 
     __slots__ = ("decode", "encode", "key", "name", "types")
@@ -41,91 +38,8 @@ class Field:
                     )
 
 
-# --- what annotations say ---------------------------------------------------------------------------------------------
-
-
-def types_of(annotation: Any) -> tuple[type, ...] | None:
-    """The classes that values of this annotation have, as far as that is cheap to check; None for any."""
-    import typing
-
-    if annotation is None:
-        return (NoneType,)
-    if supertype := getattr(annotation, "__supertype__", None):  # typing.NewType
-        return types_of(supertype)
-    origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return types_of(annotation.__origin__)
-    if origin is typing.Union or origin is UnionType:
-        found: tuple[type, ...] = ()
-        for each in map(types_of, typing.get_args(annotation)):
-            if each is None:
-                return None
-            found += each
-        return found
-    if origin is typing.Literal:
-        return tuple({type(each) for each in typing.get_args(annotation)})
-    if typing.is_typeddict(annotation):
-        return (dict,)
-    if isinstance(origin, type):
-        annotation = origin
-    if not isinstance(annotation, type) or annotation in (object, Any):
-        return None
-    abstract = getattr(annotation, "__abstractmethods__", None)
-    if abstract and annotation not in JSON_TYPES:  # Mapping, Sequence: whether a dict or a list will do, they know
-        return tuple(each for each in (dict, list, str) if issubclass(each, annotation)) or (annotation,)
-    return (annotation,)
-
-
-class Names(dict[str, Any]):
-    """Where the names in an annotation that is text are looked up. Those found nowhere stand for anything."""
-
-    def __init__(self, cls: type) -> None:
-        module = sys.modules.get(cls.__module__)
-        super().__init__({**vars(builtins), **(vars(module) if module else {}), **vars(cls)})
-        self.missing: set[str] = set()
-
-    def __missing__(self, name: str) -> object:
-        self.missing.add(name)
-        return Any
-
-
-def annotations(cls: type) -> Iterator[tuple[str, Any]]:
-    """The names that the body of `cls` annotates, and the annotations, evaluated as far as they can be now."""
-    if sys.version_info >= (3, 14):
-        import annotationlib
-
-        found = annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    else:
-        found = inspect.get_annotations(cls)
-    for name, annotation in found.items():
-        yield name, evaluated(cls, name, annotation) if isinstance(annotation, str) else annotation
-
-
-def evaluated(cls: type, name: str, text: str) -> object:
-    names = Names(cls)
-    try:
-        annotation: object = eval(text, {}, names)
-    except Exception as exc:
-        if "carried" in text:
-            raise TypeError(f"{cls.__name__!r} declares {name!r} as {text!r}, which cannot be evaluated") from exc
-        return Any
-    if "carried" in names.missing:
-        raise TypeError(f"{cls.__name__!r} declares {name!r} as {text!r}: no 'carried' is found in its module")
-    return annotation
-
-
-def how_carried(annotation: Any) -> carried | None:
-    """What an annotation says of carrying, or None."""
-    for each in getattr(annotation, "__metadata__", ()):
-        if each is carried:
-            return carried()
-        if isinstance(each, carried):
-            return each
-    return None
-
-
 def class_fields(cls: type) -> dict[str, Field]:
-    """What `cls` and its bases carry, by name. A name that is annotated anew is carried as it says anew.
+    """What `cls` and its bases carry, by name. Where a class annotates a name again, that counts.
 
     Raises:
         TypeError, ValueError: what stands there cannot be carried so.
@@ -149,9 +63,9 @@ def unique(owner: str, fields: Mapping[str, Field]) -> None:
             raise TypeError(f"{owner!r} carries both {taken[field.key]!r} and {field.name!r} as {field.key!r}")
 
 
-# --- who carries ------------------------------------------------------------------------------------------------------
+# --- the xlocals that carry something ---------------------------------------------------------------------------
 
-# Each xlocal that carries something, in the order they were made, and what. Inner dicts are replaced, never changed.
+# Each xlocal that carries something, in the order in which they were made. The inner mappings never change.
 _carriers: dict[ref[Any], Mapping[str, Field]] = {}
 
 
@@ -202,7 +116,7 @@ def fields_of(store: Any) -> Mapping[str, Field] | None:
 
 
 def carriers() -> list[tuple[Any, Mapping[str, Field]]]:
-    """Each xlocal alive that carries something, in the order they were made, and what."""
+    """Each living xlocal that carries something, with its fields, in the order in which they were made."""
     while True:
         try:
             found = list(_carriers.items())
@@ -212,7 +126,11 @@ def carriers() -> list[tuple[Any, Mapping[str, Field]]]:
 
 
 def chosen(stores: tuple[Any, ...]) -> list[tuple[Any, Mapping[str, Field]]]:
-    """The xlocals asked for, or all, and what each carries."""
+    """The xlocals that were asked for, or all, each with its fields.
+
+    Raises:
+        TypeError: one that was asked for is no xlocal, or carries nothing.
+    """
     if not stores:
         return carriers()
     found = []

@@ -9,6 +9,7 @@ HEADER = "baggage"
 
 
 def text_of(value: Any) -> str | None:
+    """The value of a header as text, or None where it is no text."""
     if isinstance(value, str):
         return value
     if isinstance(value, (bytes, bytearray)):
@@ -20,7 +21,7 @@ def text_of(value: Any) -> str | None:
 
 
 def is_header(pair: Any) -> bool:
-    """Whether a pair is a header of baggage, whatever its case."""
+    """Whether a pair of a carrier is a ``baggage`` header, in upper or lower case."""
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         return False
     key = pair[0]
@@ -28,12 +29,14 @@ def is_header(pair: Any) -> bool:
 
 
 def headers_of(carrier: Any) -> list[tuple[Any, Any]]:
+    """The ``baggage`` headers of a carrier, with their keys as they are there."""
     return [
         (pair[0], pair[1]) for pair in (carrier.items() if hasattr(carrier, "items") else carrier) if is_header(pair)
     ]
 
 
 def joined(found: Iterable[tuple[Any, Any]], report: Report) -> str:
+    """The text of several headers as that of one."""
     texts = []
     for _, value in found:
         text = text_of(value)
@@ -45,13 +48,13 @@ def joined(found: Iterable[tuple[Any, Any]], report: Report) -> str:
 
 
 def put(carrier: Any, found: list[tuple[Any, Any]], text: str) -> None:
-    """Puts one header in place of those found."""
+    """Puts one header in place of those that were found."""
     if isinstance(carrier, list):
         wants_bytes = isinstance((found or carrier or [("",)])[0][0], bytes)
         pair = (HEADER.encode(), text.encode("ascii")) if wants_bytes else (HEADER, text)
         carrier[:] = [each for each in carrier if not is_header(each)] + [pair]
         return
-    # email.message.Message, which http.client has for headers, adds where others replace.
+    # In an email.message.Message, which http.client has for headers, setting an item adds one where others replace.
     keys = {key for key, _ in found}
     if len(keys) > 1 or (keys and hasattr(carrier, "replace_header")):
         for key in keys:

@@ -13,7 +13,10 @@ from xctx._wire.values import from_text
 def arrived(
     carrier: Any, xlocals: tuple[xlocal, ...] = (), report: Report | None = None
 ) -> dict[xlocal, dict[str, Any]]:
-    """What there is in a carrier for each xlocal; those that get nothing are left out."""
+    """The names and values in a carrier for each xlocal. An xlocal that gets nothing is left out.
+
+    Whatever is in the carrier, nothing is raised; TypeError where one of `xlocals` carries nothing.
+    """
     values: dict[xlocal, dict[str, Any]] = {}
     stores = chosen(xlocals)
     if not stores:

@@ -13,7 +13,11 @@ MISSING = object()
 
 
 def bound_here(xlocals: tuple[xlocal, ...], report: Report) -> dict[str, str]:
-    """The carried names that are bound here, as they are called and written on the wire."""
+    """The carried names that are bound here and their values, both as on the wire.
+
+    Raises:
+        TypeError, ValueError: a value cannot be written; it is named.
+    """
     ours: dict[str, str] = {}
     for store, fields in chosen(xlocals):
         bound = store.__dict__
@@ -35,12 +39,15 @@ def bound_here(xlocals: tuple[xlocal, ...], report: Report) -> dict[str, str]:
 
 
 def merged(there: list[Member], ours: dict[str, str], theirs: dict[str, str], report: Report) -> str:
-    """The text of a header with what was there, what is ours, and what is the telemetry's."""
+    """The text of a header: the members that were there, our names, and those of OpenTelemetry that are neither.
+
+    A member that was there under one of our names stays only if it has the same value, for the sake of its properties.
+    """
     parts = []
     kept = set()
     for member in there:
         if member.key not in ours or (decoded(member.value) == decoded(ours[member.key]) and member.key not in kept):
-            parts.append(member.text)  # with its properties
+            parts.append(member.text)
             kept.add(member.key)
     length = sum(map(len, parts)) + len(parts) - 1
     for key, value in [*ours.items(), *theirs.items()]:
@@ -59,9 +66,9 @@ def merged(there: list[Member], ours: dict[str, str], theirs: dict[str, str], re
 
 
 def telemetry(report: Report, context: Any = None) -> dict[str, str]:
-    """The baggage of an OpenTelemetry context, encoded; nothing where the program did not import its API.
+    """The baggage of an OpenTelemetry context, encoded; nothing where the program has not imported its API.
 
-    Its own propagator writes a space as a plus sign, which to other languages is one, so it is not asked to write.
+    Its own propagator is not asked to write this: it writes a space as a plus sign, which others read as a plus.
     """
     api = sys.modules.get("opentelemetry.baggage")
     if api is None:
@@ -73,6 +80,8 @@ def telemetry(report: Report, context: Any = None) -> dict[str, str]:
                 found[encoded(str(name), BARE_IN_KEYS)] = encoded(str(value))
             except ValueError:
                 report(str(name), "it cannot be written")
-    except Exception as exc:  # a half-imported module, a propagator of its own: not worth a request
+    except (
+        Exception
+    ) as exc:  # a module that is half imported, an API of another version: no request fails because of it
         report("the baggage of OpenTelemetry", said(exc))
     return found

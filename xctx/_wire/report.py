@@ -1,11 +1,11 @@
-"""What had to be dropped of a header is told: to the log, or to a callable of the program's."""
+"""Where it is told what had to be dropped of a header: in the log, or to a callable of the program."""
 
 import logging
 from collections.abc import Callable
 
 _logger = logging.getLogger("xctx.wire")
 
-# Is told what was dropped, and why.
+# A callable that gets what was dropped, and why.
 Report = Callable[[str, str], object]
 
 
@@ -28,6 +28,7 @@ def guarded(report: Report | None) -> Report:
 
 
 def said(exc: Exception) -> str:
+    """What an exception says; it may come from code of the program, whose repr raises as well."""
     try:
         return repr(exc)
     except Exception:

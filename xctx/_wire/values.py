@@ -32,7 +32,7 @@ def parsed(text: str) -> Any:
         if deepest > DEEPEST:
             raise ValueError(f"it is nested {deepest} deep")
     value = json.loads(text, parse_constant=refused, parse_float=finite)
-    if "\\" in text:
+    if "\\" in text:  # a surrogate alone, which only an escape can give, has no UTF-8
         json.dumps(value, ensure_ascii=False).encode()
     return value
 
@@ -66,7 +66,7 @@ def from_text(field: Field, text: str) -> Any:
     """The value of a text that came from outside.
 
     Raises:
-        Exception: of whatever kind; it is none.
+        Exception: of any kind, as the codec of the program may raise any; it is no such value.
     """
     value: Any
     if field.decode is not None:
@@ -82,7 +82,7 @@ def from_text(field: Field, text: str) -> Any:
             value = text
     if field.types is not None:
         if type(value) is int and float in field.types and int not in field.types:
-            value = float(value)  # JSON has one kind of number
+            value = float(value)  # JSON has one type of number
         if (type(value) is bool and bool not in field.types) or not isinstance(value, field.types):
             raise TypeError(f"{value!r} is no {' or '.join(each.__name__ for each in field.types)}")
     return value

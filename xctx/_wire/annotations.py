@@ -1,0 +1,92 @@
+"""What the annotations of a class say of carrying: which names, how, and what their values may be."""
+
+import builtins
+import inspect
+import sys
+from collections.abc import Iterator
+from types import NoneType, UnionType
+from typing import Any
+
+from xctx._wire.carried import carried
+
+JSON_TYPES = frozenset({str, int, float, bool, NoneType, list, dict})
+
+
+def types_of(annotation: Any) -> tuple[type, ...] | None:
+    """The types that values of this annotation have, as far as that is cheap to check; None for any type."""
+    import typing
+
+    if annotation is None:
+        return (NoneType,)
+    if supertype := getattr(annotation, "__supertype__", None):  # typing.NewType
+        return types_of(supertype)
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return types_of(annotation.__origin__)
+    if origin is typing.Union or origin is UnionType:
+        found: tuple[type, ...] = ()
+        for each in map(types_of, typing.get_args(annotation)):
+            if each is None:
+                return None
+            found += each
+        return found
+    if origin is typing.Literal:
+        return tuple({type(each) for each in typing.get_args(annotation)})
+    if typing.is_typeddict(annotation):
+        return (dict,)
+    if isinstance(origin, type):
+        annotation = origin
+    if not isinstance(annotation, type) or annotation in (object, Any):
+        return None
+    abstract = getattr(annotation, "__abstractmethods__", None)
+    if abstract and annotation not in JSON_TYPES:  # Mapping, Sequence: they know whether a dict or a list is one
+        return tuple(each for each in (dict, list, str) if issubclass(each, annotation)) or (annotation,)
+    return (annotation,)
+
+
+class Names(dict[str, Any]):
+    """Where the names in an annotation that is text are looked up. A name that is found nowhere stands for any type."""
+
+    def __init__(self, cls: type) -> None:
+        module = sys.modules.get(cls.__module__)
+        super().__init__({**vars(builtins), **(vars(module) if module else {}), **vars(cls)})
+        self.missing: set[str] = set()
+
+    def __missing__(self, name: str) -> object:
+        self.missing.add(name)
+        return Any
+
+
+def annotations(cls: type) -> Iterator[tuple[str, Any]]:
+    """The names that the body of `cls` annotates, and the annotations, evaluated as far as they can be now."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        found = annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
+    else:
+        found = inspect.get_annotations(cls)
+    for name, annotation in found.items():
+        yield name, evaluated(cls, name, annotation) if isinstance(annotation, str) else annotation
+
+
+def evaluated(cls: type, name: str, text: str) -> object:
+    names = Names(cls)
+    try:
+        annotation: object = eval(text, {}, names)
+    except Exception as exc:
+        if "carried" in text:
+            raise TypeError(f"{cls.__name__!r} declares {name!r} as {text!r}, which cannot be evaluated") from exc
+        return Any
+    if "carried" in names.missing:
+        raise TypeError(f"{cls.__name__!r} declares {name!r} as {text!r}: no 'carried' is found in its module")
+    return annotation
+
+
+def how_carried(annotation: Any) -> carried | None:
+    """The mark in an annotation, or None."""
+    for each in getattr(annotation, "__metadata__", ()):
+        if each is carried:
+            return carried()
+        if isinstance(each, carried):
+            return each
+    return None
