@@ -22,13 +22,17 @@ def test_greenlets_that_carry(gevent, x, key_name, bindings):
 
     with x(a=1):
         later = xctx.gevent.spawn_later(0.001, look, key_name, bindings=bindings)
-        greenlets = [xctx.gevent.spawn(look, key_name, bindings=bindings), Looker(bindings=bindings), Looker.spawn(bindings=bindings)]
+        greenlets = [
+            xctx.gevent.spawn(look, key_name, bindings=bindings),
+            Looker(bindings=bindings),
+            Looker.spawn(bindings=bindings),
+        ]
         greenlets[1].start()
         seen = [each.get() for each in greenlets]
         if bindings == "share":
             assert later.get() == expected
         assert look(key_name) == {"a": 1}
-    if bindings == "share" and key_name in {"process", "thread", "context", "callable"}:
+    if bindings == "share" and key_name in {"process", "thread", "flow", "context", "callable"}:
         assert look(key_name) == {}
     else:
         assert later.get() == expected
@@ -69,7 +73,9 @@ def test_greenlets_that_share_a_context_share_its_variables(gevent):
     import xctx.gevent
 
     token = VAR.set(1)
-    seen = [xctx.gevent.spawn(look_and_set, bindings, bindings=bindings).get() for bindings in ("copy", "empty", "share")]
+    seen = [
+        xctx.gevent.spawn(look_and_set, bindings, bindings=bindings).get() for bindings in ("copy", "empty", "share")
+    ]
     assert (seen, VAR.get()) == ([None, None, 1], "share")
     assert xctx.gevent.spawn(look_at_var, contextvars=[VAR]).get() == "share"
     assert xctx.gevent.Pool(1, bindings="share").apply(look_and_set, (8,)) == "share"

@@ -135,7 +135,9 @@ cdef class Captured:
         named, variables = unresolved
         for place, names in named:
             found.add(validated(object_of_type_at(xlocal, *place), names))
-        variables = [(object_of_type_at(ContextVar, *place), value) for place, value in variables]
+        at_places, variables = variables, []
+        for place, value in at_places:
+            variables.append((object_of_type_at(ContextVar, *place), value))
         with cython.critical_section(extras):
             if extras.unresolved is not None:
                 self.first = found.first

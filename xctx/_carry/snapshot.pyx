@@ -156,10 +156,11 @@ cdef class Snapshot(Captured):
     def __repr__(self):
         cdef Binding each
         cdef tuple unresolved = self.unresolved()
+        told = []
         if unresolved is not None:
-            told = [f"{place[1]}: {', '.join(names) or 'nothing'}" for place, names in unresolved[0]]
+            for place, names in unresolved[0]:
+                told.append(f"{place[1]}: {', '.join(names) or 'nothing'}")
         else:
-            told = []
             for each in self.bindings():
                 told.append(f"{type(each.owner).__name__}: {', '.join(each.names) or 'nothing'}")
         return f"<snapshot of {'; '.join(told) or 'nothing'}>"

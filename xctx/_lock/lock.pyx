@@ -298,10 +298,11 @@ cdef class SharedLock:
     def __repr__(self):
         if self.mapping is None:
             return object.__repr__(self)
-        held = ", ".join(f"{mode} by {pid}" if count == 1 else f"{mode} by {pid} ({count})"
-                         for mode, pid, _, count in self.holders())
+        held = []
+        for mode, pid, _, count in self.holders():
+            held.append(f"{mode} by {pid}" if count == 1 else f"{mode} by {pid} ({count})")
         name = "" if self.title is None else f" {self.title!r}"
-        return f"<xctx.{type(self).__name__}{name}: {held or 'free'}>"
+        return f"<xctx.{type(self).__name__}{name}: {', '.join(held) or 'free'}>"
 
     def __reduce__(self):
         if self.title is not None:
@@ -340,8 +341,8 @@ def handed_on(cls, carrier, key):
 
 cdef Key checked_key(object key):
     cdef Key checked = as_key(_core.task if key is None else key)
-    if checked.inherits:
-        raise ValueError("a lock is held by something that runs: under the key 'context' there is no such thing")
+    if checked.in_context:
+        raise ValueError(f"a lock is held by something that runs: under the key {checked.name!r} there is no such thing")
     return checked
 
 

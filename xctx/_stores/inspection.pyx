@@ -68,8 +68,12 @@ def stores_of(Unit unit not None):
             break
         size = table.mask + 1
         xctx_unlock(lock)
-    pairs = [(store, kept(<local>store, unit)) for store in stores if store is not None]
-    return [pair for pair in pairs if pair[1] is not None]
+    pairs = []
+    for store in stores:
+        held = None if store is None else kept(<local>store, unit)
+        if held is not None:
+            pairs.append((store, held))
+    return pairs
 
 
 def units_of(local store not None):
@@ -94,5 +98,9 @@ def units_of(local store not None):
     else:
         # Such a unit may be dying at this moment, together with its key's values, and must not be held then.
         units = store.key.units_of_values()
-    pairs = [(unit, kept(store, <Unit>unit)) for unit in units if unit is not None]
-    return [pair for pair in pairs if pair[1] is not None]
+    pairs = []
+    for unit in units:
+        held = None if unit is None else kept(store, <Unit>unit)
+        if held is not None:
+            pairs.append((unit, held))
+    return pairs

@@ -8,8 +8,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyVectorcall_NARGS, xctx_give_vectorcall, xctx_tstate,
-                                   xctx_type_put)
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyVectorcall_NARGS, xctx_forbid_instances,
+                                   xctx_give_vectorcall, xctx_tstate, xctx_type_put)
 from xctx._runtime.functions cimport StepContext
 from xctx._core cimport Unit
 from xctx._runtime.runtime cimport connect
@@ -263,3 +263,7 @@ cdef int install(str name, bint leaves) except -1:
 
 install("__enter__", False)
 install("__exit__", True)
+
+xctx_forbid_instances(<PyTypeObject*>Scope)
+xctx_forbid_instances(<PyTypeObject*>Block)
+xctx_forbid_instances(<PyTypeObject*>EnterExit)
