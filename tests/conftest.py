@@ -100,6 +100,9 @@ def sees_bindings(key_name, unit_kind):
     """Whether what an xlocal with `key` has bound is visible in a unit of this kind started inside the block."""
     if key_name == "context":
         return unit_kind.carries_context
+    if key_name == "flow":
+        # A thread that merely inherits its maker's context was not given it on purpose.
+        return unit_kind.carries_context and unit_kind.name not in ("thread", "fork")
     return unit_kind.carries_context and key_name not in unit_kind.told_apart_by
 
 

@@ -11,7 +11,8 @@ cdef class Key:
     cdef int index                # of the kind
     cdef bint cached              # its unit stays the same until something is switched
     cdef bint shared_by_threads   # several threads may run in one of its units at the same time
-    cdef bint inherits            # it has no units to keep things for: they lie in the PEP 567 context
+    cdef bint in_context          # what a `local` keeps lies in the PEP 567 context
+    cdef bint inherits            # so does what an xlocal binds, and it has no unit
     cdef readonly object func     # None but for keys of callables
     # Of a callable's key alone. The two dicts are of the process with that count of forks.
     cdef uint32_t forks

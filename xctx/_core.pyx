@@ -10,6 +10,7 @@ switches, so while that count stands still the unit is the same, and no library 
 A kind of unit is one ``UnitKind``: what it can do, and how the current unit is found. The ladder, from coarse to fine:
 
     process > thread > greenlet > task          a unit of each; where there is none of the finer kind, the coarser one's
+    flow                                        what was given this PEP 567 context on purpose, in this process
     context                                     the PEP 567 context: no unit of its own is needed to keep things in it
     value                                       what a callable returns
 """
@@ -23,7 +24,7 @@ from xctx._runtime.python cimport (PyContext_CopyCurrent, PyDict_GetItemWithErro
 from xctx._runtime.runtime cimport (connect, xctx_fork_count, xctx_found_begin, xctx_found_drop, xctx_found_hit,
                                     xctx_found_set, xctx_here, xctx_now)
 from xctx._runtime.scheduling cimport greenlet_is_dead, running_greenlet, running_task
-from xctx._runtime.units cimport (CONTEXT, GREENLET, PROCESS, TASK, THREAD, VALUE, Referent, end_unit, new_referent,
+from xctx._runtime.units cimport (CONTEXT, FLOW, GREENLET, PROCESS, TASK, THREAD, VALUE, Referent, end_unit, new_referent,
                                   new_unit, register, registered_unit, unit_of)
 from _weakref import ref   # not weakref, which the interpreter would have to load
 
@@ -239,6 +240,20 @@ task_kind.of = task_of
 task_kind.watch = watch_task
 
 
+# --- flows of control --------------------------------------------------------------------------------------------------
+
+# Bindings lie in the PEP 567 context, which goes where the program carries it. They belong to the process, so a forked
+# child sees none of them, and the read path compares one unit as it does under any other key.
+cdef UnitKind flow_kind
+flow_kind.name = b"flow"
+flow_kind.index = FLOW
+flow_kind.cached = True
+flow_kind.shared_by_threads = True
+flow_kind.in_context = True
+flow_kind.current = current_process
+flow_kind.of = context_of
+
+
 # --- contexts ----------------------------------------------------------------------------------------------------------
 
 cdef Unit current_context(object key, bint create):
@@ -259,6 +274,7 @@ context_kind.name = b"context"
 context_kind.index = CONTEXT
 context_kind.cached = True
 context_kind.shared_by_threads = True
+context_kind.in_context = True
 context_kind.inherits = True
 context_kind.current = current_context
 context_kind.of = context_of
@@ -373,12 +389,13 @@ cdef class Key:
         return [*list(self.units.values()), *[referent.unit for referent in list(self.referents.values())]]
 
     cpdef object current(self):
-        """The unit that is current under this key.
+        """The unit that is current under this key; for ``flow``, that of the current context.
 
         Returns:
             The :class:`Unit`; made now where this is the first use of it.
         """
-        return self.find(True)
+        # What tells one flow from another is its context. The process's unit, which owns its bindings, says nothing.
+        return current_unit(CONTEXT, &context_kind, self, True) if self.index == FLOW else self.find(True)
 
     def of(self, thing):
         """The unit of something else than what runs now, if anything has been kept for it.
@@ -409,7 +426,7 @@ cdef class Key:
 
     def __call__(self):
         """The same as :meth:`current`, so that a key can be given where a scope function is wanted."""
-        return self.find(True)
+        return self.current()
 
     def __repr__(self):
         return f"xctx.keys.{self.name}" if self.func is None else f"<xctx.keys.Key {self.name!r}>"
@@ -425,6 +442,7 @@ cdef void set_kind(Key key, const UnitKind *kind) noexcept:
     key.index = kind.index
     key.cached = kind.cached
     key.shared_by_threads = kind.shared_by_threads
+    key.in_context = kind.in_context
     key.inherits = kind.inherits
 
 
@@ -467,12 +485,13 @@ process = key_of_kind(&process_kind)
 thread = key_of_kind(&thread_kind)
 greenlet = key_of_kind(&greenlet_kind)
 task = key_of_kind(&task_kind)
+flow = key_of_kind(&flow_kind)
 context = key_of_kind(&context_kind)
 
 
 def ladder_key(name):
     """The key of the ladder with that name: how a key is unpickled."""
-    for key in (process, thread, greenlet, task, context):
+    for key in (process, thread, greenlet, task, flow, context):
         if key.name == name:
             return key
-    raise ValueError(f"no key {name!r}: the ladder is process, thread, greenlet, task, context")
+    raise ValueError(f"no key {name!r}: the ladder is process, thread, greenlet, task, flow, context")

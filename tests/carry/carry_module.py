@@ -9,6 +9,7 @@ on_process = xctx.xlocal(key=xctx.keys.process)
 on_thread = xctx.xlocal(key=xctx.keys.thread)
 on_greenlet = xctx.xlocal(key=xctx.keys.greenlet)
 on_task = xctx.xlocal(key=xctx.keys.task)
+on_flow = xctx.xlocal(key=xctx.keys.flow)
 on_context = xctx.xlocal(key=xctx.keys.context)
 on_callable = xctx.xlocal(key=xctx.keys.Key(threading.get_ident, "callable"))
 
@@ -17,6 +18,7 @@ ALL = {
     "thread": on_thread,
     "greenlet": on_greenlet,
     "task": on_task,
+    "flow": on_flow,
     "context": on_context,
     "callable": on_callable,
 }

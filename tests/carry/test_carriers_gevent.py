@@ -32,7 +32,7 @@ def test_greenlets_that_carry(gevent, x, key_name, bindings):
         if bindings == "share":
             assert later.get() == expected
         assert look(key_name) == {"a": 1}
-    if bindings == "share" and key_name in {"process", "thread", "context", "callable"}:
+    if bindings == "share" and key_name in {"process", "thread", "flow", "context", "callable"}:
         assert look(key_name) == {}
     else:
         assert later.get() == expected

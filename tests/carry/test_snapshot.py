@@ -79,7 +79,7 @@ def test_nothing_of_other_units_is_taken(key, key_name, in_thread, told):
 @pytest.fixture
 def told():
     """The keys by which another thread in the same context is the same unit."""
-    return {"process", "context"}
+    return {"process", "flow", "context"}
 
 
 def test_it_is_taken_when_it_is_taken(x):

@@ -15,7 +15,7 @@ import pytest
 import xctx
 from xctx import keys
 
-LADDER = ["process", "thread", "greenlet", "task", "context"]
+LADDER = ["process", "thread", "greenlet", "task", "flow", "context"]
 
 
 @pytest.fixture(params=LADDER)
@@ -60,13 +60,19 @@ def test_coarse_rungs_fall_back_to_the_thread():
 
 @pytest.mark.parametrize("name", LADDER)
 def test_the_kind_of_a_unit(name, in_asyncio):
-    kinds = {"greenlet": "thread", "task": "thread"}
+    kinds = {"greenlet": "thread", "task": "thread", "flow": "context"}
     assert getattr(keys, name).current().kind == kinds.get(name, name)
     assert in_asyncio(lambda: keys.task.current().kind) == "task"
 
 
 def test_the_kind_of_a_greenlets_unit(in_greenlet):
     assert in_greenlet(lambda: (keys.greenlet.current().kind, keys.task.current().kind)) == ("greenlet", "greenlet")
+
+
+def test_the_unit_of_a_flow_is_that_of_its_context(in_context):
+    assert keys.flow.current() is keys.flow() is keys.context.current()
+    assert keys.flow.of(contextvars.copy_context()) is None
+    assert in_context(lambda: keys.flow.current()() == contextvars.copy_context())
 
 
 def test_a_unit_gives_the_object_it_stands_for(greenlet, in_greenlet):

@@ -187,7 +187,7 @@ SECTIONS = {
         ),
         (
             ValueError,
-            "no key …: the ladder is process, thread, greenlet, task, context",
+            "no key …: the ladder is process, thread, greenlet, task, flow, context",
             "a key is unpickled that this version does not have",
             no_such_rung,
         ),

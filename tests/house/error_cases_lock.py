@@ -198,7 +198,7 @@ LOCKS = [
     ),
     (
         ValueError,
-        "a lock is held by something that runs: under the key 'context' there is no such thing",
+        "a lock is held by something that runs: under the key … there is no such thing",
         "``SharedLock(key=keys.context)``",
         lambda: xctx.SharedLock(key=xctx.keys.context),
     ),

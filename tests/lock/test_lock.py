@@ -577,9 +577,10 @@ class in_between:
         self.lock.release()
 
 
-def test_the_context_is_no_holder():
-    with pytest.raises(ValueError, match="context"):
-        xctx.SharedLock(key=xctx.keys.context)
+@pytest.mark.parametrize("key_name", ["flow", "context"])
+def test_what_lies_in_a_context_is_no_holder(key_name):
+    with pytest.raises(ValueError, match=f"under the key '{key_name}'"):
+        xctx.SharedLock(key=getattr(xctx.keys, key_name))
     with pytest.raises(TypeError):
         xctx.SharedLock(key=3)
 

@@ -28,9 +28,11 @@ def store(key):
 
 
 @pytest.fixture
-def starts_empty(key_name, told_apart, unit_kind):
+def starts_empty(key_name, told_apart, sees_bindings):
     """Whether another unit of this kind finds nothing in a store that this one has filled."""
-    return not unit_kind.carries_context if key_name == "context" else told_apart
+    if key_name in ("flow", "context"):
+        return not sees_bindings
+    return told_apart
 
 
 @pytest.fixture

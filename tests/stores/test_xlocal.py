@@ -228,7 +228,7 @@ def test_repr_has_the_names_and_the_key(key_name):
         with x(a=object(), b=2):
             assert repr(x) == f"<xlocal ({key_name}): a, b>"
     y = xctx.xlocal()
-    assert repr(y(a=1)) == "<binding of a for <xlocal (greenlet): nothing bound>>"
+    assert repr(y(a=1)) == "<binding of a for <xlocal (flow): nothing bound>>"
 
 
 def test_an_xlocal_is_hashable_and_equal_to_itself_alone(x):

@@ -91,6 +91,22 @@ def test_methods_of_the_class(x):
             method(x)
 
 
+def test_what_a_scope_is_made_of_is_made_by_nobody_else(x, store):
+    scope = x(a=1)
+    with scope:
+        xctx.local(key=xctx.keys.context).a = 1
+        classes = [type(scope), type(vars(type(scope))["__enter__"])]
+        names = {"Binding", "Block", "BoundEntry", "ContextValues", "CopyGroup"}
+        classes += {type(each) for each in gc.get_objects() if type(each).__name__ in names}
+    assert len(classes) >= 4
+    for cls in classes:
+        with pytest.raises(TypeError):
+            cls()
+        with pytest.raises(TypeError):
+            object.__new__(cls)
+    assert vars(x) == {}
+
+
 def test_looking_at_a_method_binds_and_keeps_nothing(x, thing, no_collector):
     value = thing()
     scope, gone = x(a=value), weakref.ref(value)

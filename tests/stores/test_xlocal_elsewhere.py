@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import contextvars
 import gc
+import sys
 import weakref
 
 import pytest
@@ -167,7 +168,53 @@ def test_to_thread_carries_where_the_key_says(key_name, x):
         with x(a=1):
             return await asyncio.to_thread(lambda: getattr(x, "a", None))
 
-    assert asyncio.run(main()) == (1 if key_name in ("process", "context") else None)
+    assert asyncio.run(main()) == (1 if key_name in ("process", "flow", "context") else None)
+
+
+INHERITING = """
+import contextvars, threading
+import xctx
+x, store, variable = xctx.xlocal(), xctx.local(key=xctx.keys.flow), contextvars.ContextVar("variable")
+every = xctx.xlocal(key=xctx.keys.context)
+store.a = 1
+def look():
+    return hasattr(x, "a"), hasattr(store, "a"), hasattr(every, "a"), variable.get(None)
+def in_thread(func):
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(func()))
+    thread.start()
+    thread.join()
+    return seen.pop()
+def bind():
+    before = look()
+    with x(a=2):
+        store.a = 2
+        within = x.a, store.a, contextvars.copy_context().run(look)
+    return before, within, look()[0]
+variable.set(1)
+with x(a=1), every(a=1):
+    context = contextvars.copy_context()
+    print(in_thread(look))
+    print(in_thread(lambda: contextvars.copy_context().run(look)))
+    print(in_thread(lambda: context.run(look)))
+    print(in_thread(bind))
+    print(in_thread(lambda: in_thread(look)))
+    print(look(), contextvars.copy_context().run(look))
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="threads take a context from 3.14 on")
+def test_nothing_is_seen_in_a_context_that_a_thread_inherited(python):
+    told = python(INHERITING, "-X", "thread_inherit_context=1")
+    inherited, carried = (False, False, True, 1), (True, True, True, 1)
+    assert told.splitlines() == [
+        str(inherited),
+        str(inherited),
+        str(carried),
+        str((inherited, (2, 2, carried), False)),
+        str(inherited),
+        f"{carried} {carried}",
+    ]
 
 
 def test_tasks_that_share_one_context(x):
@@ -219,7 +266,7 @@ def test_interleaved_greenlets_do_not_meet(x, key_name, greenlet):
 
 
 def test_interleaved_greenlets_that_share_a_context(greenlet):
-    x = xctx.xlocal()
+    x = xctx.xlocal(key=xctx.keys.greenlet)
 
     def work(i):
         assert vars(x) == {}

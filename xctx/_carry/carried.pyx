@@ -5,7 +5,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 
 from xctx._carry.application cimport Application, Captured, undo
-from xctx._runtime.python cimport PyObject_Vectorcall_, PyVectorcall_NARGS, vectorcallfunc, xctx_give_vectorcall
+from xctx._runtime.python cimport (PyObject_Vectorcall_, PyVectorcall_NARGS, vectorcallfunc, xctx_enter_recursion,
+                                   xctx_give_vectorcall, xctx_leave_recursion)
 from xctx._runtime.runtime cimport connect
 from types import MethodType
 
@@ -13,11 +14,8 @@ from types import MethodType
 cdef extern from *:
     """
     #define XCTX_VECTORCALL_OF_CARRIED offsetof(struct __pyx_obj_4xctx_6_carry_7carried_Carried, vectorcall)
-    #define XCTX_ENTER_CALL(where) (Py_EnterRecursiveCall(where) ? -1 : 0)
     """
     Py_ssize_t VECTORCALL_OF_CARRIED "XCTX_VECTORCALL_OF_CARRIED"
-    int enter_call "XCTX_ENTER_CALL"(const char *) except -1
-    void leave_call "Py_LeaveRecursiveCall"()
 
 
 connect()
@@ -81,12 +79,12 @@ cdef object innermost(Carried carried):
 
 cdef object carried_call(PyObject *carried, PyObject **args, size_t nargsf, PyObject *kwnames):
     # Carried.__call__ without a tuple or a dict.
-    enter_call(b" while calling a carried function")
+    xctx_enter_recursion(1, b" while calling a carried function")
     try:
         return call_in((<Carried>carried).snapshot, <PyObject*>(<Carried>carried).__wrapped__, args,
                        PyVectorcall_NARGS(nargsf), kwnames)
     finally:
-        leave_call()
+        xctx_leave_recursion(1)
 
 
 xctx_give_vectorcall(<PyTypeObject*>Carried, VECTORCALL_OF_CARRIED)

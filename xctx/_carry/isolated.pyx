@@ -7,28 +7,17 @@ their context are copied, now as those of the unit that runs.
 """
 cimport cython
 
+from xctx._runtime.python cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit, xctx_tstate
+from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._carry.application cimport Application, Captured, undo
-from xctx._runtime.python cimport xctx_tstate
 from xctx._core cimport Key, Unit
 from xctx._runtime.functions cimport StepContext
-from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport each_chain, transfer_to_unit
 from xctx._stores.xlocal cimport xlocal
-from xctx import _core
-
-
-cdef extern from "Python.h":
-    object PyContext_CopyCurrent()
-    int PyContext_Enter(object) except -1
-    int PyContext_Exit(object) except -1
 
 
 connect()
-
-cdef Key THREADS = _core.thread
-cdef Key GREENLETS = _core.greenlet
-cdef Key TASKS = _core.task
 
 
 def isolated(func):
@@ -61,10 +50,7 @@ cdef class OwnContext(StepContext):
     """
     cdef object context            # None once it is closed
     cdef Application application   # of the snapshot, or None
-    # The units of the last step, where something that goes by such a unit was bound then.
-    cdef Unit thread
-    cdef Unit greenlet
-    cdef Unit task
+    cdef dict units                # key -> the unit of the last step, of keys under which something was bound; or None
 
     def __init__(self, Captured snapshot=None):
         self.context = PyContext_CopyCurrent()
@@ -78,12 +64,9 @@ cdef class OwnContext(StepContext):
     cdef int enter(self) except -1:
         PyContext_Enter(self.context)
         try:
-            if self.thread is not None:
-                self.thread = transfer(THREADS, self.thread)
-            if self.greenlet is not None:
-                self.greenlet = transfer(GREENLETS, self.greenlet)
-            if self.task is not None:
-                self.task = transfer(TASKS, self.task)
+            if self.units is not None:
+                for key, unit in self.units.items():
+                    self.units[key] = transfer(key, unit)   # of a key that is there, so that the size stays
         except BaseException:
             PyContext_Exit(self.context)
             raise
@@ -132,13 +115,13 @@ cdef int transfer_chain(Binding top, void *units) except -1:
 cdef int note_unit(Binding top, void *arg) except -1:
     cdef OwnContext here = <OwnContext>arg
     cdef Key key = (<xlocal>top.owner).key
-    if key is GREENLETS:
-        if here.greenlet is None:
-            here.greenlet = key.find(False)
-    elif key is TASKS:
-        if here.task is None:
-            here.task = key.find(False)
-    elif key is THREADS:
-        if here.thread is None:
-            here.thread = key.find(False)
+    cdef Unit unit
+    if not key.cached or key.shared_by_threads:
+        return 0   # no step can be taken by another unit, or all units see it
+    if here.units is None:
+        here.units = {}
+    if key not in here.units:
+        unit = key.find(False)
+        if unit is not None:   # otherwise these bindings are other units', seen in a copied context
+            here.units[key] = unit
     return 0

@@ -8,21 +8,17 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
+from xctx._runtime.runtime cimport connect
 from xctx._carry.application cimport Application, Captured, SnapshotExtras, bind_nothing, is_here, undo
 from xctx._carry.carried cimport Carried, call_in
-from xctx._runtime.python cimport PyThreadState, xctx_tstate, xctx_type_put
+from xctx._runtime.python cimport PyContext_CopyCurrent, PyThreadState, xctx_tstate, xctx_type_put
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
-from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, flatten
 from xctx._stores.blocks cimport binding_here, each_chain, visible_here
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx._carry.isolated import OwnContext
 from _functools import partial
 from contextvars import ContextVar, Token
-
-
-cdef extern from "Python.h":
-    object PyContext_CopyCurrent()
 
 
 connect()

@@ -341,8 +341,8 @@ def handed_on(cls, carrier, key):
 
 cdef Key checked_key(object key):
     cdef Key checked = as_key(_core.task if key is None else key)
-    if checked.inherits:
-        raise ValueError("a lock is held by something that runs: under the key 'context' there is no such thing")
+    if checked.in_context:
+        raise ValueError(f"a lock is held by something that runs: under the key {checked.name!r} there is no such thing")
     return checked
 
 

@@ -124,6 +124,16 @@ static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value)
     return 0;
 }
 
+/* Has a type made by Cython no instances but those that its own module makes, which does not go by these. */
+static inline int xctx_forbid_instances(PyTypeObject *type) {
+    type->tp_new = NULL;
+    type->tp_vectorcall = NULL;
+    type->tp_flags |= Py_TPFLAGS_DISALLOW_INSTANTIATION;
+    if (PyDict_DelItemString(type->tp_dict, "__new__")) return -1;
+    PyType_Modified(type);
+    return 0;
+}
+
 /* What stands in the type's own dict: borrowed from the type, or NULL, perhaps with an error. */
 static inline PyObject *xctx_own_attribute(PyTypeObject *type, PyObject *name) {
     return PyDict_GetItemWithError(type->tp_dict, name);

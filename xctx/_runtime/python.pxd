@@ -49,10 +49,12 @@ cdef extern from "xctx/_runtime/cpython.h":
     PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name)   # a new reference
     bint xctx_type_has(PyTypeObject *type, PyObject *name)
     int xctx_type_put(PyObject *type, object name, object value) except -1
+    int xctx_forbid_instances(PyTypeObject *type) except -1
     void xctx_give_vectorcall(PyTypeObject *type, Py_ssize_t offset)
     void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *base)
 
     void xctx_promote(PyObject *)
+    bint xctx_is_dying(PyObject *)
     object xctx_taken(PyObject *)   # takes the reference over
 
     int xctx_dict_get(PyObject *names, PyObject *key, PyObject **found) except -1   # a new reference

@@ -24,7 +24,7 @@ cdef extern from "xctx/_runtime/state.h" nogil:
         void *batch
 
     ctypedef enum xctx_fork_step:
-        XCTX_FORK_UNITS, XCTX_FORK_STORES, XCTX_FORK_PARKING, XCTX_FORK_MAPPINGS, XCTX_FORK_BATCHES
+        XCTX_FORK_UNITS, XCTX_FORK_STORES, XCTX_FORK_MAPPINGS, XCTX_FORK_BATCHES
 
     ctypedef struct xctx_greenlet_api:
         PyObject *(*getcurrent)() noexcept

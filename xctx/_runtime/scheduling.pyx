@@ -39,14 +39,21 @@ cdef object loaded(str module, str name):
 
 # --- greenlet --------------------------------------------------------------------------------------------------------
 
+cdef str GREENLET = "greenlet"
+
+
 cdef bint find_greenlet() except -1:
     """Whether the program has greenlet; its C API is known from then on."""
     cdef xctx_greenlet_api *api = &xctx_the_process.greenlet
+    cdef PyObject *found = xctx_loaded_module(<PyObject*>GREENLET)
     cdef void **table
-    capsule = loaded("greenlet", "_C_API")
-    if capsule is None or not PyCapsule_IsValid(capsule, "greenlet._C_API"):
+    if found == NULL:   # the case to be quick in: it is asked after each switch of a context
         return False
-    check_version(loaded("greenlet", "__version__"))
+    module = xctx_taken(found)
+    capsule = getattr(module, "_C_API", None)
+    if not PyCapsule_IsValid(capsule, "greenlet._C_API"):
+        return False
+    check_version(getattr(module, "__version__", None))
     table = <void**>PyCapsule_GetPointer(capsule, "greenlet._C_API")
     (<void**>&api.is_main)[0] = table[IS_MAIN]
     (<void**>&api.started)[0] = table[STARTED]

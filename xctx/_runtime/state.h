@@ -72,7 +72,6 @@ typedef struct {
 typedef enum {
     XCTX_FORK_UNITS,      /* forgets the registry of units: from here on no unit of the parent is found */
     XCTX_FORK_STORES,     /* makes the lock of the stores' tables anew */
-    XCTX_FORK_PARKING,    /* forgets the threads and greenlets that wait: they wait in the parent */
     XCTX_FORK_MAPPINGS,   /* what locks share with other processes; its mutex is held across the fork */
     XCTX_FORK_BATCHES,    /* makes the batch room's lock anew */
     XCTX_FORK_STEPS

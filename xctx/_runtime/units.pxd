@@ -12,7 +12,7 @@ cdef extern from "Python.h":
 # Where the units of a kind stand in a thread's "now" (xctx_now.found). A new kind takes the next number, below
 # XCTX_UNIT_KINDS.
 cdef enum UnitIndex:
-    PROCESS, THREAD, GREENLET, TASK, CONTEXT, VALUE
+    PROCESS, THREAD, GREENLET, TASK, FLOW, CONTEXT, VALUE
 
 
 cdef struct UnitKind:
@@ -21,7 +21,8 @@ cdef struct UnitKind:
     UnitIndex index
     bint cached                 # the unit stays the same until something is switched. If not, the key is asked each time
     bint shared_by_threads      # several threads may run in one unit at the same time
-    bint inherits               # there is no unit to keep things for: they lie in the PEP 567 context, and go where it goes
+    bint in_context             # what a `local` keeps lies in the PEP 567 context, and goes where it goes
+    bint inherits               # so does what an xlocal binds, without a unit: not even a fork tells it apart
     # The unit that runs here, found the long way; where nothing is kept for it yet, None unless `create`. `key` is the key.
     Unit (*current)(object key, bint create)
     # The living unit of something that need not run here, or None.

@@ -23,7 +23,7 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._runtime.python cimport PyDict_GetItemWithError_, xctx_publish_before
+from xctx._runtime.python cimport PyDict_GetItemWithError_, xctx_forbid_instances, xctx_publish_before
 from xctx._core cimport Unit
 from xctx._runtime.runtime cimport connect
 
@@ -58,6 +58,8 @@ cdef class Binding:
 
 
 free_in_a_loop(<PyTypeObject*>Binding, OUTER_OF_BINDING)
+xctx_forbid_instances(<PyTypeObject*>Binding)
+xctx_forbid_instances(<PyTypeObject*>CopyGroup)
 
 
 cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier):

@@ -14,8 +14,8 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport intptr_t
 
-from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_add, xctx_cas_ptr, xctx_load_ptr, xctx_tstate,
-                                   xctx_var_reset, xctx_var_set)
+from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_add, xctx_cas_ptr, xctx_forbid_instances, xctx_load_ptr,
+                                   xctx_tstate, xctx_var_reset, xctx_var_set)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
 from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport Binding, bind, compact, innermost_of, mark_exited, remove, transfer
@@ -227,6 +227,7 @@ cdef class BoundEntry:
 
 
 free_in_a_loop(<PyTypeObject*>BoundEntry, OUTER_OF_ENTRY)
+xctx_forbid_instances(<PyTypeObject*>BoundEntry)
 
 
 cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer):

@@ -1,6 +1,7 @@
-"""Context values: the names and values that a store keeps in a context, under a key that has no units."""
+"""Context values: the names and values that a store keeps in a context, under the keys `flow` and `context`."""
 cimport cython
 from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t
 
 from xctx._runtime.python cimport PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_XINCREF_, visitproc
 from xctx._stores.names cimport is_interned
@@ -11,13 +12,15 @@ cdef class ContextValues:
     # A tuple (name, value, name, value, ...) with interned names, or a dict where there are many, or NULL once the store has
     # died. Owned on behalf of the store: the collector sees it there, not here.
     cdef PyObject *content
+    cdef bint of_flow          # never changes: the store's key is `flow`
+    cdef uint32_t forks        # never changes: the count of forks in the process that they were made in
     # The store's list: guarded by the lock of values.pyx.
     cdef PyObject **head     # the pointer to its first: in the store, or on the heap while the list is emptied
     cdef PyObject *prev
     cdef PyObject *next
 
 
-cdef object publish(PyObject **head, object var, object content)
+cdef object publish(PyObject **head, object var, object content, bint of_flow)
 cdef ContextValues current_values(object var)
 cdef PyObject **detach_list(PyObject **head) noexcept
 cdef void release_list(PyObject **head) noexcept

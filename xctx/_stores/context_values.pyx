@@ -1,6 +1,6 @@
 # cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Context values: the names and values that a store keeps in a context, under a key that has no units.
+"""Context values: the names and values that a store keeps in a context, under the keys `flow` and `context`.
 
 A context variable holds them. They never change: each change of the store makes new ones, in the context that is current, so
 copied contexts share them until one of the contexts changes the store. Contexts own the object; the names and values in
@@ -8,13 +8,14 @@ it belong to the store, which has all its context values in a list: so the garba
 and they are released when the store dies, though contexts live on.
 """
 cimport cython
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
 from xctx._runtime.python cimport (PyContextVar_Get_, PyMem_RawFree, PyMem_RawMalloc, PyThreadState, PyTuple_New_,
-                                   PyTuple_SET_ITEM_, Py_DECREF_, Py_INCREF_, Py_XDECREF_, xctx_dict_get, xctx_lock,
+                                   PyTuple_SET_ITEM_, Py_DECREF_, Py_INCREF_, Py_XDECREF_, xctx_dict_get,
+                                   xctx_forbid_instances, xctx_lock,
                                    xctx_mutex, xctx_taken, xctx_tstate, xctx_unlock, xctx_var_set)
-from xctx._runtime.runtime cimport connect, xctx_count_contexts
+from xctx._runtime.runtime cimport connect, xctx_count_contexts, xctx_fork_count
 from xctx._stores.names cimport interned
 from xctx._stores.values cimport MOST, stores_lock
 
@@ -42,6 +43,9 @@ cdef class ContextValues:
         Py_XDECREF_(content)
 
 
+xctx_forbid_instances(<PyTypeObject*>ContextValues)
+
+
 cdef PyObject *remove_from_list(PyObject *values) noexcept:
     """Removes them from their list and takes out their content, for the caller to release. With the lock held."""
     cdef PyObject *content = (<ContextValues>values).content
@@ -58,17 +62,20 @@ cdef PyObject *remove_from_list(PyObject *values) noexcept:
     return content
 
 
-cdef object publish(PyObject **head, object var, object content):
+cdef object publish(PyObject **head, object var, object content, bint of_flow):
     """Makes the content current in this context.
 
     Args:
         head: of the store's list.
         var: the store's context variable.
+        of_flow: whether the store's key is `flow`.
 
     Returns:
         The context variable's token.
     """
     cdef ContextValues made = ContextValues.__new__(ContextValues)
+    made.forks = xctx_fork_count()
+    made.of_flow = of_flow
     Py_INCREF(content)   # that of `made`
     xctx_lock(lock)
     made.content = <PyObject*>content
@@ -91,7 +98,8 @@ cdef ContextValues current_values(object var):
         return None
     xctx_count_contexts(tstate)
     PyContextVar_Get_(<PyObject*>var, NULL, &value)
-    return None if value == NULL else <ContextValues?>xctx_taken(value)
+    found = None if value == NULL else xctx_taken(value)
+    return None if found is None else <ContextValues?>found   # None: see inherited.pyx
 
 
 # --- the death of a store, and the collector -------------------------------------------------------------------------

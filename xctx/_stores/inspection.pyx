@@ -7,16 +7,13 @@ Under the lock nothing is allocated for the collector: collecting may run any co
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
-from xctx._runtime.python cimport FREE_THREADED, xctx_lock, xctx_mutex, xctx_unlock
 from xctx._runtime.runtime cimport connect, xctx_fork_count
+from xctx._runtime.python cimport FREE_THREADED, xctx_is_dying, xctx_lock, xctx_mutex, xctx_unlock
 from xctx._core cimport Unit
 from xctx._stores.local cimport SHARED_BY_THREADS, local
 from xctx._stores.unit_table cimport UnitTable
 from xctx._stores.values cimport UnitValues, stores_lock, values_of
 
-
-cdef extern from "xctx/_runtime/cpython.h":
-    bint xctx_is_dying(PyObject *)
 
 connect()
 

@@ -16,6 +16,7 @@ cdef class local:
     cdef Key key
     cdef Storage storage
     cdef object var          # the context variable of a store IN_CONTEXT
+    cdef bint ends_at_fork   # of such a store: its key is `flow`, and a forked child sees nothing of its parent's
     cdef bint initialises    # there is an __init__ to be called in each unit
     cdef object args
     cdef object kwargs

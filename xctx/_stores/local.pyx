@@ -2,8 +2,8 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """local: mutable attributes, kept apart for each execution unit.
 
-What a store keeps for a unit are its unit values (values.pyx). Under the `context` key there are no units: what a store
-keeps in a context are its context values (context_values.pyx).
+What a store keeps for a unit are its unit values (values.pyx). Under the keys `flow` and `context` it keeps context values
+(context_values.pyx) instead, in the PEP 567 context.
 """
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 
@@ -57,8 +57,9 @@ cdef class local:
     """Attributes of one execution unit: each has its own, and they end with it. What a unit is, `key` says.
 
     In place of ``threading.local`` (key ``thread``, or the default), ``gevent.local.local`` (the default), a fork-safe local
-    (any but ``context``), and werkzeug's ``Local`` (key ``context``). As with those, a subclass's ``__init__`` is called again,
-    with the arguments of the constructor, in each unit that touches the object; its ``__slots__`` are shared by all units.
+    (any but ``context``), and werkzeug's ``Local`` (keys ``flow`` and ``context``). As with those, a subclass's ``__init__`` is
+    called again, with the arguments of the constructor, in each unit that touches the object; its ``__slots__`` are shared by
+    all units.
 
     Args:
         key: one of :mod:`xctx.keys`, or a callable that returns a hashable. Default: the class's key, which is
@@ -83,7 +84,8 @@ cdef class local:
                 raise TypeError(f"{type(self).__name__}() takes no arguments but `key`: there is no __init__ for "
                                 f"{args + tuple(kwargs) !r}")
         self.key = as_key(type(self).__xctx_key__ if key is None else key)
-        if self.key.inherits:
+        if self.key.in_context:
+            self.ends_at_fork = not self.key.inherits
             self.storage = IN_CONTEXT
             self.var = ContextVar("xctx.local")
         elif self.key.shared_by_threads:
@@ -98,7 +100,7 @@ cdef class local:
             self.kwargs = kwargs
             # The constructor calls __init__ for the unit that it runs in.
             if self.storage == IN_CONTEXT:
-                publish(&self.context_values, self.var, ())
+                publish(&self.context_values, self.var, (), self.ends_at_fork)
             else:
                 new_values_for(self, self.key.find(True))
 
@@ -145,7 +147,7 @@ cdef class local:
             found = name in names
             if found:
                 del names[name]
-                publish(&self.context_values, self.var, as_content(names))
+                publish(&self.context_values, self.var, as_content(names), self.ends_at_fork)
         elif self.storage == SHARED_BY_THREADS:
             names = shared_dict_here(self, False)
             found = names is not None and names.pop(name, <object>missing) is not <object>missing
@@ -178,7 +180,7 @@ cdef class local:
     def __release_local__(self):
         """Deletes the current unit's attributes: what werkzeug's ``release_local`` calls."""
         if self.storage == IN_CONTEXT:
-            publish(&self.context_values, self.var, ())
+            publish(&self.context_values, self.var, (), self.ends_at_fork)
         else:
             names = dict_here(self)
             names.clear()
@@ -311,6 +313,11 @@ cdef int initialise_for(local store, Unit unit) except -1:
     return 0
 
 
+cdef inline bint are_of_here(local store, ContextValues values) noexcept:
+    """Whether the store sees these values of the current context: a forked child has its parent's contexts."""
+    return not store.ends_at_fork or values.forks == xctx_fork_count()
+
+
 cdef PyObject *content_here(local store) except? NULL:
     """What a store IN_CONTEXT keeps in the current context. Borrowed from the context values, and these from the context."""
     cdef PyThreadState *tstate = xctx_tstate()
@@ -320,17 +327,18 @@ cdef PyObject *content_here(local store) except? NULL:
     if xctx_cache_hit(entry, store.kept.serial, tstate, <PyObject*>store):
         # The variable is asked each time: code that copies whole contexts sets it too.
         PyContextVar_Get_(<PyObject*>store.var, NULL, &value)
-        if value != NULL and Py_IS_TYPE_(value, <PyTypeObject*>ContextValues):
+        if (value != NULL and Py_IS_TYPE_(value, <PyTypeObject*>ContextValues)
+                and are_of_here(store, <ContextValues>value)):
             Py_DECREF_(value)   # the call's reference; the context has its own
             return (<ContextValues>value).content
         Py_XDECREF_(value)
     found = current_values(store.var)
-    if found is not None:
+    if found is not None and are_of_here(store, found):
         xctx_cache_set(entry, store.kept.serial, tstate, NULL)   # notes that contexts were counted
         return found.content
     if not store.initialises:
         return NULL
-    token = publish(&store.context_values, store.var, ())
+    token = publish(&store.context_values, store.var, (), store.ends_at_fork)
     try:
         initialise(store)
     except BaseException:
@@ -348,7 +356,7 @@ cdef int set_in_context(local store, object name, object value) except -1:
         _held = None if content == NULL else <object>content
         changed = with_name(content, name, value)
         if content == content_here(store):
-            publish(&store.context_values, store.var, changed)
+            publish(&store.context_values, store.var, changed, store.ends_at_fork)
             return 0
 
 
@@ -387,7 +395,7 @@ cdef object dict_here(local store):
 
 
 class ContextDict(MutableMapping):
-    """The ``__dict__`` of a store under the `context` key: reads and changes what the current context has."""
+    """The ``__dict__`` of a store under the keys `flow` and `context`: reads and changes what the current context has."""
 
     __slots__ = ("_store",)
 
@@ -399,7 +407,7 @@ class ContextDict(MutableMapping):
 
     def _publish(self, dict names not None):
         cdef local store = self._store
-        publish(&store.context_values, store.var, as_content(names))
+        publish(&store.context_values, store.var, as_content(names), store.ends_at_fork)
 
     def __getitem__(self, name):
         return self._names()[name]

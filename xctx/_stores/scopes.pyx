@@ -8,8 +8,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyVectorcall_NARGS, xctx_give_vectorcall, xctx_tstate,
-                                   xctx_type_put)
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyVectorcall_NARGS, xctx_forbid_instances,
+                                   xctx_give_vectorcall, xctx_tstate, xctx_type_put)
 from xctx._runtime.functions cimport StepContext
 from xctx._core cimport Unit
 from xctx._runtime.runtime cimport connect
@@ -22,10 +22,9 @@ from types import MethodType
 cdef extern from *:
     """
     #define XCTX_VECTORCALL_OF_BLOCK offsetof(struct __pyx_obj_4xctx_7_stores_6scopes_Block, vectorcall)
-    #define XCTX_TAKE_BLOCK(o) (o)
     """
     Py_ssize_t VECTORCALL_OF_BLOCK "XCTX_VECTORCALL_OF_BLOCK"
-    Block take_block "XCTX_TAKE_BLOCK"(PyObject *)   # takes the reference over
+    Block take_block "xctx_taken"(PyObject *)   # takes the reference over
 
 cdef extern from "xctx/_stores/pairing.h":
     PyObject *half_paired "xctx_half_paired"
@@ -264,3 +263,7 @@ cdef int install(str name, bint leaves) except -1:
 
 install("__enter__", False)
 install("__exit__", True)
+
+xctx_forbid_instances(<PyTypeObject*>Scope)
+xctx_forbid_instances(<PyTypeObject*>Block)
+xctx_forbid_instances(<PyTypeObject*>EnterExit)

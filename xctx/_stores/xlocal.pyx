@@ -19,6 +19,7 @@ from xctx._stores.blocks cimport BindingVariable, binding_here
 from xctx._stores.names cimport interned, is_interned, is_reserved
 from xctx._stores.scopes cimport Scope, new_scope
 from xctx import _core
+import sys
 
 
 cdef extern from "xctx/_stores/getattro.h":
@@ -34,13 +35,14 @@ cdef extern from *:
 connect()
 
 
-cdef Key default_key = _core.greenlet
+cdef Key default_key = _core.flow
 
 
 cdef class xlocal(BindingVariable):
-    """Scoped, read-only names of one execution unit.
+    """Scoped, read-only names.
 
-    ``with x(a=1):`` binds; ``x.a`` reads; nothing leaks out of the block, nor to other units. What a unit is, `key` says.
+    ``with x(a=1):`` binds; ``x.a`` reads; nothing leaks out of the block. By default a binding is seen wherever the program
+    carries its context on purpose, in this process; `key` can narrow that to a task, a greenlet or a thread.
     A subclass may declare its names, with types and defaults: then only those can be bound::
 
         class Current(xctx.xlocal):
@@ -49,7 +51,7 @@ cdef class xlocal(BindingVariable):
 
     Args:
         key: one of :mod:`xctx.keys`, or a callable that returns a hashable. Default: the class's key, which is
-            :data:`xctx.keys.greenlet` unless ``class C(xctx.xlocal, key=...)`` says otherwise.
+            :data:`xctx.keys.flow` unless ``class C(xctx.xlocal, key=...)`` says otherwise.
 
     Raises:
         TypeError: `key` is neither.
@@ -252,3 +254,8 @@ cdef Binding validated(xlocal owner, dict names):
     """Those names and values as a binding that is in no chain. TypeError where they cannot be bound."""
     cdef Scope scope = make_scope(owner, tuple(names), tuple(names.values()))
     return bind(owner, None, scope.names, scope.values, None, None, False)
+
+
+if getattr(sys.flags, "thread_inherit_context", False):
+    from xctx._stores.inherited import watch_threads
+    watch_threads()

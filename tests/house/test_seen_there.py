@@ -1,0 +1,37 @@
+"""The table of docs/units.rst that says where a binding is seen: each row is what the real packages do here."""
+
+import os
+from pathlib import Path
+
+import pytest
+import seen_there
+import tables
+
+PAGE = Path(__file__).parents[2] / "docs" / "units.rst"
+HEADER, *ROWS = next(rows for comment, rows in tables.tables(PAGE.read_text()) if comment == "seen: there")
+ROWS = {row[0]: row[1:] for row in ROWS}
+
+
+@pytest.mark.parametrize("place", seen_there.PLACES, ids=lambda place: place.look.__name__)
+def test_the_page_says_what_is_seen(place):
+    if place.missing:
+        pytest.skip(f"{', '.join(place.missing)} is not installed here")
+    if "fork" in place.title and not hasattr(os, "fork"):
+        pytest.skip("nothing forks here")
+    seen = dict(zip(seen_there.COLUMNS, seen_there.look(place), strict=True))
+    said = dict(zip(seen_there.COLUMNS, ROWS[place.title], strict=True))
+    assert seen == {column: seen_there.holds(cell) for column, cell in said.items()}
+
+
+def test_each_place_has_its_row():
+    assert list(ROWS) == [place.title for place in seen_there.PLACES]
+    assert [column.strip("`") for column in HEADER[1:]] == seen_there.COLUMNS
+
+
+def test_the_flow_is_what_a_context_variable_is_but_for_forks_and_inheritance():
+    for title, cells in ROWS.items():
+        said = dict(zip(seen_there.COLUMNS, cells, strict=True))
+        if "fork" in title or said["ContextVar"] == "if inherited":
+            assert said["flow"] == "no", title
+        else:
+            assert said["flow"] == said["ContextVar"], title

@@ -1,0 +1,41 @@
+/* A watcher of contexts that tells when a new thread enters its first one: see inherited.pyx. */
+#ifndef XCTX_INHERITED_H
+#define XCTX_INHERITED_H
+
+#include "xctx/_runtime/cpython.h"
+
+#if PY_VERSION_HEX >= 0x030E0000
+
+/* Process: set once, before the watcher is registered. The code object is owned, and only compared. */
+static PyObject *xctx_bootstrap_code;
+static int (*xctx_thread_entered)(void);
+
+static int xctx_context_switched(PyContextEvent event, PyObject *context) {
+    PyThreadState *tstate = xctx_tstate();
+    PyObject *code;
+    int found;
+    if (event != Py_CONTEXT_SWITCHED || context == NULL || context == Py_None || tstate->current_frame == NULL) return 0;
+    /* Entering is a call of a C method, so the frame is its caller's. */
+    code = PyUnstable_InterpreterFrame_GetCode(tstate->current_frame);
+    found = code == xctx_bootstrap_code;
+    Py_DECREF(code);
+    return found ? xctx_thread_entered() : 0;
+}
+
+static int xctx_watch_threads(PyObject *code, int (*entered)(void)) {
+    xctx_bootstrap_code = Py_NewRef(code);
+    xctx_thread_entered = entered;
+    return PyContext_AddWatcher(xctx_context_switched) < 0 ? -1 : 0;
+}
+
+#else
+
+/* No thread inherits. */
+static int xctx_watch_threads(PyObject *Py_UNUSED(code), int (*entered)(void)) {
+    (void)entered;
+    return 0;
+}
+
+#endif
+
+#endif
