@@ -72,7 +72,7 @@ cpdef int kind_of(object func) except -1:
     """
     cdef int _level, flags
     cdef bint of_class = False   # `func` was looked up in a class
-    for i in range(DEEPEST):
+    for _level in range(DEEPEST):
         inner = None if PyFunction_Check(func) and not of_class else function_in(func, of_class)
         if inner is not None:
             func = inner
@@ -192,7 +192,7 @@ cdef class StepContext:
 @cython.final
 @cython.freelist(16)
 cdef class Steps:
-    """The steps of one generator or awaitable, each taken inside a step context: to be delegated to by ``yield from`` or ``await``.
+    """The steps of one generator or awaitable, each taken inside a step context, for ``yield from`` or ``await``.
 
     Whoever delegates passes GeneratorExit on itself: PEP 380 has it *closed* instead, and generator.throw(GeneratorExit)
     would not be what it is for a generator that delegates to nobody. So there is no `close`, and :meth:`passes_on` in its place.
