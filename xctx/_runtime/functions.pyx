@@ -137,12 +137,12 @@ cdef bint is_marked(object func) except -1:
 
     Neither module need be loaded; a function that was marked was so by them.
     """
-    return has_mark(func, "inspect", "_is_coroutine_mark") or has_mark(func, "asyncio.coroutines", "_is_coroutine")
+    return is_marked_by(func, "inspect", "_is_coroutine_mark") or is_marked_by(func, "asyncio.coroutines", "_is_coroutine")
 
 
-cdef bint has_mark(object func, str module, str name) except -1:
-    cdef object mark = loaded(module, name)
-    return mark is not None and getattr(func, name, None) is mark
+cdef bint is_marked_by(object func, str module, str name) except -1:
+    cdef object marker = loaded(module, name)
+    return marker is not None and getattr(func, name, None) is marker
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
