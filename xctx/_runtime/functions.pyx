@@ -138,6 +138,7 @@ cdef bint is_marked(object func) except -1:
     Neither module need be loaded; a function that was marked was so by them.
     """
     return (is_marked_by(func, "_is_coroutine_marker", "inspect", "_is_coroutine_mark")
+            or is_marked_by(func, "_is_coroutine_marker", "inspect", "_is_coroutine_marker")   # as 3.12 called it
             or is_marked_by(func, "_is_coroutine", "asyncio.coroutines", "_is_coroutine"))
 
 
