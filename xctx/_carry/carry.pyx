@@ -21,10 +21,11 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, Unit, fork_generation, xctx_tstate,
                          xctx_type_put)
 from xctx._runtime.runtime cimport connect
-from xctx._stores.bindings cimport Binding, bind, flatten, stands_for
+from xctx._stores.bindings cimport Binding, CopyGroup, bind, flatten, group_of
 from xctx._stores.blocks cimport (BoundEntry, bind_snapshot, binding_here, chain_of, each_chain, transfer_to_unit, unbind_entry,
                                   visible_here)
-from xctx._stores.scopes cimport vectorcallfunc
+from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
+                                      vectorcallfunc)
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx._runtime.functions cimport StepContext
 from xctx._runtime.runtime cimport connect
@@ -61,6 +62,7 @@ cdef extern from *:
     bint is_xlocal "XCTX_IS_XLOCAL"(PyObject *, PyObject *)
     object PyObject_Vectorcall(PyObject *, PyObject **, size_t, PyObject *)
     Py_ssize_t PyVectorcall_NARGS(size_t)
+    object PyObject_GenericGetAttr(object, object)
     object PyContext_CopyCurrent()
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
@@ -84,6 +86,7 @@ cdef class Applied:
     """One application of a snapshot, until it is undone."""
     cdef Snapshot snapshot  # while it is being applied
     cdef BoundEntry entries # what was bound, the last first
+    cdef BoundEntry main    # of these the one of the snapshot's first binding, or None
     cdef list variables     # of context variables that came along: (layer, token, address of the token's context)
 
 
@@ -151,7 +154,7 @@ cdef class Rest:
     """What few snapshots have."""
     cdef list variables     # (variable, value), or None
     cdef tuple absent       # what came from another process and was not looked for yet, or None
-    cdef list opened        # blocks that are entered and not left, or None; guarded by the critical section
+    cdef OpenByHand opened  # or None: set once, under the critical section
 
 
 @cython.final
@@ -233,6 +236,7 @@ cdef class Snapshot:
                 applied.snapshot = None
             if self.first is not None:
                 self.put_one(applied, self.first, shared)
+                applied.main = applied.entries
             if self.others is not None:
                 for flat in self.others:
                     self.put_one(applied, <Binding>flat, shared)
@@ -278,30 +282,10 @@ cdef class Snapshot:
                 publish_before()
                 rest.absent = None
 
-    def __enter__(self):
-        cdef Applied applied = self.apply(False)
-        cdef Rest rest = self.more()
-        with cython.critical_section(rest):
-            if rest.opened is None:
-                rest.opened = [applied]
-            else:
-                rest.opened.append(applied)
-        return self
-
-    def __exit__(self, *exc):
-        cdef Rest rest = self.more()
-        cdef Applied applied
-        cdef bint taken = False
-        while not taken:
-            with cython.critical_section(rest):
-                opened = None if rest.opened is None else rest.opened[:]
-            if not opened:
-                raise RuntimeError("this snapshot's block is left, but it was not entered")
-            applied = pick(opened)   # may run a key's callable, and other threads meanwhile
-            with cython.critical_section(rest):
-                taken = take_from(rest.opened, applied)
-        undo(applied)
-        return False
+    def __getattribute__(self, name):
+        if name == "__enter__" or name == "__exit__":
+            return by_hand(self, name)
+        return PyObject_GenericGetAttr(self, name)
 
     def __call__(self, func):
         """Gives `func` wrapped so that it runs with this snapshot applied: see :func:`carry`."""
@@ -374,27 +358,6 @@ cdef int hide_others(Binding top, void *arg) except -1:
     return 0
 
 
-cdef Applied pick(list opened):
-    """The block that an exit is about: the innermost of this unit here, or else the last."""
-    cdef Applied last = None
-    if len(opened) > 1:
-        for each in reversed(opened):
-            if is_here(<Applied>each):
-                return each
-            if last is None and (<Applied>each).entries is None:
-                last = each   # it bound nothing, so any block that bound nothing is as good
-    return opened[len(opened) - 1] if last is None else last
-
-
-cdef bint take_from(list opened, Applied applied) noexcept:
-    cdef Py_ssize_t at
-    for at in range(len(opened)):
-        if <Applied>opened[at] is applied:
-            del opened[at]
-            return True
-    return False
-
-
 def current_context():
     """The context that is current itself, no copy; made where there was none."""
     if xctx_tstate().context == NULL:
@@ -402,16 +365,73 @@ def current_context():
     return <object>xctx_tstate().context
 
 
-cdef bint is_here(Applied applied) except *:
-    """Whether what it bound last is still bound here, for this unit."""
-    cdef Binding link, made
-    if applied.entries is None:
-        return False
-    made = applied.entries.made
-    link = chain_of(<xlocal>made.owner)
-    while link is not None and not stands_for(link, made):
-        link = link.outer
-    return link is not None and (link.unit is None or link.unit is (<xlocal>made.owner).key.find(False))
+# What a with statement does with a snapshot, and what an ExitStack or a hook does: see xctx._stores.statements.
+
+cdef object enter(Block block):
+    cdef Snapshot snapshot = <Snapshot>block.opener
+    block.undo = snapshot.apply(False)
+    block.opener = None
+    return snapshot
+
+
+cdef object leave(Block block):
+    applied = block.undo
+    if applied is None:
+        raise RuntimeError("this snapshot's block is left, but it was not entered")
+    block.undo = None
+    undo(<Applied>applied)
+    return False
+
+
+cdef object enter_by_hand(object opener):
+    cdef Snapshot snapshot = <Snapshot>opener
+    cdef OpenByHand opened = opened_by_hand(snapshot)
+    cdef Block block = new_block(snapshot, &KIND)
+    cdef CopyGroup group
+    cdef BoundEntry main
+    enter(block)
+    try:
+        main = (<Applied>block.undo).main
+        if main is None:   # it binds nothing: no chain says where it is open
+            opened.add(CopyGroup.__new__(CopyGroup), TASKS.find(True), block)
+        else:
+            opened.add(group_of(main.made), main.made.unit, block)
+    except BaseException:
+        leave(block)
+        raise
+    return snapshot
+
+
+cdef object leave_by_hand(object opener):
+    """Leaves the innermost block here that was entered by hand, or else the last one of this unit, or the last one."""
+    cdef Snapshot snapshot = <Snapshot>opener
+    cdef OpenByHand opened = opened_by_hand(snapshot)
+    cdef Binding first = snapshot.first
+    cdef Key key = TASKS if first is None else (<xlocal>first.owner).key
+    cdef Block block = opened.take_innermost(None if first is None else chain_of(<xlocal>first.owner))
+    if block is None:
+        block = opened.take_last(None if key.inherits else key.find(False))
+    if block is None:
+        raise RuntimeError("this snapshot's block is left, but it was not entered")
+    return leave(block)
+
+
+cdef OpenByHand opened_by_hand(Snapshot snapshot):
+    cdef Rest rest = snapshot.more()
+    with cython.critical_section(rest):
+        if rest.opened is None:
+            opened = OpenByHand.__new__(OpenByHand)
+            publish_before()
+            rest.opened = opened
+        return rest.opened
+
+
+cdef BlockKind KIND
+KIND.enter = enter
+KIND.leave = leave
+KIND.enter_by_hand = enter_by_hand
+KIND.leave_by_hand = leave_by_hand
+install_block_methods(Snapshot, &KIND)
 
 
 cdef void undo(Applied applied) except *:

@@ -40,6 +40,7 @@ cdef class Binding:
 
 
 cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier)
+cdef CopyGroup group_of(Binding binding)
 cdef Binding copy_of(Binding binding, Unit unit, Binding outer)
 cdef dict merge(Binding top)
 cdef Binding flatten(Binding top)
