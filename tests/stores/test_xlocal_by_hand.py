@@ -16,6 +16,11 @@ def run_in_a_thread(function, *args):
     thread.join()
 
 
+@pytest.fixture
+def x(key):
+    return xctx.xlocal(key=key)
+
+
 @pytest.fixture(params=["scope", "snapshot"])
 def shared(request, x):
     """Something that binds a="shared" for a block, whatever opened it."""
@@ -57,21 +62,17 @@ def test_a_stack_leaves_the_innermost_entry_made_by_hand(x, shared):
     assert vars(x) == {}
 
 
-def test_a_hook_leaves_the_entry_of_its_own_unit(x, shared, key_name):
-    """Left where none of its entries is seen: the last one of this unit goes, not the last one of all."""
-    here = contextvars.Context()
-    here.run(shared.__enter__)
-    there = []
-
-    def enter():
-        shared.__enter__()
-        there.append(contextvars.copy_context())
-
-    run_in_a_thread(enter)
+def test_a_hook_leaves_the_last_entry_of_its_own_unit(x, shared, key_name):
+    """Left where none of the entries is seen."""
+    mine = contextvars.Context()
+    mine.run(shared.__enter__)
+    there = contextvars.Context()
+    run_in_a_thread(there.run, shared.__enter__)
     contextvars.Context().run(shared.__exit__, None, None, None)
-    if key_name in ("thread", "greenlet", "task"):
-        assert here.run(lambda: dict(vars(x))) == {}
-    shared.__exit__(None, None, None)
+    left = mine if key_name not in ("process", "context") else there   # with those all are of one unit
+    assert left.run(lambda: dict(vars(x))) == {}
+    contextvars.Context().run(shared.__exit__, None, None, None)
+    assert mine.run(lambda: dict(vars(x))) == {}
     with pytest.raises(RuntimeError, match="not entered"):
         shared.__exit__(None, None, None)
 

@@ -22,8 +22,8 @@ from xctx._core cimport (CONTEXT, GREENLET, TASK, THREAD, Key, PyThreadState, Un
                          xctx_type_put)
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, CopyGroup, bind, flatten, group_of
-from xctx._stores.blocks cimport (BoundEntry, bind_snapshot, binding_here, chain_of, each_chain, transfer_to_unit, unbind_entry,
-                                  visible_here)
+from xctx._stores.blocks cimport (FREE_THREADED, BoundEntry, bind_snapshot, binding_here, chain_of, each_chain, end_visit,
+                                  transfer_to_unit, unbind_entry, visible_here, visit_context)
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       vectorcallfunc)
 from xctx._stores.xlocal cimport validated, xlocal
@@ -439,6 +439,8 @@ cdef void undo(Applied applied) except *:
     if applied.variables is not None:
         for layer, token, context in reversed(applied.variables):
             put_back(<Layer>layer, token, context)
+            if not FREE_THREADED and <size_t>context != <size_t>xctx_tstate().context:
+                put_back_there(<Layer>layer, token, context)
     while entry is not None:
         unbind_entry(entry)
         entry = entry.outer
@@ -499,6 +501,18 @@ cdef void put_back(Layer gone, object token, size_t context) except *:
             elif here.beneath is not MISSING:
                 var_set(here.var, here.beneath)
     var_set(layers_here, tuple(layers))
+
+
+cdef void put_back_there(Layer gone, object token, size_t context) except *:
+    # In the context that it was set in, which is not the current one. Without the GIL another thread may be changing it.
+    cdef object held   # until the visit is over
+    cdef bint collects
+    cdef PyObject *here = visit_context(<PyObject*>context, &collects)
+    try:
+        held = layers_here.get(()), gone.var.get(MISSING)
+        put_back(gone, token, context)
+    finally:
+        end_visit(here, collects)
 
 
 @cython.final

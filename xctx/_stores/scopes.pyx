@@ -10,7 +10,7 @@ cimport cython
 from xctx._runtime.functions cimport StepContext
 from xctx._core cimport xctx_tstate
 from xctx._stores.bindings cimport Binding, group_of, is_exited
-from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, next_binding
+from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, new_binding
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from _functools import partial
 
@@ -68,7 +68,7 @@ cdef Scope new_scope(BindingVariable owner, tuple names, tuple values):
 
 cdef object enter(Block block):
     cdef Scope scope = <Scope>block.opener
-    made = next_binding(scope.owner, scope.names, scope.values, False)
+    made = new_binding(scope.owner, scope.names, scope.values, False)
     block.undo = make_visible(made)
     block.context = xctx_tstate().context
     block.made = made
@@ -78,12 +78,15 @@ cdef object enter(Block block):
 
 cdef object leave(Block block):
     cdef Binding made = block.made
-    if made is None or is_exited(made):
-        raise RuntimeError("this binding is left, but it was not entered")
-    token = block.undo
-    block.made = block.undo = None
-    end_binding(made, token, block.context)
-    return False
+    cdef bint left
+    if made is not None:
+        left = is_exited(made)   # by hand, maybe in another context
+        token = block.undo
+        block.made = block.undo = None
+        end_binding(made, token, block.context)
+        if not left:
+            return False
+    raise RuntimeError("this binding is left, but it was not entered")
 
 
 cdef object enter_by_hand(object opener):
