@@ -202,7 +202,7 @@ def test_the_outer_of_two_is_left_in_a_copy_too(x, in_context):
         outer.__enter__()
         inner.__enter__()
         assert in_context(leave) == ({}, {"a": 1})
-        assert vars(x) == {}  # in this context nobody left either
+        assert vars(x) == {"a": 1}  # both were entered in this context, where they are not seen any more either
 
 
 def test_what_is_bound_between_two_applications_is_hidden_by_the_inner_one(x):

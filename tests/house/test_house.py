@@ -22,8 +22,18 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # From the ground up: a module imports only what stands before it. A new module gets its place here.
 ORDER = [
-    *("_runtime.runtime", "_runtime.scheduling", "_runtime.units", "_runtime.importable", "_runtime.functions", "_runtime.wrappers", "_runtime.parking", "_core"),
-    *("_stores.names", "_stores.declare", "_stores.bindings", "_stores.blocks", "_stores.scopes", "_stores.xlocal"),
+    *(
+        "_runtime.runtime",
+        "_runtime.scheduling",
+        "_runtime.units",
+        "_runtime.importable",
+        "_runtime.functions",
+        "_runtime.wrappers",
+        "_runtime.parking",
+        "_core",
+    ),
+    *("_stores.names", "_stores.declare", "_stores.bindings", "_stores.blocks", "_stores.statements"),
+    *("_stores.scopes", "_stores.xlocal"),
     *("_stores.unit_table", "_stores.values", "_stores.context_values", "_stores.local", "_stores.inspection"),
     *("_wire.carried", "_wire.fields", "_carry.portable", "_carry.isolate", "_carry.carry", "_proxy.proxy"),
     *("_batch.prefetch", "_batch.batch", "_wire.baggage"),

@@ -69,7 +69,7 @@ def test_a_hook_leaves_the_last_entry_of_its_own_unit(x, shared, key_name):
     there = contextvars.Context()
     run_in_a_thread(there.run, shared.__enter__)
     contextvars.Context().run(shared.__exit__, None, None, None)
-    left = mine if key_name not in ("process", "context") else there   # with those all are of one unit
+    left = mine if key_name not in ("process", "context") else there  # with those all are of one unit
     assert left.run(lambda: dict(vars(x))) == {}
     contextvars.Context().run(shared.__exit__, None, None, None)
     assert mine.run(lambda: dict(vars(x))) == {}
