@@ -3,6 +3,7 @@ cimport cython
 
 from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport BoundEntry
+from xctx._stores.statements cimport OpenByHand
 from xctx._stores.xlocal cimport xlocal
 
 
@@ -10,6 +11,7 @@ from xctx._stores.xlocal cimport xlocal
 cdef class Application:
     cdef Captured applied       # what is being applied; None once it is
     cdef BoundEntry entries     # what was bound, the last first
+    cdef BoundEntry main        # of these the one of the snapshot's first binding; or None
     cdef list variables         # context variables that came along, as `set_variables` gave them; or None
 
 
@@ -17,7 +19,7 @@ cdef class Application:
 cdef class SnapshotExtras:
     cdef list variables         # pairs of a context variable and its value; or None
     cdef tuple unresolved       # what came from another process and was not looked for yet; or None
-    cdef list opened            # applications that were entered and not left; or None. Guarded by the critical section
+    cdef OpenByHand opened      # or None: set once, under the critical section
 
 
 cdef class Captured:
@@ -42,5 +44,4 @@ cdef class Captured:
 
 
 cdef Binding bind_nothing(xlocal owner)
-cdef bint is_here(Application application) except -1
 cdef int undo(Application application) except -1

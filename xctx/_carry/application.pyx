@@ -17,8 +17,8 @@ from xctx._runtime.python cimport xctx_publish_before, xctx_tstate
 from xctx._core cimport Key
 from xctx._carry.variables cimport reset_variables, set_variables
 from xctx._runtime.runtime cimport connect
-from xctx._stores.bindings cimport Binding, bind, stands_for
-from xctx._stores.blocks cimport BoundEntry, bind_snapshot, chain_of, each_chain, unbind_entry, visible_here
+from xctx._stores.bindings cimport Binding, bind
+from xctx._stores.blocks cimport BoundEntry, bind_snapshot, each_chain, unbind_entry, visible_here
 from xctx._stores.xlocal cimport validated, xlocal
 from contextvars import ContextVar
 
@@ -31,7 +31,7 @@ connect()
 cdef class Application:
     """One application of a snapshot, until it is undone.
 
-    Thread-safety: `entries` may be read from any thread; the rest is touched by whoever applies and undoes it.
+    Thread-safety: used by whoever applies and undoes it, one after the other.
     Lifetime: held by the call or block that applied it.
     """
 
@@ -108,6 +108,7 @@ cdef class Captured:
                 application.applied = None
             if self.first is not None:
                 self.bind_one(application, self.first, shared)
+                application.main = application.entries
             if self.others is not None:
                 for flattened in self.others:
                     self.bind_one(application, <Binding>flattened, shared)
@@ -161,23 +162,9 @@ cdef Binding bind_nothing(xlocal owner):
     return bind(owner, None, (), (), None, None, False)
 
 
-cdef bint is_here(Application application) except -1:
-    """Whether what it bound last is still bound here, for this unit."""
-    cdef Binding link, made
-    cdef xlocal owner
-    if application.entries is None:
-        return False
-    made = application.entries.made
-    owner = <xlocal>made.owner
-    link = chain_of(owner)
-    while link is not None and not stands_for(link, made):
-        link = link.outer
-    return link is not None and (link.unit is None or link.unit is owner.key.find(False))
-
-
 cdef int undo(Application application) except -1:
-    """Takes out what it bound, in the context that is current now."""
-    cdef BoundEntry entry = application.entries   # stays there: another thread may be looking for the block of its exit
+    """Takes out what it bound, of the current context and of the one in which it was applied."""
+    cdef BoundEntry entry = application.entries
     if application.variables is not None:
         reset_variables(application.variables)
     while entry is not None:

@@ -9,13 +9,17 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._runtime.runtime cimport connect
-from xctx._carry.application cimport Application, Captured, SnapshotExtras, bind_nothing, is_here, undo
+from xctx._carry.application cimport Application, Captured, SnapshotExtras, bind_nothing, undo
 from xctx._carry.carried cimport Carried, call_in
-from xctx._runtime.python cimport PyContext_CopyCurrent, PyThreadState, xctx_tstate, xctx_type_put
+from xctx._core cimport Key
+from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, PyThreadState, xctx_publish_before,
+                                   xctx_tstate, xctx_type_put)
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
-from xctx._stores.bindings cimport Binding, flatten
-from xctx._stores.blocks cimport binding_here, each_chain, visible_here
+from xctx._stores.bindings cimport Binding, CopyGroup, bind, flatten, group_of
+from xctx._stores.blocks cimport BoundEntry, binding_here, chain_of, each_chain, visible_here
+from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from xctx._stores.xlocal cimport validated, xlocal
+from xctx import _core
 from xctx._carry.isolated import OwnContext
 from _functools import partial
 from contextvars import ContextVar, Token
@@ -123,30 +127,10 @@ cdef class Snapshot(Captured):
             self.make_extras().variables = taken
         return 0
 
-    def __enter__(self):
-        cdef Application application = self.apply(False)
-        cdef SnapshotExtras extras = self.make_extras()
-        with cython.critical_section(extras):
-            if extras.opened is None:
-                extras.opened = [application]
-            else:
-                extras.opened.append(application)
-        return self
-
-    def __exit__(self, *exc):
-        cdef SnapshotExtras extras = self.make_extras()
-        cdef Application application
-        cdef bint taken = False
-        while not taken:
-            with cython.critical_section(extras):
-                opened = None if extras.opened is None else extras.opened[:]
-            if not opened:
-                raise RuntimeError("this snapshot's block is left, but it was not entered")
-            application = pick(opened)   # may run a key's callable, and other threads meanwhile
-            with cython.critical_section(extras):
-                taken = take_from(extras.opened, application)
-        undo(application)
-        return False
+    def __getattribute__(self, name):
+        if name == "__enter__" or name == "__exit__":
+            return by_hand(self, name)
+        return PyObject_GenericGetAttr(self, name)
 
     def __call__(self, func):
         """Gives `func` wrapped so that it runs with this snapshot applied: see :func:`carry`."""
@@ -180,25 +164,76 @@ cdef class Snapshot(Captured):
         return from_pickle, (self.whole, self.barriers, self.skips, portable(named, variables, protocol, self.skips))
 
 
-cdef Application pick(list opened):
-    """The application that an exit is about: the innermost one of this unit here, or else the last one."""
-    cdef Application last = None
-    if len(opened) > 1:
-        for each in reversed(opened):
-            if is_here(<Application>each):
-                return each
-            if last is None and (<Application>each).entries is None:
-                last = each   # it bound nothing, so any that bound nothing will do
-    return opened[len(opened) - 1] if last is None else last
+cdef Key TASKS = _core.task
 
 
-cdef bint take_from(list opened, Application application) noexcept:
-    cdef Py_ssize_t at
-    for at in range(len(opened)):
-        if <Application>opened[at] is application:
-            del opened[at]
-            return True
+# What a with statement does with a snapshot, and what an ExitStack or a hook does: see xctx._stores.statements.
+
+cdef object enter(Block block):
+    cdef Snapshot snapshot = <Snapshot>block.opener
+    block.undo = snapshot.apply(False)
+    block.opener = None
+    return snapshot
+
+
+cdef object leave(Block block):
+    applied = block.undo
+    if applied is None:
+        raise RuntimeError("this snapshot's block is left, but it was not entered")
+    block.undo = None
+    undo(<Application>applied)
     return False
+
+
+cdef object enter_by_hand(object opener):
+    cdef Snapshot snapshot = <Snapshot>opener
+    cdef OpenByHand opened = opened_by_hand(snapshot)
+    cdef Block block = new_block(snapshot, &KIND)
+    cdef CopyGroup group
+    cdef BoundEntry main
+    enter(block)
+    try:
+        main = (<Application>block.undo).main
+        if main is None:   # it binds nothing: no chain says where it is open
+            opened.add(group_of(bind(None, None, (), (), None, None, False)), TASKS.find(True), block)
+        else:
+            opened.add(group_of(main.made), main.made.unit, block)
+    except BaseException:
+        leave(block)
+        raise
+    return snapshot
+
+
+cdef object leave_by_hand(object opener):
+    """Leaves the innermost block here that was entered by hand, or else the last one of this unit, or the last one."""
+    cdef Snapshot snapshot = <Snapshot>opener
+    cdef OpenByHand opened = opened_by_hand(snapshot)
+    cdef Binding first = snapshot.first
+    cdef Key key = TASKS if first is None else (<xlocal>first.owner).key
+    cdef Block block = opened.take_innermost(None if first is None else chain_of(<xlocal>first.owner))
+    if block is None:
+        block = opened.take_last(None if key.inherits else key.find(False))
+    if block is None:
+        raise RuntimeError("this snapshot's block is left, but it was not entered")
+    return leave(block)
+
+
+cdef OpenByHand opened_by_hand(Snapshot snapshot):
+    cdef SnapshotExtras extras = snapshot.make_extras()
+    with cython.critical_section(extras):
+        if extras.opened is None:
+            opened = OpenByHand.__new__(OpenByHand)
+            xctx_publish_before()
+            extras.opened = opened
+        return extras.opened
+
+
+cdef BlockKind KIND
+KIND.enter = enter
+KIND.leave = leave
+KIND.enter_by_hand = enter_by_hand
+KIND.leave_by_hand = leave_by_hand
+install_block_methods(Snapshot, &KIND)
 
 
 cdef object run_call(PyObject *snapshot, PyObject **args, Py_ssize_t n, PyObject *kwnames):
