@@ -137,12 +137,14 @@ cdef bint is_marked(object func) except -1:
 
     Neither module need be loaded; a function that was marked was so by them.
     """
-    return is_marked_by(func, "inspect", "_is_coroutine_mark") or is_marked_by(func, "asyncio.coroutines", "_is_coroutine")
+    return (is_marked_by(func, "_is_coroutine_marker", "inspect", "_is_coroutine_mark")
+            or is_marked_by(func, "_is_coroutine_marker", "inspect", "_is_coroutine_marker")   # as 3.12 called it
+            or is_marked_by(func, "_is_coroutine", "asyncio.coroutines", "_is_coroutine"))
 
 
-cdef bint is_marked_by(object func, str module, str name) except -1:
+cdef bint is_marked_by(object func, str attribute, str module, str name) except -1:
     cdef object marker = loaded(module, name)
-    return marker is not None and getattr(func, name, None) is marker
+    return marker is not None and getattr(func, attribute, None) is marker
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
