@@ -214,7 +214,8 @@ def test_a_task_that_gives_up_hands_its_turn_on(place, way):
             tasks = []
             for number in range(3):
                 tasks.append(asyncio.create_task(write(number)))
-                await until(lambda number=number: lock.waiters == number + 1)
+                # On a busy machine the time may be up before all of them wait.
+                await until(lambda: lock.waiters == len(tasks) - sum(task.done() for task in tasks))
             if way == "cancel":
                 tasks[place].cancel()
             await until(lambda: lock.waiters == 2)
