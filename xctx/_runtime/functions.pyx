@@ -135,13 +135,14 @@ cdef bint is_plain(object func) except -1:
 cdef bint is_marked(object func) except -1:
     """Whether inspect.markcoroutinefunction marked it (3.12 and later), or what asyncio had in its place before.
 
-    Neither module need be loaded; a function that was marked was so by them.
+    Neither module need be loaded; a function that was marked was so by them. inspect's mark was renamed after 3.12.
     """
-    return has_mark(func, "inspect", "_is_coroutine_mark") or has_mark(func, "asyncio.coroutines", "_is_coroutine")
+    return (has_mark(func, "_is_coroutine_marker", loaded("inspect", "_is_coroutine_mark"))
+            or has_mark(func, "_is_coroutine_marker", loaded("inspect", "_is_coroutine_marker"))
+            or has_mark(func, "_is_coroutine", loaded("asyncio.coroutines", "_is_coroutine")))
 
 
-cdef bint has_mark(object func, str module, str name) except -1:
-    cdef object mark = loaded(module, name)
+cdef bint has_mark(object func, str name, object mark) except -1:
     return mark is not None and getattr(func, name, None) is mark
 
 

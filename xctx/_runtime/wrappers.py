@@ -47,7 +47,7 @@ def wrap(
     if isinstance(func, (staticmethod, classmethod)):
         return type(func)(wrap(func.__func__, context, verb, plain))
     if isinstance(func, functools.partialmethod):
-        return type(func)(wrap(func.func, context, verb, plain), *func.args, **func.keywords)  # type: ignore[return-value]
+        return type(func)(wrap(func.func, context, verb, plain), *func.args, **func.keywords)
     if not callable(func):
         raise TypeError(f"{verb} a function, not {func!r}")
     kind = kind_of(func)
