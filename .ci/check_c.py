@@ -24,6 +24,7 @@ FLAGS = ["-O0", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"]
 GENERATED = ["-Wno-unused-function"]  # Cython makes some conversions whether or not anything uses them
 TWICE = re.compile(r"ListComp_AppendAndDecref\(__pyx\w+, .*__PYX_ERR\(\d+, (\d+),")
 
+
 def c_of(extension, temporary):
     """Where the C of an extension is: what Cython made, and what is written by hand."""
     for source in map(Path, extension.sources):

@@ -30,6 +30,7 @@ class Greenlet(Carrying, gevent.Greenlet):
     """
 
     _never_shared = None
+    _run: Any  # gevent's: the function that the greenlet runs
 
     def _take_along(self) -> None:
         """Has the greenlet, unless it was started, run with what is seen now."""

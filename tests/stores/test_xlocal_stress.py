@@ -27,7 +27,7 @@ def hammer():
         def repeat(i):
             chance = random.Random(i)
             try:
-                while time.monotonic() < end and not errors:
+                while (not rounds[i] or time.monotonic() < end) and not errors:
                     work(chance)
                     rounds[i] += 1
             except BaseException as exc:

@@ -16,14 +16,14 @@ from libc.stdint cimport uint32_t, uint64_t
 from xctx._core cimport Key, as_key
 from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, PAUSE_MS, READERS_MAY_ENTER, SHARED,
                                    SLOT_IS_FREE, UPGRADABLE, WAITS, Attempt, Mapping, Row, UnitLock, announce_upgrade,
-                                   clean_up_all, forks, load32, load64, mapping_of, named_mapping, new_attempt,
+                                   clean_up_all, load32, load64, mapping_of, named_mapping, new_attempt,
                                    new_mapping, new_row, new_unit_lock, pause, queued, readers_in,
                                    refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
                                    tell_if_queued, wait, xctx_head, xctx_row, xctx_unit_lock)
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
 from xctx._runtime.python cimport PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
 from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
-                                    xctx_cache_set, xctx_next_serial)
+                                    xctx_cache_set, xctx_fork_count, xctx_next_serial)
 from xctx._runtime.scheduling cimport current_loop, monotonic
 from xctx import _core
 from xctx._stores.local import local
@@ -521,7 +521,7 @@ cdef void warn(UnitLock owner) except *:
     try:
         warnings.warn("one who held this lock exclusively died: what it guards may be half-written", OwnerDiedWarning, 1)
     except BaseException:
-        if owner.generation == forks():
+        if owner.forks == xctx_fork_count():
             owner.c.warned = False   # so that others are warned
             release(owner)
         raise
@@ -573,7 +573,7 @@ cdef inline bint leave_block(SharedLock lock, object failed) except -1:
     if failed is not None:
         unit.warned = False   # what was to be mended may not be
     # A child that was forked inside a block holds nothing, and leaves it all the same.
-    if unit.mode == NONE and lock.mapping.generation != forks():
+    if unit.mode == NONE and lock.mapping.forks != xctx_fork_count():
         return False
     return leave(lock)
 

@@ -45,14 +45,14 @@ cdef class Mapping:
     cdef xctx_mapping *c          # this and the next three never change
     cdef xctx_head *head
     cdef int carrier              # what is handed to other processes; -1 where it has a name
-    cdef uint32_t generation
+    cdef uint32_t forks
     cdef object __weakref__
 
 
 cdef class Row:
     cdef Mapping mapping          # this and the next two never change
     cdef uint32_t index
-    cdef uint32_t generation
+    cdef uint32_t forks
 
 
 cdef class UnitLock:
@@ -60,7 +60,7 @@ cdef class UnitLock:
     cdef xctx_mutex guard         # of `c` where several threads are one unit: a process, a callable's value
     cdef Row row                  # this and the next two never change
     cdef uint64_t serial          # of the lock
-    cdef uint32_t generation
+    cdef uint32_t forks
 
 
 # How long a unit waits before it asks again whether other code of the same unit is still busy with the lock.
@@ -87,7 +87,7 @@ cdef class LocalQueue:
     cdef Mapping mapping          # this and the next three never change
     cdef object home              # the hub, or a weak reference to the loop
     cdef bint of_loop
-    cdef uint32_t generation
+    cdef uint32_t forks
     cdef xctx_queue writers
     cdef xctx_queue readers
     cdef PyObject *next           # the next queue of the mapping, which owns it
@@ -140,7 +140,6 @@ cdef int wait(Attempt attempt) except? -2
 cdef int pause() except -1
 cdef int refuse_without_loop() except -1
 cdef int tell_if_queued(xctx_unit_lock *unit, int what) except -1
-cdef uint32_t forks() noexcept
 
 # Called when a UnitLock dies: what is cached of it by the serial number of its lock is forgotten there.
 ctypedef void (*forget_function)(uint64_t serial, xctx_unit_lock *unit) noexcept

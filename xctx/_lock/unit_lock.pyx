@@ -20,7 +20,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from xctx._runtime.parking cimport (Waiter, task_waiter, wake_again, wake_all, waiter_here, xctx_choose, xctx_queue,
                                     xctx_queue_add, xctx_queue_remove, xctx_waiter)
 from xctx._runtime.python cimport PyErr_CheckSignals, PyErr_SetFromErrno, xctx_lock, xctx_unlock
-from xctx._runtime.runtime cimport connect
+from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.scheduling cimport current_hub, monotonic
 from xctx._runtime.scheduling import start_system_thread
 from _weakref import ReferenceType
@@ -34,7 +34,6 @@ cdef extern from "xctx/_lock/mapping.h" nogil:
     int USERS "XCTX_USERS"
     int ROWS "XCTX_ROWS"
     int F_RDLCK, F_WRLCK
-    uint32_t fork_count "xctx_fork_count()"
     int set_up_mappings "xctx_set_up_mappings"()
     uint64_t sleep_time "xctx_sleep_time"(xctx_head *)
     void futex_wait "xctx_futex_wait"(uint32_t *, uint32_t, uint64_t, uint32_t)
@@ -80,11 +79,6 @@ cdef void set_forget(forget_function forget) noexcept:
     forget_unit_lock = forget
 
 
-cdef uint32_t forks() noexcept:
-    """How many forks this process is away from the one that imported this."""
-    return fork_count
-
-
 # --- mapping, rows, what a unit has -------------------------------------------------------------------------------------
 
 cdef class Mapping:
@@ -115,7 +109,7 @@ cdef Mapping mapping_of(int fd, str path):
             os.close(fd)
     mapping.head = head_of(mapping.c)
     mapping.carrier = -1 if path is not None else fd
-    mapping.generation = fork_count
+    mapping.forks = xctx_fork_count()
     return mapping
 
 
@@ -160,7 +154,7 @@ cdef class Row:
     """
 
     def __dealloc__(self):
-        if self.mapping is not None and self.generation == fork_count:
+        if self.mapping is not None and self.forks == xctx_fork_count():
             unclaim(self.mapping.c, self.index)
 
 
@@ -172,7 +166,7 @@ cdef Row new_row(Mapping mapping):
     if index < 0:
         raise RuntimeError(f"all {ROWS} places of this lock are taken by other processes")
     row.index = index
-    row.generation = fork_count
+    row.forks = xctx_fork_count()
     row.mapping = mapping   # last: only what was claimed is given back
     return row
 
@@ -187,7 +181,7 @@ cdef class UnitLock:
 
     def __dealloc__(self):
         forget_unit_lock(self.serial, &self.c)
-        if self.row is not None and self.generation == fork_count:
+        if self.row is not None and self.forks == xctx_fork_count():
             abandon(&self.c)
             if queued(self.c.mapping):
                 tell_as_it_dies(self.row.mapping)
@@ -203,7 +197,7 @@ cdef UnitLock new_unit_lock(Row row, uint64_t serial, bint shared_by_threads):
     made.c.shared_by_threads = shared_by_threads
     made.row = row
     made.serial = serial
-    made.generation = fork_count
+    made.forks = xctx_fork_count()
     return made
 
 
@@ -231,7 +225,7 @@ cdef class LocalQueue:
         """Runs in the hub or loop: the first units look for the dead. In a forked child all are woken, which nobody else does."""
         cdef xctx_waiter *chain = NULL
         cdef Waiter first_writer = None, first_reader = None
-        cdef bint forked = self.generation != fork_count
+        cdef bint forked = self.forks != xctx_fork_count()
         xctx_lock(&self.mapping.c.guard)
         if forked:
             choose_all(&self.writers, &chain)
@@ -361,7 +355,7 @@ cdef LocalQueue local_queue(Mapping mapping, object home, bint of_loop, bint cre
     queue.mapping = mapping
     queue.home = ReferenceType(home) if of_loop else home
     queue.of_loop = of_loop
-    queue.generation = fork_count
+    queue.forks = xctx_fork_count()
     queue.start_timer(home)
     xctx_lock(&mapping.c.guard)
     queue.next = mapping.c.queues
@@ -375,7 +369,7 @@ cdef LocalQueue local_queue(Mapping mapping, object home, bint of_loop, bint cre
 cdef bint unlist(LocalQueue queue) noexcept:
     """Under the guard. True where the mapping's reference to the queue is the caller's now."""
     cdef PyObject **at = &queue.mapping.c.queues
-    if not queue.listed or queue.generation != fork_count:
+    if not queue.listed or queue.forks != xctx_fork_count():
         return False
     while at[0] != <PyObject*>queue:
         at = &(<LocalQueue>at[0]).next
@@ -567,7 +561,7 @@ cdef class Attempt:
     cdef int look_again(self) except? -2:
         cdef xctx_unit_lock *unit = &self.owner.c
         cdef bint looks = True
-        if self.owner.generation != fork_count:
+        if self.owner.forks != xctx_fork_count():
             return FORKED
         if self.waiter is None:
             if unit.attempt.patience == FRESH:
@@ -719,7 +713,7 @@ cdef class Attempt:
         if not self.under_way:
             return 0
         self.under_way = False
-        if self.owner.generation == fork_count and phase != IDLE:
+        if self.owner.forks == xctx_fork_count() and phase != IDLE:
             if cancel(unit.head, unit.index, &unit.attempt, self.upgrading):
                 unit.mode = self.mode   # a reader that was admitted
                 release_unit(unit)
@@ -727,7 +721,7 @@ cdef class Attempt:
         try:
             self.leave(False)
         finally:
-            if self.owner.generation == fork_count:
+            if self.owner.forks == xctx_fork_count():
                 tell_if_queued(unit, ANYTHING)
         return 0
 
@@ -739,7 +733,7 @@ cdef class Attempt:
         cdef xctx_queue *part
         cdef Waiter waiter = self.waiter
         cdef bint unlinked = False, last = False
-        if self.counted and self.owner.generation == fork_count:
+        if self.counted and self.owner.forks == xctx_fork_count():
             add32(&unit.row.waiters, <uint32_t>-1)
         self.counted = False
         if queue is None:
@@ -754,7 +748,7 @@ cdef class Attempt:
             if not served and part.first == &waiter.node and waiter.node.next != NULL:
                 xctx_choose(waiter.node.next, &chain)
             xctx_queue_remove(part, &waiter.node)
-            if queue.generation == fork_count and queue.listed:
+            if queue.forks == xctx_fork_count() and queue.listed:
                 add_queued(unit.mapping, -1)
             if queue.writers.count + queue.readers.count == 0:
                 last = unlist(queue)

@@ -2,6 +2,8 @@ from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, Final, TypeVar, final
 
+from typing_extensions import disjoint_base
+
 _R = TypeVar("_R")
 
 PLAIN: Final[int]
@@ -12,6 +14,7 @@ ASYNC_GENERATOR: Final[int]
 
 def kind_of(func: Callable[..., Any]) -> int: ...
 
+@disjoint_base
 class StepContext:
     def run(self, func: Callable[..., _R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _R: ...
     def run_all(self, func: Callable[..., _R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _R: ...

@@ -70,9 +70,9 @@ cpdef int kind_of(object func) except -1:
     Bound methods, static methods, partials and objects with a ``__call__`` are of the kind of the function in them. Like
     :mod:`inspect`, it does not look at ``__wrapped__``: a wrapper may well be of another kind than what it wraps.
     """
-    cdef int i, flags
+    cdef int _level, flags
     cdef bint of_class = False   # `func` was looked up in a class
-    for i in range(DEEPEST):
+    for _level in range(DEEPEST):
         inner = None if PyFunction_Check(func) and not of_class else function_in(func, of_class)
         if inner is not None:
             func = inner
@@ -135,15 +135,16 @@ cdef bint is_plain(object func) except -1:
 cdef bint is_marked(object func) except -1:
     """Whether inspect.markcoroutinefunction marked it (3.12 and later), or what asyncio had in its place before.
 
-    Neither module need be loaded; a function that was marked was so by them. inspect's mark was renamed after 3.12.
+    Neither module need be loaded; a function that was marked was so by them.
     """
-    return (has_mark(func, "_is_coroutine_marker", loaded("inspect", "_is_coroutine_mark"))
-            or has_mark(func, "_is_coroutine_marker", loaded("inspect", "_is_coroutine_marker"))
-            or has_mark(func, "_is_coroutine", loaded("asyncio.coroutines", "_is_coroutine")))
+    return (is_marked_by(func, "_is_coroutine_marker", "inspect", "_is_coroutine_mark")
+            or is_marked_by(func, "_is_coroutine_marker", "inspect", "_is_coroutine_marker")   # as 3.12 called it
+            or is_marked_by(func, "_is_coroutine", "asyncio.coroutines", "_is_coroutine"))
 
 
-cdef bint has_mark(object func, str name, object mark) except -1:
-    return mark is not None and getattr(func, name, None) is mark
+cdef bint is_marked_by(object func, str attribute, str module, str name) except -1:
+    cdef object marker = loaded(module, name)
+    return marker is not None and getattr(func, attribute, None) is marker
 
 
 # --- steps -----------------------------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ cdef class StepContext:
 @cython.final
 @cython.freelist(16)
 cdef class Steps:
-    """The steps of one generator or awaitable, each taken inside a step context: to be delegated to by ``yield from`` or ``await``.
+    """The steps of one generator or awaitable, each taken inside a step context, for ``yield from`` or ``await``.
 
     Whoever delegates passes GeneratorExit on itself: PEP 380 has it *closed* instead, and generator.throw(GeneratorExit)
     would not be what it is for a generator that delegates to nobody. So there is no `close`, and :meth:`passes_on` in its place.

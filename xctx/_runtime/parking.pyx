@@ -37,8 +37,8 @@ A queue counts its waiters, so that a program, or a test, can see that others wa
 """
 from cpython.ref cimport Py_DECREF
 
-from xctx._runtime.python cimport (PY_LOCK_ACQUIRED, PyErr_CheckSignals, PyLockStatus, PyThread_acquire_lock_timed, PyThread_allocate_lock,
-                                   PyThread_free_lock, PyThread_release_lock, PyThread_type_lock)
+from xctx._runtime.python cimport (PY_LOCK_ACQUIRED, PyErr_CheckSignals, PyLockStatus, PyThread_acquire_lock_timed,
+                                   PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock)
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.scheduling cimport current_hub, current_loop, running_greenlet, running_task
 

@@ -114,6 +114,7 @@ def start_system_thread(function, args=()):
 cdef object asyncio_loop = None   # asyncio._get_running_loop
 cdef object asyncio_task = None   # asyncio.current_task
 cdef object trio_task = None      # trio.lowlevel.current_task
+cdef object in_trio_task = None   # trio.lowlevel.in_trio_task, which versions before 0.23 have not
 
 
 cpdef object current_loop():
@@ -126,7 +127,7 @@ cpdef object current_loop():
 
 cpdef object running_task():
     """The asyncio or trio task that runs here, or None."""
-    global asyncio_task, trio_task
+    global asyncio_task, trio_task, in_trio_task
     loop = current_loop()
     if loop is not None:
         if asyncio_task is None:
@@ -135,8 +136,9 @@ cpdef object running_task():
         if running is not None:
             return running
     if trio_task is None:
+        in_trio_task = loaded("trio.lowlevel", "in_trio_task")
         trio_task = loaded("trio.lowlevel", "current_task")
-    if trio_task is not None:
+    if trio_task is not None and (in_trio_task is None or in_trio_task()):
         try:
             return trio_task()
         except RuntimeError:   # not in trio

@@ -85,7 +85,7 @@ def units_of(local store not None):
         units = [None] * size
         count = 0
         xctx_lock(lock)
-        values = store.kept.first if store.kept.generation == xctx_fork_count() else NULL
+        values = store.kept.first if store.kept.forks == xctx_fork_count() else NULL
         while values != NULL:
             if count < size:
                 units[count] = <Unit>values.unit

@@ -92,7 +92,7 @@ cdef class local:
             self.storage = SHARED_BY_THREADS
         self.kept.serial = xctx_next_serial()
         self.kept.store = <PyObject*>self
-        self.kept.generation = xctx_fork_count()
+        self.kept.forks = xctx_fork_count()
         if FREE_THREADED:
             self.self_ref = ref(self)
         if self.initialises:

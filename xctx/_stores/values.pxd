@@ -38,7 +38,7 @@ cdef struct StoreValues:   # what one store keeps in all units: a part of the st
     uint64_t serial        # these two never change; the store is borrowed, this is a part of it
     PyObject *store
     # Guarded by the lock of values.pyx.
-    uint32_t generation    # of forks: unit values of another one are a parent's
+    uint32_t forks         # the count of forks when the list was made: unit values of another are a parent's
     UnitValues *first
 
 

@@ -71,9 +71,9 @@ cdef UnitValues *new_values(StoreValues *of_store, Unit unit, PyObject *content)
     made.room = INSIDE
     made.items = made.inside
     xctx_lock(&lock)
-    if of_store.generation != xctx_fork_count():
+    if of_store.forks != xctx_fork_count():
         # In a forked child: the parent's values are the parent's to release.
-        of_store.generation = xctx_fork_count()
+        of_store.forks = xctx_fork_count()
         of_store.first = NULL
     if content != NULL:
         entry = entry_of(<UnitTable*>unit.table, of_store.serial)
@@ -150,7 +150,7 @@ cdef UnitValues *detach_all(StoreValues *of_store) noexcept:
     xctx_lock(&lock)
     chain = of_store.first
     of_store.first = NULL
-    if of_store.generation != xctx_fork_count():
+    if of_store.forks != xctx_fork_count():
         chain = NULL   # a parent's
     values = chain
     while values != NULL:
@@ -205,7 +205,7 @@ cdef void release_chain(UnitValues *values) noexcept:
 cdef int traverse(StoreValues *of_store, visitproc visit, void *arg) noexcept:
     """Shows the collector what a store keeps."""
     # No reference count may change. The lock is not taken: the collector runs between lines of this module, not within.
-    cdef UnitValues *values = of_store.first if of_store.generation == xctx_fork_count() else NULL
+    cdef UnitValues *values = of_store.first if of_store.forks == xctx_fork_count() else NULL
     cdef int i, result = 0
     while values != NULL and not result:
         if values.dict != NULL:
