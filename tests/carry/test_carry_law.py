@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 import xctx
-from xctx._carry.snapshot import AppliedBlock
+from xctx._carry.application import AppliedBlock
 
 NAMES = st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), max_size=3)
 NUMBERS = st.integers(0, 2)
@@ -73,7 +73,7 @@ class Model(RuleBasedStateMachine):
         self.real[context].run(scope.__enter__)
         bound = (names, None) if number == 0 else (None, names)
         self.blocks[context] = [*self.blocks[context], (self.count, self.unit_here(), False, bound)]
-        self.open[self.count] = scope
+        self.open[self.count] = scope, context
         return self.count
 
     @rule(target=snapshots, context=contexts, which=st.sampled_from([(), (0,), (1,), (1, 0)]))
@@ -94,15 +94,16 @@ class Model(RuleBasedStateMachine):
         block = AppliedBlock(snapshot)
         self.real[context].run(block.__enter__)
         self.blocks[context] = [*self.blocks[context], (self.count, self.unit_here(), True, seen)]
-        self.open[self.count] = block
+        self.open[self.count] = block, context
         return self.count
 
     @rule(context=contexts, entered=entered)
     def leave(self, context, entered):
-        block = self.open.pop(entered, None)
+        block, entered_in = self.open.pop(entered, (None, None))
         if block is not None:
             self.real[context].run(block.__exit__, None, None, None)
-            self.blocks[context] = [each for each in self.blocks[context] if each[0] != entered]
+            for each_context in (context, entered_in):
+                self.blocks[each_context] = [each for each in self.blocks[each_context] if each[0] != entered]
 
     @rule(context=contexts, snapshot=snapshots)
     def run(self, context, snapshot):

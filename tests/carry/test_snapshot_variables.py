@@ -6,9 +6,10 @@ import itertools
 import weakref
 
 import pytest
+from helpers.packages import FREE_THREADED
 
 import xctx
-from xctx._carry.snapshot import AppliedBlock
+from xctx._carry.application import AppliedBlock
 
 
 def test_context_variables_that_are_named_come_along(in_thread):
@@ -45,7 +46,8 @@ def test_a_block_left_in_a_copy_of_its_context_puts_back_the_old_value():
     copied = contextvars.copy_context()
     copied.run(snapshot.__exit__, None, None, None)
     assert copied[var] == "old"
-    assert var.get() == "taken"
+    # Here, too, where it was applied; but without the GIL this context might be another thread's that runs.
+    assert var.get() == ("taken" if FREE_THREADED else "old")
     var.set("old")
 
 

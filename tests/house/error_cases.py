@@ -275,6 +275,12 @@ SECTIONS = {
             lambda: xctx.xlocal()(a=1).__enter__(2),
         ),
         (
+            TypeError,
+            "… is of a …, it was given …",
+            "``type(x(a=1)).__enter__(2)``",
+            lambda: type(xctx.xlocal()(a=1)).__enter__(2),
+        ),
+        (
             RuntimeError,
             "this binding is left, but it was not entered",
             "``__exit__`` is called once too often",

@@ -1,4 +1,4 @@
-"""xlocal against a model of a few lines: a context is a list of blocks, each with its unit, names and leaver."""
+"""xlocal against a model of a few lines: a context is a list of blocks, each with its unit, names and number."""
 
 import contextvars
 
@@ -27,7 +27,7 @@ class Model(RuleBasedStateMachine):
         self.x = xctx.xlocal(key=key)
         self.blocks = {}  # number of a context -> [(unit, names, number of the block)]
         self.real = {}
-        self.entered = {}  # number of a scope -> the blocks that it has entered, in order: (number, unit)
+        self.entered = {}  # number of a scope -> the blocks that it has entered, in order: (number, unit, real context)
         self.made = {}
         self.count = 0
         return self.add(contextvars.Context(), [])
@@ -65,7 +65,7 @@ class Model(RuleBasedStateMachine):
         self.real[context].run(real.__enter__)
         self.count += 1
         self.blocks[context].append((self.unit_here(), names, self.count))
-        self.entered[scope].append((self.count, self.unit_here()))
+        self.entered[scope].append((self.count, self.unit_here(), self.real[context]))
 
     @rule(scope=scopes, context=contexts)
     def leave(self, scope, context):
@@ -76,12 +76,15 @@ class Model(RuleBasedStateMachine):
                 self.real[context].run(real.__exit__, None, None, None)
             return
         self.real[context].run(real.__exit__, None, None, None)
-        numbers = [number for number, _ in entered]
+        numbers = [number for number, _, _ in entered]
         here = [number for _, _, number in reversed(self.blocks[context]) if number in numbers]
-        mine = [number for number, unit in reversed(entered) if unit == self.unit_here()]
+        mine = [number for number, unit, _ in reversed(entered) if unit == self.unit_here()]
         left = (here or mine or numbers[::-1])[0]
         self.entered[scope] = [each for each in entered if each[0] != left]
-        self.blocks[context] = [each for each in self.blocks[context] if each[2] != left]
+        entered_in = next(real for number, _, real in entered if number == left)
+        for number, blocks in self.blocks.items():
+            if number == context or self.real[number] is entered_in:
+                self.blocks[number] = [each for each in blocks if each[2] != left]
 
     @rule(context=contexts, times=st.integers(1, 40), names=NAMES)
     def grow(self, context, times, names):

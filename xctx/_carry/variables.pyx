@@ -7,9 +7,11 @@ each context has a tuple of *layers*, one for each variable that an open applica
 exit removes its own layer. What was beneath is seen again, or lies beneath the next layer of the same variable.
 """
 cimport cython
+from cpython.object cimport PyObject
 
-from xctx._runtime.python cimport xctx_tstate, xctx_var_reset, xctx_var_set
+from xctx._runtime.python cimport FREE_THREADED, xctx_tstate, xctx_var_reset, xctx_var_set
 from xctx._runtime.runtime cimport connect
+from xctx._stores.blocks cimport end_visit, visit_context
 from contextvars import ContextVar, Token
 
 
@@ -73,6 +75,24 @@ cdef tuple set_variable(object var, object value):
 cdef int reset_variables(list set_ones) except -1:
     for layer, token, context in reversed(set_ones):
         remove_layer(<VariableLayer>layer, token, context)
+        if not FREE_THREADED and <size_t>context != <size_t>xctx_tstate().context:
+            remove_layer_there(<VariableLayer>layer, token, context)
+    return 0
+
+
+cdef int remove_layer_there(VariableLayer gone, object token, size_t context) except -1:
+    """Takes a layer out of the context that it was set in, which is not the current one.
+
+    Not without the GIL: another thread may be changing that context.
+    """
+    cdef object held   # no-cython-lint: keeps alive, until the visit is over, what is taken out
+    cdef bint collects
+    cdef PyObject *here = visit_context(<PyObject*>context, &collects)
+    try:
+        held = layers_here.get(()), gone.var.get(MISSING)  # no-cython-lint
+        remove_layer(gone, token, context)
+    finally:
+        end_visit(here, collects)
     return 0
 
 

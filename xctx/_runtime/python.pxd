@@ -45,6 +45,9 @@ cdef extern from "xctx/_runtime/cpython.h":
     void xctx_leave_recursion(int levels)
     object xctx_var_set(object variable, object value)
     int xctx_var_reset(object variable, object token) except -1
+    # These two leave it to the caller to look for an error.
+    PyObject *xctx_var_set_ "xctx_var_set"(PyObject *variable, PyObject *value)   # a new reference
+    int xctx_var_reset_ "xctx_var_reset"(PyObject *variable, PyObject *token)
 
     PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name)   # a new reference
     bint xctx_type_has(PyTypeObject *type, PyObject *name)
@@ -87,6 +90,7 @@ cdef extern from "Python.h":
     void Py_XINCREF_ "Py_XINCREF"(PyObject *)
     void Py_DECREF_ "Py_DECREF"(PyObject *)
     void Py_XDECREF_ "Py_XDECREF"(PyObject *)
+    Py_ssize_t Py_REFCNT_ "Py_REFCNT"(PyObject *)
     bint Py_IS_TYPE_ "Py_IS_TYPE"(PyObject *, PyTypeObject *)
 
     PyObject *PyTuple_New_ "PyTuple_New"(Py_ssize_t) except NULL   # a new reference
@@ -115,6 +119,9 @@ cdef extern from "Python.h":
     object PyErr_SetFromErrno(object)
     int PyErr_CheckSignals() except -1
     void PyErr_Clear()
+    void PyErr_Fetch_ "PyErr_Fetch"(PyObject **, PyObject **, PyObject **)
+    void PyErr_Restore_ "PyErr_Restore"(PyObject *, PyObject *, PyObject *)
+    int xctx_check_error "-!!PyErr_Occurred"() except -1   # raises what is set
 
     void *PyMem_RawMalloc(size_t) nogil
     void *PyMem_RawCalloc(size_t, size_t) nogil

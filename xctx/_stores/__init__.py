@@ -9,6 +9,7 @@ declare.py                    the names that a subclass of xlocal declares by an
 bindings.pyx .pxd .pyi        the chain of bindings: immutable records of names and values
 blocks.pyx .pxd .pyi          bindings in a context variable: what is seen of them, how a block puts one there
 pairing.h .c                  the two methods of one with statement, matched
+statements.pyx .pxd .pyi      with statements, and exits by hand: which block an exit is about
 scopes.pyx .pxd .pyi          scopes: names and values to be bound for a block, again and again
 unit_table.pxd                the hash table in which a unit finds what stores keep for it
 values.pyx .pxd .pyi          unit values: what one store keeps for one unit

@@ -1,7 +1,7 @@
 """The chain of bindings: immutable records of names and values, each linked to the one outside it."""
 cimport cython
 from cpython.object cimport PyObject
-from libc.stdint cimport uint32_t
+from libc.stdint cimport intptr_t, uint32_t
 
 from xctx._runtime.python cimport PyTuple_GET_ITEM_, PyTuple_GET_SIZE_
 from xctx._core cimport Unit
@@ -15,11 +15,12 @@ cdef enum:
 @cython.final
 cdef class CopyGroup:
     cdef bint exited        # set once
+    cdef object left_from   # likewise, and only without the GIL: a weak reference to a context that is to drop the binding
 
 
 @cython.final
 cdef class Binding:
-    # Nothing changes once the binding can be seen by others, but for the last four.
+    # Nothing changes once the binding can be seen by others, but for the last five.
     cdef object owner       # what it was bound through: nothing is asked of it here
     cdef Unit unit          # None: every unit reads it. Held, so that its address is not used again
     cdef tuple names        # interned, so that they can be compared by address
@@ -33,9 +34,12 @@ cdef class Binding:
     cdef Binding flattened  # likewise: the same as one binding with nothing beneath
     cdef uint32_t compact_at   # the depth at which the chain is next compacted
     cdef bint exited        # set once: its block was left, so no exit will come for it. Of a copy, the group says it
+    cdef intptr_t checked   # how many blocks had been left elsewhere when no link from here on was of such a block
 
 
 cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier)
+cdef void put_on_top(Binding made, Binding outer)
+cdef CopyGroup group_of(Binding binding)
 cdef Binding copy_of(Binding binding, Unit unit, Binding outer)
 cdef dict merge(Binding top)
 cdef Binding flatten(Binding top)

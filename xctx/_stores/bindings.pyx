@@ -69,15 +69,20 @@ cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding ou
     made.unit = unit
     made.names = names
     made.values = values
-    made.outer = outer
     made.copies = copies
     made.barrier = barrier
     made.compact_at = 15
     if outer is not None:
-        made.depth = outer.depth + 1
-        made.compact_at = outer.compact_at
-        made.extends_outer = not barrier and innermost_of(outer, unit) is not None
+        put_on_top(made, outer)
     return made
+
+
+cdef void put_on_top(Binding made, Binding outer):
+    """Puts a binding that nobody sees yet, and that is in no chain, on top of one."""
+    made.outer = outer
+    made.depth = outer.depth + 1
+    made.compact_at = outer.compact_at
+    made.extends_outer = not made.barrier and innermost_of(outer, made.unit) is not None
 
 
 # --- copies ----------------------------------------------------------------------------------------------------------

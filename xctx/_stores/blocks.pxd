@@ -5,9 +5,9 @@ A module that uses `binding_here` connects to the runtime's state first: `connec
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF
-from libc.stdint cimport uint64_t
+from libc.stdint cimport intptr_t, uint64_t
 
-from xctx._runtime.python cimport Py_IS_TYPE_, PyContextVar_Get_, PyThreadState
+from xctx._runtime.python cimport FREE_THREADED, Py_IS_TYPE_, PyContextVar_Get_, PyThreadState
 from xctx._runtime.runtime cimport xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit
 from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport Binding
@@ -18,11 +18,13 @@ cdef extern from *:
 
 
 cdef class BindingVariable:
-    # None of these changes after __cinit__.
+    # None of these changes after __cinit__, but for the last.
     cdef uint64_t serial
     cdef Key key
     cdef object var         # the context variable
     cdef int listed_at      # its place in `listed`, or -1
+    # Counted up atomically, and only without the GIL: how many blocks were left in another context than they were entered in.
+    cdef intptr_t strays
     cdef object __weakref__
 
 
@@ -39,9 +41,11 @@ cdef Binding chain_of(BindingVariable variable)
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate)
 cdef Binding visible_here(Binding top, PyThreadState *tstate)
 cdef int each_chain(PyThreadState *tstate, int (*visit)(Binding top, void *arg) except -1, void *arg) except -1
-cdef Binding next_binding(BindingVariable variable, tuple names, tuple values, bint barrier)
+cdef Binding new_binding(BindingVariable variable, tuple names, tuple values, bint barrier)
 cdef object make_visible(Binding made)
 cdef int end_binding(Binding made, object token, PyObject *context) except -1
+cdef PyObject *visit_context(PyObject *context, bint *collects)
+cdef void end_visit(PyObject *here, bint collects)
 cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer)
 cdef int unbind_entry(BoundEntry entry) except -1
 cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1
@@ -57,6 +61,7 @@ cdef inline Binding binding_here(BindingVariable variable, PyThreadState *tstate
         if value == NULL:
             return None
         if Py_IS_TYPE_(value, <PyTypeObject*>Binding) and <void*>(<Binding>value).unit == entry.what:
-            return take_binding(value)
+            if not FREE_THREADED or (<Binding>value).checked == variable.strays:
+                return take_binding(value)
         Py_DECREF(<object>value)
     return find_binding(variable, tstate)

@@ -8,24 +8,53 @@ on each of the two contexts has its own top.
 Entering a block puts a binding of the current unit on top. Leaving it removes this binding from the chain of the context
 that is current then, wherever in the chain it is. In the common case (it is the top, in the context it was put in) the
 variable is reset by its token, so that nothing is left behind in the context.
+
+A block may be left in another context than the one it was entered in, which goes on: a worker thread that began a generator
+serves the next request. With the GIL, the context that it was entered in is made the current one for a moment, in which no
+code of anybody runs, and the binding is removed from its chain as well. Without the GIL another thread may be changing that
+context. So the binding is marked with the context that is to drop it, and counted with its xlocal; a chain that was not
+looked through since then is looked through when it is next used, and made anew without such bindings (`cleanse`). Contexts
+that were copied while the block was open keep it.
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport intptr_t
 
-from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_add, xctx_cas_ptr, xctx_forbid_instances, xctx_load_ptr,
-                                   xctx_tstate, xctx_var_reset, xctx_var_set)
+from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState, Py_REFCNT_,
+                                   xctx_add, xctx_cas_ptr, xctx_check_error, xctx_forbid_instances, xctx_load_ptr, xctx_taken,
+                                   xctx_tstate, xctx_var_reset_, xctx_var_set, xctx_var_set_)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
 from xctx._core cimport Key, Unit
-from xctx._stores.bindings cimport Binding, bind, compact, innermost_of, mark_exited, remove, transfer
+from xctx._stores.bindings cimport (Binding, bind, compact, copy_of, group_of, innermost_of, mark_exited, put_on_top, remove,
+                                    transfer)
+from _weakref import ref
 from contextvars import ContextVar
 
 
 cdef extern from *:
     """
     #define XCTX_OUTER_OF_ENTRY offsetof(struct __pyx_obj_4xctx_7_stores_6blocks_BoundEntry, outer)
+    /* 3.11 collects garbage whenever it allocates, which runs any code. */
+    #if PY_VERSION_HEX < 0x030C0000
+    #  define xctx_hold_collector() PyGC_Disable()
+    #  define xctx_release_collector(collects) do { if (collects) PyGC_Enable(); } while (0)
+    #else
+    #  define xctx_hold_collector() 0
+    #  define xctx_release_collector(collects) ((void)(collects))
+    #endif
+    /* Counted, so that what this thread has cached of the one context is not taken for the other's. */
+    static inline PyObject *xctx_swap_context(PyObject *context) {
+        PyThreadState *tstate = xctx_tstate();
+        PyObject *before = tstate->context;
+        tstate->context = context;
+        tstate->context_ver++;
+        return before;
+    }
     """
+    bint hold_collector "xctx_hold_collector"()
+    void release_collector "xctx_release_collector"(bint)
+    PyObject *swap_context "xctx_swap_context"(PyObject *)
     Py_ssize_t OUTER_OF_ENTRY "XCTX_OUTER_OF_ENTRY"
 
 cdef extern from "xctx/_stores/links.h":
@@ -120,9 +149,54 @@ cdef Binding chain_at(PyObject *var):
     if value == NULL:
         return None
     if Py_IS_TYPE_(value, <PyTypeObject*>Binding):
+        if FREE_THREADED and (<Binding>value).checked != (<BindingVariable>(<Binding>value).owner).strays:
+            return cleanse(var, take_binding(value))
         return take_binding(value)
     Py_DECREF(<object>value)
     return None
+
+
+cdef Binding cleanse(PyObject *var, Binding top):
+    """The current context's chain, without the bindings of blocks that were entered in this context and left in another.
+
+    Those of other contexts, of which this one is a copy, are replaced by plain ones, so that the chain need not be looked
+    through again.
+    """
+    cdef intptr_t strays = (<BindingVariable>top.owner).strays
+    cdef PyObject *here = xctx_tstate().context
+    cdef list links = []
+    cdef Binding link = top
+    cdef Binding made = None
+    cdef object left_from
+    cdef bint changed = False
+    while link is not None:
+        links.append(link)
+        changed |= is_stray(link)
+        link = link.outer
+    if not changed:
+        top.checked = strays
+        return top
+    changed = False
+    while links:
+        link = links.pop()
+        if is_stray(link):
+            changed = True
+            left_from = link.copies.left_from()
+            if <PyObject*>left_from != here:
+                made = bind(link.owner, link.unit, link.names, link.values, made, None, link.barrier)
+                made.exited = True
+        elif changed:
+            made = copy_of(link, link.unit, made)
+        else:
+            made = link
+    xctx_var_set(<object>var, made)
+    if made is not None:
+        made.checked = strays
+    return made
+
+
+cdef bint is_stray(Binding link) noexcept:
+    return link.copies is not None and link.copies.left_from is not None
 
 
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate):
@@ -163,55 +237,157 @@ cdef Binding visible_here(Binding top, PyThreadState *tstate):
 
 # --- entering and leaving a block ------------------------------------------------------------------------------------
 
-cdef Binding next_binding(BindingVariable variable, tuple names, tuple values, bint barrier):
-    """A binding of the current unit on top of the chain of the current context, which nobody sees yet.
-
-    Behind a barrier, nothing that the unit bound outside is seen.
-    """
-    cdef PyThreadState *tstate = xctx_tstate()
+cdef Binding new_binding(BindingVariable variable, tuple names, tuple values, bint barrier):
+    """A binding of the current unit, in no chain yet. Behind a barrier, nothing that the unit bound outside is seen."""
     cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
     cdef Unit unit
-    cdef Binding top
-    if xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) and entry.what != NULL:
+    if xctx_cache_hit(entry, variable.serial, xctx_tstate(), <PyObject*>variable) and entry.what != NULL:
         unit = <Unit>entry.what   # borrowed: it runs, and when it ends the cache is emptied
-        top = chain_at(<PyObject*>variable.var)
     else:
-        unit = None if variable.key.inherits else variable.key.find(True)
-        top = chain_of(variable)
-    if top is not None and top.depth >= top.compact_at:
-        top = compact(top)
-    return bind(variable, unit, names, values, top, None, barrier)
+        unit = None if variable.key.inherits else variable.key.find(True)   # may call a key's callable
+    return bind(variable, unit, names, values, None, None, barrier)
 
 
 cdef object make_visible(Binding made):
-    """Makes the binding the top of the current context's chain; gives the context variable's token."""
+    """Makes the new binding the top of the current context's chain; gives the context variable's token."""
+    # From where the chain is read no code of anybody runs: it might change the chain.
     cdef BindingVariable variable = <BindingVariable>made.owner
     cdef PyThreadState *tstate = xctx_tstate()
     cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
-    token = xctx_var_set(variable.var, made)
+    cdef bint known = xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) and entry.what == <void*>made.unit
+    cdef Binding top = chain_at(<PyObject*>variable.var) if known else chain_of(variable)
+    cdef PyObject *token
+    made.checked = variable.strays
+    if top is not None:
+        if top.depth >= top.compact_at:
+            top = compact_here(variable)
+        if top is not None:
+            put_on_top(made, top)
+            made.checked = top.checked
+    token = xctx_var_set_(<PyObject*>variable.var, <PyObject*>made)
+    if token == NULL:
+        take_back(variable, made)
     if not xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) or entry.what != <void*>made.unit:
         xctx_count_contexts(tstate)   # setting the variable may have made a context
         if variable.key.cached:
             xctx_cache_set(entry, variable.serial, tstate, <void*>made.unit)
-    return token
+    return xctx_taken(token)
+
+
+cdef Binding compact_here(BindingVariable variable):
+    cdef bint collects = hold_collector()
+    cdef Binding top
+    try:
+        top = compact(chain_at(<PyObject*>variable.var))
+        if top is not None:
+            top.checked = -1   # of no chain; without the GIL it is looked through when it is next used
+        return top
+    finally:
+        release_collector(collects)
+
+
+cdef int take_back(BindingVariable variable, Binding made) except -1:
+    # Where there is no memory for its token, CPython has set the variable all the same.
+    cdef PyObject *kind
+    cdef PyObject *error
+    cdef PyObject *traceback
+    PyErr_Fetch_(&kind, &error, &traceback)
+    if chain_at(<PyObject*>variable.var) is made:
+        if xctx_var_set_(<PyObject*>variable.var, <PyObject*>made.outer) == NULL:
+            PyErr_Clear()
+    PyErr_Restore_(kind, error, traceback)
+    return xctx_check_error()
 
 
 cdef int end_binding(Binding made, object token, PyObject *context) except -1:
-    """Takes out of the current context's chain what a block bound there, or in another context of which this is a copy.
+    """Takes out what a block bound, of the current context and of the one in which it was entered.
 
     Args:
-        token, context: what `make_visible` returned, and the context that was current then.
+        token, context: what `make_visible` returned, and the context that was current then; None and NULL if not known.
     """
     cdef BindingVariable variable = <BindingVariable>made.owner
+    cdef PyThreadState *tstate = xctx_tstate()
     cdef Binding top = chain_of(variable)
-    cdef Binding rest
     mark_exited(made)
-    if top is made and context == xctx_tstate().context:
-        xctx_var_reset(variable.var, token)
-    elif top is not None:
-        rest = remove(top, made)
-        if rest is not top:
-            xctx_var_set(variable.var, rest)
+    if context == tstate.context:
+        if top is made:
+            reset(variable, made, token)
+        elif top is not None:
+            take_out(variable, made)
+        return 0
+    if top is not None:
+        take_out(variable, made)
+    # Where nothing but the token has the context, nobody sees what is in it.
+    if context != NULL and (FREE_THREADED or Py_REFCNT_(context) > 1):
+        end_there(variable, made, token, context)
+    return 0
+
+
+cdef int end_there(BindingVariable variable, Binding made, object token, PyObject *context) except -1:
+    cdef Binding top = None   # held until the visit is over, since releasing values runs any code
+    cdef PyObject *here
+    cdef bint collects
+    if FREE_THREADED:
+        group_of(made).left_from = ref(<object>context)
+        xctx_add(&variable.strays, 1)
+        return 0
+    here = visit_context(context, &collects)
+    try:
+        top = chain_at(<PyObject*>variable.var)
+        if top is made:
+            reset(variable, made, token)
+        elif top is not None:
+            take_out(variable, made)
+    finally:
+        end_visit(here, collects)
+    return 0
+
+
+cdef PyObject *visit_context(PyObject *context, bint *collects):
+    """Makes a context the current one, also where it is entered already, until `end_visit`. Only with the GIL.
+
+    Nothing may run meanwhile but what is written in C, and nothing may be released that could run any code.
+
+    Returns:
+        What `end_visit` is to be given, together with `collects`.
+    """
+    collects[0] = hold_collector()
+    return swap_context(context)
+
+
+cdef void end_visit(PyObject *here, bint collects):
+    swap_context(here)
+    release_collector(collects)
+
+
+cdef int reset(BindingVariable variable, Binding made, object token) except -1:
+    # Of the current context, whose chain has the binding on top. A token can be used once, also where that fails.
+    if xctx_var_reset_(<PyObject*>variable.var, <PyObject*>token) < 0:
+        PyErr_Clear()
+        return take_out(variable, made)
+    return 0
+
+
+cdef int take_out(BindingVariable variable, Binding made) except -1:
+    # Of the current context. Tried twice: where memory was short, what that interrupted has released some.
+    try:
+        take_out_once(variable, made)
+    except MemoryError:
+        take_out_once(variable, made)
+    return 0
+
+
+cdef int take_out_once(BindingVariable variable, Binding made) except -1:
+    cdef bint collects = hold_collector()   # finalisers might change the chain
+    cdef Binding top, rest
+    try:
+        top = chain_at(<PyObject*>variable.var)
+        if top is not None:
+            rest = remove(top, made)
+            if rest is not top:
+                xctx_var_set(variable.var, rest)
+    finally:
+        release_collector(collects)
     return 0
 
 
@@ -233,8 +409,8 @@ xctx_forbid_instances(<PyTypeObject*>BoundEntry)
 cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer):
     """Binds for the current unit what a flattened binding says."""
     cdef BoundEntry entry = BoundEntry.__new__(BoundEntry)
-    entry.made = next_binding(<BindingVariable>flat.owner, flat.names, flat.values, barrier)
-    if not entry.made.extends_outer:
+    entry.made = new_binding(<BindingVariable>flat.owner, flat.names, flat.values, barrier)
+    if barrier:
         entry.made.merged = flat.merged
     entry.outer = outer
     entry.token = make_visible(entry.made)

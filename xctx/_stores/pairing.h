@@ -1,9 +1,11 @@
 /* The two methods of one `with` statement, matched.
  *
- * A `with` statement looks up __enter__ and __exit__ on the scope's type and binds both to the scope before it calls
- * either; nothing else runs in this thread in between. The first to be bound makes a block and leaves it here, the second
- * takes it. So both are the same object, made for this statement alone, and the exit ends what the entry bound, however
- * many units have the same scope open. */
+ * A `with` statement looks up __enter__ and __exit__ on the type of a scope or snapshot and binds both to it before it
+ * calls either. The first to be bound makes a block and leaves it here, the second takes it. So both are the same object,
+ * made for this statement alone, and the exit ends what the entry bound, however many units have the same scope open.
+ *
+ * Before 3.14 nothing else runs in this thread between the two. From 3.14 on they are two instructions, and a function that
+ * traces instructions runs between them and may have with statements of its own: the frame tells them apart. */
 #ifndef XCTX_PAIRING_H
 #define XCTX_PAIRING_H
 
@@ -11,5 +13,14 @@
 
 /* Of the thread: owned. NULL but between the two. */
 extern XCTX_HIDDEN XCTX_TLS_FAST PyObject *xctx_half_paired;
+
+/* The frame that runs: compared only. NULL where it makes no difference. */
+static inline void *xctx_frame_of_statement(void) {
+#if PY_VERSION_HEX >= 0x030E0000
+    return (void *)xctx_tstate()->current_frame;
+#else
+    return NULL;
+#endif
+}
 
 #endif

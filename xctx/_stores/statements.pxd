@@ -1,0 +1,49 @@
+"""With statements, and exits by hand: which block an exit is about."""
+cimport cython
+from cpython.object cimport PyObject
+
+from xctx._runtime.python cimport vectorcallfunc
+from xctx._core cimport Unit
+from xctx._stores.bindings cimport Binding, CopyGroup
+
+
+# What a type does whose objects open blocks: a scope, a snapshot.
+ctypedef object (*block_step)(Block block)
+ctypedef object (*opener_step)(object opener)
+
+cdef struct BlockKind:
+    block_step enter
+    block_step leave
+    opener_step enter_by_hand
+    opener_step leave_by_hand
+
+
+@cython.final
+cdef class Block:
+    cdef vectorcallfunc vectorcall   # these two never change once it is made
+    cdef BlockKind *kind
+    cdef object opener       # until the block is entered: an opener has the blocks that were entered by hand
+    # What follows is set when the block is entered, and no more needed when it is left.
+    cdef Binding made        # of a scope
+    cdef object undo         # of a scope the context variable's token, of a snapshot its application
+    cdef PyObject *context   # of a scope, the context that was current: compared only, the token keeps it alive
+    # And this between the two look-ups of a with statement.
+    cdef bint leaves         # whether the first one was of __exit__
+    cdef void *frame         # the frame of the statement: compared only
+    cdef Block beneath       # of another statement, in the midst of which this one runs; or None
+
+
+@cython.final
+cdef class OpenByHand:
+    cdef dict opened   # these two guarded by the critical section: group of what was bound -> (unit, block), in order
+    cdef dict groups   # unit -> the groups that are opened by it, as a dict to None
+
+    cdef int add(self, CopyGroup group, Unit unit, Block block) except -1
+    cdef Block take_innermost(self, Binding top)
+    cdef Block take_last(self, Unit unit)
+    cdef Block take(self, CopyGroup group)
+
+
+cdef Block new_block(object opener, BlockKind *kind)
+cdef int install_block_methods(type cls, BlockKind *kind) except -1
+cdef object by_hand(object opener, str name)
