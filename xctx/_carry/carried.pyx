@@ -70,12 +70,12 @@ cdef object innermost(Carried carried):
 
 cdef object carried_call(PyObject *carried, PyObject **args, size_t nargsf, PyObject *kwnames):
     # Carried.__call__ without a tuple or a dict.
-    xctx_enter_recursion(1, b" while calling a carried function")
+    xctx_enter_recursion(3, b" while calling a carried function")
     try:
         return call_in((<Carried>carried).snapshot, <PyObject*>(<Carried>carried).__wrapped__, args,
                        PyVectorcall_NARGS(nargsf), kwnames)
     finally:
-        xctx_leave_recursion(1)
+        xctx_leave_recursion(3)
 
 
 xctx_give_vectorcall(<PyTypeObject*>Carried, VECTORCALL_OF_CARRIED)
