@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from xctx._carry.application import AppliedBlock
+from xctx._carry.snapshot import AppliedBlock
 from xctx._stores.xlocal import xlocal
 from xctx._wire.fields import chosen
 from xctx._wire.report import Report

@@ -35,8 +35,9 @@ class Greenlet(Carrying, gevent.Greenlet):
     def _take_along(self) -> None:
         """Has the greenlet, unless it was started, run with what is seen now."""
         if not (self.started or self.dead):
-            self._run = carried(self, self._run)
-            enter_context(self, self._run)
+            greenlet: Any = self  # gevent has no types
+            greenlet._run = carried(self, greenlet._run)
+            enter_context(self, greenlet._run)
 
     def start(self) -> None:
         """Starts the greenlet, with what is seen now."""

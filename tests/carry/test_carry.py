@@ -14,6 +14,33 @@ def test_carry_takes_what_is_seen_when_it_is_called(x, other_unit):
     assert other_unit(lambda: carried(b=6)) == (1, 6)
 
 
+def test_what_is_carried_already_is_not_wrapped_again(x, y):
+    """It would see nothing of a second snapshot of all xlocals."""
+    with x(a=1):
+        once = xctx.carry(dict)
+    with y(b=2):
+        assert xctx.carry(once) is once
+    with x(a=3):
+        chosen = xctx.capture(x)(lambda: (vars(x), vars(y)))
+    with x(a=4), y(b=5):
+        twice = xctx.carry(chosen)
+    assert twice is not chosen
+    assert twice() == ({"a": 3}, {"b": 5})
+
+
+def test_carried_functions_nested_too_deep_end_in_a_recursion_error():
+    snapshot = xctx.capture()
+    innermost = function = xctx.carry(int)
+    for _ in range(100_000):
+        function = type(innermost)(snapshot, function)
+    with pytest.raises(AttributeError):
+        function.missing
+    with pytest.raises(RecursionError):
+        repr(function)
+    with pytest.raises(RecursionError):
+        function()
+
+
 def test_carry_as_a_decorator_of_functions_and_methods(x):
     with x(a=1):
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 import xctx
-from xctx._carry.application import AppliedBlock
+from xctx._carry.snapshot import AppliedBlock
 
 NAMES = st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), max_size=3)
 NUMBERS = st.integers(0, 2)

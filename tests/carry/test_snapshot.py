@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import xctx
-from xctx._carry.application import AppliedBlock
+from xctx._carry.snapshot import AppliedBlock
 
 
 def test_what_was_visible_is_seen_in_every_other_unit(x, other_unit):

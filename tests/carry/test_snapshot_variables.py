@@ -9,7 +9,7 @@ import pytest
 from helpers.packages import FREE_THREADED
 
 import xctx
-from xctx._carry.application import AppliedBlock
+from xctx._carry.snapshot import AppliedBlock
 
 
 def test_context_variables_that_are_named_come_along(in_thread):

@@ -3,11 +3,12 @@
 From the ground up; each file uses only those before it:
 
 variables.pyx .pxd .pyi    context variables that a snapshot sets where it is applied
-application.pyx .pxd .pyi  what a snapshot holds, and how it is bound for another unit and taken out again
+portable.py                what of a snapshot can go to another process
+application.pyx .pxd .pyi  what one application of a snapshot has bound, until it is undone
+snapshot.pyx .pxd .pyi     Snapshot and capture: what one unit saw, and how it is bound for another
 carried.pyx .pxd .pyi      plain callables that run with a snapshot applied
 isolated.pyx .pyi          generators and coroutines that run in a context of their own
-portable.py                what of a snapshot can go to another process
-snapshot.pyx .pxd .pyi     Snapshot, capture and carry
+carry.pyx .pyi             carry: functions of every kind, wrapped
 calls.py                   callables that go to another unit together with the snapshot that they run with
 coroutine.py               the coroutine of a task that takes bindings along
 policy.py                  how bindings go along with work that is handed over: for executors, pools, greenlets

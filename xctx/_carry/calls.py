@@ -4,8 +4,7 @@ import contextvars as pep567
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from xctx._carry.application import AppliedBlock
-from xctx._carry.snapshot import Snapshot, current_context
+from xctx._carry.snapshot import AppliedBlock, Snapshot, current_context
 
 _T = TypeVar("_T")
 

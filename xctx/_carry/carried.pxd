@@ -1,8 +1,7 @@
 """Callables together with what they run with."""
 cimport cython
-from cpython.object cimport PyObject
 
-from xctx._carry.application cimport Captured
+from xctx._carry.snapshot cimport Snapshot
 from xctx._runtime.python cimport vectorcallfunc
 
 
@@ -10,9 +9,6 @@ from xctx._runtime.python cimport vectorcallfunc
 cdef class Carried:
     # None of these changes once it is made.
     cdef vectorcallfunc vectorcall
-    cdef readonly Captured snapshot
+    cdef readonly Snapshot snapshot
     cdef readonly object __wrapped__
     cdef object __weakref__
-
-
-cdef object call_in(Captured snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames)

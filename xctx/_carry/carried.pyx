@@ -4,9 +4,9 @@
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 
-from xctx._carry.application cimport Application, Captured, undo
-from xctx._runtime.python cimport (PyObject_Vectorcall_, PyVectorcall_NARGS, vectorcallfunc, xctx_enter_recursion,
-                                   xctx_give_vectorcall, xctx_leave_recursion)
+from xctx._carry.snapshot cimport Snapshot, call_in
+from xctx._runtime.python cimport (PyVectorcall_NARGS, vectorcallfunc, xctx_enter_recursion, xctx_give_vectorcall,
+                                   xctx_leave_recursion)
 from xctx._runtime.runtime cimport connect
 from types import MethodType
 
@@ -21,15 +21,6 @@ cdef extern from *:
 connect()
 
 
-cdef object call_in(Captured snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
-    """Calls a function with the snapshot applied. The caller holds it and its arguments."""
-    cdef Application application = snapshot.apply(False)
-    try:
-        return PyObject_Vectorcall_(func, args, n, kwnames)
-    finally:
-        undo(application)
-
-
 @cython.final
 @cython.freelist(16)
 @cython.trashcan(True)   # there may be any number of them, each in the next
@@ -40,7 +31,7 @@ cdef class Carried:
     Lifetime: holds both.
     """
 
-    def __init__(self, Captured snapshot not None, func):
+    def __init__(self, Snapshot snapshot not None, func):
         self.snapshot = snapshot
         self.__wrapped__ = func
         self.vectorcall = <vectorcallfunc>carried_call
@@ -79,12 +70,12 @@ cdef object innermost(Carried carried):
 
 cdef object carried_call(PyObject *carried, PyObject **args, size_t nargsf, PyObject *kwnames):
     # Carried.__call__ without a tuple or a dict.
-    xctx_enter_recursion(1, b" while calling a carried function")
+    xctx_enter_recursion(3, b" while calling a carried function")
     try:
         return call_in((<Carried>carried).snapshot, <PyObject*>(<Carried>carried).__wrapped__, args,
                        PyVectorcall_NARGS(nargsf), kwnames)
     finally:
-        xctx_leave_recursion(1)
+        xctx_leave_recursion(3)
 
 
 xctx_give_vectorcall(<PyTypeObject*>Carried, VECTORCALL_OF_CARRIED)

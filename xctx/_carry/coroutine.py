@@ -3,8 +3,7 @@
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
-from xctx._carry.application import AppliedBlock
-from xctx._carry.snapshot import Snapshot
+from xctx._carry.snapshot import AppliedBlock, Snapshot
 
 _T = TypeVar("_T")
 

@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar, final
 
-from xctx._carry.application import Captured
+from xctx._carry.snapshot import Snapshot
 from xctx._runtime.functions import StepContext
 
 _P = ParamSpec("_P")
@@ -11,4 +11,4 @@ def isolated(func: Callable[_P, _R]) -> Callable[_P, _R]: ...
 
 @final
 class OwnContext(StepContext):
-    def __init__(self, snapshot: Captured | None = None) -> None: ...
+    def __init__(self, snapshot: Snapshot | None = None) -> None: ...

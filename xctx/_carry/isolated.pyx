@@ -9,7 +9,8 @@ cimport cython
 
 from xctx._runtime.python cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit, xctx_tstate
 from xctx._runtime.runtime cimport connect, xctx_fork_count
-from xctx._carry.application cimport Application, Captured, undo
+from xctx._carry.application cimport Application, undo
+from xctx._carry.snapshot cimport Snapshot
 from xctx._core cimport Key, Unit
 from xctx._runtime.functions cimport StepContext
 from xctx._stores.bindings cimport Binding
@@ -52,7 +53,7 @@ cdef class OwnContext(StepContext):
     cdef Application application   # of the snapshot, or None
     cdef dict units                # key -> the unit of the last step, of keys under which something was bound; or None
 
-    def __init__(self, Captured snapshot=None):
+    def __init__(self, Snapshot snapshot=None):
         self.context = PyContext_CopyCurrent()
         if snapshot is not None:
             PyContext_Enter(self.context)
@@ -65,8 +66,10 @@ cdef class OwnContext(StepContext):
         PyContext_Enter(self.context)
         try:
             if self.units is not None:
-                for key, unit in self.units.items():
-                    self.units[key] = transfer(key, unit)   # of a key that is there, so that the size stays
+                for key, before in self.units.items():
+                    now = transfer(<Key>key, <Unit>before)
+                    if now is not before:
+                        self.units[key] = now   # the key is there, so the dict keeps its size
         except BaseException:
             PyContext_Exit(self.context)
             raise

@@ -1,4 +1,4 @@
-"""What of a snapshot can go to another process."""
+"""What of a snapshot can be pickled, and go to another process."""
 
 import io
 import pickle
@@ -16,15 +16,15 @@ PLAIN = {type(None), bool, int, float, complex, str, bytes, bytearray}
 def portable(
     named: Iterable[tuple[Any, dict[str, Any]]], variables: Iterable[tuple[Any, Any]], protocol: int, skip: bool
 ) -> tuple[list[tuple[tuple[str, str], dict[str, Any]]], list[tuple[tuple[str, str], Any]]]:
-    """What of a snapshot can be pickled, with places for things.
+    """What of a snapshot can be pickled, with the names under which things are found again.
 
     Args:
-        named: xlocals, or their places, with the names and values of each.
-        variables: context variables, or their places, with values.
+        named: xlocals, or their module and qualified name, with the names and values of each.
+        variables: context variables, or their module and qualified name, with values.
         skip: whether what cannot go is left out.
 
     Raises:
-        TypeError: something cannot go, and `skip` is false. All of it is named.
+        TypeError: something cannot go, and `skip` is false. All of that is named.
     """
     problems: list[str] = []
     pickles = judge(protocol)
@@ -71,7 +71,7 @@ def those_that_go(
 
 
 def judge(protocol: int) -> Callable[[Any], str | None]:
-    """A function that says why a value cannot be pickled by the pickler at work, or None where it can."""
+    """Gives a function that says why a value cannot be pickled by the pickler that is at work, or None where it can."""
     kind = pickler_at_work()
 
     def attempt(pickler: Any, value: Any) -> str | None:
@@ -85,7 +85,7 @@ def judge(protocol: int) -> Callable[[Any], str | None]:
         problem = attempt(pickle.Pickler, value)
         if problem is None or kind is pickle.Pickler:
             return problem
-        # Descriptors that go to a child being spawned are noted as they are pickled, and must not be noted twice.
+        # While a child is spawned, its pickler notes each descriptor that goes there. This attempt must not be noted.
         spawning = sys.modules.get("multiprocessing.context")
         child = spawning.get_spawning_popen() if spawning is not None else None
         noted = getattr(child, "_fds", None)
@@ -101,10 +101,10 @@ def judge(protocol: int) -> Callable[[Any], str | None]:
 
 
 def pickler_at_work() -> Any:
-    """The class of the pickler that is asking: it may know more types than pickle's own, as cloudpickle's does.
+    """The class of the pickler that is at work. It may pickle more types than pickle's own does, as cloudpickle's.
 
-    A pickler written in C has no frame. The one beneath is of a method of its subclass, or of a function beside that.
-    Or it is anybody's, and the pickler is taken for pickle's own.
+    A pickler written in C has no frame. The frame of its caller is that of a method of a subclass, or of a function of
+    the same module. If it is any other frame, the pickler is taken for pickle's own.
     """
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:

@@ -1,9 +1,46 @@
 """Snapshots."""
 cimport cython
+from cpython.object cimport PyObject
 
-from xctx._carry.application cimport Captured
+from xctx._carry.application cimport Application
+from xctx._stores.bindings cimport Binding
+from xctx._stores.statements cimport OpenByHand
+from xctx._stores.xlocal cimport xlocal
 
 
 @cython.final
-cdef class Snapshot(Captured):
+cdef class SnapshotExtras:
+    cdef list variables         # pairs of a context variable and its value; or None
+    cdef tuple unresolved       # what came from another process and was not looked for yet; or None
+    cdef OpenByHand opened      # blocks entered by hand; or None. Set once, under the critical section
+
+
+@cython.final
+cdef class Snapshot:
+    # None of these changes once it is made, but for what was unresolved and is found.
+    cdef Binding first          # flattened; of most snapshots the only one
+    cdef list others            # more of them; or None
+    cdef SnapshotExtras extras  # what few snapshots have; or None
+    cdef bint whole             # of all xlocals: what is not in it is not seen either
+    cdef bint barriers          # what the unit bound outside is not seen
+    cdef bint skips             # pickling leaves out what cannot go
+    cdef object __weakref__
+
+    cdef int add(self, Binding flattened) except -1
+    cdef list bindings(self)
+    cdef bint has(self, xlocal owner) noexcept
+    cdef SnapshotExtras make_extras(self)
+    cdef tuple unresolved(self)
+    cdef bint hides_all(self)
+    cdef Application apply(self, bint shared)
+    cdef int bind_one(self, Application application, Binding flattened, bint shared) except -1
+    cdef int resolve(self, SnapshotExtras extras) except -1
     cdef int take_variables(self, contextvars) except -1
+
+
+# Calls a function with the snapshot applied. The caller holds it and its arguments.
+cdef object call_in(Snapshot snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames)
+
+# What calling a snapshot does, which is for the modules above to say: it gives a function wrapped. Set once.
+ctypedef object (*wrapping)(Snapshot snapshot, object func)
+cdef void set_wrapping(wrapping function) noexcept

@@ -1,27 +1,32 @@
 # cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Snapshots: bindings taken along, on purpose, to another unit.
+"""Snapshots: what one unit saw, and how it is bound for another.
 
-What a snapshot holds, and how it is applied, is in ``application.pyx``; this is what the program does with one.
+A snapshot holds what the unit that took it saw: for each xlocal one *flattened* binding, which has no chain beneath and so
+keeps alive only what is visible. Bindings never change, so taking one costs the same whatever it holds.
+
+Applying it binds anew, for the unit that applies it, behind a *barrier*: within, each xlocal of the snapshot shows
+exactly what it showed when the snapshot was taken. A snapshot of all xlocals also puts an empty barrier before the others.
+
+    unit U   [top] --> a=1, b=2                     capture() in U
+    unit V   [top] --> a=1, b=2 | c=3               applied in V, which has bound c outside: seen again at the end
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._runtime.runtime cimport connect
-from xctx._carry.application cimport Application, Captured, SnapshotExtras, bind_nothing, undo
-from xctx._carry.carried cimport Carried, call_in
+from xctx._carry.application cimport Application, bind_in, undo
+from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key
-from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, PyThreadState, xctx_publish_before,
-                                   xctx_tstate, xctx_type_put)
+from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState,
+                                   xctx_publish_before, xctx_tstate, xctx_type_put)
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
+from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
 from xctx._stores.blocks cimport BoundEntry, binding_here, chain_of, each_chain, visible_here
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx import _core
-from xctx._carry.isolated import OwnContext
-from _functools import partial
 from contextvars import ContextVar, Token
 
 
@@ -97,8 +102,13 @@ def from_pickle(whole, barriers, skips, unresolved):
 # --- snapshots -------------------------------------------------------------------------------------------------------
 
 @cython.final
+cdef class SnapshotExtras:
+    """What few snapshots have."""
+
+
+@cython.final
 @cython.freelist(32)
-cdef class Snapshot(Captured):
+cdef class Snapshot:
     """What one unit saw in xlocals, to be seen by others. :func:`capture` takes it.
 
     ``with snapshot:`` and :meth:`run` bind it for the unit that runs, until the block or call ends. Within, each xlocal of
@@ -114,6 +124,106 @@ cdef class Snapshot(Captured):
     Thread-safety: all operations, from any thread.
     Lifetime: holds what was visible, as long as it lives; what was bound by applying it, until the block or call ends.
     """
+
+    cdef int add(self, Binding flattened) except -1:
+        if self.first is None:
+            self.first = flattened
+        elif self.others is None:
+            self.others = [flattened]
+        else:
+            self.others.append(flattened)
+        return 0
+
+    cdef list bindings(self):
+        return [] if self.first is None else [self.first] if self.others is None else [self.first, *self.others]
+
+    cdef bint has(self, xlocal owner) noexcept:
+        if self.first is None or self.first.owner is owner:
+            return self.first is not None
+        if self.others is not None:
+            for flattened in self.others:
+                if (<Binding>flattened).owner is owner:
+                    return True
+        return False
+
+    cdef SnapshotExtras make_extras(self):
+        """The extras; made, where there are none."""
+        with cython.critical_section(self):
+            if self.extras is None:
+                extras = SnapshotExtras.__new__(SnapshotExtras)
+                xctx_publish_before()
+                self.extras = extras
+            return self.extras
+
+    cdef tuple unresolved(self):
+        """What came from another process and was not looked for yet; or None."""
+        cdef SnapshotExtras extras = self.extras
+        if extras is None:
+            return None
+        with cython.critical_section(extras):   # the thread that resolves it drops the tuple
+            return extras.unresolved
+
+    cdef bint hides_all(self):
+        """Whether nothing is seen, where this is applied, of what was bound outside."""
+        return self.whole and self.barriers
+
+    cdef Application apply(self, bint shared):
+        """Binds all of it for the current unit.
+
+        Args:
+            shared: whether it is applied in the context that it was taken in. Then what goes by the context, and what
+                the same unit bound, is seen already.
+        """
+        cdef Application application = Application.__new__(Application)
+        cdef SnapshotExtras extras = self.extras
+        cdef Hiding hiding
+        if extras is not None and extras.unresolved is not None:
+            self.resolve(extras)
+        try:
+            if self.whole and not shared and xctx_tstate().context != NULL:
+                hiding.snapshot = <PyObject*>self
+                hiding.application = <PyObject*>application
+                each_chain(xctx_tstate(), hide_others, &hiding)
+            if self.first is not None:
+                self.bind_one(application, self.first, shared)
+                application.main = application.entries
+            if self.others is not None:
+                for flattened in self.others:
+                    self.bind_one(application, <Binding>flattened, shared)
+            if extras is not None and extras.variables is not None and not shared:
+                application.variables = set_variables(extras.variables)
+        except BaseException:
+            undo(application)
+            raise
+        return application
+
+    cdef int bind_one(self, Application application, Binding flattened, bint shared) except -1:
+        cdef Key key = (<xlocal>flattened.owner).key
+        if shared and (key.inherits or flattened.unit is not None and key.find(False) is flattened.unit):
+            return 0
+        return bind_in(application, flattened, self.barriers)
+
+    cdef int resolve(self, SnapshotExtras extras) except -1:
+        """Finds the xlocals and context variables of this process that have the names of those in another one."""
+        from xctx._runtime.importable import object_of_type_at
+        cdef Snapshot found = Snapshot.__new__(Snapshot)
+        cdef tuple unresolved = self.unresolved()
+        if unresolved is None:   # another thread was faster
+            return 0
+        named, variables = unresolved
+        for place, names in named:
+            found.add(validated(object_of_type_at(xlocal, *place), names))
+        at_places, variables = variables, []
+        for place, value in at_places:
+            variables.append((object_of_type_at(ContextVar, *place), value))
+        with cython.critical_section(extras):
+            if extras.unresolved is not None:
+                self.first = found.first
+                self.others = found.others
+                extras.variables = variables or None
+                xctx_publish_before()
+                extras.unresolved = None
+        return 0
 
     cdef int take_variables(self, contextvars) except -1:
         cdef list taken = []
@@ -134,8 +244,7 @@ cdef class Snapshot(Captured):
 
     def __call__(self, func):
         """Gives `func` wrapped so that it runs with this snapshot applied: see :func:`carry`."""
-        from xctx._runtime.wrappers import wrap
-        return wrap(func, partial(OwnContext, self), "a snapshot wraps", partial(carried, self))
+        return wrap(self, func)
 
     def __repr__(self):
         cdef Binding each
@@ -162,6 +271,24 @@ cdef class Snapshot(Captured):
                 named.append((each.owner, dict(zip(each.names, each.values))))
             variables = [] if extras is None or extras.variables is None else extras.variables
         return from_pickle, (self.whole, self.barriers, self.skips, portable(named, variables, protocol, self.skips))
+
+
+cdef struct Hiding:
+    PyObject *snapshot      # both are borrowed from `apply`
+    PyObject *application
+
+
+cdef int hide_others(Binding top, void *arg) except -1:
+    cdef Hiding *hiding = <Hiding*>arg
+    # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
+    if not (<Snapshot>hiding.snapshot).has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:
+        bind_in(<Application>hiding.application, bind_nothing(<xlocal>top.owner), True)
+    return 0
+
+
+cdef Binding bind_nothing(xlocal owner):
+    """A binding in which nothing is bound, and which is in no chain."""
+    return bind(owner, None, (), (), None, None, False)
 
 
 cdef Key TASKS = _core.task
@@ -235,42 +362,26 @@ KIND.leave_by_hand = leave_by_hand
 install_block_methods(Snapshot, &KIND)
 
 
+cdef wrapping wrap = NULL   # of the process: set while xctx is imported
+
+
+cdef void set_wrapping(wrapping function) noexcept:
+    global wrap
+    wrap = function
+
+
+cdef object call_in(Snapshot snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
+    cdef Application application = snapshot.apply(False)
+    try:
+        return PyObject_Vectorcall_(func, args, n, kwnames)
+    finally:
+        undo(application)
+
+
 cdef object run_call(PyObject *snapshot, PyObject **args, Py_ssize_t n, PyObject *kwnames):
     if n == 0:
         raise TypeError("run calls a function, it was given none")
     return call_in(<Snapshot>snapshot, args[0], args + 1, n - 1, kwnames)
-
-
-# --- carrying --------------------------------------------------------------------------------------------------------
-
-def carry(func):
-    """Gives `func` wrapped so that it runs with what this unit sees now, wherever and whenever it is called.
-
-    The snapshot is taken by this call, of all xlocals, as by :func:`capture`; take one yourself to choose:
-    ``capture(current, contextvars=[var])(func)``.
-
-    Args:
-        func: a callable, coroutine function, generator function or async generator function. The latter three run in a
-            context of their own: see :func:`isolated`.
-
-    Returns:
-        A callable of the same kind; `func` itself where it is carried already, because it shows nothing of what is seen
-        now. Where `func` is none of the latter three, it pickles if `func` and the values do.
-
-    Raises:
-        TypeError: `func` is not callable.
-    """
-    return capture()(func)
-
-
-def carried(Snapshot snapshot not None, func):
-    """A plain callable that runs with the snapshot applied."""
-    cdef Captured inner
-    if isinstance(func, Carried):
-        inner = (<Carried>func).snapshot
-        if inner.hides_all() and snapshot.extras is None:
-            return func   # it would see nothing of this snapshot
-    return Carried(snapshot, func)
 
 
 def current_context():
@@ -278,6 +389,33 @@ def current_context():
     if xctx_tstate().context == NULL:
         PyContext_CopyCurrent()
     return <object>xctx_tstate().context
+
+
+@cython.final
+cdef class AppliedBlock:
+    """A block in which a snapshot is applied, to be entered once.
+
+    Thread-safety: used by the code that entered it.
+    Lifetime: held by that code.
+    """
+    cdef Snapshot snapshot          # these two never change
+    cdef bint shared
+    cdef Application application    # while it is entered
+
+    def __init__(self, Snapshot snapshot not None, bint shared=False):
+        self.snapshot = snapshot
+        self.shared = shared
+
+    def __enter__(self):
+        self.application = self.snapshot.apply(self.shared)
+        return self
+
+    def __exit__(self, *exc):
+        cdef Application application = self.application
+        self.application = None
+        if application is not None:
+            undo(application)
+        return False
 
 
 cdef const char *RUN_DOC = b"""run($self, func, /, *args, **kwargs)

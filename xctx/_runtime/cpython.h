@@ -54,7 +54,9 @@ static inline int xctx_enter_recursion(int levels, const char *where) {
 }
 static inline void xctx_leave_recursion(int levels) { xctx_tstate()->c_recursion_remaining += levels; }
 #else
-static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where) { return Py_EnterRecursiveCall(where); }
+static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where) {
+    return Py_EnterRecursiveCall(where) ? -1 : 0;   /* 3.11 gives 1 where it raises */
+}
 static inline void xctx_leave_recursion(int Py_UNUSED(levels)) { Py_LeaveRecursiveCall(); }
 #endif
 
