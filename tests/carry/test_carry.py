@@ -3,6 +3,8 @@
 import asyncio
 import weakref
 
+import pytest
+
 import xctx
 
 
