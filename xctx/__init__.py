@@ -8,6 +8,7 @@ from xctx._carry.snapshot import Snapshot, capture
 from xctx._lock.lock import OwnerDiedWarning, SharedLock, SharedRLock
 from xctx._proxy.proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._stores.local import local
+from xctx._stores.transparent import transparent
 from xctx._stores.xlocal import xlocal
 from xctx._wire.declarations import carried
 
@@ -26,6 +27,7 @@ __all__ = [
     "isolated",
     "keys",
     "local",
+    "transparent",
     "unwrap",
     "xlocal",
 ]

@@ -11,10 +11,11 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._runtime.python cimport PyVectorcall_NARGS, xctx_forbid_instances, xctx_give_vectorcall, xctx_type_put
+from xctx._runtime.python cimport PyVectorcall_NARGS, xctx_forbid_instances, xctx_give_vectorcall, xctx_tstate, xctx_type_put
 from xctx._runtime.runtime cimport connect
 from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding, CopyGroup
+from xctx._stores.blocks cimport is_callers, is_hidden
 from types import MethodType
 
 
@@ -185,16 +186,31 @@ cdef class OpenByHand:
         return 0
 
     cdef Block take_innermost(self, Binding top):
-        """The innermost block in a chain, or the only one that is open; or None."""
+        """The innermost block in a chain, or the only one that is open; or None.
+
+        Blocks that the calling generator has entered come first, and those of generators that do not run here come last.
+        """
         cdef Binding link = top
+        cdef Binding seen = None
+        cdef Binding hidden = None
         with cython.critical_section(self):
             if len(self.opened) == 1:
                 return self.take(next(iter(self.opened)))
             if self.opened:
-                while link is not None:
+                while link is not None and (seen is None or link.home is not None):
                     if link.copies is not None and link.copies in self.opened:
-                        return self.take(link.copies)
+                        if is_callers(link):
+                            return self.take(link.copies)
+                        if is_hidden(link, xctx_tstate()):
+                            if hidden is None:
+                                hidden = link
+                        elif seen is None:
+                            seen = link
                     link = link.outer
+                if seen is None:
+                    seen = hidden
+                if seen is not None and seen.copies in self.opened:
+                    return self.take(seen.copies)
         return None
 
     cdef Block take_last(self, Unit unit):
