@@ -22,9 +22,11 @@ cdef class CopyGroup:
 cdef class Home:
     # None of these changes once a binding with it can be seen by others, but for the last.
     cdef object generator    # a weak reference to it; None of what no generator of this chain has bound
-    cdef void *frame         # that of the code in it that binds. This and the next are compared only
-    cdef void *outermost     # the generator's own, where that delegates to that code; otherwise the same
+    cdef void *code          # what it runs. This and the next are compared only
+    cdef void *frame         # that of the code that binds
+    cdef void *outermost     # the generator's own, where it delegates to that code; otherwise the same
     cdef PyObject *context   # in which it was bound; compared only
+    cdef bint by_hand        # bound by a call of __enter__, so the generator may end and leave it bound
     cdef bint mixed          # beneath it there are bindings with another home
     cdef View view           # or None: set once without the GIL
 
@@ -62,7 +64,7 @@ cdef class Binding:
 
 cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier)
 cdef int put_on_top(Binding made, Binding outer) except -1
-cdef Home new_home(object generator, void *frame, void *outermost, PyObject *context, bint mixed)
+cdef Home new_home(object generator, void *code, void *frame, void *outermost, PyObject *context, bint by_hand, bint mixed)
 cdef View new_view(Binding chain, bint whole, PyObject *context, void *running, Py_ssize_t hidden)
 cdef CopyGroup group_of(Binding binding)
 cdef Binding copy_of(Binding binding, Unit unit, Binding outer)

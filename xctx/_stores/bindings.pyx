@@ -132,22 +132,24 @@ cdef int settle_home(Binding made, Home beneath) except -1:
 
 cdef bint same_home(Home one, Home other) noexcept:
     return (one.generator is other.generator and one.frame == other.frame and one.outermost == other.outermost
-            and one.context == other.context)
+            and one.context == other.context and one.by_hand == other.by_hand)
 
 
 cdef Home home_with(Home home, bint mixed):
     # A copy of a home, or one that is in no generator.
     if home is None:
-        return new_home(None, NULL, NULL, NULL, mixed)
-    return new_home(home.generator, home.frame, home.outermost, home.context, mixed)
+        return new_home(None, NULL, NULL, NULL, NULL, False, mixed)
+    return new_home(home.generator, home.code, home.frame, home.outermost, home.context, home.by_hand, mixed)
 
 
-cdef Home new_home(object generator, void *frame, void *outermost, PyObject *context, bint mixed):
+cdef Home new_home(object generator, void *code, void *frame, void *outermost, PyObject *context, bint by_hand, bint mixed):
     cdef Home made = Home.__new__(Home)
     made.generator = generator
+    made.code = code
     made.frame = frame
     made.outermost = outermost
     made.context = context
+    made.by_hand = by_hand
     made.mixed = mixed
     return made
 

@@ -44,6 +44,8 @@ cdef extern from "xctx/_stores/generators.h":
         void *frame
         void *outermost
         PyObject *generator
+        void *code
+        bint by_hand
 
 
 cdef bint find_place(Place *place, xctx_way way) noexcept

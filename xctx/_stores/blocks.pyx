@@ -66,7 +66,7 @@ cdef extern from "xctx/_stores/generators.h":
     ctypedef enum xctx_running:
         RUNS_HERE "XCTX_RUNS_HERE", RUNS_ELSEWHERE "XCTX_RUNS_ELSEWHERE"
     bint xctx_find_place(PyThreadState *, xctx_way, Place *) noexcept
-    xctx_running xctx_is_running(PyThreadState *, PyObject *reference, void *frame) noexcept
+    xctx_running xctx_is_running(PyThreadState *, PyObject *reference, void *outermost, void *code, bint by_hand) noexcept
     void *xctx_next_generator(PyThreadState *, void *frame) noexcept
     bint xctx_is_beneath(PyObject *shown, void *frame) noexcept
     void *xctx_frame_by_hand(PyThreadState *) noexcept
@@ -267,7 +267,7 @@ cdef bint runs(Home home, PyThreadState *tstate) except -1:
     cdef xctx_running found
     if home.generator is None:
         return False
-    found = xctx_is_running(tstate, <PyObject*>home.generator, home.outermost)
+    found = xctx_is_running(tstate, <PyObject*>home.generator, home.outermost, home.code, home.by_hand)
     return found == RUNS_HERE or found == RUNS_ELSEWHERE and runs_a_parent(home, tstate)
 
 
@@ -323,7 +323,7 @@ cdef bint follows_stack(Binding top, PyThreadState *tstate) noexcept:
     cdef Binding link = top
     cdef void *frame = NULL
     while link is not None and link.home is not None:
-        if link.home.generator is None or xctx_referent(<PyObject*>link.home.generator) == NULL:
+        if link.home.generator is None:
             return False
         while link.home.frame != frame and link.home.outermost != frame:
             frame = xctx_next_generator(tstate, frame)
@@ -521,11 +521,12 @@ cdef int find_home(Binding made, Place *place, Binding top, PyThreadState *tstat
         return 0
     made.hides = True
     if (home is not None and not home.mixed and home.generator is not None and home.context == tstate.context
-            and home.frame == place.frame and home.outermost == place.outermost
+            and home.frame == place.frame and home.outermost == place.outermost and home.by_hand == place.by_hand
             and xctx_referent(<PyObject*>home.generator) == place.generator):
         made.home = home
         return 0
-    made.home = new_home(PyWeakref_NewRef(<object>place.generator, None), place.frame, place.outermost, tstate.context, False)
+    made.home = new_home(PyWeakref_NewRef(<object>place.generator, None), place.code, place.frame, place.outermost,
+                         tstate.context, place.by_hand, False)
     return 0
 
 
@@ -541,7 +542,7 @@ cdef Home home_of_code_here(Binding top, PyThreadState *tstate):
             return None
         link = top
         while link is not None and link.home is not None:
-            if link.home.frame == frame and xctx_referent(<PyObject*>link.home.generator) != NULL:
+            if link.home.frame == frame:
                 return link.home
             link = link.outer
 

@@ -100,8 +100,6 @@ int xctx_find_place(PyThreadState *tstate, xctx_way way, xctx_place *place) {
     xctx_frame *frame = way == XCTX_BY_HAND ? frame_by_hand(tstate) : xctx_current_frame(tstate);
     xctx_frame *outermost, *caller;
     int flags, within = 1;
-    place->frame = place->outermost = NULL;
-    place->generator = NULL;
     if (XCTX_LIKELY(frame == NULL || !xctx_is_generators(frame))) return 0;
     flags = xctx_code_of(frame)->co_flags;
     if ((flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) && way != XCTX_BY_HAND) return 0;
@@ -124,30 +122,47 @@ int xctx_find_place(PyThreadState *tstate, xctx_way way, xctx_place *place) {
     place->frame = frame;
     place->outermost = way == XCTX_BY_HAND ? outermost : frame;
     place->generator = xctx_generator_of((xctx_frame *)place->outermost);
+    place->code = xctx_code_of((xctx_frame *)place->outermost);
+    place->by_hand = way == XCTX_BY_HAND;
     return 1;
 }
 
+/* A frame that is on this stack is alive. */
 static int is_on_stack(const PyThreadState *tstate, const void *frame) {
     const xctx_frame *each = xctx_innermost_frame(tstate);
     while (each != NULL && (const void *)each != frame) each = xctx_previous_frame(each);
     return each != NULL;
 }
 
-xctx_running xctx_is_running(PyThreadState *tstate, PyObject *reference, void *frame) {
-    PyObject *generator;
+/* Whether a generator's or async generator's code, not only a coroutine's, runs here. */
+static int runs_any(PyThreadState *tstate) {
+    xctx_frame *frame = xctx_current_frame(tstate);
+    while (frame != NULL && !(xctx_is_generators(frame) && !(xctx_code_of(frame)->co_flags & CO_COROUTINE))) {
+        frame = xctx_caller_frame(frame);
+    }
+    return frame != NULL;
+}
+
+xctx_running xctx_is_running(PyThreadState *tstate, PyObject *reference, void *outermost, void *code, int by_hand) {
+    PyObject *generator = xctx_referent(reference);
     xctx_running found = XCTX_RESTS;
+    if (XCTX_UNLIKELY(generator == NULL)) {
+        if (is_on_stack(tstate, outermost)) return (void *)xctx_code_of(outermost) == code ? XCTX_RUNS_HERE : XCTX_RESTS;
+        return !by_hand && runs_any(tstate) ? XCTX_RUNS_HERE : XCTX_RESTS;
+    }
 #ifdef Py_GIL_DISABLED
-    /* A frame on this stack is alive, so if its generator has the address that the reference has, it is the same one. */
-    if (is_on_stack(tstate, frame)) return xctx_referent(reference) == xctx_generator_of(frame) ? XCTX_RUNS_HERE : XCTX_RESTS;
-    if (PyWeakref_GetRef(reference, &generator) <= 0) return XCTX_RESTS;
+    if (is_on_stack(tstate, outermost)) return XCTX_RUNS_HERE;
+    if (PyWeakref_GetRef(reference, &generator) <= 0) {
+        PyErr_Clear();
+        return XCTX_RESTS;
+    }
     if (xctx_is_executing(generator)) {
         found = xctx_previous_frame(xctx_frame_of(generator)) == NULL ? XCTX_RUNS_HERE : XCTX_RUNS_ELSEWHERE;
     }
     Py_DECREF(generator);
 #else
-    generator = xctx_referent(reference);
-    if (generator == NULL || !xctx_is_executing(generator)) return XCTX_RESTS;
-    if (is_on_stack(tstate, frame)) return XCTX_RUNS_HERE;
+    if (!xctx_is_executing(generator)) return XCTX_RESTS;
+    if (is_on_stack(tstate, outermost)) return XCTX_RUNS_HERE;
     found = xctx_previous_frame(xctx_frame_of(generator)) == NULL ? XCTX_RUNS_HERE : XCTX_RUNS_ELSEWHERE;
 #endif
     return found;

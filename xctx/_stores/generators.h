@@ -10,16 +10,18 @@
 
 #include "xctx/_runtime/cpython.h"
 
-/* Where something is bound. All three are borrowed from the stack; all NULL outside of generators, and in excepted ones. */
+/* Where something is bound. All is borrowed from the stack. */
 typedef struct {
     void *frame;           /* the frame that binds */
     void *outermost;       /* the frame of the generator that delegates to that one, directly or not; often the same */
     PyObject *generator;   /* the generator that the latter is within */
+    void *code;            /* the code that it runs */
+    int by_hand;
 } xctx_place;
 
 typedef enum { XCTX_BY_STATEMENT, XCTX_BY_HAND, XCTX_BY_STEP } xctx_way;
 
-/* Finds the place from where this thread binds something.
+/* Finds the place from where this thread binds something: 0 outside of generators, and in excepted ones.
  *
  * BY_STATEMENT: by a with statement, which ends in the frame that it began in: `outermost` is `frame`.
  * BY_HAND: by a call of __enter__, maybe of an ExitStack. What a coroutine binds is then the async generator's that awaits it.
@@ -28,8 +30,13 @@ XCTX_HIDDEN int xctx_find_place(PyThreadState *tstate, xctx_way way, xctx_place 
 
 typedef enum { XCTX_RESTS, XCTX_RUNS_HERE, XCTX_RUNS_ELSEWHERE } xctx_running;
 
-/* Whether a generator runs on this thread's stack. `reference` is a weak one to it, `frame` its frame. */
-XCTX_HIDDEN xctx_running xctx_is_running(PyThreadState *tstate, PyObject *reference, void *frame);
+/* Whether a generator runs on this thread's stack. `reference` is a weak one to it, `outermost` and `by_hand` as above.
+ *
+ * A generator that nobody refers to any more is finalised, and runs its `finally:`, when the reference to it is dead already.
+ * Then it is known by its address and its code alone, and what it delegates to by being a generator that runs. A with
+ * statement ends by that; but what was bound by hand may stay bound for ever. */
+XCTX_HIDDEN xctx_running xctx_is_running(PyThreadState *tstate, PyObject *reference, void *outermost, void *code,
+                                         int by_hand);
 
 /* Walks along the frames of generators that this thread runs, the innermost first: begin with NULL. NULL at the end. */
 XCTX_HIDDEN void *xctx_next_generator(PyThreadState *tstate, void *frame);
