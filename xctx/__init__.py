@@ -4,7 +4,7 @@ from xctx import keys
 from xctx._batch.batch import BatchExecutor
 from xctx._carry.carry import carry
 from xctx._carry.isolated import isolated
-from xctx._carry.snapshot import Snapshot, capture
+from xctx._carry.snapshot import Snapshot, capture, nothing
 from xctx._lock.lock import OwnerDiedWarning, SharedLock, SharedRLock
 from xctx._proxy.proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._stores.local import local
@@ -26,6 +26,7 @@ __all__ = [
     "isolated",
     "keys",
     "local",
+    "nothing",
     "unwrap",
     "xlocal",
 ]

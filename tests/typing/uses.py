@@ -279,6 +279,7 @@ def what_is_kept() -> None:
     store = xctx.local()
     store.a = 1
     assert_type(xctx.debug.live_bindings(), int)
+    assert_type(xctx.debug.explain(current, "user"), str)
     assert_type(xctx.debug.units_of(store), list[tuple[Unit, dict[str, Any]]])
     assert_type(xctx.debug.stores_of(xctx.keys.greenlet()), list[tuple[xctx.local, dict[str, Any]]])
 

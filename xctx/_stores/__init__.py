@@ -15,6 +15,7 @@ unit_table.pxd                the hash table in which a unit finds what stores k
 values.pyx .pxd .pyi          unit values: what one store keeps for one unit
 context_values.pyx .pxd .pyi  context values: what a store keeps in a context, under a key that has no units
 inherited.pyx .pyi .h         threads that inherit a context, in which nothing is seen under the key `flow`
+unseen.pyx .pxd .pyi          why a name is not seen: what errors say
 xlocal.pyx .pxd .pyi          xlocal
 local.pyx .pxd .pyi           local
 inspection.pyx .pyi           what stores keep for whom, for xctx.debug

@@ -18,13 +18,14 @@ from xctx._stores.bindings cimport Binding, bind, look_up, merge
 from xctx._stores.blocks cimport BindingVariable, binding_here
 from xctx._stores.names cimport interned, is_interned, is_reserved
 from xctx._stores.scopes cimport Scope, new_scope
+from xctx._stores.unseen cimport why_unseen
 from xctx import _core
 import sys
 
 
 cdef extern from "xctx/_stores/getattro.h":
     PyObject *missing "xctx_missing"
-    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
+    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *, object (*why)(object, object)) except -1
 
 cdef extern from *:
     """
@@ -149,7 +150,15 @@ cdef str maker_module():
     return name if isinstance(name, str) else None
 
 
-install_getattro(<PyObject*>xlocal, object(), b"'%.200s' object has nothing bound to '%S' here")
+cdef enum:
+    NEAR = 16   # how many bindings an error looks through
+
+
+cdef object why(object owner, object name):
+    return why_unseen(<xlocal>owner, name, NEAR)
+
+
+install_getattro(<PyObject*>xlocal, object(), b"has nothing bound to", why)
 
 
 def init_subclass(cls, key=None, **kwargs):
