@@ -10,9 +10,6 @@ import pytest
 
 import xctx
 
-pytestmark = pytest.mark.usefixtures("nothing_stays_bound")
-
-
 @pytest.fixture
 def x(key):
     return xctx.xlocal(key=key)
@@ -28,6 +25,7 @@ def names(x):
     return sorted(x.__dict__)
 
 
+@pytest.mark.usefixtures("nothing_stays_bound")
 def test_nothing_is_bound_inside(x):
     with x(a=1), x(b=2):
         with xctx.nothing():
@@ -38,6 +36,7 @@ def test_nothing_is_bound_inside(x):
         assert names(x) == ["a", "b"]
 
 
+@pytest.mark.usefixtures("nothing_stays_bound")
 def test_of_any_xlocal(x, many):
     with contextlib.ExitStack() as stack:
         for each in [x, *many]:
@@ -63,6 +62,7 @@ def test_where_nothing_is_bound_anyway(x):
     contextvars.Context().run(test_nothing_is_bound_inside, x)
 
 
+@pytest.mark.usefixtures("nothing_stays_bound")
 def test_nested(x):
     with x(a=1), xctx.nothing(), x(b=2), xctx.nothing():
         assert names(x) == []
@@ -89,6 +89,7 @@ def test_it_is_undone_by_an_exception(x):
         assert x.a == 1
 
 
+@pytest.mark.usefixtures("nothing_stays_bound")
 def test_left_in_any_order(x):
     bound, nothing = x(a=1), xctx.nothing()
     with x(b=2):
@@ -117,6 +118,7 @@ def test_entered_by_hand_in_two_contexts(x):
     there.run(bound[1].__exit__, None, None, None)
 
 
+@pytest.mark.usefixtures("nothing_stays_bound")
 def test_left_in_another_context(x):
     def steps():
         with xctx.nothing():
