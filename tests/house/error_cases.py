@@ -105,6 +105,18 @@ def declares_a_list():
         tags: list = []
 
 
+def declares_no_field():
+    class Mine(xctx.xlocal):
+        tags = xctx.field(default_factory=list)
+
+
+def reads_outside_of_blocks():
+    class Mine(xctx.xlocal):
+        tags: list = xctx.field(default_factory=list)
+
+    _ = Mine().tags
+
+
 def left_unentered():
     xctx.xlocal()(a=1).__exit__(None, None, None)
 
@@ -284,6 +296,13 @@ SECTIONS = {
         ),
         (
             AttributeError,
+            "'…' object has nothing bound to '…' here: its default_factory makes one for each block, and no block is "
+            "open here",
+            "a name with a ``default_factory`` is read where no block is open",
+            reads_outside_of_blocks,
+        ),
+        (
+            AttributeError,
             "'…' object has nothing bound to '…' here: xctx.debug.explain tells why",
             "there are too many bindings to look through, or too many names were bound",
             reads_beneath_many,
@@ -321,10 +340,22 @@ SECTIONS = {
         ),
         (
             ValueError,
-            "… declares … with a … as its default, which everybody would share: leave the default out and bind a new "
-            "one for each block, or take one that is immutable",
+            "… declares … with a … as its default, which everybody would share: xctx.field(default_factory=…) makes a "
+            "new one for each block",
             "a class declares ``tags: list = []`` or the like",
             declares_a_list,
+        ),
+        (
+            TypeError,
+            "… has a field … that it does not declare: annotate it, as neither ClassVar nor Final",
+            "a class has ``tags = xctx.field(...)``",
+            declares_no_field,
+        ),
+        (
+            TypeError,
+            "default_factory is a callable that takes nothing, not …",
+            "``xctx.field(default_factory=thing)``",
+            lambda: xctx.field(default_factory=1),
         ),
         (
             TypeError,

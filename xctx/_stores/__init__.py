@@ -5,6 +5,7 @@ From the ground up; each file uses only those before it:
 names.h .pxd                  names of attributes: as plain str, interned, reserved
 links.h .c                    chains of objects that are freed in a loop
 getattro.h .c                 attribute look-ups that fail fast
+fields.py                     names whose values are made: by a default_factory
 declare.py                    the names that a subclass of xlocal declares by annotating them
 bindings.pyx .pxd .pyi        the chain of bindings: immutable records of names and values
 blocks.pyx .pxd .pyi          bindings in a context variable: what is seen of them, how a block puts one there

@@ -27,6 +27,7 @@ cdef class BindingVariable:
     cdef uint64_t serial
     cdef Key key
     cdef object var         # the context variable
+    cdef dict factories     # name -> what makes a value for a block that lacks it; or None
     cdef int listed_at      # its place in `listed`, or -1
     # Counted up atomically, and only without the GIL: how many blocks were left in another context than they were entered in.
     cdef intptr_t strays

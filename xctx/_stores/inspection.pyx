@@ -17,7 +17,7 @@ from xctx._stores.local cimport SHARED_BY_THREADS, local
 from xctx._stores.names cimport interned
 from xctx._stores.statements cimport Block
 from xctx._stores.unit_table cimport UnitTable
-from xctx._stores.unseen cimport NEVER_BOUND, WAS_BOUND, Past, past_of, reason_of, why_chain_hides
+from xctx._stores.unseen cimport IN_BLOCKS, NEVER_BOUND, WAS_BOUND, Past, is_made, past_of, reason_of, why_chain_hides
 from xctx._stores.values cimport UnitValues, stores_lock, values_of
 from xctx._stores.xlocal cimport xlocal
 from gc import get_objects
@@ -104,7 +104,9 @@ def explain(xlocal store not None, str name not None):
     reason = why_chain_hides(store, name, -1)
     if reason is None:
         reason = open_elsewhere(store, name)
-    if reason is None:
+    if reason is None and is_made(store, name):
+        reason = IN_BLOCKS
+    elif reason is None:
         past = past_of(store, name)
         if past == WAS_BOUND:
             reason = " here: the blocks that bound it were left"

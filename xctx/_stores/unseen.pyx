@@ -24,6 +24,7 @@ cdef str NEVER = " here: no block has bound it so far"
 cdef str NOT_HERE = " here: the blocks that bound it were left, or nothing carried them here (xctx.debug.explain tells which)"
 cdef str HIDDEN = " here: xctx.nothing() or a snapshot hides it"
 cdef str BEFORE_FORK = " here: it was bound before this process was forked, under the key context it would be seen here"
+cdef str IN_BLOCKS = " here: its default_factory makes one for each block, and no block is open here"
 cdef str ASK = " here: xctx.debug.explain tells why"
 cdef bint THREADS_INHERIT = bool(getattr(sys.flags, "thread_inherit_context", False))
 
@@ -35,7 +36,14 @@ cdef str why_unseen(BindingVariable variable, object name, Py_ssize_t deepest):
         deepest: how many bindings are looked through, or -1 for all.
     """
     cdef str reason = why_chain_hides(variable, name, deepest)
-    return reason_of(past_of(variable, name)) if reason is None else reason
+    if reason is not None:
+        return reason
+    return IN_BLOCKS if is_made(variable, name) else reason_of(past_of(variable, name))
+
+
+cdef bint is_made(BindingVariable variable, object name) except -1:
+    """Whether a factory makes a value of the name for each block."""
+    return variable.factories is not None and name in variable.factories
 
 
 cdef str reason_of(Past past):

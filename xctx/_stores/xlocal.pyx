@@ -67,6 +67,7 @@ cdef class xlocal(BindingVariable):
         if type(self) is not xlocal:
             self.key = type(self).__xctx_key__ if key is None else as_key(key)
             self.declared = type(self).__xctx_names__
+            self.factories = type(self).__xctx_factories__
         elif key is not None:
             self.key = as_key(key)
         self.made_in = maker_module()
@@ -163,12 +164,13 @@ install_getattro(<PyObject*>xlocal, object(), b"has nothing bound to", why)
 
 def init_subclass(cls, key=None, **kwargs):
     """Takes the key of a class and the names that it declares, and calls the hooks."""
-    from xctx._stores.declare import annotated_names
+    from xctx._stores.declare import annotated_names, take_factories
     super(xlocal, cls).__init_subclass__(**kwargs)
     xctx_inherit_vectorcall(<PyTypeObject*>cls, <PyTypeObject*>xlocal)
     if key is not None:
         cls.__xctx_key__ = as_key(key)
     names = annotated_names(cls)
+    cls.__xctx_factories__ = take_factories(cls, names)
     for base in cls.__bases__:
         names |= getattr(base, "__xctx_names__", None) or frozenset()
     if names:
@@ -225,6 +227,7 @@ xctx_give_vectorcall(<PyTypeObject*>xlocal, VECTORCALL_OF_XLOCAL)
 xctx_type_put(<PyObject*>xlocal, "__init_subclass__", classmethod(init_subclass))
 xctx_type_put(<PyObject*>xlocal, "__xctx_key__", default_key)
 xctx_type_put(<PyObject*>xlocal, "__xctx_names__", None)
+xctx_type_put(<PyObject*>xlocal, "__xctx_factories__", None)
 xctx_type_put(<PyObject*>xlocal, "__xctx_store__", True)   # a proxy looks names up in it, though it can be called
 
 
