@@ -24,7 +24,7 @@ from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_meth
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BoundEntry, Place, binding_here, chain_of, each_chain, find_place,
-                                  visible_here, xctx_way)
+                                  visible_here, xctx_entering)
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx import _core
@@ -327,10 +327,10 @@ cdef object enter(Block block):
     return enter_by(block, BY_STATEMENT)
 
 
-cdef object enter_by(Block block, xctx_way way):
+cdef object enter_by(Block block, xctx_entering how):
     cdef Snapshot snapshot = <Snapshot>block.opener
     cdef Place place
-    block.undo = snapshot.apply(False, &place if find_place(&place, way) else NULL)
+    block.undo = snapshot.apply(False, &place if find_place(&place, how) else NULL)
     block.opener = None
     return snapshot
 
