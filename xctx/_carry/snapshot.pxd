@@ -21,6 +21,8 @@ cdef class Snapshot:
     cdef Binding first          # flattened; of most snapshots the only one
     cdef list others            # more of them; or None
     cdef SnapshotExtras extras  # what few snapshots have; or None
+    cdef Application ready      # that can be applied again, and is not applied; or None. Guarded by the critical section
+    cdef signed char calls      # how many calls were bound by it, up to 2; -1 where none is to be repeated
     cdef bint whole             # of all xlocals: what is not in it is not seen either
     cdef bint barriers          # what the unit bound outside is not seen
     cdef bint skips             # pickling leaves out what cannot go
@@ -33,6 +35,8 @@ cdef class Snapshot:
     cdef tuple unresolved(self)
     cdef bint hides_all(self)
     cdef Application apply(self, bint shared)
+    cdef Application apply_to_call(self)
+    cdef int undo_call(self, Application application) except -1
     cdef int bind_one(self, Application application, Binding flattened, bint shared) except -1
     cdef int resolve(self, SnapshotExtras extras) except -1
     cdef int take_variables(self, contextvars) except -1

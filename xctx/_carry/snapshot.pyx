@@ -15,7 +15,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._carry.application cimport Application, bind_in, undo
+from xctx._carry.application cimport (Application, apply_again, bind_in, is_empty_here, make_repeatable, take_off,
+                                          undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key
 from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState,
@@ -220,6 +221,34 @@ cdef class Snapshot:
             raise
         return application
 
+    cdef Application apply_to_call(self):
+        """The same, for a call in this frame's midst; the application is used again by later calls, where it can be."""
+        cdef Application application = None
+        if self.calls < 0 or self.extras is not None or not is_empty_here(xctx_tstate()):
+            return self.apply(False)
+        if self.calls == 2:
+            with cython.critical_section(self):
+                application = self.ready
+                self.ready = None
+            if application is not None and apply_again(application):
+                return application
+        application = self.apply(False)
+        if self.calls < 2:   # most snapshots are for one call
+            self.calls += 1
+        elif application.entries is not None:
+            make_repeatable(application)
+        return application
+
+    cdef int undo_call(self, Application application) except -1:
+        if application.applied is None:
+            undo(application)
+        elif take_off(application):
+            with cython.critical_section(self):
+                self.ready = application
+        else:
+            self.calls = -1   # it would be found out each time
+        return 0
+
     cdef int bind_one(self, Application application, Binding flattened, bint shared) except -1:
         cdef Key key = (<xlocal>flattened.owner).key
         if shared and (key.inherits or flattened.unit is not None and key.find(False) is flattened.unit):
@@ -394,11 +423,11 @@ cdef void set_wrapping(wrapping function) noexcept:
 
 
 cdef object call_in(Snapshot snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
-    cdef Application application = snapshot.apply(False)
+    cdef Application application = snapshot.apply_to_call()
     try:
         return PyObject_Vectorcall_(func, args, n, kwnames)
     finally:
-        undo(application)
+        snapshot.undo_call(application)
 
 
 cdef object run_call(PyObject *snapshot, PyObject **args, Py_ssize_t n, PyObject *kwnames):
