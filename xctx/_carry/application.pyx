@@ -16,7 +16,7 @@ from xctx._runtime.python cimport PyThreadState, Py_REFCNT_, xctx_context_vars, 
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport FLOW
 from xctx._stores.bindings cimport Binding, mark_exited
-from xctx._stores.blocks cimport BindingVariable, BoundEntry, bind_snapshot, unbind_entry
+from xctx._stores.blocks cimport BindingVariable, BoundEntry, bind_snapshot, chain_of, unbind_entry
 from contextvars import Context, ContextVar
 
 
@@ -61,8 +61,8 @@ cdef bint is_empty_here(PyThreadState *tstate) noexcept:
     return tstate.context != NULL and xctx_context_vars(tstate.context) == EMPTY
 
 
-cdef int make_repeatable(Application application) except -1:
-    """Has an application that was just made in an empty context be one that can be applied again, if it can.
+cdef bint make_repeatable(Application application, object snapshot) except -1:
+    """Has an application that was just made in an empty context be one that can be applied again. False where it cannot.
 
     That is where the same bindings are right in any thread: under the keys `flow` and `context`.
     """
@@ -70,8 +70,10 @@ cdef int make_repeatable(Application application) except -1:
     cdef list found
     while entry is not None:
         if not ((<BindingVariable>entry.made.owner).key.index == FLOW or (<BindingVariable>entry.made.owner).key.inherits):
-            return 0
+            return False
         entry = entry.outer
+    if application.entries is None:
+        return False
     from gc import get_referents
     applied = <object>xctx_context_vars(xctx_tstate().context)
     parts = []
@@ -89,11 +91,12 @@ cdef int make_repeatable(Application application) except -1:
         entry.token = None   # it would keep this context alive
         entry = entry.outer
     application.context = <object>xctx_tstate().context
+    application.snapshot = snapshot
     application.applied = applied
     applied = None
     application.parts = parts
     application.references = references_to(parts)
-    return 0
+    return True
 
 
 cdef Py_ssize_t references_to(list parts) noexcept:
@@ -103,7 +106,7 @@ cdef Py_ssize_t references_to(list parts) noexcept:
     return count
 
 
-cdef bint apply_again(Application application) except -1:
+cdef bint apply_again(Application application, object snapshot) except -1:
     """Applies it in the current context, which is empty. False where it cannot be: it is from before a fork."""
     cdef PyThreadState *tstate = xctx_tstate()
     cdef BoundEntry entry = application.entries
@@ -115,6 +118,7 @@ cdef bint apply_again(Application application) except -1:
         entry.context = tstate.context
         entry = entry.outer
     application.context = <object>tstate.context
+    application.snapshot = snapshot
     Py_INCREF(application.applied)
     xctx_swap_vars(tstate, <PyObject*>application.applied)
     return True
@@ -125,16 +129,14 @@ cdef bint take_off(Application application) except -1:
     cdef PyThreadState *tstate = xctx_tstate()
     cdef BoundEntry entry = application.entries
     cdef bint alone
-    if (tstate.context != <PyObject*>application.context
-            or xctx_context_vars(tstate.context) != <PyObject*>application.applied):
-        # It is left in another context, or something else was set since.
-        application.parts = application.applied = None
+    if tstate.context != <PyObject*>application.context or not shows_just(application, tstate):
+        application.applied = application.parts = None
         undo(application)
         return False
     Py_INCREF(<object>EMPTY)
     xctx_swap_vars(tstate, EMPTY)
     application.context = None
-    # The context had one reference, when they were counted.
+    # When they were counted, the context had one more.
     alone = references_to(application.parts) == application.references - 1
     while entry is not None:
         if entry.made.copies is not None:
@@ -146,3 +148,18 @@ cdef bint take_off(Application application) except -1:
             mark_exited(entry.made)
             entry = entry.outer
     return alone
+
+
+cdef bint shows_just(Application application, PyThreadState *tstate) except -1:
+    """Whether nothing is set in the current context but what was applied."""
+    cdef BoundEntry entry = application.entries
+    cdef Py_ssize_t count = 0
+    if xctx_context_vars(tstate.context) == <PyObject*>application.applied:
+        return True
+    # Blocks that were entered and left since have it map anew what it did.
+    while entry is not None:
+        if chain_of(<BindingVariable>entry.made.owner) is not entry.made:
+            return False
+        count += 1
+        entry = entry.outer
+    return len(<object>tstate.context) == count

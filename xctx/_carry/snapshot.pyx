@@ -221,33 +221,29 @@ cdef class Snapshot:
             raise
         return application
 
-    cdef Application apply_to_call(self):
-        """The same, for a call in this frame's midst; the application is used again by later calls, where it can be."""
+    cdef Application apply_repeatably(self):
+        """The same, where the application will be undone by `end_application`: which keeps it for the next time, if it can."""
         cdef Application application = None
-        if self.calls < 0 or self.extras is not None or not is_empty_here(xctx_tstate()):
+        if self.repeating == REPEATS_NO_MORE or self.extras is not None or not is_empty_here(xctx_tstate()):
             return self.apply(False)
-        if self.calls == 2:
+        if self.repeating == REPEATS:
             with cython.critical_section(self):
                 application = self.ready
                 self.ready = None
-            if application is not None and apply_again(application):
+            if application is None:   # it is applied somewhere else
+                return self.apply(False)
+            if apply_again(application, self):
                 return application
         application = self.apply(False)
-        if self.calls < 2:   # most snapshots are for one call
-            self.calls += 1
-        elif application.entries is not None:
-            make_repeatable(application)
-        return application
-
-    cdef int undo_call(self, Application application) except -1:
-        if application.applied is None:
-            undo(application)
-        elif take_off(application):
-            with cython.critical_section(self):
-                self.ready = application
+        if self.repeating == NEVER_YET:   # most snapshots are applied once
+            self.repeating = ONCE
+        elif self.repeating == ONCE:
+            self.repeating = TWICE
+        elif make_repeatable(application, self):
+            self.repeating = REPEATS
         else:
-            self.calls = -1   # it would be found out each time
-        return 0
+            self.repeating = REPEATS_NO_MORE
+        return application
 
     cdef int bind_one(self, Application application, Binding flattened, bint shared) except -1:
         cdef Key key = (<xlocal>flattened.owner).key
@@ -325,6 +321,20 @@ cdef class Snapshot:
         return from_pickle, (self.whole, self.barriers, self.skips, portable(named, variables, protocol, self.skips))
 
 
+cdef int end_application(Application application) except -1:
+    cdef Snapshot snapshot
+    if application.applied is None:
+        return undo(application)
+    snapshot = <Snapshot>application.snapshot
+    application.snapshot = None
+    if not take_off(application):
+        snapshot.repeating = REPEATS_NO_MORE   # it would take time again, for nothing
+    else:
+        with cython.critical_section(snapshot):
+            snapshot.ready = application
+    return 0
+
+
 cdef struct Hiding:
     PyObject *snapshot      # both are borrowed from `apply`
     PyObject *application
@@ -350,7 +360,7 @@ cdef Key TASKS = _core.task
 
 cdef object enter(Block block):
     cdef Snapshot snapshot = <Snapshot>block.opener
-    block.undo = snapshot.apply(False)
+    block.undo = snapshot.apply_repeatably()
     block.opener = None
     return snapshot
 
@@ -360,7 +370,7 @@ cdef object leave(Block block):
     if applied is None:
         raise RuntimeError("this snapshot's block is left, but it was not entered")
     block.undo = None
-    undo(<Application>applied)
+    end_application(<Application>applied)
     return False
 
 
@@ -369,7 +379,8 @@ cdef object enter_by_hand(object opener):
     cdef OpenByHand opened = opened_by_hand(snapshot)
     cdef Block block = new_block(snapshot, &KIND)
     cdef BoundEntry main
-    enter(block)
+    block.undo = snapshot.apply(False)
+    block.opener = None
     try:
         main = (<Application>block.undo).main
         if main is None:   # it binds nothing: no chain says where it is open
@@ -423,11 +434,11 @@ cdef void set_wrapping(wrapping function) noexcept:
 
 
 cdef object call_in(Snapshot snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
-    cdef Application application = snapshot.apply_to_call()
+    cdef Application application = snapshot.apply_repeatably()
     try:
         return PyObject_Vectorcall_(func, args, n, kwnames)
     finally:
-        snapshot.undo_call(application)
+        end_application(application)
 
 
 cdef object run_call(PyObject *snapshot, PyObject **args, Py_ssize_t n, PyObject *kwnames):
