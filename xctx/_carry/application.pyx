@@ -33,9 +33,9 @@ cdef class Application:
     """
 
 
-cdef int bind_in(Application application, Binding flattened, bint barrier) except -1:
+cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier) except -1:
     """Binds for the current unit what a flattened binding says, as a part of the application."""
-    application.entries = bind_snapshot(flattened, barrier, application.entries)
+    application.entries = bind_snapshot(variable, flattened, barrier, application.entries)
     return 0
 
 

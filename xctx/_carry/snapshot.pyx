@@ -24,7 +24,7 @@ from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAtt
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
-from xctx._stores.blocks cimport BoundEntry, binding_here, chain_of, each_chain, visible_here
+from xctx._stores.blocks cimport BindingVariable, BoundEntry, binding_here, chain_of, each_chain, visible_here
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx import _core
@@ -249,7 +249,7 @@ cdef class Snapshot:
         cdef Key key = (<xlocal>flattened.owner).key
         if shared and (key.inherits or flattened.unit is not None and key.find(False) is flattened.unit):
             return 0
-        return bind_in(application, flattened, self.barriers)
+        return bind_in(application, <BindingVariable>flattened.owner, flattened, self.barriers)
 
     cdef int resolve(self, SnapshotExtras extras) except -1:
         """Finds the xlocals and context variables of this process that have the names of those in another one."""
@@ -344,7 +344,7 @@ cdef int hide_others(Binding top, void *arg) except -1:
     cdef Hiding *hiding = <Hiding*>arg
     # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
     if not (<Snapshot>hiding.snapshot).has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:
-        bind_in(<Application>hiding.application, bind_nothing(<xlocal>top.owner), True)
+        bind_in(<Application>hiding.application, <BindingVariable>top.owner, NOTHING, True)
     return 0
 
 
@@ -354,6 +354,7 @@ cdef Binding bind_nothing(xlocal owner):
 
 
 cdef Key TASKS = _core.task
+cdef Binding NOTHING = bind_nothing(None)   # of no xlocal
 
 
 # What a with statement does with a snapshot, and what an ExitStack or a hook does: see xctx._stores.statements.

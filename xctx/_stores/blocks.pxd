@@ -57,7 +57,7 @@ cdef object make_visible(Binding made)
 cdef int end_binding(Binding made, object token, PyObject *context) except -1
 cdef PyObject *visit_context(PyObject *context, bint *collects)
 cdef void end_visit(PyObject *here, bint collects)
-cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer)
+cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer)
 cdef int unbind_entry(BoundEntry entry) except -1
 cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1
 

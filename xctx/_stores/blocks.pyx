@@ -443,10 +443,10 @@ free_in_a_loop(<PyTypeObject*>BoundEntry, OUTER_OF_ENTRY)
 xctx_forbid_instances(<PyTypeObject*>BoundEntry)
 
 
-cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer):
-    """Binds for the current unit what a flattened binding says."""
+cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer):
+    """Binds for the current unit what a flattened binding says, of this xlocal."""
     cdef BoundEntry entry = BoundEntry.__new__(BoundEntry)
-    entry.made = new_binding(<BindingVariable>flat.owner, flat.names, flat.values, barrier)
+    entry.made = new_binding(variable, flat.names, flat.values, barrier)
     if barrier and entry.made.names is flat.names:
         entry.made.merged = flat.merged
     entry.outer = outer
