@@ -47,6 +47,8 @@ cdef class BoundEntry:
     cdef BoundEntry outer    # the previous entry of the same block
 
 
+cdef void note_key(Key key) noexcept
+cdef bint some_go_by_units() noexcept
 cdef Binding chain_of(BindingVariable variable)
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate)
 cdef Binding visible_here(Binding top, PyThreadState *tstate)
