@@ -299,6 +299,7 @@ def test_left_elsewhere(call_in, many, snapshot, left):
 def test_two_units_that_have_it_open_at_once(call_in, many, snapshot):
     contexts = [contextvars.Context() for _ in range(3)]
 
+    @xctx.transparent
     def steps():
         with snapshot:
             yield

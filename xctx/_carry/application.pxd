@@ -3,7 +3,7 @@ cimport cython
 
 from xctx._runtime.python cimport PyThreadState
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport BindingVariable, BoundEntry
+from xctx._stores.blocks cimport BindingVariable, BoundEntry, Place
 
 
 @cython.final
@@ -19,7 +19,7 @@ cdef class Application:
     cdef Py_ssize_t references  # how many references to the parts there are where nobody else has any
 
 
-cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier) except -1
+cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier, Place *place) except -1
 cdef int undo(Application application) except -1
 cdef bint is_empty_here(PyThreadState *tstate) noexcept
 cdef bint make_repeatable(Application application, object snapshot) except -1

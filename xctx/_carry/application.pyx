@@ -16,7 +16,7 @@ from xctx._runtime.python cimport PyThreadState, Py_REFCNT_, xctx_context_vars, 
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport FLOW
 from xctx._stores.bindings cimport Binding, mark_exited
-from xctx._stores.blocks cimport BindingVariable, BoundEntry, bind_snapshot, chain_of, unbind_entry
+from xctx._stores.blocks cimport BindingVariable, BoundEntry, Place, bind_snapshot, chain_of, unbind_entry
 from contextvars import Context, ContextVar
 
 
@@ -33,9 +33,9 @@ cdef class Application:
     """
 
 
-cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier) except -1:
+cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier, Place *place) except -1:
     """Binds for the current unit what a flattened binding says, as a part of the application."""
-    application.entries = bind_snapshot(variable, flattened, barrier, application.entries)
+    application.entries = bind_snapshot(variable, flattened, barrier, application.entries, place)
     return 0
 
 
