@@ -22,11 +22,11 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport intptr_t
 
-from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState,
-                                   PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_REFCNT_,
-                                   xctx_add, xctx_cas_ptr, xctx_check_error, xctx_forbid_instances, xctx_load_ptr,
-                                   xctx_publish_before, xctx_referent, xctx_store_ptr, xctx_taken, xctx_tstate, xctx_var_reset_,
-                                   xctx_var_set, xctx_var_set_)
+from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState, Py_REFCNT_,
+                                   PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, xctx_add, xctx_cas_ptr, xctx_check_error,
+                                   xctx_forbid_instances, xctx_load_int, xctx_load_ptr, xctx_publish_before, xctx_referent,
+                                   xctx_store_int, xctx_store_ptr, xctx_taken, xctx_tstate, xctx_var_reset_, xctx_var_set,
+                                   xctx_var_set_)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
 from xctx._runtime.scheduling cimport running_greenlet
 from xctx._core cimport Key, Unit
@@ -127,6 +127,20 @@ cdef void unregister(BindingVariable dying) noexcept:
     elif not FREE_THREADED:
         listed[dying.listed_at] = NULL
         Py_DECREF(dying.var)
+
+
+cdef int by_units = 0   # whether there ever was an xlocal under a key that tells threads, greenlets or tasks apart
+
+
+cdef void note_key(Key key) noexcept:
+    """Told of the key of each xlocal, once that has it."""
+    if key.cached and not key.shared_by_threads:
+        xctx_store_int(&by_units, 1)
+
+
+cdef bint some_go_by_units() noexcept:
+    """Whether what one unit binds in a context may be hidden from another one in the same process."""
+    return xctx_load_int(&by_units) != 0
 
 
 cdef int each_chain(PyThreadState *tstate, int (*visit)(Binding top, void *arg) except -1, void *arg) except -1:
@@ -732,10 +746,10 @@ free_in_a_loop(<PyTypeObject*>BoundEntry, OUTER_OF_ENTRY)
 xctx_forbid_instances(<PyTypeObject*>BoundEntry)
 
 
-cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer, Place *place):
-    """Binds for the current unit what a flattened binding says. `place` is as for `make_visible`."""
+cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place):
+    """Binds for the current unit what a flattened binding says, of this xlocal. `place` is as for `make_visible`."""
     cdef BoundEntry entry = BoundEntry.__new__(BoundEntry)
-    entry.made = new_binding(<BindingVariable>flat.owner, flat.names, flat.values, barrier)
+    entry.made = new_binding(variable, flat.names, flat.values, barrier)
     if barrier and entry.made.names is flat.names:
         entry.made.merged = flat.merged
     entry.outer = outer
