@@ -327,6 +327,15 @@ cdef Binding seen_of(Binding top, PyThreadState *tstate):
     Args:
         top: the unit's innermost binding in the current context, which has a home.
     """
+    # The usual case first, in which no reference is counted: the generator reads what it has bound.
+    if not top.home.mixed and <PyObject*>top.home.generator != <PyObject*>None:
+        if top.home.context != tstate.context or xctx_is_running(
+                tstate, <PyObject*>top.home.generator, top.home.outermost, top.home.code, top.home.by_hand) == RUNS_HERE:
+            return top
+    return seen_otherwise(top, tstate)
+
+
+cdef Binding seen_otherwise(Binding top, PyThreadState *tstate):
     cdef Home home = top.home
     cdef Binding link = top
     if not home.mixed:
@@ -358,7 +367,8 @@ cdef bint follows_stack(Binding top, PyThreadState *tstate) noexcept:
 
 cdef Binding in_order(Binding top, PyThreadState *tstate):
     # A generator's binding counts for more than others while it runs: the deeper on the stack, the more. Otherwise what was
-    # bound later does. One whose block was left is nobody's any more. Usually no generator runs that has bound here, or one, and what is seen then is noted.
+    # bound later does. One whose block was left is nobody's any more. Usually no generator runs that has bound here, or one, and
+    # what is seen then is noted.
     cdef Binding link = top
     cdef Binding below
     cdef View view
