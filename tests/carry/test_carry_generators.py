@@ -8,7 +8,6 @@ import pytest
 import xctx
 import xctx.wire
 
-
 current = xctx.xlocal()
 xctx.wire.declare(current, user=xctx.carried())
 
