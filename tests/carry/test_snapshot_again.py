@@ -255,6 +255,7 @@ def test_a_forked_child_binds_for_itself(call_in, x, in_fork):
 
 def test_blocks_that_were_left_since_are_no_hindrance(call_in, many, snapshot):
     """What is bound within, and left, does not have everything bound anew the next time."""
+
     def call():
         with many[0](b=1), many[-1](c=2):
             pass

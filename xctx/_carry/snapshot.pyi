@@ -11,7 +11,6 @@ _R = TypeVar("_R")
 def capture(
     *xlocals: xlocal, contextvars: Iterable[ContextVar[Any]] = (), missing: Literal["error", "skip"] = "error"
 ) -> Snapshot: ...
-
 def nothing(*xlocals: xlocal) -> Snapshot: ...
 
 @final
