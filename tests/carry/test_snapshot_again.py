@@ -1,4 +1,4 @@
-"""One snapshot, applied one time after the other in contexts in which no variable is set: what is bound is used again."""
+"""One snapshot, applied again and again in contexts in which no variable is set: what is bound is used again."""
 
 import contextlib
 import contextvars

@@ -16,7 +16,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._carry.application cimport (Application, apply_again, bind_in, is_empty_here, make_repeatable, take_off,
-                                          undo)
+                                      undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key
 from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState,
@@ -24,8 +24,8 @@ from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAtt
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
-from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of, each_chain, find_place,
-                                  visible_here, xctx_way)
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of,
+                                  each_chain, find_place, visible_here, xctx_way)
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx import _core
@@ -225,7 +225,7 @@ cdef class Snapshot:
         return application
 
     cdef Application apply_repeatably(self):
-        """The same, outside of generators, where the application will be undone by `end_application`: which keeps it for the next time, if it can."""
+        """The same, outside of generators, where `end_application` will undo it: that keeps it for the next time, if it can."""
         cdef Application application = None
         if self.repeating == REPEATS_NO_MORE or self.extras is not None or not is_empty_here(xctx_tstate()):
             return self.apply(False, NULL)
