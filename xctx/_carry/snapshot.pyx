@@ -348,7 +348,7 @@ cdef int hide_others(Binding top, void *arg) except -1:
     cdef Hiding *hiding = <Hiding*>arg
     # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
     if not (<Snapshot>hiding.snapshot).has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:
-        bind_in(<Application>hiding.application, <BindingVariable>top.owner, NOTHING, True, hiding.place)
+        bind_in(<Application>hiding.application, <BindingVariable>top.owner, None, True, hiding.place)
     return 0
 
 
@@ -358,7 +358,6 @@ cdef Binding bind_nothing(xlocal owner):
 
 
 cdef Key TASKS = _core.task
-cdef Binding NOTHING = bind_nothing(None)   # of no xlocal
 
 
 # What a with statement does with a snapshot, and what an ExitStack or a hook does: see xctx._stores.statements.

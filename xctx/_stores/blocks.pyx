@@ -747,11 +747,18 @@ xctx_forbid_instances(<PyTypeObject*>BoundEntry)
 
 
 cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place):
-    """Binds for the current unit what a flattened binding says, of this xlocal. `place` is as for `make_visible`."""
+    """Binds for the current unit what a flattened binding of this xlocal says; no name, where that is None.
+
+    Args:
+        place: as for `make_visible`.
+    """
     cdef BoundEntry entry = BoundEntry.__new__(BoundEntry)
-    entry.made = new_binding(variable, flat.names, flat.values, barrier)
-    if barrier and entry.made.names is flat.names:
-        entry.made.merged = flat.merged
+    if flat is None:
+        entry.made = new_binding(variable, (), (), barrier)
+    else:
+        entry.made = new_binding(variable, flat.names, flat.values, barrier)
+        if barrier and entry.made.names is flat.names:
+            entry.made.merged = flat.merged
     entry.outer = outer
     entry.token = make_visible(entry.made, place)
     entry.context = xctx_tstate().context
