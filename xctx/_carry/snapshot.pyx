@@ -25,7 +25,7 @@ from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_meth
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of,
-                                  each_chain, find_place, visible_here, xctx_way)
+                                  each_chain, find_place, visible_here, xctx_entering)
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx import _core
@@ -366,12 +366,12 @@ cdef object enter(Block block):
     return enter_by(block, BY_STATEMENT)
 
 
-cdef object enter_by(Block block, xctx_way way):
+cdef object enter_by(Block block, xctx_entering how):
     cdef Snapshot snapshot = <Snapshot>block.opener
     cdef Place place
-    if find_place(&place, way):
+    if find_place(&place, how):
         block.undo = snapshot.apply(False, &place)
-    elif way == BY_HAND:
+    elif how == BY_HAND:
         block.undo = snapshot.apply(False, NULL)
     else:
         block.undo = snapshot.apply_repeatably()

@@ -67,7 +67,7 @@ cdef extern from "xctx/_stores/links.h":
 cdef extern from "xctx/_stores/generators.h":
     ctypedef enum xctx_running:
         RUNS_HERE "XCTX_RUNS_HERE", RUNS_ELSEWHERE "XCTX_RUNS_ELSEWHERE"
-    bint xctx_find_place(PyThreadState *, xctx_way, Place *) noexcept
+    bint xctx_find_place(PyThreadState *, xctx_entering, Place *) noexcept
     xctx_running xctx_is_running(PyThreadState *, PyObject *reference, void *outermost, void *code, bint by_hand) noexcept
     void *xctx_next_generator(PyThreadState *, void *frame) noexcept
     int xctx_depth_beneath(PyObject *shown, void *frame) noexcept
@@ -273,9 +273,9 @@ cdef Binding own_of(Binding top, PyThreadState *tstate):
 
 # --- what is seen of generators' bindings ----------------------------------------------------------------------------
 
-cdef bint find_place(Place *place, xctx_way way) noexcept:
+cdef bint find_place(Place *place, xctx_entering how) noexcept:
     """Finds from where the calling code binds. False outside of generators, and in those that bind for their caller."""
-    return xctx_find_place(xctx_tstate(), way, place)
+    return xctx_find_place(xctx_tstate(), how, place)
 
 
 cdef bint runs(Home home, PyThreadState *tstate) except -1:
