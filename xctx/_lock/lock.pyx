@@ -530,14 +530,25 @@ cdef UnitLock find_unit_lock(SharedLock lock):
 
 cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
     cdef xctx_unit_lock *unit = unit_lock_here(lock)
-    if unit.any != 0 or mode != SHARED and queued(unit.mapping):
+    cdef int got = UNTRIED
+    if unit.any == 0 and (mode == SHARED or not (unit.named or queued(unit.mapping))):
+        got = take(unit, mode)
+        if got and not load64(&unit.head.word) & DIED:
+            return True
+    return enter_slowly(lock, unit, mode, seconds, got)
+
+
+cdef bint enter_slowly(SharedLock lock, xctx_unit_lock *unit, int mode, double seconds, int got) except -1:
+    # `got`: of a first look, if there was one.
+    if got == UNTRIED and unit.any == 0 and unit.named and not queued(unit.mapping):
+        if has_lost_name(unit.mapping):
+            tell_of_removal(lock.mapping)
+        got = take(unit, mode)
+    if got == UNTRIED:
         return acquire(lock, None, mode, seconds, False)
-    if mode != SHARED and unit.named and has_lost_name(unit.mapping):
-        tell_of_removal(lock.mapping)
-    if not take(unit, mode):
+    if not got:
         return acquire(lock, <UnitLock>unit.owner, mode, seconds, False)
-    if load64(&unit.head.word) & DIED:
-        tell_of_death(lock, <UnitLock>unit.owner)
+    tell_of_death_if_any(lock, <UnitLock>unit.owner)
     return True
 
 
@@ -634,6 +645,9 @@ cdef double seconds_of(object blocking, object timeout) except? -2:
 
 
 # What `begin` finds.
+cdef enum:
+    UNTRIED = -1
+
 cdef enum:
     BEGUN, COUNTED, BUSY, MISUSED, LOST
 

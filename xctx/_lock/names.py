@@ -108,10 +108,8 @@ def directory() -> str:
             try:
                 about = os.lstat(path)
             except FileNotFoundError:
-                free = free or path
-                if number:  # where another user has the first one, this user may have any: look at all
-                    continue
-                break
+                free = free or path  # the first one; but this user may have a later one since another had this
+                continue
             if about.st_uid == user:
                 return path
         if free is not None:

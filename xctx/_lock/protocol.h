@@ -210,6 +210,12 @@ static inline void xctx_want_slot(xctx_attempt *attempt) {
     attempt->since = attempt->seen = 0;
 }
 
+static inline void xctx_have_slot(xctx_attempt *attempt) {
+    attempt->phase = XCTX_HAS_SLOT;
+    attempt->next_row = 0;
+    attempt->upgrades = attempt->pending = 0;
+}
+
 static inline int xctx_poll_slot(xctx_head *head, uint32_t number, xctx_attempt *attempt) {
     uint64_t word = xctx_load64(&head->word), taken;
     do {
@@ -218,9 +224,7 @@ static inline int xctx_poll_slot(xctx_head *head, uint32_t number, xctx_attempt 
         /* It may be the one that was woken: others sleep still, and nothing in the word says so. */
         if (attempt->patience != XCTX_FRESH) taken |= XCTX_WRITERS_SLEEP;
     } while (!xctx_cas64(&head->word, &word, taken));
-    attempt->phase = XCTX_HAS_SLOT;
-    attempt->next_row = 0;
-    attempt->upgrades = attempt->pending = 0;
+    xctx_have_slot(attempt);
     return 1;
 }
 

@@ -82,19 +82,45 @@ static inline int xctx_unit_got(xctx_unit_lock *unit, int mode) {
     return 1;
 }
 
-/* The first look. True where the lock is held now; otherwise an attempt is under way, and the unit's lock is busy. */
-static inline int xctx_unit_take(xctx_unit_lock *unit, int mode) {
-    uint64_t word;
-    if (mode == XCTX_SHARED && XCTX_LIKELY(xctx_enter(unit->head, unit->row, &word))) return xctx_unit_got(unit, mode);
-    unit->attempt.want = (uint8_t)mode;
+/* The first look has been in vain: from now on the unit's lock is busy with an attempt, which has the writer slot already where
+ * `has_slot`. True where the lock is held all the same. */
+static XCTX_NOINLINE int xctx_unit_begin(xctx_unit_lock *unit, int mode, int has_slot) {
+    xctx_attempt *attempt = &unit->attempt;
+    attempt->want = (uint8_t)mode;
     unit->busy = 1;
     if (mode == XCTX_SHARED) {
-        xctx_step_back(unit->head, unit->row, &unit->attempt);
+        xctx_step_back(unit->head, unit->row, attempt);
         return 0;
     }
-    if (!xctx_poll(unit->head, unit->index, &unit->attempt)) return 0;
+    if (has_slot) {
+        xctx_want_slot(attempt);
+        xctx_have_slot(attempt);
+    }
+    if (!xctx_poll(unit->head, unit->index, attempt)) return 0;
     unit->busy = 0;
     return xctx_unit_got(unit, mode);
+}
+
+/* The first look. True where the lock is held now; otherwise an attempt is under way, and the unit's lock is busy. */
+static inline int xctx_unit_take(xctx_unit_lock *unit, int mode) {
+    xctx_head *head = unit->head;
+    int has_slot = 0;
+    uint64_t word;
+    if (mode == XCTX_SHARED) {
+        if (XCTX_LIKELY(xctx_enter(head, unit->row, &word))) return xctx_unit_got(unit, mode);
+    }
+    else {
+        word = xctx_load64(&head->word);
+        if (XCTX_LIKELY(!(word & (XCTX_WRITER_SLOT | XCTX_REMOVED | XCTX_STARVING)))
+            && xctx_cas64(&head->word, &word, word | (unit->index + 1) | (mode == XCTX_EXCLUSIVE ? XCTX_ANNOUNCED : 0))) {
+            has_slot = 1;
+            if (mode != XCTX_EXCLUSIVE || XCTX_LIKELY(xctx_no_readers(head))) {
+                xctx_store32_release(&unit->row->mode, (uint32_t)mode);
+                return xctx_unit_got(unit, mode);
+            }
+        }
+    }
+    return xctx_unit_begin(unit, mode, has_slot);
 }
 
 /* A few more looks, while the holder may be about to release. */
