@@ -838,12 +838,20 @@ async def acquire_in_task(SharedLock lock, UnitLock owner, Unit asker, int mode,
                 waiter.finish()
     if found != HELD:
         return False
-    if asker.ended:
+    if has_ended(asker):
         release(owner)
         raise RuntimeError("the task that asked for the lock has ended: nobody is left to hold it")
     if not mend:
         tell_of_death_if_any(lock, owner)
     return result
+
+
+cdef bint has_ended(Unit asker) except -1:
+    """Whether the unit has run to its end; the object may be there a while longer."""
+    if asker.ended:
+        return True
+    done = getattr(asker(), "done", None)   # a task
+    return done is not None and done()
 
 
 cdef int check_asker(UnitLock owner) except -1:

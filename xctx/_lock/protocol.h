@@ -287,7 +287,7 @@ static inline int xctx_no_readers(xctx_head *head) {
  * because the one that announced itself finds out before it goes on. */
 static inline int xctx_pass_over(xctx_head *head, xctx_attempt *attempt) {
     uint64_t word = xctx_load64(&head->word), now, seen, without;
-    uint32_t sleepers = XCTX_READERS_SLEEP | XCTX_HELPERS_SLEEP;
+    uint32_t sleepers = XCTX_READERS_SLEEP | XCTX_HELPERS_SLEEP | XCTX_DRAINER_SLEEPS;
     if (XCTX_LIKELY(!(word & XCTX_PENDING))) return 0;
     if (attempt->phase == XCTX_HAS_SLOT || attempt->phase == XCTX_IDLE || !xctx_no_readers(head)) {
         attempt->seen = 0;

@@ -780,6 +780,9 @@ cdef class Attempt:
         except BaseException:
             self.give_back()   # an interrupt: the caller will never know that it has the lock
             raise
+        if unit.named and look_for_name(unit.mapping):
+            self.give_back()
+            tell_of_removal(self.owner.row.mapping)
         return HELD
 
     cdef int give_back(self) except -1:
