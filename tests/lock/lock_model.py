@@ -293,7 +293,7 @@ class Step:
         self.unit[PENDING] = UNREAD
         if self.unit[PHASE] == "upgrade":
             return self.to("announce")
-        self.unit[PHASE] = "slot"
+        self.unit[PHASE], self.unit[COUNTER] = "slot", UNREAD  # it sleeps for something else by now: another flag
         self.to("slot")
 
     # One that passes over an announcement: xctx_pass_over

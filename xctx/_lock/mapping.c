@@ -385,6 +385,69 @@ int xctx_clean_up_all_dead(xctx_mapping *mapping) {
     return found;
 }
 
+/* --- cycles ------------------------------------------------------------------------------------------------------------- */
+
+static int is_link(xctx_link *link) {
+    xctx_row *row = xctx_row_at(link->mapping->head, link->index);
+    return xctx_load32(&row->blocked) && xctx_load32(&row->pid) == link->pid && xctx_load32(&row->thread) == link->thread
+           && xctx_load64(&row->waiting_since) == link->since;
+}
+
+/* Where a thread sleeps. 0 where it does not. */
+static int find_sleeper(xctx_link *link, uint32_t pid, uint32_t thread) {
+    xctx_mapping *mapping;
+    uint32_t i, used;
+    xctx_row *row;
+    for (mapping = mappings; mapping; mapping = mapping->next) {
+        if (!mapping->head) continue;
+        used = xctx_load32(&mapping->head->used);
+        for (i = 0; i < used; i++) {
+            row = xctx_row_at(mapping->head, i);
+            if (xctx_load32(&row->blocked) && xctx_load32(&row->thread) == thread && xctx_load32(&row->pid) == pid) {
+                *link = (xctx_link){mapping, i, pid, thread, xctx_load64(&row->waiting_since)};
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Goes on from the last link: to those that hold what its thread waits for. Gives the length of a cycle, or 0. */
+static int follow(xctx_link *links, int length) {
+    xctx_link *last = &links[length - 1];
+    xctx_head *head = last->mapping->head;
+    uint32_t slot = (uint32_t)(xctx_load64(&head->word) & XCTX_WRITER_SLOT), i, used, pid, thread;
+    int found, each;
+    xctx_row *row;
+    if (slot == 0 || length == XCTX_LONGEST_CYCLE) return 0;
+    used = xctx_load32(&head->used);
+    for (i = 0; i < used; i++) {
+        row = xctx_row_at(head, i);
+        /* It waits for the owner of the slot; or it is that, and waits for the readers. */
+        if (slot == last->index + 1 ? !XCTX_IN(xctx_load64(&row->readers)) || i == last->index : slot != i + 1) continue;
+        pid = xctx_load32(&row->pid);
+        thread = xctx_load32(&row->thread);
+        if (thread == 0) continue;
+        if (pid == links[0].pid && thread == links[0].thread) return length;
+        for (each = 1; each < length && (links[each].pid != pid || links[each].thread != thread); each++) {}
+        if (each < length || !find_sleeper(&links[length], pid, thread)) continue;
+        if ((found = follow(links, length + 1)) != 0) return found;
+    }
+    return 0;
+}
+
+int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, xctx_link *links) {
+    xctx_row *row = xctx_row_at(mapping->head, index);
+    int length, i;
+    links[0] = (xctx_link){mapping, index, xctx_load32(&row->pid), xctx_load32(&row->thread), xctx_load64(&row->waiting_since)};
+    pthread_mutex_lock(&mutex);
+    length = links[0].thread ? follow(links, 1) : 0;
+    for (i = 1; i < length; i++)   /* the first is awake: it asks */
+        if (!is_link(&links[i])) length = 0;
+    pthread_mutex_unlock(&mutex);
+    return length;
+}
+
 /* --- rows -------------------------------------------------------------------------------------------------------------- */
 
 /* How many rows one process may have, while so many have been used: few where there are many processes. */
@@ -501,5 +564,9 @@ void xctx_unclaim_row(xctx_mapping *mapping, uint32_t index) { (void)mapping; (v
 int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt) { (void)mapping; (void)attempt; return 0; }
 int xctx_clean_up_all_dead(xctx_mapping *mapping) { (void)mapping; return 0; }
 int xctx_look_for_name(xctx_mapping *mapping) { (void)mapping; return 0; }
+int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, xctx_link *links) {
+    (void)mapping; (void)index; (void)links;
+    return 0;
+}
 
 #endif

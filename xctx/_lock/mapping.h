@@ -109,6 +109,19 @@ int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt);
 /* Cleans up after all the dead. 0, or -1 and errno. */
 int xctx_clean_up_all_dead(xctx_mapping *mapping);
 
+/* A thread on a cycle of threads each of which sleeps for a lock that the next one holds. */
+typedef struct {
+    xctx_mapping *mapping;        /* the lock that it waits for */
+    uint32_t index;               /* the row by which it waits */
+    uint32_t pid, thread;
+    uint64_t since;
+} xctx_link;
+#define XCTX_LONGEST_CYCLE 16
+
+/* Looks for a cycle through the thread of a row, which sleeps there. Gives its length, or 0. Only locks that this process has
+ * are looked at, and only threads with a row of their own. Nothing on the cycle has moved meanwhile, so it is there for good. */
+int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, xctx_link *links);
+
 /* Whether the file of a named lock has lost its name: all that use the memory find out then. */
 int xctx_look_for_name(xctx_mapping *mapping);
 

@@ -457,6 +457,7 @@ static inline void xctx_clean_up_dead_row(xctx_head *head, uint32_t index) {
     }
     xctx_store32_release(&row->mode, XCTX_NONE);
     xctx_store32_release(&row->waiters, 0);
+    xctx_store32_release(&row->blocked, 0);
     xctx_store64(&row->readers, 0);
     xctx_after_leaving(head, 1);
     xctx_store32(&row->owner, 0);

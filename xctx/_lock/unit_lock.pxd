@@ -16,8 +16,10 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
         uint32_t used, wake_counter, deaths
     ctypedef struct xctx_row:
         uint64_t readers, waiting_since, held_since
-        uint32_t mode, owner, pid, thread, waiters
+        uint32_t mode, owner, pid, thread, waiters, blocked
     ctypedef struct xctx_mapping:
+        xctx_head *head
+        char *path
         int carrier
         uint32_t token
         PyObject *queues
@@ -52,7 +54,6 @@ cdef class Mapping:
     cdef xctx_head *head
     cdef str path                 # None where it has no name
     cdef uint32_t forks
-    cdef bint loose               # units that several threads share use it: a row does not say who may release; never cleared
     cdef object __weakref__
 
 
@@ -132,6 +133,8 @@ cdef class Attempt:
 
     cdef int lost(self) noexcept
     cdef int refuse(self) except? -2
+    cdef int look_for_cycle(self) except? -2
+    cdef double cycles_at         # when it looks for a deadlock next
     cdef int begin(self, object home, bint of_loop) except? -2
     cdef int look_again(self) except? -2
     cdef int before_sleep(self) except? -2

@@ -55,6 +55,12 @@ cdef extern from "xctx/_lock/mapping.h" nogil:
     void unclaim "xctx_unclaim_row"(xctx_mapping *, uint32_t)
     int look_for_dead "xctx_look_for_dead"(xctx_mapping *, xctx_attempt *)
     bint look_for_name "xctx_look_for_name"(xctx_mapping *)
+    int LONGEST_CYCLE "XCTX_LONGEST_CYCLE"
+    ctypedef struct xctx_link:
+        xctx_mapping *mapping
+        uint32_t index, pid, thread
+        uint64_t since
+    int find_cycle "xctx_find_cycle"(xctx_mapping *, uint32_t, xctx_link *)
     int clean_up_all_dead "xctx_clean_up_all_dead"(xctx_mapping *)
 
 cdef extern from "xctx/_lock/unit_lock.h" nogil:
@@ -69,6 +75,7 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
     void or64 "xctx_or64"(uint64_t *, uint64_t)
     void add64 "xctx_add64"(uint64_t *, uint64_t)
     void add32 "xctx_add32"(uint32_t *, uint32_t)
+    void store32 "xctx_store32"(uint32_t *, uint32_t)
     void store64 "xctx_store64"(uint64_t *, uint64_t)
     void leave_row "xctx_leave"(xctx_head *, xctx_row *)
     uint64_t monotonic_ns "xctx_monotonic_ns"()
@@ -80,6 +87,7 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
 cdef double FOREVER = float("inf")
 cdef double LOOK_AGAIN = 0.1     # seconds after which the first units of a queue look for the dead
 cdef double WITHOUT_HELP = 0.01  # likewise, where no helper could be started
+cdef double LOOK_FOR_CYCLES = 1  # so long a thread has slept when it looks for a deadlock
 cdef double LONG_DOUBT = 1       # for so long a lack of descriptors may pass, without which nobody can tell who is dead
 cdef forget_function forget_unit_lock = NULL
 
@@ -234,7 +242,8 @@ cdef UnitLock new_unit_lock(Row row, uint64_t serial, bint shared_by_threads):
     made.c.token = row.mapping.c.token
     made.c.named = row.mapping.path is not None
     if shared_by_threads:
-        row.mapping.loose = True
+        # Any thread of the unit may release, so what the row's holder waits for is not what this thread does.
+        store32(&made.c.row.thread, 0)
     made.c.head = row.mapping.head
     made.c.index = row.index
     made.c.row = row_at(made.c.head, row.index)
@@ -637,7 +646,7 @@ cdef class Attempt:
         cdef xctx_unit_lock *unit = &self.owner.c
         cdef uint32_t slot = <uint32_t>(load64(&unit.head.word) & WRITER_SLOT)
         cdef bint own
-        if self.until != FOREVER or self.owner.row.mapping.loose or not load32(&unit.row.thread):
+        if self.until != FOREVER or not load32(&unit.row.thread):
             return 0
         if unit.attempt.phase == HAS_SLOT:
             own = readers_in(load64(&unit.row.readers)) != 0
@@ -651,6 +660,31 @@ cdef class Attempt:
         eventlet = " (eventlet's hub is not known to xctx)" if "eventlet.hubs" in sys.modules else ""
         raise RuntimeError(f"this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's runs "
                            f"here that would let it go on{eventlet}")
+
+    cdef int look_for_cycle(self) except? -2:
+        """Raises where this thread, which has slept for long, is the last one of a deadlock."""
+        cdef xctx_unit_lock *unit = &self.owner.c
+        cdef xctx_link links[16]
+        cdef double now
+        cdef int length, each
+        if self.until != FOREVER:
+            return 0
+        now = monotonic()
+        if self.cycles_at == 0:
+            self.cycles_at = now + LOOK_FOR_CYCLES
+        if now < self.cycles_at:
+            return 0
+        self.cycles_at = now + LOOK_FOR_CYCLES
+        length = find_cycle(unit.mapping, unit.index, links)
+        for each in range(1, length):
+            if links[each].since > links[0].since:
+                return 0   # that one closed the cycle, and finds out for itself
+        if length == 0:
+            return 0
+        told = []
+        for each in range(length):
+            told.append(f"thread {links[each].thread} of process {links[each].pid} waits for {name_of(links[each].mapping)}")
+        raise RuntimeError(f"deadlock: {', which is held by '.join(told)}, which is held by the first")
 
     cdef int look_again(self) except? -2:
         cdef xctx_unit_lock *unit = &self.owner.c
@@ -703,6 +737,7 @@ cdef class Attempt:
             self.seconds = left
             if self.waiter is None:
                 self.refuse()
+                self.look_for_cycle()
                 return WAITS
             node = &self.waiter.node
             xctx_lock(&unit.mapping.guard)
@@ -766,8 +801,11 @@ cdef class Attempt:
         cdef uint64_t ns = sleep_time(unit.head)
         if self.seconds * 1e9 < <double>ns:
             ns = <uint64_t>(self.seconds * 1e9)
+        if self.until == FOREVER:
+            store32(&unit.row.blocked, True)
         with nogil:
             futex_wait(&unit.head.wake_counter, unit.attempt.wake_counter, ns, sleep_flag(&unit.attempt))
+        store32(&unit.row.blocked, False)   # before a signal handler runs, which may hold or release locks
         return PyErr_CheckSignals()
 
     cdef int have(self) except? -2:
@@ -885,6 +923,13 @@ cdef class Attempt:
         if last:
             Py_DECREF(queue)
         return wake(queue.mapping, chain)
+
+
+cdef str name_of(xctx_mapping *mapping):
+    """What people know a lock by."""
+    if mapping.path != NULL:
+        return os.fsdecode(<bytes>mapping.path)
+    return f"a lock without a name ({<size_t>mapping.head:#x} here)"
 
 
 cdef void undo(xctx_unit_lock *unit) noexcept:
