@@ -332,7 +332,7 @@ cdef class SharedLock:
         """
         cdef xctx_unit_lock *unit = unit_lock_here(self)
         if unit.mode != EXCLUSIVE:
-            raise ValueError("only who holds the lock exclusively can say that all is mended; this unit holds it "
+            raise ValueError("only a unit that holds the lock exclusively can say that all is mended; this one holds it "
                              f"{MODES[unit.mode] or 'not at all'}")
         and64(&unit.head.word, ~<uint64_t>DIED)
 
@@ -581,10 +581,10 @@ cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds, bin
 
 cdef int let_other_code_go_on(UnitLock owner, double until) except -1:
     """This unit is busy with an attempt of other code: of what this code interrupted, of another task or thread of it."""
-    cdef unsigned long here = PyThread_get_thread_ident()
+    cdef bint here = not owner.c.shared_by_threads or owner.c.thread == PyThread_get_thread_ident()
     if is_beneath(owner):
         return overtake(owner)
-    if until == FOREVER and owner.c.thread == here and current_hub() is None:
+    if until == FOREVER and here and current_hub() is None:
         raise RuntimeError("this unit waits for the lock already, in a task or greenlet of this thread that could not go on "
                            "while this code waits as well")
     return pause()

@@ -241,12 +241,12 @@ cdef UnitLock new_unit_lock(Row row, uint64_t serial, bint shared_by_threads):
     made.c.mapping = row.mapping.c
     made.c.token = row.mapping.c.token
     made.c.named = row.mapping.path is not None
-    if shared_by_threads:
-        # Any thread of the unit may release, so what the row's holder waits for is not what this thread does.
-        store32(&made.c.row.thread, 0)
     made.c.head = row.mapping.head
     made.c.index = row.index
     made.c.row = row_at(made.c.head, row.index)
+    if shared_by_threads:
+        # Any thread of the unit may release, so what the row's holder waits for is not what this thread does.
+        store32(&made.c.row.thread, 0)
     made.c.owner = <PyObject*>made
     made.c.shared_by_threads = shared_by_threads
     made.row = row
