@@ -274,7 +274,8 @@ LOCKS = [
     ),
     (
         ValueError,
-        "Cannot upgrade a shared lock to an exclusive lock: two who try wait for each other. Acquire it upgradable, or exclusive",
+        "Cannot upgrade a shared lock to an exclusive lock: two who try wait for each other. Acquire it "
+        "upgradable, or exclusive",
         "who reads acquires it to write",
         held(lambda lock: lock.acquire(exclusive=True), kind=xctx.SharedRLock),
     ),
@@ -371,14 +372,16 @@ LOCKS = [
     ),
     (
         FileNotFoundError,
-        "the file of this lock, …, was removed while it was used: others who open it get another lock, so this one is of no "
+        "the file of this lock, …, was removed while it was used: others who open it get another lock, "
+        "so this one is of no "
         "use any more",
         "it was; ``acquire``, ``release`` of one who wrote, and whoever waits",
         removed,
     ),
     (
         OSError,
-        "… is on a file system of the network (…), where processes of several machines would not see each other's locks",
+        "… is on a file system of the network (…), where processes of several machines would not see "
+        "each other's locks",
         "``SharedLock.at(path)``",
         network,
     ),
@@ -403,21 +406,24 @@ LOCKS = [
     ),
     (
         RuntimeError,
-        "this wait could not end: another task of this event loop has the lock, and would not go on while this one waits. Wait "
+        "this wait could not end: another task of this event loop has the lock, and would not go on "
+        "while this one waits. Wait "
         "with `async with`, or await acquire_async()",
         "a task waits without awaiting",
         two_tasks,
     ),
     (
         RuntimeError,
-        "this unit waits for the lock already, in a task or greenlet of this thread that could not go on while this code waits "
+        "this unit waits for the lock already, in a task or greenlet of this thread that could not go "
+        "on while this code waits "
         "as well",
         "likewise, where both tasks are one unit",
         task_that_blocks_while_it_waits,
     ),
     (
         RuntimeError,
-        "this was asked for in another thread, whose unit would hold the lock: ask for it in a coroutine that runs here",
+        "this was asked for in another thread, whose unit would hold the lock: ask for it in a "
+        "coroutine that runs here",
         "what ``acquire_async`` gave in one thread is awaited in another",
         asked_elsewhere,
     ),
@@ -452,7 +458,8 @@ LEFT_OUT = {
     "no room for the handlers of forks and of the end": "no memory is left while xctx is imported",
     "locks between processes are not known to xctx on this system": "not on systems that the tests run on",
     "all … rows of this lock are taken by other processes": "tens of thousands of processes use one lock",
-    "this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's runs here that would let it "
+    "this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's "
+    "runs here that would let it "
     "go on…": "takes greenlet: test_lock_trust.py",
     "deadlock: …, which is held by the first": "takes two threads, and a second: test_lock_deadlock.py",
     "this process closed the lock's descriptor, so others took it for dead, and the lock from it": "on overlayfs alone",

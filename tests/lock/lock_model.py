@@ -86,7 +86,12 @@ class Model:
                 yield (*state[:UNITS], put(units, which, change(unit, ASLEEP, 0)))  # it does not sleep for ever
                 continue
             if unit[ASLEEP]:
-                if state[PASSES] and unit[PHASE] in ("reader", "slot") and state[WORD] & P and not any(r[0] for r in rows):
+                if (
+                    state[PASSES]
+                    and unit[PHASE] in ("reader", "slot")
+                    and state[WORD] & P
+                    and not any(r[0] for r in rows)
+                ):
                     awake = change(unit, ASLEEP, 0, PC, "pass")
                     yield (*state[:PASSES], state[PASSES] - 1, put(units, which, awake))
                 if any(dead):

@@ -120,7 +120,11 @@ def test_an_operator_sees_who_holds_and_who_waits(tmp_path):
         said = json.loads(listed(name, "--json").stdout)
         assert (said["name"], said["path"], said["owner_died"], said["processes"]) == (name, lock.path, False, 1)
         (holder,) = said["holders"]
-        assert (holder["mode"], holder["pid"], holder["thread"]) == ("exclusive", os.getpid(), threading.get_native_id())
+        assert (holder["mode"], holder["pid"], holder["thread"]) == (
+            "exclusive",
+            os.getpid(),
+            threading.get_native_id(),
+        )
         assert "python" in holder["program"]
         assert {waiter["thread"] for waiter in said["waiters"]} == {thread.native_id for thread in threads}
         assert all(0 <= waiter["for"] < 6 * LONG for waiter in said["waiters"])

@@ -114,7 +114,12 @@ def test_threads_that_open_one_name_at_once_get_one_lock(names):
 def test_an_unrelated_process_opens_it_by_name():
     name = f"test-unrelated-{os.getpid()}"
     lock = xctx.SharedLock(name)
-    program = f"import xctx; lock = xctx.SharedLock({name!r}); print(lock.acquire(blocking=False)); lock.mode and lock.release()"
+    program = f"""if True:
+        import xctx
+        lock = xctx.SharedLock({name!r})
+        print(lock.acquire(blocking=False))
+        lock.mode and lock.release()
+        """
 
     def other():
         return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=6 * LONG).stdout
@@ -356,7 +361,7 @@ def test_many_who_come_and_go_use_one_file(names):
                 number = int(os.pread(counter, 8, 0))
                 os.pwrite(counter, b"%8d" % (number + 1), 0)
             del lock
-        # As the children of multiprocessing do: where an earlier test left a gevent hub, a timer that it has not run since
+        # As the children of multiprocessing do: where an earlier test left a gevent hub, a timer that has not run since
         # still refers to the lock's memory.
         leave_names()
 

@@ -1,10 +1,8 @@
 """Locks among processes: how they get there, what is left of them, and what the death of a holder does."""
 
 import concurrent.futures
-import contextlib
 import ctypes
 import faulthandler
-import gc
 import multiprocessing
 import os
 import resource

@@ -78,9 +78,7 @@ def test_a_try_does_not_count_as_waiting_and_a_timeout_takes_it_back():
 
     async def main():
         async with lock.exclusive():
-            tries = [
-                asyncio.create_task(ask(lock, exclusive, timeout=0.02)) for exclusive in (True, True, False)
-            ]
+            tries = [asyncio.create_task(ask(lock, exclusive, timeout=0.02)) for exclusive in (True, True, False)]
             await until(lambda: lock.waiters == 3)
             assert await asyncio.gather(*tries) == [False] * 3
             assert lock.waiters == 0

@@ -1,4 +1,4 @@
-"""What an operator relies on: closed descriptors, removed files, full file systems, stopped processes, signal handlers."""
+"""What an operator relies on, whatever happens to descriptors, files, processes and threads."""
 
 import asyncio
 import contextlib
@@ -271,8 +271,10 @@ for process in range(4):
 """,
     }[at]
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", prepare + ' && exec "$0" -W ignore -c "$1"', sys.executable]
-        + ["import os, threading, xctx\n" + program],
+        [
+            *("unshare", "-m", "sh", "-c", prepare + ' && exec "$0" -W ignore -c "$1"', sys.executable),
+            "import os, threading, xctx\n" + program,
+        ],
         capture_output=True,
         text=True,
         timeout=6 * LONG,

@@ -137,7 +137,9 @@ def times(units: int) -> str:
 def main(arguments: list[str]) -> int:
     import argparse
 
-    parser = argparse.ArgumentParser(prog="python -m xctx locks", description="Locks with a name: who holds them, who waits.")
+    parser = argparse.ArgumentParser(
+        prog="python -m xctx locks", description="Locks with a name: who holds them, who waits."
+    )
     parser.add_argument("name", nargs="?", help="of one lock, or its path; default: all of this user's")
     parser.add_argument("--who", action="store_true", help="name each process that holds the lock or waits for it")
     parser.add_argument("--json", action="store_true", help="one object a line")

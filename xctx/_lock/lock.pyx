@@ -277,12 +277,13 @@ cdef class SharedLock:
         Returns:
             An awaitable of whether the lock is held.
         """
-        return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), EXCLUSIVE if exclusive else SHARED, seconds_of(True, timeout),
-                               False, True)
+        return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), EXCLUSIVE if exclusive else SHARED,
+                               seconds_of(True, timeout), False, True)
 
     def acquire_upgradable_async(self, timeout=-1):
         """As :meth:`acquire_upgradable`, to be awaited in an asyncio task."""
-        return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), UPGRADABLE, seconds_of(True, timeout), False, True)
+        return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), UPGRADABLE,
+                               seconds_of(True, timeout), False, True)
 
     def __aenter__(self):
         return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), SHARED, FOREVER, False, self)

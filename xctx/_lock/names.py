@@ -1,9 +1,10 @@
 """Locks that have a name: where their files are, and how one is opened or made.
 
 They are in a directory of the user's own, one for all programs of that user whatever their environment: in /dev/shm, so
-that nothing is left after a restart of the machine, or where there is no such thing in /tmp. Each process that uses a file
-holds a lock on its first byte, shared. One that gets that lock alone is the last, and removes the file when it ends. Where
-the last is killed the file stays for the next process that opens the name, which is told of a writer's death.
+that nothing is left after a restart of the machine, or where there is no such thing in /tmp. Each process that uses a
+file holds a lock on its first byte, shared. One that gets that lock alone is the last, and removes the file when it
+ends. Where the last is killed the file stays for the next process that opens the name, which is told where a writer
+has died.
 
 One file is one lock: however often a process opens it, what its units hold is kept once.
 """
@@ -179,8 +180,8 @@ def open_in(place: int, name: str) -> int | None:
             raise PermissionError(f"the file of the lock {name!r} has a second name, a hard link")
         if use_file(fd, False) and still_named(place, name, fd):
             if about.st_size == 0:
-                # A process that has the file may open it anew after it has become another user. No other user gets so far:
-                # the directory is closed to them.
+                # A process that has the file may open it anew after it has become another user. Others do not get so
+                # far: the directory is closed to them.
                 os.fchmod(fd, 0o666)
                 reserve_file(fd)  # zeros are a free lock
             mine, fd = fd, -1
@@ -229,8 +230,10 @@ def open_at(path: str, create: bool, mode: int, make: Make) -> Any:
     try:
         kind = file_system(path)
         if kind in REMOTE:
-            raise OSError(f"{path!r} is on a file system of the network ({kind}), where processes of several machines would not "
-                          "see each other's locks")
+            raise OSError(
+                f"{path!r} is on a file system of the network ({kind}), where processes of several machines would not "
+                "see each other's locks"
+            )
         about = os.fstat(fd)
         if not stat.S_ISREG(about.st_mode):
             raise ValueError(f"{path!r} is no regular file, so no lock")
