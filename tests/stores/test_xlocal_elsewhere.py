@@ -10,6 +10,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from helpers.waiting import eventually_async
 
 import xctx
 
@@ -38,6 +39,7 @@ def opener(request, x):
     return make
 
 
+@xctx.transparent
 def steps(opened):
     with opened:
         del opened
@@ -182,6 +184,7 @@ def test_a_block_entered_and_left_by_two_workers(x, opener):
 
 
 def test_an_async_generator_that_the_loop_closes(x, opener):
+    @xctx.transparent
     async def numbers():
         with opener("inner"):
             for number in range(5):
@@ -190,10 +193,8 @@ def test_an_async_generator_that_the_loop_closes(x, opener):
     async def main():
         async for _ in numbers():
             break
-        for _ in range(3):
-            gc.collect()
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.01)
+        gc.collect()
+        await eventually_async(lambda: not vars(x))
         return dict(vars(x))
 
     assert asyncio.run(main()) == {}

@@ -39,6 +39,8 @@ def snapshots() -> None:
     assert_type(snapshot.run(repeat, "a", times=2), list[str])
     with snapshot as entered:
         assert_type(entered, xctx.Snapshot)
+    assert_type(xctx.nothing(x), xctx.Snapshot)
+    assert_type(xctx.nothing()(repeat)("a"), list[str])
     # A block is never one that swallows exceptions.
     assert_type(returns_within(snapshot), int)
 
@@ -56,6 +58,7 @@ def wrapped() -> None:
     coroutine: Coroutine[Any, Any, int] = xctx.isolated(fetch)("a")
     coroutine.close()
     generator: Generator[str, int, bytes] = xctx.isolated(words)(1)
+    generator = xctx.transparent(words)(1)
     generator.close()
     later: Callable[[int], AsyncGenerator[str, int]] = xctx.isolated(more_words)
     assert later is not more_words
@@ -90,6 +93,7 @@ async def tasks() -> None:
 
 
 def misuses() -> None:
+    xctx.nothing(1)  # type: ignore[arg-type]
     xctx.capture(1)  # type: ignore[arg-type]
     xctx.capture(contextvars=[1])  # type: ignore[list-item]
     xctx.capture(missing="maybe")  # type: ignore[arg-type]
@@ -98,6 +102,8 @@ def misuses() -> None:
     xctx.carry(repeat)(1)  # type: ignore[arg-type]
     xctx.carry(1)  # type: ignore[arg-type]
     xctx.isolated(words)("1")  # type: ignore[arg-type]
+    xctx.transparent(words)("1")  # type: ignore[arg-type]
+    xctx.transparent(1)  # type: ignore[type-var]
     ThreadPoolExecutor(bindings="all")  # type: ignore[arg-type]
     with ThreadPoolExecutor() as pool:
         pool.submit(repeat, times="a")  # type: ignore[call-arg, arg-type]

@@ -7,12 +7,14 @@ Which block an exit is about, says xctx._stores.statements.
 """
 cimport cython
 from cpython.object cimport PyTypeObject
+from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._runtime.python cimport PyObject_GenericGetAttr, xctx_forbid_instances, xctx_publish_before, xctx_tstate
 from xctx._runtime.functions cimport StepContext
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, group_of, is_exited
-from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, new_binding
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, BindingVariable, Place, chain_of, end_binding, find_place,
+                                  is_hidden, make_visible, new_binding, xctx_way)
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from _functools import partial
 
@@ -65,9 +67,14 @@ cdef Scope new_scope(BindingVariable owner, tuple names, tuple values):
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 cdef object enter(Block block):
+    return enter_by(block, BY_STATEMENT)
+
+
+cdef object enter_by(Block block, xctx_way way):
     cdef Scope scope = <Scope>block.opener
+    cdef Place place
     made = new_binding(scope.owner, scope.names, scope.values, False)
-    block.undo = make_visible(made)
+    block.undo = make_visible(made, &place if find_place(&place, way) else NULL)
     block.context = xctx_tstate().context
     block.made = made
     block.opener = None
@@ -90,7 +97,7 @@ cdef object leave(Block block):
 cdef object enter_by_hand(object opener):
     cdef Scope scope = <Scope>opener
     cdef Block block = new_block(scope, &KIND)
-    enter(block)
+    enter_by(block, BY_HAND)
     try:
         opened_by_hand(scope).add(group_of(block.made), block.made.unit, block)
     except BaseException:
@@ -114,12 +121,32 @@ cdef object leave_by_hand(object opener):
 cdef object leave_innermost(Scope scope):
     """Leaves by hand what a with statement has bound here; the statement's own exit will find that it has been left."""
     cdef Binding link = chain_of(scope.owner)
+    cdef Binding found = None
     while link is not None:
-        if link.values is scope.values and not is_exited(link):
-            end_binding(link, None, NULL)
-            return False
+        if not is_exited(link) and is_of(link, scope):
+            if not is_hidden(link, xctx_tstate()):
+                found = link
+                break
+            if found is None:
+                found = link
         link = link.outer
+    if found is not None:
+        end_binding(found, None, NULL)
+        return False
     raise RuntimeError("this binding is left, but it was not entered")
+
+
+cdef bint is_of(Binding link, Scope scope) except -1:
+    """Whether the scope was entered to make the binding, or one with the same names and values."""
+    cdef Py_ssize_t i, n = PyTuple_GET_SIZE(scope.names)
+    if link.values is scope.values:
+        return True
+    if scope.owner.factories is None or PyTuple_GET_SIZE(link.names) < n or link.names[:n] != scope.names:
+        return False
+    for i in range(n):
+        if link.values[i] is not scope.values[i]:
+            return False
+    return True
 
 
 cdef OpenByHand opened_by_hand(Scope scope):
@@ -146,15 +173,19 @@ cdef class ScopeSteps(StepContext):
     Thread-safety: used by one call alone.
     Lifetime: held by the call.
     """
-    cdef Scope scope   # never changes
+    cdef Scope scope   # changes in the first step alone
     cdef Block block   # the one that is entered
 
     def __init__(self, Scope scope not None):
         self.scope = scope
 
     cdef int enter(self) except -1:
+        cdef Binding made
         self.block = new_block(self.scope, &KIND)
-        enter(self.block)
+        enter_by(self.block, BY_STEP)
+        made = self.block.made
+        if made.names is not self.scope.names:   # what was made is for the whole call, not for this step
+            self.scope = new_scope(self.scope.owner, made.names, made.values)
         return 0
 
     cdef int leave(self) except -1:
