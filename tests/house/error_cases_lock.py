@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from helpers.waiting import LONG
@@ -175,6 +176,12 @@ def squatted():
         names.PARENTS = before
 
 
+def run_in_thread(main):
+    """In a thread without a hub, which an earlier test may have left in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(main())).result(LONG)
+
+
 def two_tasks():
     lock = xctx.SharedLock()
 
@@ -185,7 +192,7 @@ def two_tasks():
     async def main():
         await asyncio.gather(hold(), hold())
 
-    asyncio.run(main())
+    run_in_thread(main)
 
 
 def task_that_blocks_while_it_waits():
@@ -212,7 +219,7 @@ def task_that_blocks_while_it_waits():
     thread.start()
     held.wait(LONG)
     try:
-        asyncio.run(main())
+        run_in_thread(main)
     finally:
         leave.set()
         thread.join()

@@ -419,6 +419,13 @@ def test_a_stopped_process_that_only_waits_is_passed_over_and_finds_out(upgrades
 # Signal handlers and finalisers
 
 
+def without_hub():
+    """In a child: forgets the hub that an earlier test left in this thread, in which it would wait otherwise."""
+    local = sys.modules.get("gevent._hub_local")
+    if local is not None:
+        local.set_hub(None)
+
+
 @pytest.mark.parametrize("kind", [xctx.SharedLock, xctx.SharedRLock])
 @pytest.mark.parametrize("outer", ["shared", "exclusive", "upgrade"])
 @pytest.mark.parametrize("inner", ["shared", "exclusive"])
@@ -426,6 +433,7 @@ def test_a_signal_handler_takes_the_lock_that_its_thread_waits_for(kind, outer, 
     lock = kind()
 
     def work(child):
+        without_hub()
         events = []
 
         def handler(number, frame):
@@ -469,7 +477,8 @@ def test_a_handler_that_keeps_the_lock():
     lock = xctx.SharedLock()
 
     def work(child):
-        signal.signal(signal.SIGUSR1, lambda *_: lock.acquire(exclusive=True))
+        without_hub()
+        signal.signal(signal.SIGUSR1, lambda *_: (child.say("handles"), lock.acquire(exclusive=True)))
         child.say("waits")
         with pytest.raises(ValueError, match="re-entrant"):
             lock.acquire(exclusive=True)
@@ -481,6 +490,7 @@ def test_a_handler_that_keeps_the_lock():
             assert child.hear() == "waits"
             eventually(lambda: lock.waiters)
             child.kill(signal.SIGUSR1)
+            assert child.hear() == "handles"
         assert child.wait() == 0
     assert lock.holders() == []
 
@@ -534,8 +544,9 @@ def test_a_plain_block_in_a_task_that_waits_for_another_task_of_its_loop():
             assert lock.holders() == []
         async with lock.exclusive():
             assert not await asyncio.create_task(asyncio.to_thread(lock.acquire, timeout=0.01))
+        return True
 
-    asyncio.run(asyncio.wait_for(main(), LONG))
+    assert in_thread(lambda: asyncio.run(asyncio.wait_for(main(), LONG)))  # where no hub is
 
 
 def test_greenlets_without_a_hub():
