@@ -266,6 +266,11 @@ async def locks() -> None:
     assert_type(await lock.acquire_async(), bool)
     lock.release()
     assert_type(lock.owner_died, bool)
+    with xctx.SharedRLock.at("path", create=False, on_death="raise").exclusive(timeout=2, mend=True) as at:
+        assert_type(at, xctx.SharedRLock)
+        at.mark_consistent()
+    with lock.shared(timeout=1) as timed:
+        assert_type(timed, xctx.SharedLock)
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
