@@ -12,5 +12,6 @@ cdef class Application:
     cdef list variables         # context variables that came along, as `set_variables` gave them; or None
 
 
+cdef Application new_application()
 cdef int bind_in(Application application, Binding flattened, bint barrier) except -1
 cdef int undo(Application application) except -1

@@ -1,9 +1,11 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Applications: what one application of a snapshot has bound, until it is undone."""
 cimport cython
+from cpython.object cimport PyTypeObject
 
 from xctx._carry.variables cimport reset_variables
+from xctx._runtime.python cimport xctx_forbid_instances
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport BoundEntry, bind_snapshot, unbind_entry
@@ -13,6 +15,7 @@ connect()
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(32)
 cdef class Application:
     """One application of a snapshot, until it is undone.
@@ -20,6 +23,13 @@ cdef class Application:
     Thread-safety: used by the code that applies it and the code that undoes it, one after the other.
     Lifetime: held by the call or block that applied it.
     """
+
+
+xctx_forbid_instances(<PyTypeObject*>Application)
+
+
+cdef Application new_application():
+    return Application.__new__(Application)
 
 
 cdef int bind_in(Application application, Binding flattened, bint barrier) except -1:

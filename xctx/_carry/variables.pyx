@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Context variables that a snapshot sets where it is applied, and which get their values back in any order of exits.
 
@@ -7,9 +7,9 @@ each context has a tuple of *layers*, one for each variable that an open applica
 exit removes its own layer. What was beneath is seen again, or lies beneath the next layer of the same variable.
 """
 cimport cython
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 
-from xctx._runtime.python cimport FREE_THREADED, xctx_tstate, xctx_var_reset, xctx_var_set
+from xctx._runtime.python cimport FREE_THREADED, xctx_forbid_instances, xctx_tstate, xctx_var_reset, xctx_var_set
 from xctx._runtime.runtime cimport connect
 from xctx._stores.blocks cimport end_visit, visit_context
 from contextvars import ContextVar, Token
@@ -22,12 +22,16 @@ cdef object layers_here = ContextVar("xctx.variables")   # the tuple of layers
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class VariableLayer:
     """What one application set one context variable to, or a copy that has something else beneath.
 
     Thread-safety: never changes, but for `exited`, which is set once.
     Lifetime: held by the contexts that have it, and by its application.
     """
+
+
+xctx_forbid_instances(<PyTypeObject*>VariableLayer)
 
 
 cdef inline VariableLayer first_of(VariableLayer layer):

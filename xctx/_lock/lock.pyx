@@ -10,7 +10,8 @@ The stores drop a unit's values when the unit ends, and a UnitLock that is dropp
 thread, greenlet or task ends, nothing of it stays in the table. In a forked child the stores are empty: the child holds
 nothing, and takes rows of its own.
 """
-from cpython.object cimport PyObject
+cimport cython
+from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from xctx._core cimport Key, as_key
@@ -21,7 +22,7 @@ from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE
                                    refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
                                    tell_if_queued, wait, xctx_head, xctx_row, xctx_unit_lock)
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
-from xctx._runtime.python cimport PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
+from xctx._runtime.python cimport PyThreadState, xctx_forbid_instances, xctx_lock, xctx_mend_metatype, xctx_tstate, xctx_unlock
 from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
                                     xctx_cache_set, xctx_fork_count, xctx_next_serial)
 from xctx._runtime.scheduling cimport current_loop, monotonic
@@ -54,6 +55,7 @@ class OwnerDiedWarning(RuntimeWarning):
     """
 
 
+@cython.no_gc_clear
 cdef class SharedLock:
     """A lock that many may hold to read, or one to write.
 
@@ -313,6 +315,7 @@ cdef class SharedLock:
         return handed_on, (type(self), reduction.DupFd(ready(self).carrier), self.holder)
 
 
+@cython.no_gc_clear
 cdef class SharedRLock(SharedLock):
     """A :class:`SharedLock` that its holder may acquire again.
 
@@ -660,6 +663,8 @@ async def wait_in_task(Attempt attempt):
     return found == HELD
 
 
+@cython.final
+@cython.no_gc_clear
 cdef class LockBlock:
     """What ``lock.exclusive()`` gives: acquires at the start of a ``with`` block, and releases at its end."""
     cdef SharedLock lock   # this and the next never change
@@ -679,6 +684,15 @@ cdef class LockBlock:
     async def __aexit__(self, exc_type=None, exc=None, traceback=None):
         leave_block(self.lock, exc_type)
         return False
+
+
+xctx_forbid_instances(<PyTypeObject*>LockBlock)
+
+
+# The type of what these functions give: Cython's own.
+cdef object _awaitable = upgrade_in_task(None, 0)
+xctx_mend_metatype(Py_TYPE(_awaitable))
+_awaitable.close()
 
 
 cdef LockBlock block_of(SharedLock lock, int mode):

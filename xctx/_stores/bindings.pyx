@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """The chain of bindings: immutable records of names and values, each linked to the one outside it.
 
@@ -48,6 +48,7 @@ cdef class CopyGroup:
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(64)
 cdef class Binding:
     """One link of the chain: these names have these values, set by this unit.

@@ -12,7 +12,7 @@ cdef enum Storage:        # where a store keeps its names and values
 
 
 cdef class local:
-    # None of these changes after __cinit__, but the collector may clear `args` and `kwargs`.
+    # None of these changes after __cinit__.
     cdef Key key
     cdef Storage storage
     cdef object var          # the context variable of a store IN_CONTEXT

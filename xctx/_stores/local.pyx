@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """local: mutable attributes, kept apart for each execution unit.
 
@@ -19,8 +19,9 @@ from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict
 from xctx._stores.names cimport is_reserved, plain_name
 from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, discard_values, erase, new_values, read,
                                   release_chain, shared_dict_of, traverse, values_of, write)
-# Underscored for a cheap start: each interpreter has these loaded, `collections` and `weakref` it would have to load.
-from _collections_abc import MutableMapping
+from xctx._stores.context_dict import ContextDict
+# Underscored for a cheap start: each interpreter has these loaded, `functools` and `weakref` it would have to load.
+from _functools import partial
 from _weakref import ref
 from contextvars import ContextVar
 
@@ -80,6 +81,8 @@ cdef class local:
         self.initialises = (<TypeObject*>Py_TYPE(self)).tp_init != object_init
         if not self.initialises:
             key = kwargs.pop("key", None)
+            if len(args) == 1 and isinstance(args[0], ContextVar) and as_key(type(self).__xctx_key__).in_context:
+                args = ()   # werkzeug's Local is told where to keep what it keeps
             if args or kwargs:
                 raise TypeError(f"{type(self).__name__}() takes no arguments but `key`: there is no __init__ for "
                                 f"{args + tuple(kwargs) !r}")
@@ -188,10 +191,6 @@ cdef class local:
     def __call__(self, name, *, unbound_message=None):
         """A :class:`LocalProxy` of the attribute of that name, as werkzeug's Local gives it."""
         return make_proxy(self, name, unbound_message=unbound_message)
-
-    def __iter__(self):
-        """Pairs of name and value, as werkzeug's Local gives them."""
-        return iter(list(names_here(self).items()))
 
 
 install_getattro(<PyObject*>local, object(), b"'%.200s' object has no attribute '%S'")
@@ -388,49 +387,23 @@ cdef dict names_here(local store):
 
 cdef object dict_here(local store):
     if store.storage == IN_CONTEXT:
-        return ContextDict(store)
+        return ContextDict(partial(names_in_context, store), partial(put_in_context, store), partial(publish_in_context, store))
     if store.storage == SHARED_BY_THREADS:
         return shared_dict_here(store, True)
     return as_dict(values_here(store, True))
 
 
-class ContextDict(MutableMapping):
-    """The ``__dict__`` of a store under the keys `flow` and `context`: reads and changes what the current context has."""
+def names_in_context(local store not None):
+    return names_here(store)
 
-    __slots__ = ("_store",)
 
-    def __init__(self, store):
-        self._store = store
+def put_in_context(local store not None, name, value):
+    set_in_context(store, plain_name(name), value)
 
-    def _names(self):
-        return names_here(<local>self._store)
 
-    def _publish(self, dict names not None):
-        cdef local store = self._store
-        publish(&store.context_values, store.var, as_content(names), store.ends_at_fork)
-
-    def __getitem__(self, name):
-        return self._names()[name]
-
-    def __setitem__(self, name, value):
-        self._publish({**self._names(), plain_name(name): value})
-
-    def __delitem__(self, name):
-        names = self._names()
-        del names[name]
-        self._publish(names)
-
-    def __iter__(self):
-        return iter(self._names())
-
-    def __len__(self):
-        return len(self._names())
-
-    def copy(self):
-        return self._names()
-
-    def __repr__(self):
-        return repr(self._names())
+def publish_in_context(local store not None, dict names not None):
+    """Makes these the names and values that the store keeps in the current context. The dict becomes the store's."""
+    publish(&store.context_values, store.var, as_content(names), store.ends_at_fork)
 
 
 # --- the collector, and the death of a store -------------------------------------------------------------------------
@@ -451,11 +424,9 @@ cdef int store_traverse(PyObject *store, visitproc visit, void *arg) noexcept:
 
 
 cdef int store_clear(PyObject *store) noexcept:
-    # `key` and `var` stay: they lead nowhere, and the store may yet be used by what is cleared with it.
+    # The fields stay, since the store may yet be used by what is cleared with it.
     cdef UnitValues *chain = detach_all(&(<local>store).kept)
     cdef PyObject **contexts = detach_list(&(<local>store).context_values)
-    (<local>store).args = None
-    (<local>store).kwargs = None
     release_chain(chain)
     release_list(contexts)
     return 0

@@ -14,6 +14,9 @@
 /* Of the thread: owned. NULL but between the two. */
 extern XCTX_HIDDEN XCTX_TLS_FAST PyObject *xctx_half_paired;
 
+/* Which of the two a statement looks up first: whether it is __exit__. */
+#define XCTX_EXIT_IS_FIRST (PY_VERSION_HEX >= 0x030E0000)
+
 /* The frame that runs: compared only. NULL where it makes no difference. */
 static inline void *xctx_frame_of_statement(void) {
 #if PY_VERSION_HEX >= 0x030E0000

@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Scopes: names and values to be bound for a block, again and again.
 
@@ -13,7 +13,8 @@ from xctx._runtime.functions cimport StepContext
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, group_of, is_exited
 from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, new_binding
-from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
+from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
+                                      new_open_by_hand)
 from _functools import partial
 
 
@@ -21,6 +22,7 @@ connect()
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(64)
 cdef class Scope:
     """What calling an xlocal returns: names and values that can be bound for a block, again and again.
@@ -125,7 +127,7 @@ cdef object leave_innermost(Scope scope):
 cdef OpenByHand opened_by_hand(Scope scope):
     with cython.critical_section(scope):
         if scope.opened is None:
-            opened = OpenByHand.__new__(OpenByHand)
+            opened = new_open_by_hand()
             xctx_publish_before()
             scope.opened = opened
         return scope.opened
@@ -140,6 +142,7 @@ install_block_methods(Scope, &KIND)
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class ScopeSteps(StepContext):
     """Binds what a scope does for each step of a call; for an awaitable until it is done, as a with statement would.
 
@@ -149,7 +152,7 @@ cdef class ScopeSteps(StepContext):
     cdef Scope scope   # never changes
     cdef Block block   # the one that is entered
 
-    def __init__(self, Scope scope not None):
+    def __cinit__(self, Scope scope not None):
         self.scope = scope
 
     cdef int enter(self) except -1:

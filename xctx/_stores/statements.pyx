@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """With statements, and exits by hand: which block an exit is about.
 
@@ -27,6 +27,7 @@ cdef extern from *:
 
 cdef extern from "xctx/_stores/pairing.h":
     PyObject *half_paired "xctx_half_paired"
+    bint EXIT_IS_FIRST "XCTX_EXIT_IS_FIRST"
     void *frame_of_statement "xctx_frame_of_statement"()
 
 connect()
@@ -35,6 +36,7 @@ connect()
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(64)
 cdef class Block:
     """One entry of an opener. Called with no argument it is entered, called with the three of ``__exit__`` it is left.
@@ -72,6 +74,7 @@ cdef Block new_block(object opener, BlockKind *kind):
 # --- with statements -------------------------------------------------------------------------------------------------
 
 @cython.final
+@cython.no_gc_clear
 cdef class EnterExit:
     """``__enter__`` or ``__exit__`` of openers. Bound by a with statement, it gives the block of that statement.
 
@@ -97,7 +100,7 @@ cdef class EnterExit:
         if half_paired != NULL:
             half = take_block(half_paired)
             half_paired = NULL
-            if half.opener is opener and half.leaves != self.leaves and half.frame == frame:
+            if half.opener is opener and half.leaves == EXIT_IS_FIRST != self.leaves and half.frame == frame:
                 if half.beneath is not None:
                     keep_half(half.beneath)
                     half.beneath = None
@@ -163,6 +166,7 @@ cdef object by_hand(object opener, str name):
 # --- by hand ---------------------------------------------------------------------------------------------------------
 
 @cython.final
+@cython.no_gc_clear
 cdef class OpenByHand:
     """The blocks of one opener that were entered by hand and not left.
 
@@ -221,5 +225,10 @@ cdef class OpenByHand:
         return block
 
 
+cdef OpenByHand new_open_by_hand():
+    return OpenByHand.__new__(OpenByHand)
+
+
+xctx_forbid_instances(<PyTypeObject*>OpenByHand)
 xctx_forbid_instances(<PyTypeObject*>Block)
 xctx_forbid_instances(<PyTypeObject*>EnterExit)

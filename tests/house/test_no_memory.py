@@ -1,0 +1,22 @@
+"""Where memory runs out in the middle of an operation it raises MemoryError, and nothing is left of it."""
+
+import importlib.util
+import os
+import sysconfig
+
+import no_memory
+import pytest
+from helpers.units import in_fork
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="each is tried in a forked child, and nothing forks here"),
+    pytest.mark.skipif(not importlib.util.find_spec("_testcapi"), reason="this interpreter has no _testcapi"),
+    pytest.mark.skipif(
+        bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="these builds insist on an allocator of their own"
+    ),
+]
+
+
+@pytest.mark.parametrize("name", no_memory.OPERATIONS)
+def test_nothing_is_left_where_memory_fails(name):
+    assert in_fork(lambda: no_memory.try_everything(name)) == []
