@@ -247,6 +247,8 @@ def test_a_protocol_with_data(proxy):
     assert isinstance(proxy(types.SimpleNamespace(name="a")), Named)
     assert not isinstance(proxy(types.SimpleNamespace(other="a")), Named)
     assert not isinstance(proxy(5), Named)
+    assert not isinstance(proxy(int), Named)  # its __dict__ is no dict
+    assert not isinstance(proxy(list[int]), Named)
 
 
 @each_leaf

@@ -28,7 +28,7 @@ def test_many_names(store, many):
         setattr(store, f"name{i}", i)
         expected[f"name{i}"] = i
         assert getattr(store, f"name{i}") == i
-    assert dict(store) == expected
+    assert dict(vars(store)) == expected
     for i in range(0, many, 3):
         delattr(store, f"name{i}")
         del expected[f"name{i}"]

@@ -41,9 +41,11 @@ cdef int bind_in(Application application, Binding flattened, bint barrier) excep
 cdef int undo(Application application) except -1:
     """Takes out what it bound, of the current context and of the one in which it was applied."""
     cdef BoundEntry entry = application.entries
-    if application.variables is not None:
-        reset_variables(application.variables)
-    while entry is not None:
-        unbind_entry(entry)
-        entry = entry.outer
+    try:
+        if application.variables is not None:
+            reset_variables(application.variables)
+    finally:
+        while entry is not None:
+            unbind_entry(entry)
+            entry = entry.outer
     return 0

@@ -386,6 +386,10 @@ static PyObject *base_dict(PyObject *self, void *Py_UNUSED(closure)) {
     PyObject *target = proxy_resolve(self);
     PyObject *names = target != NULL ? PyObject_GetAttrString(target, "__dict__") : NULL;
     Py_XDECREF(target);
+    if (names != NULL && !PyDict_Check(names)) {  /* a class has another kind, which is not what is looked for there */
+        Py_CLEAR(names);
+        PyErr_SetString(PyExc_AttributeError, "__dict__");
+    }
     return names;
 }
 
@@ -404,6 +408,7 @@ PyTypeObject *proxy_make_type(PyType_Spec *spec, PyTypeObject *base) {
     PyObject *bases = base != NULL ? PyTuple_Pack(1, (PyObject *)base) : NULL;
     if (base != NULL && bases == NULL) return NULL;
     PyObject *type = PyType_FromSpecWithBases(spec, bases);
+    if (type == NULL && !PyErr_Occurred()) PyErr_NoMemory();  /* it does not always say so itself */
     Py_XDECREF(bases);
     return (PyTypeObject *)type;
 }

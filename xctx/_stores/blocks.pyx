@@ -22,9 +22,9 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport intptr_t
 
 from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState, Py_REFCNT_,
-                                   xctx_add, xctx_cas_ptr, xctx_check_error, xctx_forbid_instances, xctx_hold_collector,
-                                   xctx_iterate_context, xctx_load_ptr, xctx_release_collector, xctx_taken, xctx_tstate,
-                                   xctx_var_reset_, xctx_var_set, xctx_var_set_)
+                                   Py_XDECREF_, xctx_add, xctx_cas_ptr, xctx_check_error, xctx_forbid_instances,
+                                   xctx_hold_collector, xctx_iterate_context, xctx_load_ptr, xctx_release_collector,
+                                   xctx_taken, xctx_tstate, xctx_var_reset_, xctx_var_set, xctx_var_set_)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
 from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport (Binding, bind, compact, copy_of, group_of, innermost_of, mark_exited, put_on_top, remove,
@@ -280,13 +280,16 @@ cdef Binding compact_here(BindingVariable variable):
 
 cdef int take_back(BindingVariable variable, Binding made) except -1:
     # Where there is no memory for its token, CPython has set the variable all the same.
+    cdef PyObject *token
     cdef PyObject *kind
     cdef PyObject *error
     cdef PyObject *traceback
     PyErr_Fetch_(&kind, &error, &traceback)
     if chain_at(<PyObject*>variable.var) is made:
-        if xctx_var_set_(<PyObject*>variable.var, <PyObject*>made.outer) == NULL:
+        token = xctx_var_set_(<PyObject*>variable.var, <PyObject*>made.outer)
+        if token == NULL:
             PyErr_Clear()
+        Py_XDECREF_(token)   # the caller holds what it refers to
     PyErr_Restore_(kind, error, traceback)
     return xctx_check_error()
 

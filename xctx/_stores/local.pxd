@@ -24,4 +24,4 @@ cdef class local:
     cdef object __weakref__
     # Guarded by the lock of values.pyx.
     cdef StoreValues kept            # in units
-    cdef PyObject *context_values    # the first in the list of a store IN_CONTEXT
+    cdef PyObject **context_values   # of a store IN_CONTEXT: where the first in its list is; on the heap, as it outlives the store

@@ -7,8 +7,8 @@ What a store keeps for a unit are its unit values (values.pyx). Under the keys `
 """
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 
-from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyThreadState, Py_DECREF_, Py_IS_TYPE_,
-                                   Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry, object_init,
+from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyMem_RawCalloc, PyThreadState, Py_DECREF_,
+                                   Py_IS_TYPE_, Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry, object_init,
                                    traverseproc, visitproc, xctx_dict_get, xctx_find_in_type, xctx_taken, xctx_tstate,
                                    xctx_type_put, xctx_var_reset)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set,
@@ -91,6 +91,9 @@ cdef class local:
             self.ends_at_fork = not self.key.inherits
             self.storage = IN_CONTEXT
             self.var = ContextVar("xctx.local")
+            self.context_values = <PyObject**>PyMem_RawCalloc(1, sizeof(PyObject*))
+            if self.context_values == NULL:
+                raise MemoryError()
         elif self.key.shared_by_threads:
             self.storage = SHARED_BY_THREADS
         self.kept.serial = xctx_next_serial()
@@ -103,7 +106,7 @@ cdef class local:
             self.kwargs = kwargs
             # The constructor calls __init__ for the unit that it runs in.
             if self.storage == IN_CONTEXT:
-                publish(&self.context_values, self.var, (), self.ends_at_fork)
+                publish(self.context_values, self.var, (), self.ends_at_fork)
             else:
                 new_values_for(self, self.key.find(True))
 
@@ -150,7 +153,7 @@ cdef class local:
             found = name in names
             if found:
                 del names[name]
-                publish(&self.context_values, self.var, as_content(names), self.ends_at_fork)
+                publish(self.context_values, self.var, as_content(names), self.ends_at_fork)
         elif self.storage == SHARED_BY_THREADS:
             names = shared_dict_here(self, False)
             found = names is not None and names.pop(name, <object>missing) is not <object>missing
@@ -183,7 +186,7 @@ cdef class local:
     def __release_local__(self):
         """Deletes the current unit's attributes: what werkzeug's ``release_local`` calls."""
         if self.storage == IN_CONTEXT:
-            publish(&self.context_values, self.var, (), self.ends_at_fork)
+            publish(self.context_values, self.var, (), self.ends_at_fork)
         else:
             names = dict_here(self)
             names.clear()
@@ -337,7 +340,7 @@ cdef PyObject *content_here(local store) except? NULL:
         return found.content
     if not store.initialises:
         return NULL
-    token = publish(&store.context_values, store.var, (), store.ends_at_fork)
+    token = publish(store.context_values, store.var, (), store.ends_at_fork)
     try:
         initialise(store)
     except BaseException:
@@ -355,7 +358,7 @@ cdef int set_in_context(local store, object name, object value) except -1:
         _held = None if content == NULL else <object>content
         changed = with_name(content, name, value)
         if content == content_here(store):
-            publish(&store.context_values, store.var, changed, store.ends_at_fork)
+            publish(store.context_values, store.var, changed, store.ends_at_fork)
             return 0
 
 
@@ -403,7 +406,7 @@ def put_in_context(local store not None, name, value):
 
 def publish_in_context(local store not None, dict names not None):
     """Makes these the names and values that the store keeps in the current context. The dict becomes the store's."""
-    publish(&store.context_values, store.var, as_content(names), store.ends_at_fork)
+    publish(store.context_values, store.var, as_content(names), store.ends_at_fork)
 
 
 # --- the collector, and the death of a store -------------------------------------------------------------------------
@@ -418,15 +421,15 @@ cdef int store_traverse(PyObject *store, visitproc visit, void *arg) noexcept:
     cdef int result = cython_traverse(store, visit, arg)
     if not result:
         result = traverse(&(<local>store).kept, visit, arg)
-    if not result:
-        result = traverse_list((<local>store).context_values, visit, arg)
+    if not result and (<local>store).context_values != NULL:
+        result = traverse_list((<local>store).context_values[0], visit, arg)
     return result
 
 
 cdef int store_clear(PyObject *store) noexcept:
     # The fields stay, since the store may yet be used by what is cleared with it.
     cdef UnitValues *chain = detach_all(&(<local>store).kept)
-    cdef PyObject **contexts = detach_list(&(<local>store).context_values)
+    cdef PyObject **contexts = detach_list((<local>store).context_values)
     release_chain(chain)
     release_list(contexts)
     return 0
@@ -436,7 +439,7 @@ cdef void store_dealloc(PyObject *store) noexcept:
     # First nobody can reach the store any more, and no Python code has run. The values are released when the store is gone, so
     # that no finaliser can meet it half dead.
     cdef UnitValues *chain = detach_all(&(<local>store).kept)
-    cdef PyObject **contexts = detach_list(&(<local>store).context_values)
+    cdef PyObject **contexts = (<local>store).context_values
     cython_dealloc(store)
     release_chain(chain)
     release_list(contexts)

@@ -27,7 +27,7 @@ cdef extern from *:
 
 cdef extern from "xctx/_stores/pairing.h":
     PyObject *half_paired "xctx_half_paired"
-    bint EXIT_IS_FIRST "XCTX_EXIT_IS_FIRST"
+    bint may_be_first "xctx_may_be_first"(bint is_exit)
     void *frame_of_statement "xctx_frame_of_statement"()
 
 connect()
@@ -100,7 +100,7 @@ cdef class EnterExit:
         if half_paired != NULL:
             half = take_block(half_paired)
             half_paired = NULL
-            if half.opener is opener and half.leaves == EXIT_IS_FIRST != self.leaves and half.frame == frame:
+            if half.opener is opener and half.leaves != self.leaves and may_be_first(half.leaves) and half.frame == frame:
                 if half.beneath is not None:
                     keep_half(half.beneath)
                     half.beneath = None
@@ -193,7 +193,8 @@ cdef class OpenByHand:
         cdef Binding link = top
         with cython.critical_section(self):
             if len(self.opened) == 1:
-                return self.take(next(iter(self.opened)))
+                for group in self.opened:   # without an iterator: leaving is not to fail where memory does
+                    return self.take(group)
             if self.opened:
                 while link is not None:
                     if link.copies is not None and link.copies in self.opened:
