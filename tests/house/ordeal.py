@@ -45,12 +45,13 @@ def import_all():
 def all_types():
     """Every type that a module of xctx has made, by name, also those which no module shows; and what Cython made for them."""
     import_all()
-    found, left = set(), [object]
+    found, left = {}, [object]  # by address: metatypes may have an __eq__ of their own
     while left:
         for derived in type.__subclasses__(left.pop()):
-            if derived not in found:
-                found.add(derived)
+            if id(derived) not in found:
+                found[id(derived)] = derived
                 left.append(derived)
+    found = found.values()
     return {f"{each.__module__}.{each.__qualname__}": each for each in found if is_ours(each)}
 
 

@@ -79,6 +79,29 @@ cdef bint means_skip(object missing) except -1:
     return missing == "skip"
 
 
+def nothing(*xlocals):
+    """A snapshot in which nothing is bound: ``with xctx.nothing():`` hides what this unit has bound, until the block is left.
+
+    What is bound within is seen, as always, and what is started there inherits nothing from outside. It decorates functions,
+    too, as any :class:`Snapshot` does. Context variables and defaults of classes are left alone.
+
+    Args:
+        xlocals: those of which nothing is to be seen. Default: all.
+
+    Raises:
+        TypeError: one of `xlocals` is no xlocal.
+    """
+    cdef Snapshot made = Snapshot.__new__(Snapshot)
+    made.barriers = True
+    made.whole = not xlocals
+    for owner in xlocals:
+        if not isinstance(owner, xlocal):
+            raise TypeError(f"nothing takes xlocals, it was given {owner!r}")
+        if not made.has(<xlocal>owner):
+            made.add(bind_nothing(<xlocal>owner))
+    return made
+
+
 def snapshot_of(bindings, barriers=True):
     """A snapshot made by hand, of an iterable of (xlocal, dict of names and values); not of all xlocals.
 

@@ -31,7 +31,7 @@ from xctx import _core
 cdef extern from "xctx/_stores/getattro.h":
     PyObject *missing "xctx_missing"
     const char *type_name "xctx_type_name"(object)
-    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
+    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *, object (*why)(object, object)) except -1
 
 cdef extern from *:
     """
@@ -196,7 +196,7 @@ cdef class local:
         return make_proxy(self, name, unbound_message=unbound_message)
 
 
-install_getattro(<PyObject*>local, object(), b"'%.200s' object has no attribute '%S'")
+install_getattro(<PyObject*>local, object(), b"has no attribute", NULL)
 
 cdef object make_proxy = None
 
