@@ -1,9 +1,10 @@
 """A fuzzer of the whole public API with hostile objects: ``make fuzz``, or ``python tests/fuzz.py --seconds 60``.
 
-Each round is a process of its own, which a seed determines as far as threads and signals allow. In it some threads and greenlets
-do random things with a few stores, scopes, snapshots, proxies, batches and locks, and give them objects whose methods do such
-things again: when they are compared, hashed, looked up, finalised, while the collector runs, a function traces, a signal's
-handler raises. Anything may be raised. A round that crashes, or does not end, is told with its seed, and the run fails.
+Each round is a process of its own, which a seed determines as far as threads and signals allow. In it some threads and
+greenlets do random things with a few stores, scopes, snapshots, proxies, batches and locks, and give them objects whose
+methods do such things again: when they are compared, hashed, looked up, finalised, while the collector runs, a function
+traces, a signal's handler raises. Anything may be raised. A round that crashes, or does not end, is told with its seed,
+and the run fails.
 """
 
 import argparse
@@ -64,7 +65,9 @@ class Hostile:
         self._act()
         return self if self.world.random.random() < 0.5 else instance
 
-    __call__ = __enter__ = __exit__ = __iter__ = __next__ = __add__ = __len__ = __getitem__ = __bool__ = __await__ = _act
+    __call__ = __enter__ = __exit__ = __iter__ = __next__ = __add__ = __len__ = __getitem__ = __bool__ = __await__ = (
+        _act
+    )
 
     def __set__(self, instance, value):
         self._act()
@@ -100,7 +103,9 @@ class World:
         self.makers = [
             lambda: xctx.xlocal(key=self.key()),
             lambda: xctx.local(key=self.key()),
-            lambda: type("Derived", (xctx.local,), {"__init__": lambda store, *args: self.act(), "name": self.anything()})(),
+            lambda: type(
+                "Derived", (xctx.local,), {"__init__": lambda store, *args: self.act(), "name": self.anything()}
+            )(),
             lambda: type("Derived", (xctx.xlocal,), {"__annotations__": {"a": int}, "a": self.anything()})(),
             lambda: xctx.LocalWrapper(self.anything()),
             lambda: xctx.LocalProxy(self.thing(), self.name()),
@@ -181,7 +186,9 @@ class World:
         return self.random.choice(self.keys)
 
     def name(self):
-        return self.random.choice(["a", "b", "name", "wrapped", "__dict__", "__class__", "x" * 99, "\ud800", "a\0", HostileName("a")])
+        return self.random.choice(
+            ["a", "b", "name", "wrapped", "__dict__", "__class__", "x" * 99, "\ud800", "a\0", HostileName("a")]
+        )
 
     def thing(self):
         things = self.things
@@ -325,7 +332,7 @@ def main():
             failed.append(seed)
             print(f"seed {seed}: {status}\n{said[-4000:]}", flush=True)
         seed, rounds = seed + 1, rounds + 1
-    print(f"{rounds} rounds, {len(failed)} failed{failed and f': seeds {failed}' or ''}")
+    print(f"{rounds} rounds, {len(failed)} failed{(failed and f': seeds {failed}') or ''}")
     return bool(failed)
 
 

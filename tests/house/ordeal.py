@@ -43,7 +43,7 @@ def import_all():
 
 
 def all_types():
-    """Every type that a module of xctx has made, by name, also those which no module shows; and what Cython made for them."""
+    """Every type that a module of xctx has made, by name, also what no module shows; and what Cython made for them."""
     import_all()
     found, left = {}, [object]  # by address: metatypes may have an __eq__ of their own
     while left:
@@ -88,7 +88,7 @@ def is_compiled(cls):
 
 
 def living():
-    """Objects of each type, in use: what programs make, and whatever is behind it. Gives a dict from the type to one of it."""
+    """Objects of each type, in use: what programs make, and what is behind it. A dict from the type to one, and all."""
     kept = list(made())
     seen, left, found = set(), list(kept), {}
     while left:
@@ -110,7 +110,17 @@ def living():
     return found, kept
 
 
-REACHES = {"hamt", "hamt_bitmap_node", "hamt_array_node", "hamt_collision_node", "method", "generator", "coroutine", "frame", "weakref"}
+REACHES = {
+    "hamt",
+    "hamt_bitmap_node",
+    "hamt_array_node",
+    "hamt_collision_node",
+    "method",
+    "generator",
+    "coroutine",
+    "frame",
+    "weakref",
+}
 
 
 def made():
@@ -188,7 +198,27 @@ class OddName(str):
 
 
 def odd_arguments():
-    return [None, 1, "a", OddName("a"), "a\0b", "\ud800", b"a", (), [1], {}, {"a": 1}, Odd(), object, print, len, Odd, -1, 300, 1.5]
+    return [
+        None,
+        1,
+        "a",
+        OddName("a"),
+        "a\0b",
+        "\ud800",
+        b"a",
+        (),
+        [1],
+        {},
+        {"a": 1},
+        Odd(),
+        object,
+        print,
+        len,
+        Odd,
+        -1,
+        300,
+        1.5,
+    ]
 
 
 def calls(func):
@@ -219,7 +249,7 @@ LEFT_ALONE = {"__class__", "__del__", "__subclasses__", "mro"}
 def use(it):
     """Everything that a program can do with an object, or a library that knows nothing of it."""
     operations = [
-        repr, str, hash, bool, len, dir, vars, iter, next, reversed, few, dict, int, float, format, id, callable, weakref.ref,
+        repr, str, hash, bool, len, dir, vars, iter, next, reversed, few, dict, int, float, format, id, weakref.ref,
         copy.copy, copy.deepcopy, pickle.dumps, gc.get_referents, sys.getsizeof, inspect.signature, abs,
         memoryview, aiter, anext, enter, enter_async, awaited,
     ]  # fmt: skip

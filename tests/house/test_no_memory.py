@@ -17,16 +17,18 @@ pytestmark = [
 ]
 
 
-# Where that does not hold, and why: a unit's lock stays busy where there is no room for the attempt that it is busy with, and so
-# does one that is left by `async with` where there is none for the coroutine; and where there is no room for the arguments of an
-# exit that is called by hand, it is not called.
+# Where that does not hold, and why: a unit's lock stays busy where there is no room for the attempt that it is busy
+# with, and so does one that is left by `async with` where there is none for the coroutine; and where there is no room
+# for the arguments of an exit that is called by hand, it is not called.
 KNOWN = ("lock", "entered_by_hand")
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.xfail(strict=False, reason="see above")] if name.startswith(KNOWN) else [])
+        pytest.param(
+            name, marks=[pytest.mark.xfail(strict=False, reason="see above")] if name.startswith(KNOWN) else []
+        )
         for name in no_memory.OPERATIONS
     ],
 )

@@ -24,4 +24,4 @@ cdef class local:
     cdef object __weakref__
     # Guarded by the lock of values.pyx.
     cdef StoreValues kept            # in units
-    cdef PyObject **context_values   # of a store IN_CONTEXT: where the first in its list is; on the heap, as it outlives the store
+    cdef PyObject **context_values   # of a store IN_CONTEXT: the first in its list. On the heap, as it outlives the store
