@@ -7,10 +7,10 @@ What a store keeps for a unit are its unit values (values.pyx). Under the keys `
 """
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 
-from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyMem_RawCalloc, PyThreadState, Py_DECREF_,
-                                   Py_IS_TYPE_, Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry,
-                                   object_init, traverseproc, visitproc, xctx_dict_get, xctx_find_in_type, xctx_taken, xctx_tstate,
-                                   xctx_type_put, xctx_var_reset)
+from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyMem_RawCalloc, PyThreadState,
+                                   Py_DECREF_, Py_IS_TYPE_, Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor,
+                                   inquiry, object_init, traverseproc, visitproc, xctx_dict_get, xctx_find_in_type,
+                                   xctx_taken, xctx_tstate, xctx_type_put, xctx_var_reset)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set,
                                     xctx_fork_count, xctx_next_serial)
 from xctx._core cimport Key, Unit, as_key
