@@ -50,8 +50,8 @@ def test_there_is_an_object_of_each_type():
 
 
 def test_no_function_is_of_a_kind_that_does_not_look_at_self():
-    """With ``binding=True`` Cython makes functions of its own, which take what they are called on for what they were made
-    for, and from whose type programs can derive; with ``binding=False`` it makes CPython's."""
+    """With ``binding=True`` Cython makes functions of its own, which take what they are called on for what they were
+    made for, and from whose type programs can derive. With ``binding=False`` it makes CPython's."""
     places = [*TYPES.values(), *(module for name, module in sys.modules.items() if name.split(".")[0] == "xctx")]
     for place in places:
         for name, each in vars(place).items():
