@@ -5,10 +5,13 @@ import contextlib
 import copy
 import dataclasses
 import gc
+import json
+import marshal
 import operator
 import os
 import pathlib
 import pickle
+import re
 import sys
 import types
 import weakref
@@ -445,3 +448,55 @@ def test_proxy_subclass():
 
     with pytest.raises(RuntimeError):
         Forgot() + 1
+
+
+def raised(proxy):
+    raise proxy(ValueError())
+
+
+def caught(proxy):
+    try:
+        raise ValueError
+    except proxy(ValueError):
+        pass
+
+
+@pytest.mark.parametrize("proxy", [LocalWrapper, through_variable])
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda proxy: json.dumps(proxy({"a": 1})),
+        lambda proxy: marshal.dumps(proxy([1])),
+        lambda proxy: ",".join([proxy("a")]),
+        lambda proxy: "a,b".split(proxy(",")),
+        lambda proxy: re.match("a", proxy("a")),
+        lambda proxy: exec("", proxy({})),
+        lambda proxy: super(proxy(int), 1),
+        raised,
+        caught,
+    ],
+)
+def test_what_no_proxy_can_do(op, proxy):
+    """The table in docs/proxies.rst."""
+    with pytest.raises((TypeError, ValueError)) as raised:
+        op(proxy)
+    assert str(raised.value)  # of the one who asks, and not the target itself
+
+
+def test_what_only_a_wrapper_can_do(tmp_path):
+    def matches(subject):
+        match subject:
+            case [a, b]:
+                return a, b
+            case {"a": b}:
+                return b
+
+    assert matches(LocalWrapper([1, 2])) == (1, 2)
+    assert matches(LocalWrapper({"a": 1})) == 1
+    assert matches(through_variable([1, 2])) is None
+    with open(tmp_path / "file", "wb") as file:
+        assert file.write(LocalWrapper(b"abc")) == 3
+        with pytest.raises(TypeError):
+            file.write(through_variable(b"abc"))
+    assert not dataclasses.is_dataclass(through_variable(Data(1)))
+    assert dataclasses.fields(through_variable(Data(1))) == dataclasses.fields(Data)
