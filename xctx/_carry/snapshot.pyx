@@ -15,7 +15,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._carry.application cimport Application, bind_in, new_application, undo
+from xctx._carry.application cimport (Application, apply_again, bind_in, is_empty_here, make_repeatable, new_application,
+                                      take_off, undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key
 from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState, xctx_copy_context,
@@ -23,7 +24,8 @@ from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
-from xctx._stores.blocks cimport BoundEntry, binding_here, chain_of, each_chain, visible_here
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of,
+                                  each_chain, find_place, visible_here, xctx_way)
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
 from xctx._stores.xlocal cimport validated, xlocal
@@ -193,12 +195,13 @@ cdef class Snapshot:
         """Whether nothing is seen, where this is applied, of what was bound outside."""
         return self.whole and self.barriers
 
-    cdef Application apply(self, bint shared):
+    cdef Application apply(self, bint shared, Place *place):
         """Binds all of it for the current unit.
 
         Args:
             shared: whether it is applied in the context that it was taken in. Then what goes by the context, and what
                 the same unit bound, is seen already.
+            place: the generator whose block this is, as `find_place` found it; NULL if there is none.
         """
         cdef Application application = new_application()
         cdef SnapshotExtras extras = self.extras
@@ -209,13 +212,14 @@ cdef class Snapshot:
             if self.whole and not shared and xctx_tstate().context != NULL:
                 hiding.snapshot = <PyObject*>self
                 hiding.application = <PyObject*>application
+                hiding.place = place
                 each_chain(xctx_tstate(), hide_others, &hiding)
             if self.first is not None:
-                self.bind_one(application, self.first, shared)
+                self.bind_one(application, self.first, shared, place)
                 application.main = application.entries
             if self.others is not None:
                 for flattened in self.others:
-                    self.bind_one(application, <Binding>flattened, shared)
+                    self.bind_one(application, <Binding>flattened, shared, place)
             if extras is not None and extras.variables is not None and not shared:
                 application.variables = set_variables(extras.variables)
         except BaseException:
@@ -223,11 +227,35 @@ cdef class Snapshot:
             raise
         return application
 
-    cdef int bind_one(self, Application application, Binding flattened, bint shared) except -1:
+    cdef Application apply_repeatably(self):
+        """The same, outside of generators, where the application will be undone by `end_application`: which keeps it for the next time, if it can."""
+        cdef Application application = None
+        if self.repeating == REPEATS_NO_MORE or self.extras is not None or not is_empty_here(xctx_tstate()):
+            return self.apply(False, NULL)
+        if self.repeating == REPEATS:
+            with cython.critical_section(self):
+                application = self.ready
+                self.ready = None
+            if application is None:   # it is applied somewhere else
+                return self.apply(False, NULL)
+            if apply_again(application, self):
+                return application
+        application = self.apply(False, NULL)
+        if self.repeating == NEVER_YET:   # most snapshots are applied once
+            self.repeating = ONCE
+        elif self.repeating == ONCE:
+            self.repeating = TWICE
+        elif make_repeatable(application, self):
+            self.repeating = REPEATS
+        else:
+            self.repeating = REPEATS_NO_MORE
+        return application
+
+    cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1:
         cdef Key key = (<xlocal>flattened.owner).key
         if shared and (key.inherits or flattened.unit is not None and key.find(False) is flattened.unit):
             return 0
-        return bind_in(application, flattened, self.barriers)
+        return bind_in(application, <BindingVariable>flattened.owner, flattened, self.barriers, place)
 
     cdef int resolve(self, SnapshotExtras extras) except -1:
         """Finds the xlocals and context variables of this process that have the names of those in another one."""
@@ -302,16 +330,31 @@ cdef class Snapshot:
 xctx_forbid_instances(<PyTypeObject*>SnapshotExtras)
 
 
+cdef int end_application(Application application) except -1:
+    cdef Snapshot snapshot
+    if application.applied is None:
+        return undo(application)
+    snapshot = <Snapshot>application.snapshot
+    application.snapshot = None
+    if not take_off(application):
+        snapshot.repeating = REPEATS_NO_MORE   # it would take time again, for nothing
+    else:
+        with cython.critical_section(snapshot):
+            snapshot.ready = application
+    return 0
+
+
 cdef struct Hiding:
-    PyObject *snapshot      # both are borrowed from `apply`
+    PyObject *snapshot      # all are borrowed from `apply`
     PyObject *application
+    Place *place
 
 
 cdef int hide_others(Binding top, void *arg) except -1:
     cdef Hiding *hiding = <Hiding*>arg
     # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
     if not (<Snapshot>hiding.snapshot).has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:
-        bind_in(<Application>hiding.application, bind_nothing(<xlocal>top.owner), True)
+        bind_in(<Application>hiding.application, <BindingVariable>top.owner, NOTHING, True, hiding.place)
     return 0
 
 
@@ -321,13 +364,24 @@ cdef Binding bind_nothing(xlocal owner):
 
 
 cdef Key TASKS = _core.task
+cdef Binding NOTHING = bind_nothing(None)   # of no xlocal
 
 
 # What a with statement does with a snapshot, and what an ExitStack or a hook does: see xctx._stores.statements.
 
 cdef object enter(Block block):
+    return enter_by(block, BY_STATEMENT)
+
+
+cdef object enter_by(Block block, xctx_way way):
     cdef Snapshot snapshot = <Snapshot>block.opener
-    block.undo = snapshot.apply(False)
+    cdef Place place
+    if find_place(&place, way):
+        block.undo = snapshot.apply(False, &place)
+    elif way == BY_HAND:
+        block.undo = snapshot.apply(False, NULL)
+    else:
+        block.undo = snapshot.apply_repeatably()
     block.opener = None
     return snapshot
 
@@ -337,7 +391,7 @@ cdef object leave(Block block):
     if applied is None:
         raise RuntimeError("this snapshot's block is left, but it was not entered")
     block.undo = None
-    undo(<Application>applied)
+    end_application(<Application>applied)
     return False
 
 
@@ -346,7 +400,7 @@ cdef object enter_by_hand(object opener):
     cdef OpenByHand opened = opened_by_hand(snapshot)
     cdef Block block = new_block(snapshot, &KIND)
     cdef BoundEntry main
-    enter(block)
+    enter_by(block, BY_HAND)
     try:
         main = (<Application>block.undo).main
         if main is None:   # it binds nothing: no chain says where it is open
@@ -400,11 +454,11 @@ cdef void set_wrapping(wrapping function) noexcept:
 
 
 cdef object call_in(Snapshot snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
-    cdef Application application = snapshot.apply(False)
+    cdef Application application = snapshot.apply_repeatably()
     try:
         return PyObject_Vectorcall_(func, args, n, kwnames)
     finally:
-        undo(application)
+        end_application(application)
 
 
 cdef object run_call(PyObject *snapshot, PyObject **args, Py_ssize_t n, PyObject *kwnames):
@@ -442,7 +496,7 @@ cdef class AppliedBlock:
         self.shared = shared
 
     def __enter__(self):
-        self.application = self.snapshot.apply(self.shared)
+        self.application = self.snapshot.apply(self.shared, NULL)
         return self
 
     def __exit__(self, *exc):

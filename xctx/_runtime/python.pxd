@@ -53,6 +53,9 @@ cdef extern from "xctx/_runtime/cpython.h":
     PyObject *xctx_var_set_ "xctx_var_set"(PyObject *variable, PyObject *value)   # a new reference
     int xctx_var_reset_ "xctx_var_reset"(PyObject *variable, PyObject *token)
 
+    PyObject *xctx_context_vars(PyObject *context)
+    object xctx_swap_vars(PyThreadState *, PyObject *vars)   # takes the reference over
+
     PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name)   # a new reference
     bint xctx_type_has(PyTypeObject *type, PyObject *name)
     int xctx_type_put(PyObject *type, object name, object value) except -1
@@ -64,6 +67,7 @@ cdef extern from "xctx/_runtime/cpython.h":
     unsigned long xctx_thread_in_context(PyObject *context)
     void xctx_promote(PyObject *)
     bint xctx_is_dying(PyObject *)
+    PyObject *xctx_referent(PyObject *reference)
     object xctx_taken(PyObject *)   # takes the reference over
 
     int xctx_dict_get(PyObject *names, PyObject *key, PyObject **found) except -1   # a new reference
