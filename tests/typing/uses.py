@@ -35,8 +35,8 @@ class Current(xctx.xlocal):
 
 
 class Tagged(Current):
-    tags: list[str] = xctx.field(default_factory=list)
-    users: dict[int, User] = xctx.field(default_factory=dict)
+    tags: list[str] = xctx.field(default_factory=list[str])
+    users: dict[int, User] = xctx.field(default_factory=dict[int, User])
 
 
 def made_names() -> None:
@@ -189,7 +189,7 @@ class Connection(xctx.local):
 
 
 class Cache(xctx.local):
-    pages: dict[str, bytes] = xctx.field(default_factory=dict)
+    pages: dict[str, bytes] = xctx.field(default_factory=dict[str, bytes])
 
 
 class OfTask(xctx.local, key=xctx.keys.task):

@@ -25,7 +25,7 @@ from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_meth
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of,
-                                  each_chain, find_place, visible_here, xctx_way)
+                                  each_chain, find_place, visible_here, xctx_entering)
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
 from xctx._stores.xlocal cimport validated, xlocal
@@ -228,7 +228,7 @@ cdef class Snapshot:
         return application
 
     cdef Application apply_repeatably(self):
-        """The same, outside of generators, where the application will be undone by `end_application`: which keeps it for the next time, if it can."""
+        """The same, outside of generators, where `end_application` will undo it: that keeps it for the next time, if it can."""
         cdef Application application = None
         if self.repeating == REPEATS_NO_MORE or self.extras is not None or not is_empty_here(xctx_tstate()):
             return self.apply(False, NULL)
@@ -354,7 +354,7 @@ cdef int hide_others(Binding top, void *arg) except -1:
     cdef Hiding *hiding = <Hiding*>arg
     # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
     if not (<Snapshot>hiding.snapshot).has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:
-        bind_in(<Application>hiding.application, <BindingVariable>top.owner, NOTHING, True, hiding.place)
+        bind_in(<Application>hiding.application, <BindingVariable>top.owner, None, True, hiding.place)
     return 0
 
 
@@ -364,7 +364,6 @@ cdef Binding bind_nothing(xlocal owner):
 
 
 cdef Key TASKS = _core.task
-cdef Binding NOTHING = bind_nothing(None)   # of no xlocal
 
 
 # What a with statement does with a snapshot, and what an ExitStack or a hook does: see xctx._stores.statements.
@@ -373,12 +372,12 @@ cdef object enter(Block block):
     return enter_by(block, BY_STATEMENT)
 
 
-cdef object enter_by(Block block, xctx_way way):
+cdef object enter_by(Block block, xctx_entering how):
     cdef Snapshot snapshot = <Snapshot>block.opener
     cdef Place place
-    if find_place(&place, way):
+    if find_place(&place, how):
         block.undo = snapshot.apply(False, &place)
-    elif way == BY_HAND:
+    elif how == BY_HAND:
         block.undo = snapshot.apply(False, NULL)
     else:
         block.undo = snapshot.apply_repeatably()
