@@ -1,5 +1,5 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True
-# cython: embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False
+# cython: embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Units: the records of processes, threads, greenlets, tasks and contexts, and the registry that finds them.
 
@@ -12,12 +12,14 @@ nothing from a unit: stores own what they keep for it (see ``_stores``), and the
 
 Which kinds of units there are, and how the unit that runs here is found, is not known here: see ``_core.pyx``.
 """
-from cpython.object cimport Py_EQ, Py_NE, PyObject
+cimport cython
+from cpython.object cimport Py_EQ, Py_NE, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memset
 
-from xctx._runtime.python cimport PyMem_RawCalloc, PyMem_RawFree, xctx_lock, xctx_mutex, xctx_tstate, xctx_unlock
+from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, TypeObject, xctx_forbid_instances, xctx_lock, xctx_mutex,
+                                   xctx_tstate, xctx_unlock)
 from xctx._runtime.runtime cimport (XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_cache_empty, xctx_fork_count,
                                     xctx_found_drop, xctx_here, xctx_now)
 
@@ -26,6 +28,7 @@ connect()
 
 # --- units -----------------------------------------------------------------------------------------------------------
 
+@cython.final
 cdef class Unit(ReferenceType):
     """The record of one execution unit: a process, thread, greenlet, task or context, alive once.
 
@@ -37,7 +40,7 @@ cdef class Unit(ReferenceType):
     """
 
     def __init__(self, *args, **kwargs):
-        raise TypeError("units are made by keys: call xctx.keys.greenlet.current() or the like")
+        refuse(NULL, None, None)
 
     @property
     def alive(self):
@@ -79,11 +82,21 @@ cdef class Unit(ReferenceType):
             release_table(self)
 
 
+@cython.final
 cdef class Referent:
     """What a unit refers to where nothing else can be referred to weakly: a thread, a process, a callable's value.
 
     Lifetime: held by what tells the end: by the dict of the thread state, by the key of a callable, or for ever.
     """
+
+
+cdef object refuse(PyTypeObject *_type, object _args, object _kwargs):
+    raise TypeError("units are made by keys: call xctx.keys.greenlet.current() or the like")
+
+
+# In the place of `Unit.__new__`, which this module goes round: a unit without a kind would be asked for it.
+(<TypeObject*><PyObject*>Unit).tp_new = refuse
+xctx_forbid_instances(<PyTypeObject*>Referent)
 
 
 cdef Unit new_unit(object thing, void *address, const UnitKind *kind, object callback):
@@ -98,7 +111,7 @@ cdef Unit new_unit(object thing, void *address, const UnitKind *kind, object cal
 
 cdef Referent new_referent(void *address, const UnitKind *kind):
     """A Referent with its unit, which ends when the Referent dies. Without an address, the Referent's is taken."""
-    cdef Referent referent = Referent()
+    cdef Referent referent = Referent.__new__(Referent)
     referent.unit = new_unit(referent, address if address != NULL else <void*>referent, kind, on_death)
     return referent
 

@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """What stores keep for whom, seen from any unit: for :mod:`xctx.debug`.
 
@@ -27,6 +27,18 @@ from threading import enumerate as enumerate_threads
 connect()
 
 cdef xctx_mutex *lock = stores_lock()
+
+
+def live_bindings():
+    """How many bindings of any xlocal are alive in this process, in whatever unit.
+
+    Once all blocks are left it is 0, but for what snapshots hold.
+    """
+    cdef int count = 0
+    for each in get_objects():
+        if type(each) is Binding and (<Binding>each).owner is not None:   # some stand for nothing, and are of no xlocal
+            count += 1
+    return count
 
 
 cdef object living(PyObject *store):

@@ -12,7 +12,7 @@ cdef enum Storage:        # where a store keeps its names and values
 
 
 cdef class local:
-    # None of these changes after __cinit__, but the collector may clear `args` and `kwargs`.
+    # None of these changes after __cinit__.
     cdef Key key
     cdef Storage storage
     cdef object var          # the context variable of a store IN_CONTEXT
@@ -24,4 +24,4 @@ cdef class local:
     cdef object __weakref__
     # Guarded by the lock of values.pyx.
     cdef StoreValues kept            # in units
-    cdef PyObject *context_values    # the first in the list of a store IN_CONTEXT
+    cdef PyObject **context_values   # of a store IN_CONTEXT: the first in its list. On the heap, as it outlives the store
