@@ -11,8 +11,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._runtime.python cimport (PyErr_Fetch_, PyErr_Restore_, PyVectorcall_NARGS, TypeObject, destructor, xctx_forbid_instances,
-                                   xctx_give_vectorcall, xctx_is_finalizing, xctx_tstate, xctx_type_put)
+from xctx._runtime.python cimport (PyErr_Fetch_, PyErr_Restore_, PyVectorcall_NARGS, TypeObject, destructor,
+                                   xctx_forbid_instances, xctx_give_vectorcall, xctx_is_finalizing, xctx_tstate, xctx_type_put)
 from xctx._runtime.runtime cimport connect
 from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding, CopyGroup
