@@ -389,5 +389,5 @@ def use_when_cleared(cls):
 # Of these no program gets hold of an object: bases, what exists while something waits, what only C refers to.
 NOT_SHOWN = {
     "Proxy", "BindingVariable", "Waiter", "ThreadWaiter", "GreenletWaiter", "TaskWaiter", "Attempt", "LocalQueue",
-    "LocalWrapper", "_AttributeOfTargets", "_ThreadRecord",
+    "View", "LocalWrapper", "_AttributeOfTargets", "_ThreadRecord",
 }  # fmt: skip

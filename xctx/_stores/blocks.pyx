@@ -359,8 +359,8 @@ cdef bint follows_stack(Binding top, PyThreadState *tstate) noexcept:
 
 cdef Binding in_order(Binding top, PyThreadState *tstate):
     # A generator's binding counts for more than others while it runs: the deeper on the stack, the more. Otherwise what was
-    # bound later does. One whose block was left is nobody's any more. Usually no generator runs that has bound here, or one, and
-    # what is seen then is noted.
+    # bound later does. One whose block was left is nobody's any more. Usually no generator runs that has bound here, or one,
+    # and what is seen then is noted.
     cdef Binding link = top
     cdef Binding below
     cdef View view
