@@ -17,7 +17,7 @@ RETIRED = {
     *("rung", "seat", "shelf", "strike", "wall", "way"),
 }
 # Names in which such a word is plain English, or Python's.
-ENGLISH = {"__round__", "_round", "mark", "mark_exited", "way", "under_way"}
+ENGLISH = {"__round__", "_round", "mark", "mark_consistent", "mark_exited", "round", "way", "under_way"}
 # Docstrings and other strings, and comments of Python and of C.
 NO_CODE = re.compile(
     r"""\"{3}[\s\S]*?\"{3}|#(?!\s*(?:define|if|el|en|er|in|un|pr))[^\n]*|/\*[\s\S]*?\*/|//[^\n]*"""

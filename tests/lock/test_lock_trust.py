@@ -485,12 +485,13 @@ def test_a_handler_that_keeps_the_lock():
         assert (lock.mode, lock.count) == ("exclusive", 1)
         lock.release()
 
+    assert lock.acquire(exclusive=True)  # before the child looks
     with Child(work) as child:
-        with lock.exclusive():
-            assert child.hear() == "waits"
-            eventually(lambda: lock.waiters)
-            child.kill(signal.SIGUSR1)
-            assert child.hear() == "handles"
+        assert child.hear() == "waits"
+        eventually(lambda: lock.waiters)
+        child.kill(signal.SIGUSR1)
+        assert child.hear() == "handles"
+        lock.release()
         assert child.wait() == 0
     assert lock.holders() == []
 

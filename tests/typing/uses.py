@@ -4,10 +4,12 @@ import asyncio
 import contextvars
 import copy
 import sys
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, assert_type
 
 import xctx
@@ -265,9 +267,12 @@ async def locks() -> None:
     assert_type(await lock.acquire_async(), bool)
     lock.release()
     assert_type(lock.owner_died, bool)
-    with xctx.SharedRLock.at("path", create=False, on_death="raise").exclusive(timeout=2, mend=True) as at:
-        assert_type(at, xctx.SharedRLock)
-        at.mark_consistent()
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "lock")
+        xctx.SharedLock.at(path)
+        with xctx.SharedRLock.at(path, create=False, on_death="raise").exclusive(timeout=2, mend=True) as at:
+            assert_type(at, xctx.SharedRLock)
+            at.mark_consistent()
     with lock.shared(timeout=1) as timed:
         assert_type(timed, xctx.SharedLock)
 
