@@ -448,9 +448,9 @@ def try_everything(name, most=400):
     again = None
     gc.collect()
     for was, now in zip(before, counts(), strict=True):
-        # CPython loses the closure of a function where there is no memory for the function, the value of a variable where
-        # there is none for resetting it, and a node of a context's mapping, as test_no_memory.py says: a copy of a local
-        # has a variable beside the one of the local.
+        # CPython loses the closure of a function where there is no memory for the function, the value of a variable
+        # where there is none for resetting it, and a node of a context's mapping, as test_no_memory.py says: a copy of
+        # a local has a variable beside the one of the local.
         if now < was or (now > was and not name.startswith(LOSE)):
             wrong.append(f"a count of references was {was} and is {now}")
     if live_bindings() > bindings:

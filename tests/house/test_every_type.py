@@ -20,11 +20,12 @@ def cls(request):
 
 
 @pytest.fixture
-def survives():
+def survives(tmp_path):
     """survives(func, *args): what it gives, called in a child that does not crash."""
 
     def run(func, *args):
         def call():
+            os.chdir(tmp_path)  # some make a file
             faulthandler.enable()
             return ordeal.without_noise(lambda: func(*args))
 

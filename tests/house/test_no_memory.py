@@ -35,6 +35,6 @@ KNOWN = ("lock", "entered_by_hand", "captured")
     ],
 )
 def test_nothing_is_left_where_memory_fails(name):
-    # In a context with few variables: where the hashes of two begin alike, CPython's mapping has nodes within nodes, and
-    # loses one of them, with what is bound, where there is no memory for the other (hamt_node_bitmap_assoc).
+    # In a context with few variables: where the hashes of two begin alike, CPython's mapping has nodes within nodes,
+    # and loses one of them, with what is bound, where there is no memory for the other (hamt_node_bitmap_assoc).
     assert in_fork(lambda: contextvars.Context().run(no_memory.try_everything, name)) == []
