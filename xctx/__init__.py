@@ -8,6 +8,7 @@ from xctx._carry.snapshot import Snapshot, capture
 from xctx._lock.lock import OwnerDiedWarning, SharedLock, SharedRLock
 from xctx._proxy.proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._stores.local import local
+from xctx._stores.works import work
 from xctx._stores.xlocal import xlocal
 from xctx._wire.declarations import carried
 
@@ -27,5 +28,6 @@ __all__ = [
     "keys",
     "local",
     "unwrap",
+    "work",
     "xlocal",
 ]

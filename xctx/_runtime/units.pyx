@@ -1,7 +1,7 @@
 # cython: language_level=3, freethreading_compatible=True, binding=True
 # cython: embedsignature=True, embedsignature.format=python
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Units: the records of processes, threads, greenlets, tasks and contexts, and the registry that finds them.
+"""Units: the records of processes, threads, greenlets, tasks, contexts and units of work, and the registry of them.
 
 A unit is a weak reference to the thing that it stands for. The reference's callback ends the unit, so a thing is kept alive
 by its own program alone, and its address may be used again at once: an ended unit has left the registry by then, and no
@@ -27,7 +27,7 @@ connect()
 # --- units -----------------------------------------------------------------------------------------------------------
 
 cdef class Unit(ReferenceType):
-    """The record of one execution unit: a process, thread, greenlet, task or context, alive once.
+    """The record of one execution unit: a process, thread, greenlet, task, context or unit of work, alive once.
 
     A unit is a weak reference: calling it gives the object it stands for, or None. Units compare by identity, and are hashable.
     They are made by keys (:meth:`Key.current`), never by hand.
@@ -46,7 +46,7 @@ cdef class Unit(ReferenceType):
 
     @property
     def kind(self):
-        """What kind of unit it is, 'process', 'thread', 'greenlet', 'task', 'context', or 'value' for a callable's."""
+        """What kind of unit it is: 'process', 'thread', 'greenlet', 'task', 'work', 'context', or 'value' for a callable's."""
         return self.unit_kind.name.decode()
 
     def __call__(self):
@@ -80,7 +80,7 @@ cdef class Unit(ReferenceType):
 
 
 cdef class Referent:
-    """What a unit refers to where nothing else can be referred to weakly: a thread, a process, a callable's value.
+    """What a unit refers to where nothing else can be referred to weakly: a thread, process, unit of work, callable's value.
 
     Lifetime: held by what tells the end: by the dict of the thread state, by the key of a callable, or for ever.
     """
@@ -101,6 +101,13 @@ cdef Referent new_referent(void *address, const UnitKind *kind):
     cdef Referent referent = Referent()
     referent.unit = new_unit(referent, address if address != NULL else <void*>referent, kind, on_death)
     return referent
+
+
+cdef int give_unit(Referent referent, const UnitKind *kind) except -1:
+    """Gives a Referent a unit that is registered, so that it ends also where the collector finds both at once."""
+    referent.unit = new_unit(referent, <void*>referent, kind, on_death)
+    register(referent.unit)
+    return 0
 
 
 cdef Unit unit_of(object thing, const UnitKind *kind, bint create):
@@ -160,7 +167,11 @@ cdef void end_unit(Unit unit) noexcept:
         if unit.table == NULL or release_table == NULL:
             break
         release_table(unit)
-    forget_found(unit)
+    unit.over = True
+    if unit.unit_kind.cached:
+        forget_found(unit)
+    elif unit.table != NULL and release_table != NULL:
+        release_table(unit)   # what another thread has stored before it could know
     if registered:
         Py_DECREF(unit)
 

@@ -16,6 +16,7 @@ values.pyx .pxd .pyi          unit values: what one store keeps for one unit
 context_values.pyx .pxd .pyi  context values: what a store keeps in a context, under a key that has no units
 inherited.pyx .pyi .h         threads that inherit a context, in which nothing is seen under the key `flow`
 xlocal.pyx .pxd .pyi          xlocal
+works.pyx .pxd .pyi           units of work: opened, found, and left with nothing of them behind
 local.pyx .pxd .pyi           local
 inspection.pyx .pyi           what stores keep for whom, for xctx.debug
 """

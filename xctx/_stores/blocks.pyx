@@ -19,17 +19,18 @@ that were copied while the block was open keep it.
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport intptr_t
+from libc.stdint cimport intptr_t, uintptr_t
 
 from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState, Py_REFCNT_,
                                    xctx_add, xctx_cas_ptr, xctx_check_error, xctx_forbid_instances, xctx_load_ptr, xctx_taken,
                                    xctx_tstate, xctx_var_reset_, xctx_var_set, xctx_var_set_)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
 from xctx._core cimport Key, Unit
-from xctx._stores.bindings cimport (Binding, bind, compact, copy_of, group_of, innermost_of, mark_exited, put_on_top, remove,
-                                    transfer)
+from xctx._stores.bindings cimport (Binding, bind, compact, copy_of, group_of, innermost_of, is_exited, mark_exited,
+                                    put_on_top, remove, transfer)
 from _weakref import ref
 from contextvars import ContextVar
+import sys
 
 
 cdef extern from *:
@@ -87,7 +88,7 @@ cdef class BindingVariable:
 # The variables of as many living xlocals as there is room for: asking a few is faster than looking through a context.
 # Without the GIL a variable that is listed stays, because nobody could tell when other threads are done with it.
 cdef enum:
-    LISTED = 8
+    LISTED = 9   # one is xctx's own: that of units of work
 cdef PyObject *listed[LISTED]   # owned
 cdef intptr_t unlisted = 0      # how many xlocals live besides
 
@@ -258,6 +259,8 @@ cdef object make_visible(Binding made):
     cdef Binding top = chain_at(<PyObject*>variable.var) if known else chain_of(variable)
     cdef PyObject *token
     made.checked = variable.strays
+    if tracking:
+        note_place(made)
     if top is not None:
         if top.depth >= top.compact_at:
             top = compact_here(variable)
@@ -272,6 +275,21 @@ cdef object make_visible(Binding made):
         if variable.key.cached:
             xctx_cache_set(entry, variable.serial, tstate, <void*>made.unit)
     return xctx_taken(token)
+
+
+cdef bint tracking = False   # whether it is noted where blocks are entered. Of the process: any thread may set it at any time
+
+
+def track(bint on):
+    """Has it noted where blocks are entered, or no more."""
+    global tracking
+    tracking = on
+
+
+cdef int note_place(Binding made) except -1:
+    frame = sys._getframe()   # compiled functions have none, so it is that of the with statement
+    group_of(made).opened_at = frame.f_code.co_filename, frame.f_lineno
+    return 0
 
 
 cdef Binding compact_here(BindingVariable variable):
@@ -428,3 +446,54 @@ cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1:
     if made is not top:
         xctx_var_set((<BindingVariable>top.owner).var, made)
     return 0
+
+
+# --- what was left open ----------------------------------------------------------------------------------------------
+
+cdef Binding keep_those_of(Binding top, Binding before, list left):
+    """Takes out of the current context's chain what has come to it since its top was `before`.
+
+    A block that is exited already stays: this context is a copy, made while that block was open.
+
+    Args:
+        top: the top of the chain, held by the caller until all is done, because releasing it may run any code.
+        before: the former top, or None.
+        left: gets the bindings that were taken out, the innermost first.
+
+    Returns:
+        The new top, or None.
+    """
+    cdef bint collects = hold_collector()   # finalisers might change the chain
+    cdef set known = set()
+    cdef list links = []
+    cdef Binding link = before
+    cdef Binding made = None
+    cdef bint changed = False
+    try:
+        while link is not None:
+            known.add(<uintptr_t><void*>link)
+            if link.copies is not None:
+                known.add(<uintptr_t><void*>link.copies)
+            link = link.outer
+        link = top
+        while link is not None:
+            if is_exited(link) or is_among(link, known):
+                links.append(link)
+            else:
+                left.append(link)
+            link = link.outer
+        if not left:
+            return top
+        while links:
+            link = links.pop()
+            changed |= link.outer is not made
+            made = copy_of(link, link.unit, made) if changed else link
+        xctx_var_set((<BindingVariable>top.owner).var, made)
+        return made
+    finally:
+        release_collector(collects)
+
+
+cdef bint is_among(Binding link, set known) except -1:
+    return (<uintptr_t><void*>link in known
+            or link.copies is not None and <uintptr_t><void*>link.copies in known)

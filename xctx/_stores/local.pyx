@@ -18,7 +18,7 @@ from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict
                                           publish, read_content, release_list, traverse_list, with_name)
 from xctx._stores.names cimport is_reserved, plain_name
 from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, discard_values, erase, new_values, read,
-                                  release_chain, shared_dict_of, traverse, values_of, write)
+                                  release_chain, release_unit, shared_dict_of, traverse, values_of, write)
 # Underscored for a cheap start: each interpreter has these loaded, `collections` and `weakref` it would have to load.
 from _collections_abc import MutableMapping
 from _weakref import ref
@@ -69,8 +69,8 @@ cdef class local:
     Raises:
         TypeError: arguments are given and there is no ``__init__`` to take them, or `key` is no key.
 
-    Thread-safety: all operations, from any thread. Under the ``process`` key and those of callables, several threads may share
-        one unit's attributes, each operation on which is atomic.
+    Thread-safety: all operations, from any thread. Under the keys ``process`` and ``work`` and those of callables, several threads
+        may share one unit's attributes, each operation on which is atomic.
     Lifetime: a unit's values are released when it ends, all when the store dies. In a forked child every unit starts empty,
         except under the ``context`` key. Without the GIL, a store that several threads use ten thousand times lives from then on
         as long as a function or module does there: on 3.13t for ever.
@@ -291,6 +291,8 @@ cdef dict shared_dict_here(local store, bint create):
         if names is None and (create or store.initialises):
             mine = {}
             new_values(&store.kept, unit, <PyObject*>mine)
+            if unit.over:
+                release_unit(unit)
             names = shared_dict_of(&store.kept, unit)
             if names is None:
                 names = mine   # another thread has ended the unit

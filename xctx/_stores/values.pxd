@@ -47,6 +47,7 @@ cdef UnitValues *new_values(StoreValues *of_store, Unit unit, PyObject *content)
 cdef int discard_values(StoreValues *of_store, Unit unit) except -1
 cdef dict shared_dict_of(StoreValues *of_store, Unit unit)
 cdef UnitValues *detach_all(StoreValues *of_store) noexcept
+cdef void release_unit(Unit unit) noexcept
 cdef void release_chain(UnitValues *values) noexcept
 cdef int traverse(StoreValues *of_store, visitproc visit, void *arg) noexcept
 cdef PyObject *read_slowly(UnitValues *values, PyObject *name) except? NULL

@@ -13,7 +13,7 @@ all its unit values in a list; a unit has those of all stores in a table, by the
 
 Unit values are touched only by the code that runs in their unit, so reading takes no lock. Two things reach in from outside:
 the death of a store (nobody can be reading through it then) and :mod:`xctx.debug`, which is the reason why writers hold the
-lock of the unit values. Where several threads are one unit (a process, a callable's value), unit values are a dict from the
+lock of the unit values. Where several threads may be one unit (a process, a unit of work, a callable's value), unit values are a dict from the
 start, and dicts do their own locking.
 """
 from cpython.object cimport PyObject
@@ -178,7 +178,8 @@ cdef void release_unit(Unit unit) noexcept:
                 values.next = chain
                 chain = values
     xctx_unlock(&lock)
-    xctx_cache_empty()   # a thread that ends is still the same unit while its values are finalised
+    if unit.unit_kind.cached:
+        xctx_cache_empty()   # a thread that ends is still the same unit while its values are finalised
     PyMem_RawFree(table)
     release_chain(chain)
 

@@ -1,0 +1,16 @@
+"""Units of work."""
+cimport cython
+
+from xctx._runtime.units cimport Referent, Unit
+from xctx._stores.bindings cimport Binding
+
+
+@cython.final
+cdef class UnitOfWork(Referent):
+    cdef UnitOfWork outer   # the one that was current where this one was opened; skipped once it has ended
+    cdef object before      # a copy of the context in which it was opened, as it was then; None once it has ended
+
+
+cdef UnitOfWork open_work()
+cdef UnitOfWork current_work()
+cdef bint is_work(Binding binding) noexcept
