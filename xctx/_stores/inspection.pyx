@@ -10,6 +10,7 @@ from libc.stdint cimport uint32_t
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.python cimport FREE_THREADED, xctx_is_dying, xctx_lock, xctx_mutex, xctx_unlock
 from xctx._core cimport Unit
+from xctx._stores.context_values cimport as_new_dict
 from xctx._stores.local cimport SHARED_BY_THREADS, local
 from xctx._stores.unit_table cimport UnitTable
 from xctx._stores.values cimport UnitValues, stores_lock, values_of
@@ -34,7 +35,7 @@ cdef bint is_alive(Unit unit) noexcept:
 cdef dict kept(local store, Unit unit):
     """A new dict of what the store keeps for the unit, or None."""
     cdef dict names = {}
-    cdef dict whole = None
+    cdef object whole = None
     cdef UnitValues *values
     cdef int i
     xctx_lock(lock)
@@ -42,12 +43,12 @@ cdef dict kept(local store, Unit unit):
     if values != NULL:
         xctx_lock(&values.lock)
         if values.dict != NULL:
-            whole = <dict>values.dict
+            whole = <object>values.dict
         for i in range(values.count):
             names[<object>values.items[i].name] = <object>values.items[i].value
         xctx_unlock(&values.lock)
     xctx_unlock(lock)
-    return None if values == NULL else names if whole is None else whole.copy()
+    return None if values == NULL else names if whole is None else as_new_dict(<PyObject*>whole)
 
 
 def stores_of(Unit unit not None):

@@ -7,7 +7,7 @@ from xctx._stores.values cimport StoreValues
 
 cdef enum Storage:        # where a store keeps its names and values
     PER_UNIT              # in unit values that one thread uses at a time
-    SHARED_BY_THREADS     # in unit values that are a dict, where several threads may be one unit
+    SHARED_BY_THREADS     # in unit values that are replaced as a whole, where several threads may be one unit
     IN_CONTEXT            # in a context variable
 
 
@@ -17,6 +17,7 @@ cdef class local:
     cdef Storage storage
     cdef object var          # the context variable of a store IN_CONTEXT
     cdef bint ends_at_fork   # of such a store: its key is `flow`, and a forked child sees nothing of its parent's
+    cdef bint of_work        # its key is `work`: what is read most is found without asking the key
     cdef bint initialises    # there is an __init__ to be called in each unit
     cdef object args
     cdef object kwargs

@@ -7,24 +7,31 @@ What a store keeps for a unit are its unit values (values.pyx). Under the keys `
 """
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 
-from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyThreadState, Py_DECREF_, Py_IS_TYPE_,
-                                   Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry, object_init,
-                                   traverseproc, visitproc, xctx_dict_get, xctx_find_in_type, xctx_taken, xctx_tstate,
-                                   xctx_type_put, xctx_var_reset)
+from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyThreadState, PyTuple_CheckExact_,
+                                   PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_DECREF_, Py_IS_TYPE_, Py_XDECREF_, TypeObject,
+                                   descrgetfunc, descrsetfunc, destructor, inquiry, object_init, traverseproc, visitproc,
+                                   xctx_find_in_type, xctx_taken, xctx_tstate, xctx_type_put, xctx_var_reset)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set,
                                     xctx_fork_count, xctx_next_serial)
+from xctx._runtime.units cimport WORK
 from xctx._core cimport Key, Unit, as_key
+from xctx._stores.bindings cimport Binding
+from xctx._stores.blocks cimport binding_here
 from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, current_values, detach_list,
                                           publish, read_content, release_list, traverse_list, with_name)
-from xctx._stores.names cimport is_reserved, plain_name
+from xctx._stores.names cimport is_interned, is_reserved, plain_name
 from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, discard_values, erase, new_values, read,
-                                  release_chain, release_unit, shared_dict_of, traverse, values_of, write)
+                                  release_chain, release_unit, replace_shared, share_values, shared_content, traverse,
+                                  values_of, write)
+from xctx._stores.works cimport UnitOfWork
+from xctx._stores.xlocal cimport xlocal
 # Underscored for a cheap start: each interpreter has these loaded, `collections` and `weakref` it would have to load.
 from _collections_abc import MutableMapping
 from _weakref import ref
 from contextvars import ContextVar
 
 from xctx import _core
+from xctx._stores import works
 
 
 cdef extern from "xctx/_stores/getattro.h":
@@ -50,6 +57,7 @@ cdef extern from *:
 
 connect()
 
+cdef xlocal HERE = works.here   # of units of work
 cdef Key default_key = _core.greenlet
 
 
@@ -90,6 +98,7 @@ cdef class local:
             self.var = ContextVar("xctx.local")
         elif self.key.shared_by_threads:
             self.storage = SHARED_BY_THREADS
+            self.of_work = self.key.index == WORK and not FREE_THREADED   # without the GIL, looking in takes the lock
         self.kept.serial = xctx_next_serial()
         self.kept.store = <PyObject*>self
         self.kept.forks = xctx_fork_count()
@@ -132,7 +141,7 @@ cdef class local:
         if self.storage == PER_UNIT:
             write(values_here(self, True), name, value)
         elif self.storage == SHARED_BY_THREADS:
-            shared_dict_here(self, True)[plain_name(name)] = value
+            set_shared(self, plain_name(name), value)
         else:
             set_in_context(self, name, value)
 
@@ -149,8 +158,7 @@ cdef class local:
                 del names[name]
                 publish(&self.context_values, self.var, as_content(names), self.ends_at_fork)
         elif self.storage == SHARED_BY_THREADS:
-            names = shared_dict_here(self, False)
-            found = names is not None and names.pop(name, <object>missing) is not <object>missing
+            found = delete_shared(self, name)
         else:
             values = values_here(self, False)
             found = values != NULL and erase(values, name)
@@ -245,10 +253,9 @@ cdef bint set_by_descriptor(local self, object name, PyObject *value) except -1:
 cdef int new_values_for(local store, Unit unit) except -1:
     """Makes unit values for a unit that has none."""
     if store.storage == SHARED_BY_THREADS:
-        names = {}
-        new_values(&store.kept, unit, <PyObject*>names)
+        share_values(&store.kept, unit)
     else:
-        new_values(&store.kept, unit, NULL)
+        new_values(&store.kept, unit)
     return 0
 
 
@@ -269,7 +276,7 @@ cdef UnitValues *find_values(local store, bint create) except? NULL:
     if unit is not None:
         values = values_of(&store.kept, unit)
         if values == NULL and (create or store.initialises):
-            values = new_values(&store.kept, unit, NULL)
+            values = new_values(&store.kept, unit)
             if store.initialises:
                 initialise_for(store, unit)
                 # That ran any code: this may be the child of a fork by now, or the unit may have ended. Then it is done anew.
@@ -280,25 +287,65 @@ cdef UnitValues *find_values(local store, bint create) except? NULL:
     return values
 
 
-cdef dict shared_dict_here(local store, bint create):
-    """The dict of a store SHARED_BY_THREADS for the current unit; None where there is none, unless `create`."""
-    # The key is asked once: a callable may give another value the next time.
+cdef Unit shared_unit(local store, bint create):
+    """The current unit of a store SHARED_BY_THREADS; None where nothing is kept for it, unless `create`.
+
+    The key is asked once in each operation: a callable may give another value the next time.
+    """
     cdef Unit unit = store.key.find(create or store.initialises)
-    cdef dict names = None
-    cdef dict mine
-    if unit is not None:
-        names = shared_dict_of(&store.kept, unit)
-        if names is None and (create or store.initialises):
-            mine = {}
-            new_values(&store.kept, unit, <PyObject*>mine)
+    if unit is not None and shared_content(&store.kept, unit) is None:
+        if not create and not store.initialises:
+            return None
+        if share_values(&store.kept, unit) and store.initialises:
+            initialise_for(store, unit)
+        if unit.over:   # another thread has ended it meanwhile
+            release_unit(unit)
+    return unit
+
+
+cdef int set_shared(local store, object name, object value) except -1:
+    cdef Unit unit = shared_unit(store, True)
+    while True:
+        content = shared_content(&store.kept, unit)
+        if isinstance(content, dict):
+            (<dict>content)[name] = value
+            return 0
+        if content is None:
             if unit.over:
-                release_unit(unit)
-            names = shared_dict_of(&store.kept, unit)
-            if names is None:
-                names = mine   # another thread has ended the unit
-            if names is mine and store.initialises:
-                initialise_for(store, unit)
-    return names
+                return 0   # it has ended while this was done: the value goes with it
+            unit = shared_unit(store, True)
+        elif replace_shared(&store.kept, unit, content, with_name(<PyObject*>content, name, value)):
+            return 0
+
+
+cdef bint delete_shared(local store, object name) except -1:
+    """Deletes a name, a plain str; tells whether it was there."""
+    cdef Unit unit = shared_unit(store, False)
+    cdef dict names
+    while unit is not None:
+        content = shared_content(&store.kept, unit)
+        if isinstance(content, dict):
+            return (<dict>content).pop(name, <object>missing) is not <object>missing
+        names = {} if content is None else as_new_dict(<PyObject*>content)
+        if name not in names:
+            break
+        del names[name]
+        if replace_shared(&store.kept, unit, content, as_content(names)):
+            return True
+    return False
+
+
+cdef dict shared_dict(local store):
+    """The dict that holds what a store SHARED_BY_THREADS keeps for the current unit, from now on."""
+    cdef Unit unit = shared_unit(store, True)
+    cdef dict names
+    while True:
+        content = shared_content(&store.kept, unit)
+        if isinstance(content, dict):
+            return <dict>content
+        names = {} if content is None else as_new_dict(<PyObject*>content)
+        if content is None or replace_shared(&store.kept, unit, content, names):
+            return names
 
 
 cdef int initialise(local store) except -1:
@@ -371,10 +418,37 @@ cdef PyObject *value_here(local store, PyObject *name) except? NULL:
         return NULL if values == NULL else read(values, name)
     if store.storage == IN_CONTEXT:
         return read_content(content_here(store), name)
-    names = shared_dict_here(store, False)
-    if names is not None:
-        xctx_dict_get(<PyObject*>names, name, &found)
-    return found
+    if store.of_work and read_of_work(store, name, &found):
+        return found
+    unit = shared_unit(store, False)
+    if unit is not None:
+        content = shared_content(&store.kept, unit)
+        if content is not None:
+            return read_content(<PyObject*>content, name)
+    return NULL
+
+
+cdef inline bint read_of_work(local store, PyObject *name, PyObject **found) except -1:
+    """Whether the store keeps few names for the unit of work that is current; if so, the value of one, as `value_here`.
+
+    It holds none of what it finds, and so runs nothing but these lines.
+    """
+    cdef Binding top
+    cdef PyObject *work
+    cdef UnitValues *values
+    if not is_interned(name):
+        return False
+    top = binding_here(HERE, xctx_tstate())
+    if top is None or not PyTuple_GET_SIZE_(<PyObject*>top.values):
+        return False
+    work = PyTuple_GET_ITEM_(<PyObject*>top.values, 0)
+    if (<UnitOfWork>work).unit.over or (<UnitOfWork>work).unit.forks != xctx_fork_count():
+        return False
+    values = values_of(&store.kept, (<UnitOfWork>work).unit)
+    if values == NULL or not PyTuple_CheckExact_(values.dict):
+        return False
+    found[0] = read_content(values.dict, name)
+    return True
 
 
 cdef dict names_here(local store):
@@ -383,7 +457,9 @@ cdef dict names_here(local store):
     if store.storage == IN_CONTEXT:
         return as_new_dict(content_here(store))
     if store.storage == SHARED_BY_THREADS:
-        return dict(shared_dict_here(store, False) or ())
+        unit = shared_unit(store, False)
+        content = None if unit is None else shared_content(&store.kept, unit)
+        return {} if content is None else as_new_dict(<PyObject*>content)
     values = values_here(store, False)
     return {} if values == NULL else contents(values)
 
@@ -392,7 +468,7 @@ cdef object dict_here(local store):
     if store.storage == IN_CONTEXT:
         return ContextDict(store)
     if store.storage == SHARED_BY_THREADS:
-        return shared_dict_here(store, True)
+        return shared_dict(store)
     return as_dict(values_here(store, True))
 
 
