@@ -4,9 +4,10 @@ from xctx import keys
 from xctx._batch.batch import BatchExecutor
 from xctx._carry.carry import carry
 from xctx._carry.isolated import isolated
-from xctx._carry.snapshot import Snapshot, capture
+from xctx._carry.snapshot import Snapshot, capture, nothing
 from xctx._lock.lock import OwnerDiedWarning, SharedLock, SharedRLock
 from xctx._proxy.proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
+from xctx._stores.fields import field
 from xctx._stores.local import local
 from xctx._stores.works import work
 from xctx._stores.xlocal import xlocal
@@ -23,10 +24,12 @@ __all__ = [
     "capture",
     "carried",
     "carry",
+    "field",
     "is_proxy",
     "isolated",
     "keys",
     "local",
+    "nothing",
     "unwrap",
     "work",
     "xlocal",

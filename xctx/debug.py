@@ -1,4 +1,4 @@
-"""What stores keep, and for which units: for debugging, from any unit.
+"""What stores keep, for which units, and why a name is not seen: for debugging, from any unit.
 
 What these functions show may have changed by the time they return.
 """
@@ -7,9 +7,9 @@ import gc
 
 from xctx._stores import blocks
 from xctx._stores.bindings import Binding
-from xctx._stores.inspection import stores_of, units_of
+from xctx._stores.inspection import explain, stores_of, units_of
 
-__all__ = ["live_bindings", "stores_of", "track", "units_of"]
+__all__ = ["explain", "live_bindings", "stores_of", "track", "units_of"]
 
 
 def live_bindings() -> int:

@@ -6,3 +6,8 @@ packages.py      which packages are installed, and which each interpreter's test
 units.py         every key and every kind of execution unit, and how to run a function in one
 waiting.py       waiting for what another thread or process will do
 """
+
+import pytest
+
+# Before they are imported: so that their assertions, too, say what was compared.
+pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("interpreters", "packages", "units", "waiting")))

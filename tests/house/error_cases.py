@@ -4,11 +4,15 @@
 tables. A message of the sources that is not here fails a test.
 """
 
+import contextlib
+import os
 import pickle
 import threading
 
 import error_cases_carry
+import pytest
 from helpers.packages import offers
+from helpers.units import in_fork
 
 import xctx
 from xctx.keys import Key
@@ -32,6 +36,47 @@ NOTHING = Nothing()
 
 def reads_unbound():
     _ = xctx.xlocal().name
+
+
+def reads_left():
+    x = xctx.xlocal()
+    with x(name=1):
+        pass
+    _ = x.name
+
+
+def reads_what_another_unit_bound():
+    here = "binds"
+    x = xctx.xlocal(key=lambda: here)
+    with x(name=1):
+        here = "reads"
+        try:
+            _ = x.name
+        finally:
+            here = "binds"
+
+
+def reads_after_a_fork():
+    if not hasattr(os, "fork"):
+        pytest.skip("nothing forks here")
+    x = xctx.xlocal()
+    with x(name=1):
+        in_fork(lambda: x.name)
+
+
+def reads_what_is_hidden():
+    x = xctx.xlocal()
+    snapshot = xctx.capture(x)
+    with x(name=1), snapshot:
+        _ = x.name
+
+
+def reads_beneath_many():
+    x = xctx.xlocal()
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(x(other=1))
+        _ = x.name
 
 
 def reads_unset():
@@ -58,6 +103,18 @@ def declares_reserved():
 def declares_a_list():
     class Mine(xctx.xlocal):
         tags: list = []
+
+
+def declares_no_field():
+    class Mine(xctx.xlocal):
+        tags = xctx.field(default_factory=list)
+
+
+def reads_outside_of_blocks():
+    class Mine(xctx.xlocal):
+        tags: list = xctx.field(default_factory=list)
+
+    _ = Mine().tags
 
 
 def left_unentered():
@@ -205,7 +262,51 @@ SECTIONS = {
         ),
     ],
     "xlocal": [
-        (AttributeError, "'…' object has nothing bound to '…' here", "a name is read that is not bound", reads_unbound),
+        (
+            AttributeError,
+            "'…' object has nothing bound to '…' here: no block has bound it so far",
+            "a name is read that no block in this process has bound",
+            reads_unbound,
+        ),
+        (
+            AttributeError,
+            "'…' object has nothing bound to '…' here: the blocks that bound it were left, or nothing carried them here "
+            "(xctx.debug.explain tells which)",
+            "a name is read outside of the block that binds it, or in a thread, greenlet or context that starts with nothing",
+            reads_left,
+        ),
+        (
+            AttributeError,
+            "'…' object has nothing bound to '…' here: under the key … only … sees it, under … it would be seen here",
+            "the key of the xlocal keeps what another unit has bound from this one",
+            reads_what_another_unit_bound,
+        ),
+        (
+            AttributeError,
+            "'…' object has nothing bound to '…' here: it was bound before this process was forked, under the key "
+            "context it would be seen here",
+            "a forked child reads what its parent has bound",
+            reads_after_a_fork,
+        ),
+        (
+            AttributeError,
+            "'…' object has nothing bound to '…' here: xctx.nothing() or a snapshot hides it",
+            "a snapshot that does not have the name is applied within the block that binds it",
+            reads_what_is_hidden,
+        ),
+        (
+            AttributeError,
+            "'…' object has nothing bound to '…' here: its default_factory makes one for each block, and no block is "
+            "open here",
+            "a name with a ``default_factory`` is read where no block is open",
+            reads_outside_of_blocks,
+        ),
+        (
+            AttributeError,
+            "'…' object has nothing bound to '…' here: xctx.debug.explain tells why",
+            "there are too many bindings to look through, or too many names were bound",
+            reads_beneath_many,
+        ),
         (
             AttributeError,
             "cannot set …: an xlocal is read-only, names are bound by `with x(…=...):`",
@@ -239,10 +340,22 @@ SECTIONS = {
         ),
         (
             ValueError,
-            "… declares … with a … as its default, which everybody would share: leave the default out and bind a new "
-            "one for each block, or take one that is immutable",
+            "… declares … with a … as its default, which everybody would share: xctx.field(default_factory=…) makes a "
+            "new one for each block",
             "a class declares ``tags: list = []`` or the like",
             declares_a_list,
+        ),
+        (
+            TypeError,
+            "… has a field … that it does not declare: annotate it, as neither ClassVar nor Final",
+            "a class has ``tags = xctx.field(...)``",
+            declares_no_field,
+        ),
+        (
+            TypeError,
+            "default_factory is a callable that takes nothing, not …",
+            "``xctx.field(default_factory=thing)``",
+            lambda: xctx.field(default_factory=1),
         ),
         (
             TypeError,

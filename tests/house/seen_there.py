@@ -55,6 +55,7 @@ class Place:
     title: str
     look: Callable[[], list]  # what `read` gives there
     needs: tuple = ()  # packages
+    since: tuple = (3, 11)  # the version of Python that has such a place
 
     @property
     def missing(self):
@@ -64,11 +65,11 @@ class Place:
 PLACES: list[Place] = []
 
 
-def place(title, *needs):
+def place(title, *needs, **more):
     """Decorates a function that is called while everything is bound, and gives what is seen in that place."""
 
     def add(func):
-        PLACES.append(Place(title, func, needs))
+        PLACES.append(Place(title, func, needs, **more))
         return func
 
     return add
@@ -178,6 +179,15 @@ def isolated_asyncio_test_case():
 @place("a plain ``Thread``")
 def plain_thread():
     return units.in_thread(read)
+
+
+@place("``Thread(context=copy_context())``, from 3.14", since=(3, 14))
+def thread_with_context():
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(read()), context=contextvars.copy_context())
+    thread.start()
+    thread.join()
+    return seen.pop()
 
 
 @place("a ``Timer``")
@@ -392,6 +402,47 @@ def below_middleware(app, note):
         return await call_next(request)
 
 
+@place("Starlette's ``TestClient``, from the test to the application", "starlette", "httpx")
+def test_client():
+    from starlette.applications import Starlette
+    from starlette.responses import PlainTextResponse
+    from starlette.routing import Route
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the client that it is made of, whose successor it names
+        from starlette.testclient import TestClient
+
+    seen = []
+
+    async def endpoint(request):
+        seen.append(read())
+        return PlainTextResponse("")
+
+    with TestClient(Starlette(routes=[Route("/", endpoint)])) as client, bound():
+        assert client.get("/").status_code == 200
+    return seen.pop()
+
+
+def django_place(title, under, middleware, view):
+    """Django's middleware binds, its view looks: each "plain" or "coroutine", under "WSGI" or "ASGI"."""
+
+    def look():
+        import django_site  # Django is set up once in a process, so by a module
+
+        return contextvars.Context().run(django_site.ask, under, middleware, view, bound, read)
+
+    look.__name__ = f"django_{under}_{middleware}_{view}".lower()
+    PLACES.append(Place(title, look, ("django",)))
+
+
+django_place("Django under WSGI: a plain view", "WSGI", "plain", "plain")
+django_place("Django under WSGI: a coroutine view", "WSGI", "plain", "coroutine")
+django_place("Django under ASGI: a plain view below plain middleware", "ASGI", "plain", "plain")
+django_place("Django under ASGI: a plain view below coroutine middleware", "ASGI", "coroutine", "plain")
+django_place("Django under ASGI: a coroutine view below plain middleware", "ASGI", "plain", "coroutine")
+django_place("Django under ASGI: a coroutine view below coroutine middleware", "ASGI", "coroutine", "coroutine")
+
+
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
@@ -427,6 +478,7 @@ def holds(cell):
         "no": False,
         "from 3.12": sys.version_info >= (3, 12),
         "if inherited": units.THREAD_INHERITS,
+        "unless inherited": not units.THREAD_INHERITS,
     }
     return said[cell]
 
@@ -436,6 +488,8 @@ def table():
     lines += ["", "   * -"]
     lines += [f"     - {column if column == 'ContextVar' else f'``{column}``'}" for column in COLUMNS]
     for each in PLACES:
+        if sys.version_info < each.since:
+            continue
         if each.missing:
             sys.exit(f"not installed: {', '.join(each.missing)}")
         lines.append(f"   * - {each.title}")

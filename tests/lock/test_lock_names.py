@@ -267,8 +267,8 @@ def test_many_who_come_and_go_use_one_file(names):
                 number = int(os.pread(counter, 8, 0))
                 os.pwrite(counter, b"%8d" % (number + 1), 0)
             del lock
-        # As the children of multiprocessing do: where an earlier test left a gevent hub, a timer that it has not run since
-        # still refers to the lock's memory.
+        # As the children of multiprocessing do: where an earlier test left a gevent hub, a timer that it has not run
+        # since still refers to the lock's memory.
         leave_names()
 
     children = [Child(work) for _ in range(4)]

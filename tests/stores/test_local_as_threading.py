@@ -6,6 +6,7 @@ import threading
 import weakref
 
 import pytest
+from helpers.waiting import eventually
 from makers import Weak, run_threads
 
 # --- what CPython's suite shows ---------------------------------------------------------------------------------------
@@ -27,10 +28,16 @@ def test_values_die_with_their_threads(local, count, maker):
         thread.start()
         thread.join()
     gc.collect()
-    alive = sum(each() is not None for each in told)
-    # threading's Python version may still have the last one.
+
+    def alive():
+        return sum(each() is not None for each in told)
+
     assert len(told) == count
-    assert alive <= (0 if maker.startswith("xctx") else 1)
+    if maker.startswith("xctx"):
+        assert alive() == 0
+    else:
+        # threading's Python version may still have the last one; greenlet ends what a thread had by a pending call.
+        eventually(lambda: alive() <= 1)
 
 
 def test_each_thread_has_its_own(local):

@@ -10,6 +10,7 @@ import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from helpers.waiting import eventually_async
 
 import xctx
 
@@ -190,10 +191,8 @@ def test_an_async_generator_that_the_loop_closes(x, opener):
     async def main():
         async for _ in numbers():
             break
-        for _ in range(3):
-            gc.collect()
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.01)
+        gc.collect()
+        await eventually_async(lambda: not vars(x))
         return dict(vars(x))
 
     assert asyncio.run(main()) == {}

@@ -39,6 +39,8 @@ def snapshots() -> None:
     assert_type(snapshot.run(repeat, "a", times=2), list[str])
     with snapshot as entered:
         assert_type(entered, xctx.Snapshot)
+    assert_type(xctx.nothing(x), xctx.Snapshot)
+    assert_type(xctx.nothing()(repeat)("a"), list[str])
     # A block is never one that swallows exceptions.
     assert_type(returns_within(snapshot), int)
 
@@ -90,6 +92,7 @@ async def tasks() -> None:
 
 
 def misuses() -> None:
+    xctx.nothing(1)  # type: ignore[arg-type]
     xctx.capture(1)  # type: ignore[arg-type]
     xctx.capture(contextvars=[1])  # type: ignore[list-item]
     xctx.capture(missing="maybe")  # type: ignore[arg-type]

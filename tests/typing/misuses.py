@@ -13,6 +13,12 @@ class Current(xctx.xlocal):
     user: int | None = None
 
 
+class Tagged(xctx.xlocal):
+    tags: list[int] = xctx.field(default_factory=dict)  # type: ignore[arg-type]
+    names: list[int] = xctx.field()  # type: ignore[call-arg]
+    limit: int = xctx.field(default_factory=3)  # type: ignore[arg-type]
+
+
 class Connection(xctx.local):
     retries: int = 3
 

@@ -34,6 +34,19 @@ class Current(xctx.xlocal):
         return f"hello {self.user.name}" if self.user else "hello"
 
 
+class Tagged(Current):
+    tags: list[str] = xctx.field(default_factory=list)
+    users: dict[int, User] = xctx.field(default_factory=dict)
+
+
+def made_names() -> None:
+    with Tagged()(request="/") as entered:
+        assert_type(entered.tags, list[str])
+        assert_type(entered.users, dict[int, User])
+        entered.tags.append("a")
+    assert_type(Cache().pages, dict[str, bytes])
+
+
 class PerTask(Current, key=xctx.keys.task):
     job: int
 
@@ -175,6 +188,10 @@ class Connection(xctx.local):
         return f"{self.host}:{self.port}"
 
 
+class Cache(xctx.local):
+    pages: dict[str, bytes] = xctx.field(default_factory=dict)
+
+
 class OfTask(xctx.local, key=xctx.keys.task):
     hits: int = 0
 
@@ -279,6 +296,7 @@ def what_is_kept() -> None:
     store = xctx.local()
     store.a = 1
     assert_type(xctx.debug.live_bindings(), int)
+    assert_type(xctx.debug.explain(current, "user"), str)
     assert_type(xctx.debug.units_of(store), list[tuple[Unit, dict[str, Any]]])
     assert_type(xctx.debug.stores_of(xctx.keys.greenlet()), list[tuple[xctx.local, dict[str, Any]]])
 
@@ -286,6 +304,7 @@ def what_is_kept() -> None:
 def main() -> None:
     declared_names()
     inherited_names()
+    made_names()
     other_ways_to_make_one()
     any_names()
     a_context_manager_like_others()

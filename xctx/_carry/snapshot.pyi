@@ -3,14 +3,17 @@ from contextvars import Context, ContextVar
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, final
 
+from xctx._stores.local import local
 from xctx._stores.xlocal import xlocal
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 def capture(
-    *xlocals: xlocal, contextvars: Iterable[ContextVar[Any]] = (), missing: Literal["error", "skip"] = "error"
+    *stores: xlocal | local, contextvars: Iterable[ContextVar[Any]] = (), missing: Literal["error", "skip"] = "error"
 ) -> Snapshot: ...
+
+def nothing(*xlocals: xlocal) -> Snapshot: ...
 
 @final
 class Snapshot:
@@ -22,7 +25,7 @@ class Snapshot:
     def __call__(self, func: Callable[_P, _R]) -> Callable[_P, _R]: ...
 
 def snapshot_of(bindings: Iterable[tuple[xlocal, dict[str, Any]]], barriers: bool = True) -> Snapshot: ...
-def from_pickle(whole: bool, barriers: bool, skips: bool, unresolved: tuple[list[Any], list[Any]]) -> Snapshot: ...
+def from_pickle(whole: bool, barriers: bool, skips: bool, unresolved: tuple[Any, ...]) -> Snapshot: ...
 def current_context() -> Context: ...
 
 @final

@@ -60,6 +60,20 @@ static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where)
 static inline void xctx_leave_recursion(int Py_UNUSED(levels)) { Py_LeaveRecursiveCall(); }
 #endif
 
+/* The ident of a thread in which this context is the current one now, for debugging; 0 where there is none. Another thread's
+ * state can be read only where there is a GIL, and the caller holds it. */
+static inline unsigned long xctx_thread_in_context(PyObject *context) {
+#ifndef Py_GIL_DISABLED
+    PyThreadState *each = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
+    for (; each != NULL; each = PyThreadState_Next(each)) {
+        if (context != NULL && each->context == context) return each->thread_id;
+    }
+#else
+    (void)context;
+#endif
+    return 0;
+}
+
 /* --- context variables ------------------------------------------------------------------------------------------------- */
 
 /* Setting a context variable, with no foreign code run in the middle of it. CPython builds the new mapping from one that

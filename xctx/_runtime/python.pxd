@@ -56,6 +56,7 @@ cdef extern from "xctx/_runtime/cpython.h":
     void xctx_give_vectorcall(PyTypeObject *type, Py_ssize_t offset)
     void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *base)
 
+    unsigned long xctx_thread_in_context(PyObject *context)
     void xctx_promote(PyObject *)
     bint xctx_is_dying(PyObject *)
     object xctx_taken(PyObject *)   # takes the reference over

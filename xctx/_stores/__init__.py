@@ -5,6 +5,7 @@ From the ground up; each file uses only those before it:
 names.h .pxd                  names of attributes: as plain str, interned, reserved
 links.h .c                    chains of objects that are freed in a loop
 getattro.h .c                 attribute look-ups that fail fast
+fields.py                     names whose values are made: by a default_factory
 declare.py                    the names that a subclass of xlocal declares by annotating them
 bindings.pyx .pxd .pyi        the chain of bindings: immutable records of names and values
 blocks.pyx .pxd .pyi          bindings in a context variable: what is seen of them, how a block puts one there
@@ -15,6 +16,7 @@ unit_table.pxd                the hash table in which a unit finds what stores k
 values.pyx .pxd .pyi          unit values: what one store keeps for one unit
 context_values.pyx .pxd .pyi  context values: what a store keeps in a context, under a key that has no units
 inherited.pyx .pyi .h         threads that inherit a context, in which nothing is seen under the key `flow`
+unseen.pyx .pxd .pyi          why a name is not seen: what errors say
 xlocal.pyx .pxd .pyi          xlocal
 works.pyx .pxd .pyi           units of work: opened, found, and left with nothing of them behind
 local.pyx .pxd .pyi           local

@@ -17,14 +17,24 @@ cdef extern from *:
     Binding take_binding "xctx_taken"(PyObject *)   # takes the reference over
 
 
+cdef enum:
+    NOTED = 16          # a power of two
+    REMEMBERED = 1000   # of names made at run time there may be any number
+
+
 cdef class BindingVariable:
-    # None of these changes after __cinit__, but for the last.
+    # None of these changes after __cinit__, but for those that say so.
     cdef uint64_t serial
     cdef Key key
     cdef object var         # the context variable
+    cdef dict factories     # name -> what makes a value for a block that lacks it; or None
     cdef int listed_at      # its place in `listed`, or -1
     # Counted up atomically, and only without the GIL: how many blocks were left in another context than they were entered in.
     cdef intptr_t strays
+    # Names that were bound, to tell why one is not seen: a set, guarded by the critical section, and of some the addresses.
+    cdef set noted_names
+    cdef PyObject *noted[NOTED]
+    cdef tuple told   # what the last such error said: see unseen.pyx. Guarded likewise
     cdef object __weakref__
 
 
@@ -41,6 +51,7 @@ cdef Binding chain_of(BindingVariable variable)
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate)
 cdef Binding visible_here(Binding top, PyThreadState *tstate)
 cdef int each_chain(PyThreadState *tstate, int (*visit)(Binding top, void *arg) except -1, void *arg) except -1
+cdef int note_name(BindingVariable variable, object name) except -1
 cdef Binding new_binding(BindingVariable variable, tuple names, tuple values, bint barrier)
 cdef object make_visible(Binding made)
 cdef int end_binding(Binding made, object token, PyObject *context) except -1

@@ -21,12 +21,13 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport intptr_t, uintptr_t
 
-from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState, Py_REFCNT_,
-                                   xctx_add, xctx_cas_ptr, xctx_check_error, xctx_forbid_instances, xctx_load_ptr, xctx_taken,
-                                   xctx_tstate, xctx_var_reset_, xctx_var_set, xctx_var_set_)
+from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState,
+                                   PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_REFCNT_,
+                                   xctx_add, xctx_cas_ptr, xctx_check_error, xctx_forbid_instances, xctx_load_ptr,
+                                   xctx_store_ptr, xctx_taken, xctx_tstate, xctx_var_reset_, xctx_var_set, xctx_var_set_)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
 from xctx._core cimport Key, Unit
-from xctx._stores.bindings cimport (Binding, bind, compact, copy_of, group_of, innermost_of, is_exited, mark_exited,
+from xctx._stores.bindings cimport (Binding, bind, compact, copy_of, group_of, innermost_of, is_exited, look_up, mark_exited,
                                     put_on_top, remove, transfer)
 from _weakref import ref
 from contextvars import ContextVar
@@ -236,17 +237,53 @@ cdef Binding visible_here(Binding top, PyThreadState *tstate):
     return None if unit is None else innermost_of(top, unit)
 
 
+# --- names that were bound -------------------------------------------------------------------------------------------
+
+cdef inline bint is_noted(BindingVariable variable, PyObject *name) noexcept:
+    # Compared only: the set keeps the names, so no other string ever has the address of one.
+    return xctx_load_ptr(<void**>&variable.noted[(<size_t>name >> 5) & (NOTED - 1)]) == name
+
+
+cdef int note_name(BindingVariable variable, object name) except -1:
+    with cython.critical_section(variable):
+        if variable.noted_names is None:
+            variable.noted_names = set()
+        if len(variable.noted_names) < REMEMBERED:
+            variable.noted_names.add(name)
+        if name in variable.noted_names:
+            xctx_store_ptr(<void**>&variable.noted[(<size_t><PyObject*>name >> 5) & (NOTED - 1)], <void*>name)
+    return 0
+
+
 # --- entering and leaving a block ------------------------------------------------------------------------------------
 
 cdef Binding new_binding(BindingVariable variable, tuple names, tuple values, bint barrier):
     """A binding of the current unit, in no chain yet. Behind a barrier, nothing that the unit bound outside is seen."""
     cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
+    cdef Py_ssize_t i
     cdef Unit unit
+    if variable.factories is not None and (PyTuple_GET_SIZE_(<PyObject*>names) or not barrier):
+        names, values = completed(variable, names, values, barrier)   # calls the program's factories
+    for i in range(PyTuple_GET_SIZE_(<PyObject*>names)):
+        if not is_noted(variable, PyTuple_GET_ITEM_(<PyObject*>names, i)):
+            note_name(variable, <object>PyTuple_GET_ITEM_(<PyObject*>names, i))
     if xctx_cache_hit(entry, variable.serial, xctx_tstate(), <PyObject*>variable) and entry.what != NULL:
         unit = <Unit>entry.what   # borrowed: it runs, and when it ends the cache is emptied
     else:
         unit = None if variable.key.inherits else variable.key.find(True)   # may call a key's callable
     return bind(variable, unit, names, values, None, None, barrier)
+
+
+cdef tuple completed(BindingVariable variable, tuple names, tuple values, bint barrier):
+    """The names and values, and those that are made for a block in which a name would not be seen otherwise."""
+    cdef Binding top = None if barrier else binding_here(variable, xctx_tstate())
+    cdef list added = []
+    cdef list made = []
+    for name, factory in variable.factories.items():
+        if name not in names and (top is None or look_up(top, <PyObject*>name) == NULL):
+            added.append(name)
+            made.append(factory())
+    return (names + tuple(added), values + tuple(made)) if added else (names, values)
 
 
 cdef object make_visible(Binding made):
@@ -428,7 +465,7 @@ cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer):
     """Binds for the current unit what a flattened binding says."""
     cdef BoundEntry entry = BoundEntry.__new__(BoundEntry)
     entry.made = new_binding(<BindingVariable>flat.owner, flat.names, flat.values, barrier)
-    if barrier:
+    if barrier and entry.made.names is flat.names:
         entry.made.merged = flat.merged
     entry.outer = outer
     entry.token = make_visible(entry.made)

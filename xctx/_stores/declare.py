@@ -1,8 +1,10 @@
 """The names that a subclass of xlocal declares by annotating them."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from xctx._stores.fields import Field
 
 
 def annotated_names(cls: type) -> frozenset[str]:
@@ -19,11 +21,37 @@ def annotated_names(cls: type) -> frozenset[str]:
         default = cls.__dict__.get(name)
         # The rule of dataclasses: what is mutable and compared by value has no hash.
         if type(default).__hash__ is None:
+            kind = type(default).__name__
             raise ValueError(
-                f"{cls.__name__!r} declares {name!r} with a {type(default).__name__!r} as its default, which everybody "
-                "would share: leave the default out and bind a new one for each block, or take one that is immutable"
+                f"{cls.__name__!r} declares {name!r} with a {kind!r} as its default, which everybody would share: "
+                f"xctx.field(default_factory={kind}) makes a new one for each block"
             )
     return names
+
+
+def take_factories(cls: type, names: Iterable[str]) -> dict[str, Callable[[], Any]] | None:
+    """The factories of the names that `cls` and its bases declare; its own fields are taken out of the class.
+
+    Args:
+        names: those that the body of `cls` annotates.
+
+    Raises:
+        TypeError: a field is not annotated, or as a constant.
+    """
+    factories: dict[str, Callable[[], Any]] = {}
+    for base in reversed(cls.__bases__):
+        factories.update(getattr(base, "__xctx_factories__", None) or {})
+    for name, value in list(vars(cls).items()):
+        if not isinstance(value, Field):
+            factories.pop(name, None)
+        elif name not in names:
+            raise TypeError(
+                f"{cls.__name__!r} has a field {name!r} that it does not declare: annotate it, as neither ClassVar nor Final"
+            )
+        else:
+            factories[sys.intern(name)] = value.default_factory
+            delattr(cls, name)
+    return factories or None
 
 
 def annotations(cls: type) -> dict[str, Any]:

@@ -12,9 +12,11 @@
 
 extern XCTX_HIDDEN PyObject *xctx_missing;   /* owned; set once, by the next */
 
-/* Makes a type's __getattribute__ fail fast. It must be called before anything derives from the type. `format` takes the
- * name of the type and the name of the attribute. */
-XCTX_HIDDEN int xctx_install_getattro(PyObject *type, PyObject *missing, const char *format);
+/* Makes a type's __getattribute__ fail fast. It must be called before anything derives from the type. The message of the
+ * error is "'TYPE' object <has> 'NAME'<why>": `has` is ASCII, `why` gives a new reference to a str, or NULL with an error.
+ * Where `why` is NULL, nothing follows the name. */
+XCTX_HIDDEN int xctx_install_getattro(PyObject *type, PyObject *missing, const char *has,
+                                      PyObject *(*why)(PyObject *self, PyObject *name));
 
 /* The name of the object's type, without its module. */
 XCTX_HIDDEN const char *xctx_type_name(PyObject *o);

@@ -8,12 +8,21 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from xctx._runtime.runtime cimport connect, xctx_fork_count
-from xctx._runtime.python cimport FREE_THREADED, xctx_is_dying, xctx_lock, xctx_mutex, xctx_unlock
+from xctx._runtime.python cimport (FREE_THREADED, xctx_is_dying, xctx_lock, xctx_mutex, xctx_thread_in_context,
+                                   xctx_tstate, xctx_unlock)
 from xctx._core cimport Unit
+from xctx._stores.bindings cimport Binding, is_exited, look_up
+from xctx._stores.blocks cimport BoundEntry, binding_here
 from xctx._stores.context_values cimport as_new_dict
 from xctx._stores.local cimport SHARED_BY_THREADS, local
+from xctx._stores.names cimport interned
+from xctx._stores.statements cimport Block
 from xctx._stores.unit_table cimport UnitTable
+from xctx._stores.unseen cimport IN_BLOCKS, NEVER_BOUND, WAS_BOUND, Past, is_made, past_of, reason_of, why_chain_hides
 from xctx._stores.values cimport UnitValues, stores_lock, values_of
+from xctx._stores.xlocal cimport xlocal
+from gc import get_objects
+from threading import enumerate as enumerate_threads
 
 
 connect()
@@ -75,6 +84,67 @@ def stores_of(Unit unit not None):
         if held is not None:
             pairs.append((store, held))
     return pairs
+
+
+def explain(xlocal store not None, str name not None):
+    """Tells in a sentence why an xlocal shows a name here, or why it does not.
+
+    It says more than the AttributeError: of a name that nothing here has bound it looks, through all that the garbage
+    collector knows, for a block that is open somewhere else. That takes as long as a garbage collection.
+
+    Args:
+        store: an xlocal.
+        name: the name that is asked for.
+    """
+    cdef Binding top = binding_here(store, xctx_tstate())
+    cdef str reason
+    cdef Past past
+    name = interned(name)
+    if top is not None and look_up(top, <PyObject*>name) != NULL:
+        return f"{name!r} is bound here"
+    reason = why_chain_hides(store, name, -1)
+    if reason is None:
+        reason = open_elsewhere(store, name)
+    if reason is None and is_made(store, name):
+        reason = IN_BLOCKS
+    elif reason is None:
+        past = past_of(store, name)
+        if past == WAS_BOUND:
+            reason = " here: the blocks that bound it were left"
+        else:
+            reason = reason_of(past) if past == NEVER_BOUND else " here: no block that is open binds it"
+    if hasattr(type(store), name):
+        reason = " here, so the class says what it is" + reason[len(" here"):]
+    return f"{name!r} is not bound{reason}"
+
+
+cdef str open_elsewhere(xlocal store, str name):
+    """Tells of a block that is open and binds the name, in whatever context; None where there is none."""
+    cdef Binding made
+    cdef PyObject *context
+    for each in get_objects():
+        if isinstance(each, Block):
+            made = (<Block>each).made
+            context = (<Block>each).context
+        elif isinstance(each, BoundEntry):
+            made = (<BoundEntry>each).made
+            context = (<BoundEntry>each).context
+        else:
+            continue
+        if made is not None and made.owner is store and name in made.names and not is_exited(made):
+            return (f" here: a block that is open {where(context, made.unit)} binds it, "
+                    "and nothing carried that here (see xctx.carry, xctx.concurrent)")
+    return None
+
+
+cdef str where(PyObject *context, Unit unit):
+    """In which thread, where one is in that context now, and for which unit that a thread does not say."""
+    cdef unsigned long ident = xctx_thread_in_context(context)
+    cdef str told = "in another context"
+    if ident:
+        threads = [thread.name for thread in enumerate_threads() if thread.ident == ident]
+        told = f"in the thread {threads[0] if threads else ident!r}"
+    return told if unit is None or unit.kind in ("process", "thread") else f"{told}, for {unit!r},"
 
 
 def units_of(local store not None):

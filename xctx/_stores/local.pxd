@@ -1,7 +1,7 @@
 """What other compiled rooms use of local."""
 from cpython.object cimport PyObject
 
-from xctx._core cimport Key
+from xctx._core cimport Key, Unit
 from xctx._stores.values cimport StoreValues
 
 
@@ -26,3 +26,10 @@ cdef class local:
     # Guarded by the lock of values.pyx.
     cdef StoreValues kept            # in units
     cdef PyObject *context_values    # the first in the list of a store IN_CONTEXT
+
+
+# For snapshots.
+cdef object values_to_carry(local store)
+cdef object new_content(local store, dict names)
+cdef dict carried_names(object values)
+cdef int keep_in_unit(local store, Unit unit, dict names) except -1

@@ -17,8 +17,8 @@ from xctx._runtime.units cimport WORK
 from xctx._core cimport Key, Unit, as_key
 from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport binding_here
-from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, current_values, detach_list,
-                                          publish, read_content, release_list, traverse_list, with_name)
+from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, context_values, current_values,
+                                          detach_list, publish, read_content, release_list, traverse_list, with_name)
 from xctx._stores.names cimport is_interned, is_reserved, plain_name
 from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, discard_values, erase, new_values, read,
                                   release_chain, release_unit, replace_shared, share_values, shared_content, traverse,
@@ -37,7 +37,7 @@ from xctx._stores import works
 cdef extern from "xctx/_stores/getattro.h":
     PyObject *missing "xctx_missing"
     const char *type_name "xctx_type_name"(object)
-    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
+    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *, object (*why)(object, object)) except -1
 
 cdef extern from *:
     """
@@ -202,7 +202,7 @@ cdef class local:
         return iter(list(names_here(self).items()))
 
 
-install_getattro(<PyObject*>local, object(), b"'%.200s' object has no attribute '%S'")
+install_getattro(<PyObject*>local, object(), b"has no attribute", NULL)
 
 cdef object make_proxy = None
 
@@ -509,6 +509,33 @@ class ContextDict(MutableMapping):
 
     def __repr__(self):
         return repr(self._names())
+
+
+# --- what snapshots take along ---------------------------------------------------------------------------------------
+
+cdef object values_to_carry(local store):
+    """What the context variable of a store IN_CONTEXT holds here; where that is nothing, what stands for it."""
+    cdef PyObject *content = content_here(store)   # has __init__ called where that is due
+    cdef ContextValues found = current_values(store.var)
+    if content == NULL or found is None:
+        return new_content(store, {})
+    return found
+
+
+cdef object new_content(local store, dict names):
+    """What the context variable of a store IN_CONTEXT is to hold."""
+    return context_values(&store.context_values, as_content(names), store.ends_at_fork)
+
+
+cdef dict carried_names(object values):
+    return as_new_dict((<ContextValues?>values).content)
+
+
+cdef int keep_in_unit(local store, Unit unit, dict names) except -1:
+    """Has a store keep these names for a unit of work that nobody else knows yet."""
+    share_values(&store.kept, unit)
+    replace_shared(&store.kept, unit, (), as_content(names))
+    return 0
 
 
 # --- the collector, and the death of a store -------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Which block an exit is about, says xctx._stores.statements.
 """
 cimport cython
 from cpython.object cimport PyTypeObject
+from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._runtime.python cimport PyObject_GenericGetAttr, xctx_forbid_instances, xctx_publish_before, xctx_tstate
 from xctx._runtime.functions cimport StepContext
@@ -115,11 +116,24 @@ cdef object leave_innermost(Scope scope):
     """Leaves by hand what a with statement has bound here; the statement's own exit will find that it has been left."""
     cdef Binding link = chain_of(scope.owner)
     while link is not None:
-        if link.values is scope.values and not is_exited(link):
+        if not is_exited(link) and is_of(link, scope):
             end_binding(link, None, NULL)
             return False
         link = link.outer
     raise RuntimeError("this binding is left, but it was not entered")
+
+
+cdef bint is_of(Binding link, Scope scope) except -1:
+    """Whether the scope was entered to make the binding, or one with the same names and values."""
+    cdef Py_ssize_t i, n = PyTuple_GET_SIZE(scope.names)
+    if link.values is scope.values:
+        return True
+    if scope.owner.factories is None or PyTuple_GET_SIZE(link.names) < n or link.names[:n] != scope.names:
+        return False
+    for i in range(n):
+        if link.values[i] is not scope.values[i]:
+            return False
+    return True
 
 
 cdef OpenByHand opened_by_hand(Scope scope):
@@ -146,15 +160,19 @@ cdef class ScopeSteps(StepContext):
     Thread-safety: used by one call alone.
     Lifetime: held by the call.
     """
-    cdef Scope scope   # never changes
+    cdef Scope scope   # changes in the first step alone
     cdef Block block   # the one that is entered
 
     def __init__(self, Scope scope not None):
         self.scope = scope
 
     cdef int enter(self) except -1:
+        cdef Binding made
         self.block = new_block(self.scope, &KIND)
         enter(self.block)
+        made = self.block.made
+        if made.names is not self.scope.names:   # what was made is for the whole call, not for this step
+            self.scope = new_scope(self.scope.owner, made.names, made.values)
         return 0
 
     cdef int leave(self) except -1:

@@ -11,6 +11,6 @@ cdef class UnitOfWork(Referent):
     cdef object before      # a copy of the context in which it was opened, as it was then; None once it has ended
 
 
-cdef UnitOfWork open_work()
+cdef UnitOfWork open_work(UnitOfWork outer)
 cdef UnitOfWork current_work()
 cdef bint is_work(Binding binding) noexcept

@@ -93,10 +93,9 @@ cdef const UnitKind *KIND_OF_UNIT = found_by(find_current)
 
 # --- opening and ending ----------------------------------------------------------------------------------------------
 
-cdef UnitOfWork open_work():
-    """A new unit of work inside the current one. It is not bound yet."""
+cdef UnitOfWork open_work(UnitOfWork outer):
+    """A new unit of work inside another one, or None. It is not bound yet."""
     cdef UnitOfWork opened = UnitOfWork.__new__(UnitOfWork)
-    cdef UnitOfWork outer = current_work()
     if outer is not None:
         # Of those that have ended, none is kept by those that are opened inside: a task that starts the next one like
         # itself, and ends, would make the chain longer each time.
@@ -219,7 +218,7 @@ cdef frozenset BLOCK_METHODS = frozenset(("__enter__", "__exit__", "__aenter__",
 
 
 cdef object enter(Block block):
-    cdef UnitOfWork opened = open_work()
+    cdef UnitOfWork opened = open_work(current_work())
     cdef Binding made
     opened.before = PyContext_CopyCurrent()
     made = bind_work(opened)
@@ -361,7 +360,7 @@ cdef class WorkSteps(StepContext):
 
     cdef int enter(self) except -1:
         if self.opened is None:
-            self.opened = open_work()
+            self.opened = open_work(current_work())
             if self.clears:
                 self.opened.before = PyContext_CopyCurrent()
                 self.first = <object>xctx_tstate().context

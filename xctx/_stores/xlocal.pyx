@@ -18,13 +18,14 @@ from xctx._stores.bindings cimport Binding, bind, look_up, merge
 from xctx._stores.blocks cimport BindingVariable, binding_here
 from xctx._stores.names cimport interned, is_interned, is_reserved
 from xctx._stores.scopes cimport Scope, new_scope
+from xctx._stores.unseen cimport why_unseen
 from xctx import _core
 import sys
 
 
 cdef extern from "xctx/_stores/getattro.h":
     PyObject *missing "xctx_missing"
-    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *) except -1
+    int install_getattro "xctx_install_getattro"(PyObject *, object, const char *, object (*why)(object, object)) except -1
 
 cdef extern from *:
     """
@@ -66,6 +67,7 @@ cdef class xlocal(BindingVariable):
         if type(self) is not xlocal:
             self.key = type(self).__xctx_key__ if key is None else as_key(key)
             self.declared = type(self).__xctx_names__
+            self.factories = type(self).__xctx_factories__
         elif key is not None:
             self.key = as_key(key)
         self.made_in = maker_module()
@@ -149,17 +151,26 @@ cdef str maker_module():
     return name if isinstance(name, str) else None
 
 
-install_getattro(<PyObject*>xlocal, object(), b"'%.200s' object has nothing bound to '%S' here")
+cdef enum:
+    NEAR = 16   # how many bindings an error looks through
+
+
+cdef object why(object owner, object name):
+    return why_unseen(<xlocal>owner, name, NEAR)
+
+
+install_getattro(<PyObject*>xlocal, object(), b"has nothing bound to", why)
 
 
 def init_subclass(cls, key=None, **kwargs):
     """Takes the key of a class and the names that it declares, and calls the hooks."""
-    from xctx._stores.declare import annotated_names
+    from xctx._stores.declare import annotated_names, take_factories
     super(xlocal, cls).__init_subclass__(**kwargs)
     xctx_inherit_vectorcall(<PyTypeObject*>cls, <PyTypeObject*>xlocal)
     if key is not None:
         cls.__xctx_key__ = as_key(key)
     names = annotated_names(cls)
+    cls.__xctx_factories__ = take_factories(cls, names)
     for base in cls.__bases__:
         names |= getattr(base, "__xctx_names__", None) or frozenset()
     if names:
@@ -216,6 +227,7 @@ xctx_give_vectorcall(<PyTypeObject*>xlocal, VECTORCALL_OF_XLOCAL)
 xctx_type_put(<PyObject*>xlocal, "__init_subclass__", classmethod(init_subclass))
 xctx_type_put(<PyObject*>xlocal, "__xctx_key__", default_key)
 xctx_type_put(<PyObject*>xlocal, "__xctx_names__", None)
+xctx_type_put(<PyObject*>xlocal, "__xctx_factories__", None)
 xctx_type_put(<PyObject*>xlocal, "__xctx_store__", True)   # a proxy looks names up in it, though it can be called
 
 
