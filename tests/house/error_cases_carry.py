@@ -63,7 +63,7 @@ def awaits_a_tasks():
 
 
 CARRY = [
-    (TypeError, "capture takes xlocals, it was given …", "``capture(thing)``", lambda: xctx.capture(1)),
+    (TypeError, "capture takes xlocals and locals, it was given …", "``capture(thing)``", lambda: xctx.capture(1)),
     (TypeError, "nothing takes xlocals, it was given …", "``nothing(thing)``", lambda: xctx.nothing(1)),
     (
         TypeError,
