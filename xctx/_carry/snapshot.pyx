@@ -21,7 +21,7 @@ from xctx._core cimport Key, Unit
 from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState,
                                    xctx_publish_before, xctx_tstate, xctx_type_put)
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
-from xctx._runtime.runtime cimport connect
+from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport WORK
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
 from xctx._stores.blocks cimport BoundEntry, binding_here, chain_of, each_chain, visible_here
@@ -224,7 +224,7 @@ cdef class Snapshot:
             self.resolve(extras)
         try:
             if self.first is not None and is_work(self.first):
-                self.bind_one(application, self.first, shared)
+                self.bind_one(application, self.first if is_of_here(self.first) else bind_nothing(HERE), shared)
                 application.main = application.entries
             if self.whole and not shared and xctx_tstate().context != NULL:
                 hiding.snapshot = <PyObject*>self
@@ -378,6 +378,11 @@ cdef Key TASKS = _core.task
 
 
 # --- units of work that go to other processes ------------------------------------------------------------------------
+
+cdef bint is_of_here(Binding of_work) noexcept:
+    """Whether the unit of work of a binding is of this process. That of a parent is none of a forked child's."""
+    return not of_work.names or (<UnitOfWork>of_work.values[0]).unit.forks == xctx_fork_count()
+
 
 cdef object kept_for(Binding of_work):
     """What is kept for the unit of work of a binding: pairs of a local and its names; None where that has ended."""

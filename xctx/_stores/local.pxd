@@ -11,13 +11,19 @@ cdef enum Storage:        # where a store keeps its names and values
     IN_CONTEXT            # in a context variable
 
 
+cdef enum OfWork:         # whether the key is `work`: what is read most is found without asking the key
+    OTHER
+    PLAIN                 # of a local that is of no class derived from it
+    DERIVED
+
+
 cdef class local:
     # None of these changes after __cinit__, but the collector may clear `args` and `kwargs`.
     cdef Key key
     cdef Storage storage
     cdef object var          # the context variable of a store IN_CONTEXT
     cdef bint ends_at_fork   # of such a store: its key is `flow`, and a forked child sees nothing of its parent's
-    cdef bint of_work        # its key is `work`: what is read most is found without asking the key
+    cdef OfWork of_work
     cdef bint initialises    # there is an __init__ to be called in each unit
     cdef object args
     cdef object kwargs

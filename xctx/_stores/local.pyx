@@ -19,7 +19,7 @@ from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport binding_here
 from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, context_values, current_values,
                                           detach_list, publish, read_content, release_list, traverse_list, with_name)
-from xctx._stores.names cimport is_interned, is_reserved, plain_name
+from xctx._stores.names cimport is_reserved, plain_name
 from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, discard_values, erase, new_values, read,
                                   release_chain, release_unit, replace_shared, share_values, shared_content, traverse,
                                   values_of, write)
@@ -98,7 +98,8 @@ cdef class local:
             self.var = ContextVar("xctx.local")
         elif self.key.shared_by_threads:
             self.storage = SHARED_BY_THREADS
-            self.of_work = self.key.index == WORK and not FREE_THREADED   # without the GIL, looking in takes the lock
+            if self.key.index == WORK and not FREE_THREADED:   # without the GIL, looking in takes the lock
+                self.of_work = PLAIN if type(self) is local else DERIVED
         self.kept.serial = xctx_next_serial()
         self.kept.store = <PyObject*>self
         self.kept.forks = xctx_fork_count()
@@ -117,6 +118,8 @@ cdef class local:
         cdef PyObject *found
         cdef descrgetfunc get = NULL
         cdef bint in_class = False
+        if self.of_work == PLAIN and read_of_work(self, <PyObject*>name, &found):
+            return <object>missing if found == NULL else xctx_taken(found)
         attribute = None
         if Py_TYPE(self) != <PyTypeObject*>local or is_reserved(<PyObject*>name):
             if is_reserved(<PyObject*>name) and name == "__dict__":
@@ -418,7 +421,7 @@ cdef PyObject *value_here(local store, PyObject *name) except? NULL:
         return NULL if values == NULL else read(values, name)
     if store.storage == IN_CONTEXT:
         return read_content(content_here(store), name)
-    if store.of_work and read_of_work(store, name, &found):
+    if store.of_work == DERIVED and read_of_work(store, name, &found):
         return found
     unit = shared_unit(store, False)
     if unit is not None:
@@ -436,19 +439,17 @@ cdef inline bint read_of_work(local store, PyObject *name, PyObject **found) exc
     cdef Binding top
     cdef PyObject *work
     cdef UnitValues *values
-    if not is_interned(name):
-        return False
     top = binding_here(HERE, xctx_tstate())
     if top is None or not PyTuple_GET_SIZE_(<PyObject*>top.values):
         return False
     work = PyTuple_GET_ITEM_(<PyObject*>top.values, 0)
-    if (<UnitOfWork>work).unit.over or (<UnitOfWork>work).unit.forks != xctx_fork_count():
+    if (<UnitOfWork>work).unit.over:
         return False
     values = values_of(&store.kept, (<UnitOfWork>work).unit)
     if values == NULL or not PyTuple_CheckExact_(values.dict):
         return False
     found[0] = read_content(values.dict, name)
-    return True
+    return found[0] != NULL or not is_reserved(name)   # such a name may be the class's
 
 
 cdef dict names_here(local store):

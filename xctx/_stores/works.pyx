@@ -20,7 +20,7 @@ from xctx._core cimport Key, Unit, UnitKind, found_by
 from xctx._runtime.functions cimport StepContext, kind_of
 from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, PyThreadState, xctx_forbid_instances,
                                    xctx_publish_before, xctx_tstate)
-from xctx._runtime.runtime cimport connect, xctx_fork_count
+from xctx._runtime.runtime cimport connect
 from xctx._runtime.units cimport Referent, end_unit, give_unit
 from xctx._stores.bindings cimport Binding, group_of
 from xctx._stores.blocks cimport (binding_here, chain_of, each_chain, end_binding, keep_those_of, make_visible,
@@ -62,16 +62,12 @@ cdef UnitOfWork current_work():
     if top is None or not PyTuple_GET_SIZE(top.values):   # of a snapshot that was taken outside of any
         return None
     work = <UnitOfWork>top.values[0]
-    return innermost_open(work) if is_over(work) else work
-
-
-cdef inline bint is_over(UnitOfWork work) noexcept:
-    return work.unit.over or work.unit.forks != xctx_fork_count()   # a snapshot may have brought one of the parent's
+    return innermost_open(work) if work.unit.over else work
 
 
 cdef UnitOfWork innermost_open(UnitOfWork work):
     cdef UnitOfWork outer
-    while work is not None and is_over(work):
+    while work is not None and work.unit.over:
         with cython.critical_section(work):
             outer = work.outer
         work = outer
