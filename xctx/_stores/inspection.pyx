@@ -8,11 +8,11 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from xctx._runtime.runtime cimport connect, xctx_fork_count
-from xctx._runtime.python cimport (FREE_THREADED, xctx_is_dying, xctx_lock, xctx_mutex, xctx_thread_in_context,
+from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_is_dying, xctx_lock, xctx_mutex, xctx_thread_in_context,
                                    xctx_tstate, xctx_unlock)
 from xctx._core cimport Unit
-from xctx._stores.bindings cimport Binding, is_exited, look_up
-from xctx._stores.blocks cimport BoundEntry, binding_here
+from xctx._stores.bindings cimport Binding, is_exited, look_up, merge
+from xctx._stores.blocks cimport BoundEntry, binding_here, each_chain, visible_here
 from xctx._stores.context_values cimport as_new_dict
 from xctx._stores.local cimport SHARED_BY_THREADS, local
 from xctx._stores.names cimport interned
@@ -20,7 +20,9 @@ from xctx._stores.statements cimport Block
 from xctx._stores.unit_table cimport UnitTable
 from xctx._stores.unseen cimport IN_BLOCKS, NEVER_BOUND, WAS_BOUND, Past, is_made, past_of, reason_of, why_chain_hides
 from xctx._stores.values cimport UnitValues, stores_lock, values_of
+from xctx._stores.works cimport is_work
 from xctx._stores.xlocal cimport xlocal
+from xctx._stores.works import work
 from gc import get_objects
 from threading import enumerate as enumerate_threads
 
@@ -145,6 +147,31 @@ cdef str where(PyObject *context, Unit unit):
         threads = [thread.name for thread in enumerate_threads() if thread.ident == ident]
         told = f"in the thread {threads[0] if threads else ident!r}"
     return told if unit is None or unit.kind in ("process", "thread") else f"{told}, for {unit!r},"
+
+
+def all_here():
+    """A new dict of all names that are bound here in xlocals, and kept for this unit of work in locals.
+
+    Of a name that several have, the first found counts.
+    """
+    cdef dict names = {}
+    cdef PyThreadState *tstate = xctx_tstate()
+    unit = work.current()
+    if unit is not None:
+        for _store, kept_names in stores_of(unit):
+            names = {**kept_names, **names}
+    if tstate.context != NULL:
+        each_chain(tstate, add_visible, <void*>names)
+    return names
+
+
+cdef int add_visible(Binding top, void *arg) except -1:
+    cdef dict names = <dict>arg
+    top = visible_here(top, xctx_tstate())
+    if top is not None and not is_work(top):
+        for name, value in merge(top).items():
+            names.setdefault(name, value)
+    return 0
 
 
 def units_of(local store not None):
