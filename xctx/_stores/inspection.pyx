@@ -8,8 +8,8 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from xctx._runtime.runtime cimport connect, xctx_fork_count
-from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_is_dying, xctx_lock, xctx_mutex, xctx_thread_in_context,
-                                   xctx_tstate, xctx_unlock)
+from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_is_dying, xctx_lock, xctx_mutex,
+                                   xctx_thread_in_context, xctx_tstate, xctx_unlock)
 from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding, is_exited, look_up, merge
 from xctx._stores.blocks cimport BoundEntry, binding_here, each_chain, visible_here

@@ -133,8 +133,7 @@ cdef int clear_left_open(object before) except -1:
             # One that a snapshot has bound lives on where that was taken.
             if is_work(link) and not link.barrier:
                 end_unit((<UnitOfWork>link.values[0]).unit)
-        warn_of([(link.owner, link.names, link.copies.opened_at) for link in found.bindings
-                 if link.copies is not None and link.copies.opened_at is not None])
+        warn_of(found.bindings)
     return 0
 
 
@@ -154,15 +153,19 @@ cdef int clear_chain(Binding top, void *arg) except -1:
     return 0
 
 
-cdef int warn_of(list left) except -1:
-    if not left:
-        return 0
-    import warnings
+cdef int warn_of(list bindings) except -1:
+    """Warns of those of which it is known where they were bound."""
+    cdef Binding link
     told = []
-    for owner, names, (file, line) in left:
-        what = "a unit of work" if owner is here else f"{', '.join(names) or 'nothing'} of {type(owner).__name__}"
-        told.append(f"{what}, entered in {file}, line {line}")
-    warnings.warn(f"a unit of work has ended in which blocks were left open: {'; '.join(told)}", RuntimeWarning, stacklevel=1)
+    for link in bindings:
+        if link.copies is not None and link.copies.opened_at is not None:
+            what = f"{', '.join(link.names) or 'nothing'} of {type(link.owner).__name__}"
+            file, line = link.copies.opened_at
+            told.append(f"{'a unit of work' if is_work(link) else what}, entered in {file}, line {line}")
+    if told:
+        import warnings
+        left = "; ".join(told)
+        warnings.warn(f"a unit of work has ended in which blocks were left open: {left}", RuntimeWarning, stacklevel=1)
     return 0
 
 
