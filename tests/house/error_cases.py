@@ -56,6 +56,18 @@ def reads_what_another_unit_bound():
             here = "binds"
 
 
+def reads_what_a_generator_bound():
+    x = xctx.xlocal()
+
+    def generate():
+        with x(name=1):
+            yield
+
+    generator = generate()
+    next(generator)
+    _ = x.name
+
+
 def reads_after_a_fork():
     if not hasattr(os, "fork"):
         pytest.skip("nothing forks here")
@@ -293,6 +305,18 @@ SECTIONS = {
             "'…' object has nothing bound to '…' here: xctx.nothing() or a snapshot hides it",
             "a snapshot that does not have the name is applied within the block that binds it",
             reads_what_is_hidden,
+        ),
+        (
+            AttributeError,
+            "'…' object has nothing bound to '…' here: a generator has bound it, and only what that runs sees it",
+            "the caller of a generator reads what the generator has bound",
+            reads_what_a_generator_bound,
+        ),
+        (
+            TypeError,
+            "transparent marks a generator function or an async generator function, not …",
+            "``transparent(thing)``",
+            lambda: xctx.transparent(len),
         ),
         (
             AttributeError,

@@ -717,3 +717,81 @@ def test_it_tells_what_was_left_open_and_where():
         debug.track(False)
     with xctx.work():
         current(user=1).__enter__()
+
+
+# --- generators --------------------------------------------------------------------------------------------------------
+
+
+def test_between_the_steps_of_a_generator_its_consumer_is_not_in_its_unit_of_work():
+    def generator():
+        with xctx.work():
+            store.a = 1
+            yield xctx.work.current()
+            yield store.a
+
+    steps = generator()
+    unit = next(steps)
+    assert unit.alive and xctx.work.current() is None and not hasattr(store, "a")
+    with xctx.work():
+        store.a = 2
+        assert next(steps) == 1
+        assert store.a == 2
+    assert unit.alive  # it is suspended, in its own block
+    steps.close()
+    assert not unit.alive
+
+
+def test_an_async_generator_likewise():
+    async def generator():
+        async with xctx.work():
+            store.a = 1
+            yield xctx.work.current()
+            await asyncio.sleep(0)
+            yield store.a
+
+    async def main():
+        async with contextlib.aclosing(generator()) as steps:
+            unit = await anext(steps)
+            assert unit.alive and xctx.work.current() is None and not hasattr(store, "a")
+            assert await anext(steps) == 1
+        assert not unit.alive
+
+    asyncio.run(main())
+
+
+def test_what_a_suspended_generator_has_bound_stays_its_own():
+    def generator():
+        with current(a=1):
+            yield
+            yield current.a
+
+    with xctx.work():
+        steps = generator()
+        next(steps)
+    assert not vars(current)
+    assert next(steps) == 1
+    steps.close()
+
+
+def test_a_context_manager_opens_one_for_its_caller():
+    @contextlib.contextmanager
+    def request():
+        with xctx.work() as unit:
+            store.user = "ada"
+            yield unit
+
+    with request() as unit:
+        assert xctx.work.current() is unit
+        assert store.user == "ada"
+    assert not unit.alive
+
+
+def test_default_factories_are_called_once_a_unit_of_work():
+    class Store(xctx.local, key=keys.work):
+        names: list = xctx.field(default_factory=list)
+
+    made = Store()
+    for _ in range(2):
+        with xctx.work():
+            made.names.append(1)
+            assert xctx.capture().run(lambda: made.names) == [1]

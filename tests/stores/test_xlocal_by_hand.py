@@ -30,6 +30,7 @@ def shared(request, x):
         return xctx.capture(x)
 
 
+@xctx.transparent
 def steps(shared):
     with shared:
         yield

@@ -122,6 +122,7 @@ def test_a_with_statement_ends_what_it_bound_itself_whoever_has_the_same_scope_o
     """In the order in which generators happen to be closed."""
     scope = x(a=1)
 
+    @xctx.transparent
     def block():
         with scope:
             yield
@@ -203,6 +204,7 @@ def test_an_abandoned_block_in_a_cycle_is_collected(x, thing):
 def test_many_open_with_statements_of_one_scope_are_left(x):
     scope = x(a=1)
 
+    @xctx.transparent
     def block():
         with scope:
             yield

@@ -39,6 +39,7 @@ def opener(request, x):
     return make
 
 
+@xctx.transparent
 def steps(opened):
     with opened:
         del opened
@@ -183,6 +184,7 @@ def test_a_block_entered_and_left_by_two_workers(x, opener):
 
 
 def test_an_async_generator_that_the_loop_closes(x, opener):
+    @xctx.transparent
     async def numbers():
         with opener("inner"):
             for number in range(5):

@@ -95,6 +95,7 @@ def test_a_binding_entered_in_two_contexts_is_left_in_each(x):
 
 
 def test_a_task_that_closes_anothers_generator(x):
+    @xctx.transparent
     async def generate():
         with x(a="generator"):
             yield 1

@@ -58,6 +58,7 @@ def wrapped() -> None:
     coroutine: Coroutine[Any, Any, int] = xctx.isolated(fetch)("a")
     coroutine.close()
     generator: Generator[str, int, bytes] = xctx.isolated(words)(1)
+    generator = xctx.transparent(words)(1)
     generator.close()
     later: Callable[[int], AsyncGenerator[str, int]] = xctx.isolated(more_words)
     assert later is not more_words
@@ -101,6 +102,8 @@ def misuses() -> None:
     xctx.carry(repeat)(1)  # type: ignore[arg-type]
     xctx.carry(1)  # type: ignore[arg-type]
     xctx.isolated(words)("1")  # type: ignore[arg-type]
+    xctx.transparent(words)("1")  # type: ignore[arg-type]
+    xctx.transparent(1)  # type: ignore[type-var]
     ThreadPoolExecutor(bindings="all")  # type: ignore[arg-type]
     with ThreadPoolExecutor() as pool:
         pool.submit(repeat, times="a")  # type: ignore[call-arg, arg-type]

@@ -2,7 +2,7 @@
 cimport cython
 
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport BoundEntry
+from xctx._stores.blocks cimport BoundEntry, Place
 
 
 @cython.final
@@ -12,5 +12,5 @@ cdef class Application:
     cdef list variables         # context variables that came along, as `set_variables` gave them; or None
 
 
-cdef int bind_in(Application application, Binding flattened, bint barrier) except -1
+cdef int bind_in(Application application, Binding flattened, bint barrier, Place *place) except -1
 cdef int undo(Application application) except -1

@@ -6,7 +6,7 @@ cimport cython
 from xctx._carry.variables cimport reset_variables
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport BoundEntry, bind_snapshot, unbind_entry
+from xctx._stores.blocks cimport BoundEntry, Place, bind_snapshot, unbind_entry
 
 
 connect()
@@ -22,9 +22,9 @@ cdef class Application:
     """
 
 
-cdef int bind_in(Application application, Binding flattened, bint barrier) except -1:
+cdef int bind_in(Application application, Binding flattened, bint barrier, Place *place) except -1:
     """Binds for the current unit what a flattened binding says, as a part of the application."""
-    application.entries = bind_snapshot(flattened, barrier, application.entries)
+    application.entries = bind_snapshot(flattened, barrier, application.entries, place)
     return 0
 
 

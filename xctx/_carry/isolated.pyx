@@ -58,7 +58,7 @@ cdef class OwnContext(StepContext):
         if snapshot is not None:
             PyContext_Enter(self.context)
             try:
-                self.application = snapshot.apply(False)
+                self.application = snapshot.apply(False, NULL)
             finally:
                 PyContext_Exit(self.context)
 

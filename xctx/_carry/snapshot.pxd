@@ -4,6 +4,7 @@ from cpython.object cimport PyObject
 
 from xctx._carry.application cimport Application
 from xctx._stores.bindings cimport Binding
+from xctx._stores.blocks cimport Place
 from xctx._stores.statements cimport OpenByHand
 from xctx._stores.xlocal cimport xlocal
 from xctx._stores.local cimport local
@@ -36,8 +37,8 @@ cdef class Snapshot:
     cdef SnapshotExtras make_extras(self)
     cdef tuple unresolved(self)
     cdef bint hides_all(self)
-    cdef Application apply(self, bint shared)
-    cdef int bind_one(self, Application application, Binding flattened, bint shared) except -1
+    cdef Application apply(self, bint shared, Place *place)
+    cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1
     cdef int resolve(self, SnapshotExtras extras) except -1
     cdef int take_local(self, local store) except -1
     cdef int take_variables(self, contextvars) except -1

@@ -24,7 +24,8 @@ from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_meth
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport WORK
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
-from xctx._stores.blocks cimport BoundEntry, binding_here, chain_of, each_chain, visible_here
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BoundEntry, Place, binding_here, chain_of, each_chain, find_place,
+                                  visible_here, xctx_way)
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from xctx._stores.works cimport UnitOfWork, is_work, open_work
 from xctx._stores.xlocal cimport validated, xlocal
@@ -210,12 +211,13 @@ cdef class Snapshot:
         """Whether nothing is seen, where this is applied, of what was bound outside."""
         return self.whole and self.barriers
 
-    cdef Application apply(self, bint shared):
+    cdef Application apply(self, bint shared, Place *place):
         """Binds all of it for the current unit.
 
         Args:
             shared: whether it is applied in the context that it was taken in. Then what goes by the context, and what
                 the same unit bound, is seen already.
+            place: the generator whose block this is, as `find_place` found it; NULL if there is none.
         """
         cdef Application application = Application.__new__(Application)
         cdef SnapshotExtras extras = self.extras
@@ -224,18 +226,19 @@ cdef class Snapshot:
             self.resolve(extras)
         try:
             if self.first is not None and is_work(self.first):
-                self.bind_one(application, self.first if is_of_here(self.first) else bind_nothing(HERE), shared)
+                self.bind_one(application, self.first if is_of_here(self.first) else bind_nothing(HERE), shared, place)
                 application.main = application.entries
             if self.whole and not shared and xctx_tstate().context != NULL:
                 hiding.snapshot = <PyObject*>self
                 hiding.application = <PyObject*>application
+                hiding.place = place
                 each_chain(xctx_tstate(), hide_others, &hiding)
             if self.first is not None and not is_work(self.first):
-                self.bind_one(application, self.first, shared)
+                self.bind_one(application, self.first, shared, place)
                 application.main = application.entries
             if self.others is not None:
                 for flattened in self.others:
-                    self.bind_one(application, <Binding>flattened, shared)
+                    self.bind_one(application, <Binding>flattened, shared, place)
             if extras is not None and not shared and (extras.variables is not None or extras.contents is not None):
                 application.variables = set_variables(extras.all_variables())
         except BaseException:
@@ -243,11 +246,11 @@ cdef class Snapshot:
             raise
         return application
 
-    cdef int bind_one(self, Application application, Binding flattened, bint shared) except -1:
+    cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1:
         cdef Key key = (<xlocal>flattened.owner).key
         if shared and (key.inherits or flattened.unit is not None and key.find(False) is flattened.unit):
             return 0
-        return bind_in(application, flattened, self.barriers)
+        return bind_in(application, flattened, self.barriers, place)
 
     cdef int resolve(self, SnapshotExtras extras) except -1:
         """Finds the xlocals and context variables of this process that have the names of those in another one."""
@@ -357,15 +360,16 @@ cdef class Snapshot:
 
 
 cdef struct Hiding:
-    PyObject *snapshot      # both are borrowed from `apply`
+    PyObject *snapshot      # all are borrowed from `apply`
     PyObject *application
+    Place *place
 
 
 cdef int hide_others(Binding top, void *arg) except -1:
     cdef Hiding *hiding = <Hiding*>arg
     # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
     if not (<Snapshot>hiding.snapshot).has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:
-        bind_in(<Application>hiding.application, bind_nothing(<xlocal>top.owner), True)
+        bind_in(<Application>hiding.application, bind_nothing(<xlocal>top.owner), True, hiding.place)
     return 0
 
 
@@ -413,8 +417,13 @@ cdef tuple content_for(local store, dict names):
 # What a with statement does with a snapshot, and what an ExitStack or a hook does: see xctx._stores.statements.
 
 cdef object enter(Block block):
+    return enter_by(block, BY_STATEMENT)
+
+
+cdef object enter_by(Block block, xctx_way way):
     cdef Snapshot snapshot = <Snapshot>block.opener
-    block.undo = snapshot.apply(False)
+    cdef Place place
+    block.undo = snapshot.apply(False, &place if find_place(&place, way) else NULL)
     block.opener = None
     return snapshot
 
@@ -433,7 +442,7 @@ cdef object enter_by_hand(object opener):
     cdef OpenByHand opened = opened_by_hand(snapshot)
     cdef Block block = new_block(snapshot, &KIND)
     cdef BoundEntry main
-    enter(block)
+    enter_by(block, BY_HAND)
     try:
         main = (<Application>block.undo).main
         if main is None:   # it binds nothing: no chain says where it is open
@@ -487,7 +496,7 @@ cdef void set_wrapping(wrapping function) noexcept:
 
 
 cdef object call_in(Snapshot snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
-    cdef Application application = snapshot.apply(False)
+    cdef Application application = snapshot.apply(False, NULL)
     try:
         return PyObject_Vectorcall_(func, args, n, kwnames)
     finally:
@@ -523,7 +532,7 @@ cdef class AppliedBlock:
         self.shared = shared
 
     def __enter__(self):
-        self.application = self.snapshot.apply(self.shared)
+        self.application = self.snapshot.apply(self.shared, NULL)
         return self
 
     def __exit__(self, *exc):

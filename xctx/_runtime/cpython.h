@@ -197,6 +197,116 @@ static inline void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *bas
 #endif
 }
 
+/* --- frames and generators ------------------------------------------------------------------------------------------------ */
+
+/* For a C file that defines XCTX_USES_FRAMES before it includes anything: the frames on this thread's stack, from the one
+ * that runs outwards, and the generators that own some of them. The structs are in CPython's internal headers, whose warnings
+ * are not ours.
+ *
+ * A generator (async generator, coroutine) has its frame within itself, at the same address as long as it lives. While the
+ * frame runs, the frame of the code that resumed it is its `previous`; while it is suspended it has none. There is one more
+ * case: a generator that delegates is closed, or gets an exception thrown in. Then CPython has what it delegates to run
+ * without putting the frame on the stack: the generator's state says that it runs, and its frame has no `previous`. */
+#ifdef XCTX_USES_FRAMES
+#  if defined(__GNUC__)
+#    pragma GCC diagnostic push
+#    pragma GCC diagnostic ignored "-Wextra"
+#    pragma GCC diagnostic ignored "-Wall"
+#    pragma GCC diagnostic ignored "-Wpedantic"
+#    pragma GCC diagnostic ignored "-Wunused-parameter"
+#    pragma GCC diagnostic ignored "-Wunused-function"
+#    pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+#    pragma GCC diagnostic ignored "-Wsign-compare"
+#  endif
+#  ifndef Py_BUILD_CORE
+#    define Py_BUILD_CORE 1
+#  endif
+#  if PY_VERSION_HEX >= 0x030E0000
+#    include "internal/pycore_interpframe.h"
+#    include "internal/pycore_genobject.h"
+#  endif
+#  include "internal/pycore_frame.h"
+#  include <opcode.h>   /* SEND, RESUME and CACHE */
+#  if defined(__GNUC__)
+#    pragma GCC diagnostic pop
+#  endif
+
+typedef struct _PyInterpreterFrame xctx_frame;
+
+/* From 3.12 on there are frames that stand for C code, and some that the interpreter makes for itself. */
+static inline xctx_frame *xctx_real_frame(xctx_frame *frame) {
+#if PY_VERSION_HEX >= 0x030E0000
+    while (frame != NULL && frame->owner >= FRAME_OWNED_BY_INTERPRETER) frame = frame->previous;
+#elif PY_VERSION_HEX >= 0x030C0000
+    while (frame != NULL && frame->owner >= FRAME_OWNED_BY_CSTACK) frame = frame->previous;
+#endif
+    return frame;
+}
+
+/* The frame that runs Python code here, or NULL. */
+static inline xctx_frame *xctx_current_frame(const PyThreadState *tstate) {
+#if PY_VERSION_HEX >= 0x030D0000
+    return xctx_real_frame(tstate->current_frame);
+#else
+    return xctx_real_frame(tstate->cframe->current_frame);
+#endif
+}
+
+/* The frame that runs, also where it stands for C code: for walking along all of them. */
+static inline xctx_frame *xctx_innermost_frame(const PyThreadState *tstate) {
+#if PY_VERSION_HEX >= 0x030D0000
+    return tstate->current_frame;
+#else
+    return tstate->cframe->current_frame;
+#endif
+}
+
+static inline xctx_frame *xctx_caller_frame(const xctx_frame *frame) { return xctx_real_frame(frame->previous); }
+
+/* The next frame outwards, of any kind. */
+static inline xctx_frame *xctx_previous_frame(const xctx_frame *frame) { return frame->previous; }
+
+/* The frame that a frame object shows. */
+static inline xctx_frame *xctx_shown_frame(PyObject *frame) { return ((PyFrameObject *)frame)->f_frame; }
+
+/* Whether it is within a generator, async generator or coroutine. */
+static inline int xctx_is_generators(const xctx_frame *frame) { return frame->owner == FRAME_OWNED_BY_GENERATOR; }
+
+/* Of a real frame: borrowed. */
+static inline PyCodeObject *xctx_code_of(const xctx_frame *frame) {
+#if PY_VERSION_HEX >= 0x030E0000
+    return (PyCodeObject *)PyStackRef_AsPyObjectBorrow(frame->f_executable);
+#elif PY_VERSION_HEX >= 0x030D0000
+    return (PyCodeObject *)frame->f_executable;
+#else
+    return frame->f_code;
+#endif
+}
+static inline PyObject *xctx_globals_of(const xctx_frame *frame) { return frame->f_globals; }
+
+/* Where in its code, as PyCode_GetCode gives it, a frame is. */
+static inline Py_ssize_t xctx_offset_in_code(xctx_frame *frame) {
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyUnstable_InterpreterFrame_GetLasti(frame);
+#else
+    return _PyInterpreterFrame_LASTI(frame) * (Py_ssize_t)sizeof(_Py_CODEUNIT);
+#endif
+}
+
+/* The generator that a frame is within: borrowed. And the other way round. */
+static inline PyObject *xctx_generator_of(const xctx_frame *frame) {
+    return (PyObject *)((char *)frame - offsetof(PyGenObject, gi_iframe));
+}
+static inline xctx_frame *xctx_frame_of(PyObject *generator) {
+    return (xctx_frame *)((char *)generator + offsetof(PyGenObject, gi_iframe));
+}
+
+/* Whether it runs, in whatever thread or greenlet, or has what it delegates to run. */
+static inline int xctx_is_executing(PyObject *generator) {
+    return ((PyGenObject *)generator)->gi_frame_state == FRAME_EXECUTING;
+}
+#endif
+
 /* --- how objects live and die ------------------------------------------------------------------------------------------ */
 
 /* Around the body of a tp_dealloc, after PyObject_GC_UnTrack: objects within objects of any depth are freed without a stack
@@ -257,6 +367,13 @@ static inline void xctx_promote(PyObject *op) { (void)PyUnstable_Object_EnableDe
 #else
 static inline void xctx_promote(PyObject *op) { (void)op; }
 #endif
+
+/* The object of a weak reference, NULL where it is dead. With the GIL it is borrowed; without it is good for nothing but to
+ * be compared. (PyWeakReference.wr_object, cpython/weakrefobject.h) */
+static inline PyObject *xctx_referent(PyObject *reference) {
+    PyObject *found = ((PyWeakReference *)reference)->wr_object;
+    return found == Py_None ? NULL : found;
+}
 
 /* A unit is a weak reference: `class Unit(ReferenceType)` in _runtime/units.pxd extends struct _PyWeakReference
  * (cpython/weakrefobject.h). Only its size is relied on, which the compiler sees, and that the callback runs before the

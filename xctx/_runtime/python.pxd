@@ -59,6 +59,7 @@ cdef extern from "xctx/_runtime/cpython.h":
     unsigned long xctx_thread_in_context(PyObject *context)
     void xctx_promote(PyObject *)
     bint xctx_is_dying(PyObject *)
+    PyObject *xctx_referent(PyObject *reference)
     object xctx_taken(PyObject *)   # takes the reference over
 
     int xctx_dict_get(PyObject *names, PyObject *key, PyObject **found) except -1   # a new reference

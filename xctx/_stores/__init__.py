@@ -8,7 +8,9 @@ getattro.h .c                 attribute look-ups that fail fast
 fields.py                     names whose values are made: by a default_factory
 declare.py                    the names that a subclass of xlocal declares by annotating them
 bindings.pyx .pxd .pyi        the chain of bindings: immutable records of names and values
+generators.h .c               which generator a binding is made in, and whether that one runs
 blocks.pyx .pxd .pyi          bindings in a context variable: what is seen of them, how a block puts one there
+transparent.py                generators that bind for their caller
 pairing.h .c                  the two methods of one with statement, matched
 statements.pyx .pxd .pyi      with statements, and exits by hand: which block an exit is about
 scopes.pyx .pxd .pyi          scopes: names and values to be bound for a block, again and again

@@ -20,6 +20,29 @@ cdef class CopyGroup:
 
 
 @cython.final
+cdef class Home:
+    # None of these changes once a binding with it can be seen by others, but for the last.
+    cdef object generator    # a weak reference to it; None of what no generator of this chain has bound
+    cdef void *code          # what it runs. This and the next are compared only
+    cdef void *frame         # that of the code that binds
+    cdef void *outermost     # the generator's own, where it delegates to that code; otherwise the same
+    cdef PyObject *context   # in which it was bound; compared only
+    cdef bint by_hand        # bound by a call of __enter__, so the generator may end and leave it bound
+    cdef bint mixed          # beneath it there are bindings with another home
+    cdef View view           # or None: set once without the GIL
+
+
+@cython.final
+cdef class View:
+    # None of these changes once it is made.
+    cdef Binding chain       # what is seen, with no home; None for nothing
+    cdef bint whole          # it is the binding itself, with all beneath
+    cdef PyObject *context   # where: compared only
+    cdef void *running       # the frame of the only generator that runs here of those that have bound; or NULL
+    cdef Py_ssize_t hidden   # how many bindings are not seen
+
+
+@cython.final
 cdef class Binding:
     # Nothing changes once the binding can be seen by others, but for the last five.
     cdef object owner       # what it was bound through: nothing is asked of it here
@@ -30,6 +53,8 @@ cdef class Binding:
     cdef uint32_t depth     # how many bindings are beneath it
     cdef bint extends_outer   # there are bindings of the same unit beneath, and they are seen
     cdef bint barrier       # what the same unit bound beneath is not seen
+    cdef bint hides         # made in a generator: in the context of its home it is seen only while that runs
+    cdef Home home          # None where nothing from here on was bound in a generator
     cdef CopyGroup copies   # set once, under the binding's critical section, with the first copy
     cdef dict merged        # likewise, when first wanted: all that is visible from here. The dict never changes
     cdef Binding flattened  # likewise: the same as one binding with nothing beneath
@@ -39,7 +64,9 @@ cdef class Binding:
 
 
 cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier)
-cdef void put_on_top(Binding made, Binding outer)
+cdef int put_on_top(Binding made, Binding outer) except -1
+cdef Home new_home(object generator, void *code, void *frame, void *outermost, PyObject *context, bint by_hand, bint mixed)
+cdef View new_view(Binding chain, bint whole, PyObject *context, void *running, Py_ssize_t hidden)
 cdef CopyGroup group_of(Binding binding)
 cdef Binding copy_of(Binding binding, Unit unit, Binding outer)
 cdef dict merge(Binding top)

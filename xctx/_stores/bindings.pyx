@@ -17,6 +17,9 @@ A binding whose block was left is *exited*: no exit will come for it any more. I
 while the block was open. A timer that sets itself again inside a block copies the chain each time, and would grow it for
 ever; so, now and then, `compact` merges the exited bindings of each unit.
 
+A binding that was made in a generator, and each above it, has a *home*. The chain alone does not tell what is seen of those,
+nor in which order: xctx._stores.blocks does. Here a home is only kept right as chains are copied.
+
 This module knows nothing of context variables, blocks or scopes.
 """
 cimport cython
@@ -48,6 +51,25 @@ cdef class CopyGroup:
 
 
 @cython.final
+@cython.freelist(16)
+cdef class Home:
+    """The generator in which a binding was made, or by code of which it was called; or none, above such bindings.
+
+    Thread-safety: may be read from any thread.
+    Lifetime: held by its bindings. It does not keep the generator alive.
+    """
+
+
+@cython.final
+cdef class View:
+    """The bindings of one unit that are seen above one in a chain, in the order in which they count.
+
+    Thread-safety: never changes.
+    Lifetime: held by the home of that binding. What it refers to, the chain beneath that one refers to as well.
+    """
+
+
+@cython.final
 @cython.freelist(64)
 cdef class Binding:
     """One link of the chain: these names have these values, set by this unit.
@@ -60,6 +82,8 @@ cdef class Binding:
 free_in_a_loop(<PyTypeObject*>Binding, OUTER_OF_BINDING)
 xctx_forbid_instances(<PyTypeObject*>Binding)
 xctx_forbid_instances(<PyTypeObject*>CopyGroup)
+xctx_forbid_instances(<PyTypeObject*>Home)
+xctx_forbid_instances(<PyTypeObject*>View)
 
 
 cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier):
@@ -77,12 +101,67 @@ cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding ou
     return made
 
 
-cdef void put_on_top(Binding made, Binding outer):
+cdef int put_on_top(Binding made, Binding outer) except -1:
     """Puts a binding that nobody sees yet, and that is in no chain, on top of one."""
+    if outer.home is not None or made.home is not None:
+        settle_home(made, outer.home)
     made.outer = outer
     made.depth = outer.depth + 1
     made.compact_at = outer.compact_at
     made.extends_outer = not made.barrier and innermost_of(outer, made.unit) is not None
+    return 0
+
+
+# --- homes -----------------------------------------------------------------------------------------------------------
+
+cdef int settle_home(Binding made, Home beneath) except -1:
+    # Where all that was bound in generators has one home, one object says so.
+    cdef Home home = made.home
+    if beneath is None:
+        if not made.hides:
+            made.home = None
+        elif home.mixed:
+            made.home = home_with(home, False)
+    elif home is not beneath:
+        if home is not None and not beneath.mixed and same_home(home, beneath):
+            made.home = beneath
+        else:
+            made.home = home_with(home, True)   # a view is of one chain, so never with the home of another one
+    return 0
+
+
+cdef bint same_home(Home one, Home other) noexcept:
+    return (one.generator is other.generator and one.frame == other.frame and one.outermost == other.outermost
+            and one.context == other.context and one.by_hand == other.by_hand)
+
+
+cdef Home home_with(Home home, bint mixed):
+    # A copy of a home, or one that is in no generator.
+    if home is None:
+        return new_home(None, NULL, NULL, NULL, NULL, False, mixed)
+    return new_home(home.generator, home.code, home.frame, home.outermost, home.context, home.by_hand, mixed)
+
+
+cdef Home new_home(object generator, void *code, void *frame, void *outermost, PyObject *context, bint by_hand, bint mixed):
+    cdef Home made = Home.__new__(Home)
+    made.generator = generator
+    made.code = code
+    made.frame = frame
+    made.outermost = outermost
+    made.context = context
+    made.by_hand = by_hand
+    made.mixed = mixed
+    return made
+
+
+cdef View new_view(Binding chain, bint whole, PyObject *context, void *running, Py_ssize_t hidden):
+    cdef View made = View.__new__(View)
+    made.chain = chain
+    made.whole = whole
+    made.context = context
+    made.running = running
+    made.hidden = hidden
+    return made
 
 
 # --- copies ----------------------------------------------------------------------------------------------------------
@@ -99,7 +178,14 @@ cdef CopyGroup group_of(Binding binding):
 
 cdef Binding copy_of(Binding binding, Unit unit, Binding outer):
     """A copy of the binding, for `unit`, on top of another chain."""
-    return bind(binding.owner, unit, binding.names, binding.values, outer, group_of(binding), binding.barrier)
+    cdef Binding made = bind(binding.owner, unit, binding.names, binding.values, None, group_of(binding), binding.barrier)
+    made.hides = binding.hides
+    made.home = binding.home
+    if outer is not None:
+        put_on_top(made, outer)
+    elif made.home is not None:
+        settle_home(made, None)
+    return made
 
 
 cdef void mark_exited(Binding binding):

@@ -47,17 +47,32 @@ cdef class BoundEntry:
     cdef BoundEntry outer    # the previous entry of the same block
 
 
+cdef extern from "xctx/_stores/generators.h":
+    ctypedef enum xctx_way:
+        BY_STATEMENT "XCTX_BY_STATEMENT", BY_HAND "XCTX_BY_HAND", BY_STEP "XCTX_BY_STEP"
+    ctypedef struct Place "xctx_place":
+        void *frame
+        void *outermost
+        PyObject *generator
+        void *code
+        bint by_hand
+
+
+cdef bint find_place(Place *place, xctx_way way) noexcept
 cdef Binding chain_of(BindingVariable variable)
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate)
 cdef Binding visible_here(Binding top, PyThreadState *tstate)
+cdef Binding seen_of(Binding top, PyThreadState *tstate)
+cdef bint is_hidden(Binding link, PyThreadState *tstate) except -1
+cdef bint is_callers(Binding link) noexcept
 cdef int each_chain(PyThreadState *tstate, int (*visit)(Binding top, void *arg) except -1, void *arg) except -1
 cdef int note_name(BindingVariable variable, object name) except -1
 cdef Binding new_binding(BindingVariable variable, tuple names, tuple values, bint barrier)
-cdef object make_visible(Binding made)
+cdef object make_visible(Binding made, Place *place)
 cdef int end_binding(Binding made, object token, PyObject *context) except -1
 cdef PyObject *visit_context(PyObject *context, bint *collects)
 cdef void end_visit(PyObject *here, bint collects)
-cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer)
+cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer, Place *place)
 cdef int unbind_entry(BoundEntry entry) except -1
 cdef Binding keep_those_of(Binding top, Binding before, list left)
 cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1
@@ -74,6 +89,8 @@ cdef inline Binding binding_here(BindingVariable variable, PyThreadState *tstate
             return None
         if Py_IS_TYPE_(value, <PyTypeObject*>Binding) and <void*>(<Binding>value).unit == entry.what:
             if not FREE_THREADED or (<Binding>value).checked == variable.strays:
-                return take_binding(value)
+                if <PyObject*>(<Binding>value).home == <PyObject*>None:
+                    return take_binding(value)
+                return seen_of(take_binding(value), tstate)
         Py_DECREF(<object>value)
     return find_binding(variable, tstate)

@@ -19,16 +19,19 @@ that were copied while the block was open keep it.
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport intptr_t, uintptr_t
 
 from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState,
                                    PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_REFCNT_,
                                    xctx_add, xctx_cas_ptr, xctx_check_error, xctx_forbid_instances, xctx_load_ptr,
-                                   xctx_store_ptr, xctx_taken, xctx_tstate, xctx_var_reset_, xctx_var_set, xctx_var_set_)
+                                   xctx_publish_before, xctx_referent, xctx_store_ptr, xctx_taken, xctx_tstate, xctx_var_reset_,
+                                   xctx_var_set, xctx_var_set_)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
+from xctx._runtime.scheduling cimport running_greenlet
 from xctx._core cimport Key, Unit
-from xctx._stores.bindings cimport (Binding, bind, compact, copy_of, group_of, innermost_of, is_exited, look_up, mark_exited,
-                                    put_on_top, remove, transfer)
+from xctx._stores.bindings cimport (Binding, Home, View, bind, compact, copy_of, group_of, innermost_of, is_exited, look_up,
+                                    mark_exited, new_home, new_view, put_on_top, remove, transfer)
 from _weakref import ref
 from contextvars import ContextVar
 import sys
@@ -62,7 +65,19 @@ cdef extern from *:
 cdef extern from "xctx/_stores/links.h":
     void free_in_a_loop "xctx_free_in_a_loop"(PyTypeObject *, Py_ssize_t)
 
+cdef extern from "xctx/_stores/generators.h":
+    ctypedef enum xctx_running:
+        RUNS_HERE "XCTX_RUNS_HERE", RUNS_ELSEWHERE "XCTX_RUNS_ELSEWHERE"
+    bint xctx_find_place(PyThreadState *, xctx_way, Place *) noexcept
+    xctx_running xctx_is_running(PyThreadState *, PyObject *reference, void *outermost, void *code, bint by_hand) noexcept
+    void *xctx_next_generator(PyThreadState *, void *frame) noexcept
+    bint xctx_is_beneath(PyObject *shown, void *frame) noexcept
+    void *xctx_frame_by_hand(PyThreadState *) noexcept
+    void xctx_set_transparent(object mark)
+    int xctx_set_up_generators() except -1
+
 connect()
+xctx_set_up_generators()
 
 
 # --- the variable ----------------------------------------------------------------------------------------------------
@@ -220,11 +235,17 @@ cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate):
         # Borrowed: it is the current unit until the version changes, or until it ends and the cache is emptied.
         xctx_cache_set(xctx_cache_entry_of(variable.serial), variable.serial, tstate,
                        NULL if unit is None and not key.inherits else <void*>unit)
-    return top
+    return top if top is None or top.home is None else seen_of(top, tstate)
 
 
 cdef Binding visible_here(Binding top, PyThreadState *tstate):
     """The innermost binding of a chain that the current unit sees, or None."""
+    top = own_of(top, tstate)
+    return top if top is None or top.home is None else seen_of(top, tstate)
+
+
+cdef Binding own_of(Binding top, PyThreadState *tstate):
+    # The innermost binding of the current unit, or None.
     cdef BindingVariable variable = <BindingVariable>top.owner
     cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
     cdef Unit unit
@@ -235,6 +256,204 @@ cdef Binding visible_here(Binding top, PyThreadState *tstate):
         return innermost_of(top, None)
     unit = variable.key.find(False)
     return None if unit is None else innermost_of(top, unit)
+
+
+# --- what is seen of generators' bindings ----------------------------------------------------------------------------
+
+cdef bint find_place(Place *place, xctx_way way) noexcept:
+    """Finds from where the calling code binds. False outside of generators, and in those that bind for their caller."""
+    return xctx_find_place(xctx_tstate(), way, place)
+
+
+cdef bint runs(Home home, PyThreadState *tstate) except -1:
+    """Whether the generator runs what runs here."""
+    cdef xctx_running found
+    if home.generator is None:
+        return False
+    found = xctx_is_running(tstate, <PyObject*>home.generator, home.outermost, home.code, home.by_hand)
+    return found == RUNS_HERE or found == RUNS_ELSEWHERE and runs_a_parent(home, tstate)
+
+
+cdef bint runs_a_parent(Home home, PyThreadState *tstate) except -1:
+    # A greenlet that shares the context of its parent does a part of the parent's work, as for SQLAlchemy's asyncio.
+    running = running_greenlet(False)
+    here = <object>tstate.context
+    while running is not None:
+        running = running.parent
+        try:
+            if running is None or running.gr_context is not here:
+                return False
+        except ValueError:   # it is another thread's
+            return False
+        frame = running.gr_frame
+        if frame is not None and xctx_is_beneath(<PyObject*>frame, home.outermost):
+            return True
+    return False
+
+
+cdef bint may_hide(Binding link, PyThreadState *tstate) noexcept:
+    # In another context it is a copy, and an exited one is part of this chain only where that is a copy.
+    return link.hides and link.home.context == tstate.context and not is_exited(link)
+
+
+cdef bint is_hidden(Binding link, PyThreadState *tstate) except -1:
+    """Whether a binding of the current context's chain was made in a generator that does not run here."""
+    return may_hide(link, tstate) and not runs(link.home, tstate)
+
+
+cdef Binding seen_of(Binding top, PyThreadState *tstate):
+    """What the current unit sees of a chain: as a chain, or None.
+
+    Args:
+        top: the unit's innermost binding in the current context, which has a home.
+    """
+    cdef Home home = top.home
+    cdef Binding link = top
+    if not home.mixed:
+        if home.context != tstate.context or runs(home, tstate):
+            return top
+        while link is not None and link.home is not None and may_hide(link, tstate):
+            link = innermost_of(link.outer, top.unit)
+        if link is None or link.home is None:
+            return link
+    elif follows_stack(top, tstate):
+        return top
+    return in_order(top, tstate)
+
+
+cdef bint follows_stack(Binding top, PyThreadState *tstate) noexcept:
+    # Whether all that has a home is of generators that run here, those innermost in the chain the innermost here.
+    cdef Binding link = top
+    cdef void *frame = NULL
+    while link is not None and link.home is not None:
+        if link.home.generator is None:
+            return False
+        while link.home.frame != frame and link.home.outermost != frame:
+            frame = xctx_next_generator(tstate, frame)
+            if frame == NULL:
+                return False
+        link = innermost_of(link.outer, top.unit)
+    return True
+
+
+cdef Binding in_order(Binding top, PyThreadState *tstate):
+    # A generator's binding counts for more than others while it runs: the deeper on the stack, the more. Otherwise what was
+    # bound later does. Usually no generator runs that has bound here, or one, and what is seen then is noted.
+    cdef Binding link = top
+    cdef Binding below
+    cdef View view
+    cdef object last = None
+    cdef bint last_runs = False
+    cdef void *only = NULL
+    cdef Py_ssize_t running = 0, hidden = 0
+    while link is not None and link.home is not None:
+        if link.home.generator is not last:
+            last = link.home.generator
+            last_runs = runs(link.home, tstate)
+        if last_runs:
+            if link.home.frame != only:
+                only = link.home.frame
+                running += 1
+        elif may_hide(link, tstate):
+            hidden += 1
+        link = innermost_of(link.outer, top.unit)
+    if running == 0 and hidden == 0:
+        return top
+    view = top.home.view
+    if running <= 1 and view is not None:
+        if view.context == tstate.context and view.running == only and view.hidden == hidden:
+            return top if view.whole else view.chain
+    below = view_beneath(top, tstate, hidden) if running == 0 else None
+    if below is not None:
+        link = bind(top.owner, top.unit, top.names, top.values, below, None, top.barrier)
+    else:
+        link = arranged(top, tstate)
+    if running <= 1 and top.home.mixed:   # otherwise it is other bindings' home as well
+        note_view(top, link, tstate.context, only, hidden)
+    return link
+
+
+cdef Binding view_beneath(Binding top, PyThreadState *tstate, Py_ssize_t hidden):
+    # What is seen beneath a binding that is seen itself, if that is known.
+    cdef Binding link
+    cdef View view
+    if may_hide(top, tstate):
+        return None
+    link = innermost_of(top.outer, top.unit)
+    view = None if link is None or link.home is None else link.home.view
+    if view is None or view.context != tstate.context or view.running != NULL or view.hidden != hidden:
+        return None
+    return view.chain
+
+
+cdef int note_view(Binding top, Binding chain, PyObject *context, void *running, Py_ssize_t hidden) except -1:
+    cdef bint whole = chain is top   # and not held, because that would be a cycle
+    cdef View view = new_view(None if whole else chain, whole, context, running, hidden)
+    with cython.critical_section(top.home):
+        if not FREE_THREADED or top.home.view is None:   # without the GIL another thread may be reading it
+            xctx_publish_before()
+            top.home.view = view
+    return 0
+
+
+cdef Binding arranged(Binding top, PyThreadState *tstate):
+    cdef list links = []     # all that have a home
+    cdef list running = []   # those of them whose generators run here
+    cdef list order = []     # those that are seen, in the order in which they count
+    cdef list others
+    cdef Binding link = top
+    cdef Binding made
+    cdef void *frame = NULL
+    cdef Py_ssize_t i
+    while link is not None and link.home is not None:
+        links.append(link)
+        if runs(link.home, tstate):
+            running.append(link)
+        link = innermost_of(link.outer, top.unit)
+    made = link
+    others = running
+    while others:
+        frame = xctx_next_generator(tstate, frame)
+        if frame == NULL:
+            break
+        others = take_those_of(frame, others, order)
+    order.extend(others)   # they run, but beneath what is on this stack
+    for link in links:
+        if not may_hide(link, tstate) and link not in running:
+            order.append(link)
+    if is_end_of(order, links):
+        return order[0] if order else made
+    for i in range(len(order) - 1, -1, -1):
+        link = order[i]
+        made = bind(link.owner, link.unit, link.names, link.values, made, None, link.barrier)
+    return made
+
+
+cdef list take_those_of(void *frame, list links, list taken):
+    # Moves to `taken` those that the frame has bound, or what it delegates to; gives the others.
+    cdef list others = []
+    cdef Binding link
+    for link in links:
+        (taken if link.home.frame == frame or link.home.outermost == frame else others).append(link)
+    return others
+
+
+cdef bint is_end_of(list order, list links):
+    cdef Py_ssize_t i, skipped = len(links) - len(order)
+    for i in range(len(order)):
+        if order[i] is not links[skipped + i]:
+            return False
+    return True
+
+
+cdef bint is_callers(Binding link) noexcept:
+    """Whether a binding was made in the very frame that calls us, maybe by an ExitStack, and that is a generator's."""
+    return link.home is not None and link.home.frame != NULL and link.home.frame == xctx_frame_by_hand(xctx_tstate())
+
+
+def set_transparent(mark):
+    """Says what stands last among the constants of the code of a generator that binds for its caller. Called once."""
+    xctx_set_transparent(mark)
 
 
 # --- names that were bound -------------------------------------------------------------------------------------------
@@ -286,8 +505,12 @@ cdef tuple completed(BindingVariable variable, tuple names, tuple values, bint b
     return (names + tuple(added), values + tuple(made)) if added else (names, values)
 
 
-cdef object make_visible(Binding made):
-    """Makes the new binding the top of the current context's chain; gives the context variable's token."""
+cdef object make_visible(Binding made, Place *place):
+    """Makes the new binding the top of the current context's chain; gives the context variable's token.
+
+    Args:
+        place: the generator that binds, as `find_place` found it; NULL if there is none.
+    """
     # From where the chain is read no code of anybody runs: it might change the chain.
     cdef BindingVariable variable = <BindingVariable>made.owner
     cdef PyThreadState *tstate = xctx_tstate()
@@ -295,6 +518,9 @@ cdef object make_visible(Binding made):
     cdef bint known = xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) and entry.what == <void*>made.unit
     cdef Binding top = chain_at(<PyObject*>variable.var) if known else chain_of(variable)
     cdef PyObject *token
+    if place != NULL or top is not None and top.home is not None:
+        find_home(made, place, top, tstate)   # may run any code
+        top = chain_of(variable)
     made.checked = variable.strays
     if tracking:
         note_place(made)
@@ -311,6 +537,8 @@ cdef object make_visible(Binding made):
         xctx_count_contexts(tstate)   # setting the variable may have made a context
         if variable.key.cached:
             xctx_cache_set(entry, variable.serial, tstate, <void*>made.unit)
+    if made.hides and made.home.context == NULL:
+        made.home.context = tstate.context   # there was none before the variable was set
     return xctx_taken(token)
 
 
@@ -327,6 +555,39 @@ cdef int note_place(Binding made) except -1:
     frame = sys._getframe()   # compiled functions have none, so it is that of the with statement
     group_of(made).opened_at = frame.f_code.co_filename, frame.f_lineno
     return 0
+
+
+cdef int find_home(Binding made, Place *place, Binding top, PyThreadState *tstate) except -1:
+    cdef Home home = None if top is None else top.home
+    if place == NULL:
+        made.home = home_of_code_here(top, tstate)
+        return 0
+    made.hides = True
+    if (home is not None and not home.mixed and home.generator is not None and home.context == tstate.context
+            and home.frame == place.frame and home.outermost == place.outermost and home.by_hand == place.by_hand
+            and xctx_referent(<PyObject*>home.generator) == place.generator):
+        made.home = home
+        return 0
+    made.home = new_home(PyWeakref_NewRef(<object>place.generator, None), place.code, place.frame, place.outermost,
+                         tstate.context, place.by_hand, False)
+    return 0
+
+
+cdef Home home_of_code_here(Binding top, PyThreadState *tstate):
+    # Of those in a chain, the home of the innermost generator that runs here; None if none does.
+    cdef Binding link
+    cdef void *frame = NULL
+    if not top.home.mixed:
+        return top.home if top.home.context != tstate.context or runs(top.home, tstate) else None
+    while True:
+        frame = xctx_next_generator(tstate, frame)
+        if frame == NULL:
+            return None
+        link = top
+        while link is not None and link.home is not None:
+            if link.home.frame == frame:
+                return link.home
+            link = link.outer
 
 
 cdef Binding compact_here(BindingVariable variable):
@@ -461,14 +722,14 @@ free_in_a_loop(<PyTypeObject*>BoundEntry, OUTER_OF_ENTRY)
 xctx_forbid_instances(<PyTypeObject*>BoundEntry)
 
 
-cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer):
-    """Binds for the current unit what a flattened binding says."""
+cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer, Place *place):
+    """Binds for the current unit what a flattened binding says. `place` is as for `make_visible`."""
     cdef BoundEntry entry = BoundEntry.__new__(BoundEntry)
     entry.made = new_binding(<BindingVariable>flat.owner, flat.names, flat.values, barrier)
     if barrier and entry.made.names is flat.names:
         entry.made.merged = flat.merged
     entry.outer = outer
-    entry.token = make_visible(entry.made)
+    entry.token = make_visible(entry.made, place)
     entry.context = xctx_tstate().context
     return entry
 
@@ -490,7 +751,8 @@ cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1:
 cdef Binding keep_those_of(Binding top, Binding before, list left):
     """Takes out of the current context's chain what has come to it since its top was `before`.
 
-    A block that is exited already stays: this context is a copy, made while that block was open.
+    A block that is exited already stays: this context is a copy, made while that block was open. So does one of a generator,
+    which only code that the generator runs can see.
 
     Args:
         top: the top of the chain, held by the caller until all is done, because releasing it may run any code.
@@ -514,7 +776,7 @@ cdef Binding keep_those_of(Binding top, Binding before, list left):
             link = link.outer
         link = top
         while link is not None:
-            if is_exited(link) or is_among(link, known):
+            if is_exited(link) or is_generators(link) or is_among(link, known):
                 links.append(link)
             else:
                 left.append(link)
@@ -529,6 +791,11 @@ cdef Binding keep_those_of(Binding top, Binding before, list left):
         return made
     finally:
         release_collector(collects)
+
+
+cdef bint is_generators(Binding link) noexcept:
+    # By a with statement of a generator, which leaves it when it is closed; nobody else sees it.
+    return link.hides and not link.home.by_hand
 
 
 cdef bint is_among(Binding link, set known) except -1:

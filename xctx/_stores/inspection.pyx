@@ -144,9 +144,16 @@ cdef str where(PyObject *context, Unit unit):
     cdef unsigned long ident = xctx_thread_in_context(context)
     cdef str told = "in another context"
     if ident:
-        threads = [thread.name for thread in enumerate_threads() if thread.ident == ident]
-        told = f"in the thread {threads[0] if threads else ident!r}"
+        told = f"in the thread {thread_name(ident)!r}"
     return told if unit is None or unit.kind in ("process", "thread") else f"{told}, for {unit!r},"
+
+
+cdef object thread_name(unsigned long ident):
+    """The name of a thread that threading knows, or else its ident."""
+    for thread in enumerate_threads():
+        if thread.ident == ident:
+            return thread.name
+    return ident
 
 
 def all_here():

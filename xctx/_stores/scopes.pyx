@@ -13,7 +13,8 @@ from xctx._runtime.python cimport PyObject_GenericGetAttr, xctx_forbid_instances
 from xctx._runtime.functions cimport StepContext
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, group_of, is_exited
-from xctx._stores.blocks cimport BindingVariable, chain_of, end_binding, make_visible, new_binding
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, BindingVariable, Place, chain_of, end_binding, find_place,
+                                  is_hidden, make_visible, new_binding, xctx_way)
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from _functools import partial
 
@@ -66,9 +67,14 @@ cdef Scope new_scope(BindingVariable owner, tuple names, tuple values):
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 cdef object enter(Block block):
+    return enter_by(block, BY_STATEMENT)
+
+
+cdef object enter_by(Block block, xctx_way way):
     cdef Scope scope = <Scope>block.opener
+    cdef Place place
     made = new_binding(scope.owner, scope.names, scope.values, False)
-    block.undo = make_visible(made)
+    block.undo = make_visible(made, &place if find_place(&place, way) else NULL)
     block.context = xctx_tstate().context
     block.made = made
     block.opener = None
@@ -91,7 +97,7 @@ cdef object leave(Block block):
 cdef object enter_by_hand(object opener):
     cdef Scope scope = <Scope>opener
     cdef Block block = new_block(scope, &KIND)
-    enter(block)
+    enter_by(block, BY_HAND)
     try:
         opened_by_hand(scope).add(group_of(block.made), block.made.unit, block)
     except BaseException:
@@ -115,11 +121,18 @@ cdef object leave_by_hand(object opener):
 cdef object leave_innermost(Scope scope):
     """Leaves by hand what a with statement has bound here; the statement's own exit will find that it has been left."""
     cdef Binding link = chain_of(scope.owner)
+    cdef Binding found = None
     while link is not None:
         if not is_exited(link) and is_of(link, scope):
-            end_binding(link, None, NULL)
-            return False
+            if not is_hidden(link, xctx_tstate()):
+                found = link
+                break
+            if found is None:
+                found = link
         link = link.outer
+    if found is not None:
+        end_binding(found, None, NULL)
+        return False
     raise RuntimeError("this binding is left, but it was not entered")
 
 
@@ -169,7 +182,7 @@ cdef class ScopeSteps(StepContext):
     cdef int enter(self) except -1:
         cdef Binding made
         self.block = new_block(self.scope, &KIND)
-        enter(self.block)
+        enter_by(self.block, BY_STEP)
         made = self.block.made
         if made.names is not self.scope.names:   # what was made is for the whole call, not for this step
             self.scope = new_scope(self.scope.owner, made.names, made.values)

@@ -29,6 +29,7 @@ cdef class Block:
     cdef PyObject *context   # of a scope, the context that was current: compared only, the token keeps it alive
     # And this between the two look-ups of a with statement.
     cdef bint leaves         # whether the first one was of __exit__
+    cdef bint of_statement   # set before the second one, and never changes
     cdef void *frame         # the frame of the statement: compared only
     cdef Block beneath       # of another statement, in the midst of which this one runs; or None
 

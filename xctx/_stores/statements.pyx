@@ -11,10 +11,12 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._runtime.python cimport PyVectorcall_NARGS, xctx_forbid_instances, xctx_give_vectorcall, xctx_type_put
+from xctx._runtime.python cimport (PyErr_Fetch_, PyErr_Restore_, PyVectorcall_NARGS, TypeObject, destructor, xctx_forbid_instances,
+                                   xctx_give_vectorcall, xctx_is_finalizing, xctx_tstate, xctx_type_put)
 from xctx._runtime.runtime cimport connect
 from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding, CopyGroup
+from xctx._stores.blocks cimport is_callers, is_hidden
 from types import MethodType
 
 
@@ -23,6 +25,7 @@ cdef extern from *:
     #define XCTX_VECTORCALL_OF_BLOCK offsetof(struct __pyx_obj_4xctx_7_stores_10statements_Block, vectorcall)
     """
     Py_ssize_t VECTORCALL_OF_BLOCK "XCTX_VECTORCALL_OF_BLOCK"
+    void xctx_untrack "PyObject_GC_UnTrack"(PyObject *)
     Block take_block "xctx_taken"(PyObject *)   # takes the reference over
 
 cdef extern from "xctx/_stores/pairing.h":
@@ -35,6 +38,7 @@ connect()
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 @cython.final
+@cython.no_gc_clear   # it is to find, when it dies, what it has bound
 @cython.freelist(64)
 cdef class Block:
     """One entry of an opener. Called with no argument it is entered, called with the three of ``__exit__`` it is left.
@@ -59,6 +63,36 @@ cdef object block_call(PyObject *block, PyObject **args, size_t nargsf, PyObject
 
 
 xctx_give_vectorcall(<PyTypeObject*>Block, VECTORCALL_OF_BLOCK)
+
+cdef destructor free_block   # of the process, like the type: the slot as Cython filled it
+
+
+cdef void dealloc_block(PyObject *o) noexcept:
+    # Where a with statement dies with its frame, its block is left: a generator may refuse to end (by another yield when it
+    # is closed), and is freed all the same. Nothing takes hold of a block that is dying, so another one is left in its place.
+    cdef Block heir
+    cdef PyObject *kind
+    cdef PyObject *error
+    cdef PyObject *traceback
+    if (<Block>o).undo is not None and (<Block>o).of_statement and not xctx_is_finalizing():
+        xctx_untrack(o)
+        PyErr_Fetch_(&kind, &error, &traceback)
+        try:
+            heir = new_block(None, (<Block>o).kind)
+            heir.made = (<Block>o).made
+            heir.undo = (<Block>o).undo
+            heir.context = (<Block>o).context
+            (<Block>o).made = None
+            (<Block>o).undo = None
+            heir.kind.leave(heir)
+        except BaseException:
+            pass   # there is nobody to tell, and it is without memory that this fails
+        PyErr_Restore_(kind, error, traceback)
+    free_block(o)
+
+
+free_block = (<TypeObject*><PyObject*>Block).tp_dealloc
+(<TypeObject*><PyObject*>Block).tp_dealloc = dealloc_block
 
 
 cdef Block new_block(object opener, BlockKind *kind):
@@ -108,6 +142,7 @@ cdef class EnterExit:
         check_opener(self, opener)
         made = new_block(opener, self.kind)
         made.leaves = self.leaves
+        made.of_statement = True
         made.frame = frame
         made.beneath = half
         keep_half(made)
@@ -185,16 +220,31 @@ cdef class OpenByHand:
         return 0
 
     cdef Block take_innermost(self, Binding top):
-        """The innermost block in a chain, or the only one that is open; or None."""
+        """The innermost block in a chain, or the only one that is open; or None.
+
+        Blocks that the calling generator has entered come first, and those of generators that do not run here come last.
+        """
         cdef Binding link = top
+        cdef Binding seen = None
+        cdef Binding hidden = None
         with cython.critical_section(self):
             if len(self.opened) == 1:
                 return self.take(next(iter(self.opened)))
             if self.opened:
-                while link is not None:
+                while link is not None and (seen is None or link.home is not None):
                     if link.copies is not None and link.copies in self.opened:
-                        return self.take(link.copies)
+                        if is_callers(link):
+                            return self.take(link.copies)
+                        if is_hidden(link, xctx_tstate()):
+                            if hidden is None:
+                                hidden = link
+                        elif seen is None:
+                            seen = link
                     link = link.outer
+                if seen is None:
+                    seen = hidden
+                if seen is not None and seen.copies in self.opened:
+                    return self.take(seen.copies)
         return None
 
     cdef Block take_last(self, Unit unit):

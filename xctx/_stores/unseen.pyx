@@ -12,7 +12,7 @@ from xctx._runtime.python cimport PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, xctx_tst
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport REMEMBERED, BindingVariable, chain_of
+from xctx._stores.blocks cimport REMEMBERED, BindingVariable, chain_of, is_hidden
 from xctx._stores.names cimport is_interned
 import sys
 
@@ -23,6 +23,7 @@ connect()
 cdef str NEVER = " here: no block has bound it so far"
 cdef str NOT_HERE = " here: the blocks that bound it were left, or nothing carried them here (xctx.debug.explain tells which)"
 cdef str HIDDEN = " here: xctx.nothing() or a snapshot hides it"
+cdef str SUSPENDED = " here: a generator has bound it, and only what that runs sees it"
 cdef str BEFORE_FORK = " here: it was bound before this process was forked, under the key context it would be seen here"
 cdef str IN_BLOCKS = " here: its default_factory makes one for each block, and no block is open here"
 cdef str ASK = " here: xctx.debug.explain tells why"
@@ -87,7 +88,8 @@ cdef Past past_of(BindingVariable variable, object name):
 
 cdef str why_link_unseen(BindingVariable variable, Binding link):
     """Why nothing is seen of the innermost binding that has the name."""
-    # Here goes what else hides the current unit's own bindings.
+    if is_hidden(link, xctx_tstate()):
+        return SUSPENDED
     if variable.key.inherits or link.unit is variable.key.find(False):   # may call a key's callable
         return HIDDEN
     return seen_by_another(variable, link.unit)

@@ -23,8 +23,8 @@ from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAtt
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.units cimport Referent, end_unit, give_unit
 from xctx._stores.bindings cimport Binding, group_of
-from xctx._stores.blocks cimport (binding_here, chain_of, each_chain, end_binding, keep_those_of, make_visible,
-                                  new_binding)
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, each_chain, end_binding,
+                                  find_place, keep_those_of, make_visible, new_binding, xctx_way)
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from xctx._stores.xlocal cimport xlocal
 from xctx import _core
@@ -217,11 +217,16 @@ cdef frozenset BLOCK_METHODS = frozenset(("__enter__", "__exit__", "__aenter__",
 
 
 cdef object enter(Block block):
+    return enter_by(block, BY_STATEMENT)
+
+
+cdef object enter_by(Block block, xctx_way way):
     cdef UnitOfWork opened = open_work(current_work())
+    cdef Place place
     cdef Binding made
     opened.before = PyContext_CopyCurrent()
     made = bind_work(opened)
-    block.undo = make_visible(made)
+    block.undo = make_visible(made, &place if find_place(&place, way) else NULL)
     block.context = xctx_tstate().context
     block.made = made
     block.opener = None
@@ -250,7 +255,7 @@ cdef object leave(Block block):
 cdef object enter_by_hand(object opener):
     cdef OpenByHand opened = opened_by_hand(<work>opener)
     cdef Block block = new_block(opener, &KIND)
-    unit = enter(block)
+    unit = enter_by(block, BY_HAND)
     try:
         opened.add(group_of(block.made), block.made.unit, block)
     except BaseException:
@@ -358,13 +363,14 @@ cdef class WorkSteps(StepContext):
         self.clears = clears
 
     cdef int enter(self) except -1:
+        cdef Place place
         if self.opened is None:
             self.opened = open_work(current_work())
             if self.clears:
                 self.opened.before = PyContext_CopyCurrent()
                 self.first = <object>xctx_tstate().context
         self.made = bind_work(self.opened)
-        self.token = make_visible(self.made)
+        self.token = make_visible(self.made, &place if find_place(&place, BY_STEP) else NULL)
         self.context = xctx_tstate().context
         return 0
 
