@@ -3,9 +3,10 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Keys, and the kinds of units: who is running.
 
-A *unit* is the record of one process, thread, greenlet, task, unit of work or context (see ``_runtime/units.pyx``). A *key* says which
-kind of unit a store goes by, and finds the unit that runs here. The thread state counts context changes and greenlet
-switches, so while that count stands still the unit is the same, and no library is asked (see ``_runtime/state.h``).
+A *unit* is the record of one process, thread, greenlet, task, unit of work or context (see ``_runtime/units.pyx``). A *key*
+says which kind of unit a store goes by, and finds the unit that runs here. The thread state counts context changes and
+greenlet switches, so while that count stands still the unit is the same, and no library is asked (see
+``_runtime/state.h``).
 
 A kind of unit is one ``UnitKind``: what it can do, and how the current unit is found. The ladder, from coarse to fine:
 

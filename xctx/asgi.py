@@ -19,14 +19,14 @@ _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 class Middleware:
-    """Runs each request of an ASGI 3 application as a unit of work, with the carried names bound that its headers have::
+    """Runs each request of an ASGI 3 application as a unit of work, with the carried names bound that came with it::
 
         app = xctx.asgi.Middleware(app)
 
-    It is one (:class:`xctx.work`), and the names that ``baggage`` headers carry are bound, from the call of the application until it returns, raises or is cancelled, hence while it streams its
-    response and runs what it left to the background; and for a websocket, for as long as it is open. Each message of
-    that may be one inside: ``with xctx.work():``. Whether the names are seen by tasks that the application starts, the
-    key of the xlocal says.
+    It is a unit of work (:class:`xctx.work`), and the names of its ``baggage`` headers are bound, from the call of the
+    application until it returns, raises or is cancelled, hence while it streams its response and runs what it left to
+    the background; and for a websocket, for as long as it is open. Each message of that may be one inside:
+    ``with xctx.work():``. Whether the names are seen by tasks that the application starts, the key of the xlocal says.
 
     Args:
         app: the application.

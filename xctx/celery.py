@@ -20,7 +20,7 @@ HELD = "xctx_work"
 
 
 def install(*xlocals: xlocal, report: Report | None = None) -> None:
-    """From now on each task is a unit of work, each Celery message has a ``baggage`` header, and each task has its names.
+    """From now on each task is a unit of work, and each message has a ``baggage`` header, whose names its task has.
 
     A task is a unit of work (:class:`xctx.work`) from its prerun signal to its postrun signal, also where it is run
     eagerly, inside that of its caller: what it left bound is not seen by the next task of that worker.

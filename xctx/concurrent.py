@@ -16,10 +16,10 @@ at ``submit``, ``start``, ``map`` or the like, never in the worker. Libraries di
 ``"empty"``
     Nothing is seen: the work runs in a context of its own which is empty.
 
-The work is in the unit of work of its caller (:class:`xctx.work`), unless it starts empty; with ``work="new"``, each call
-is a unit of work of its own. `contextvars` names context variables that come along in a copy. Tasks and :func:`to_thread` copy them all, as asyncio
-does. What goes to another process is pickled: `missing` says what becomes of values that cannot be pickled, as for
-:func:`xctx.capture`.
+The work is in the unit of work of its caller (:class:`xctx.work`), unless it starts empty; with ``work="new"``, each
+call is a unit of work of its own. `contextvars` names context variables that come along in a copy. Tasks and
+:func:`to_thread` copy them all, as asyncio does. What goes to another process is pickled: `missing` says what becomes
+of values that cannot be pickled, as for :func:`xctx.capture`.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Dask: functions run on the workers as units of work, with the carried names that were bound where they were submitted.
+"""Dask: functions run on the workers as units of work, with the carried names bound where they were submitted.
 
 ``xctx.dask.install(client)`` does so for all that a client submits or maps; :func:`carrying` for one function, which
 may be part of a ``dask.delayed`` graph. The workers must have imported what declares the names, as the module of a
@@ -80,7 +80,7 @@ def as_work(func: Callable[_P, _R], baggage: str) -> Callable[_P, _R]:
 
 
 def install(client: _C, *xlocals: xlocal, report: Report | None = None) -> _C:
-    """From now on what this client submits or maps runs as a unit of work, with the carried names bound where it was submitted.
+    """From now on what this client submits or maps runs as a unit of work, with the carried names bound there.
 
     Actors are left as they are, because they answer many requests; so are graphs (``dask.delayed``, arrays, data
     frames), because a result may be shared with other requests. Make their functions :func:`carrying`.

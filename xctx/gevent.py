@@ -2,9 +2,8 @@
 
 Each is used in place of the class or function of the same name in gevent. It takes along what its caller sees in all
 xlocals when work is handed over: at ``spawn``, ``start``, ``map`` or the like, never in the worker. `bindings` is
-``"copy"``, ``"share"`` or ``"empty"``, and `work` is ``"same"`` or ``"new"``, as :mod:`xctx.concurrent` tells; gevent's own
-greenlets start empty. This module
-imports gevent.
+``"copy"``, ``"share"`` or ``"empty"``, and `work` is ``"same"`` or ``"new"``, as :mod:`xctx.concurrent` tells; gevent's
+own greenlets start empty. This module imports gevent.
 """
 
 import contextvars as pep567

@@ -13,9 +13,9 @@ Each takes what is to be added as keywords: ``request_id=current`` adds what `cu
 ``id=(current, "request_id")`` adds it by another name. The object may be an xlocal, a local, or any other that has
 attributes; a callable is called without arguments. Where there is nothing, or the look-up raises, `missing` is added.
 
-An xlocal or local that is given without a keyword adds each name that it has, and :class:`xctx.work` adds all that is bound
-in xlocals and kept in locals of the unit of work: ``xctx.logging.install(xctx.work)`` is all that a formatter which
-writes every attribute needs. What each record has of its own is not replaced.
+An xlocal or local that is given without a keyword adds each name that it has, and :class:`xctx.work` adds all that is
+bound in xlocals and kept in locals of the unit of work: ``xctx.logging.install(xctx.work)`` is all that a formatter
+which writes every attribute needs. What each record has of its own is not replaced.
 
 In a string, characters that do not print, such as the end of a line, are escaped, so that nothing that came from
 outside can forge records.

@@ -1,8 +1,9 @@
 """pytest: each test is a unit of work, together with its fixtures of function scope.
 
-``-p xctx.pytest`` on the command line, or ``pytest_plugins = ["xctx.pytest"]`` in the topmost ``conftest.py``. What a test
-keeps in a ``local(key=xctx.keys.work)`` is released at its end, and what it bound and left open is taken out of the
-context, so the next test starts clean. Fixtures of wider scopes are made in the unit of work of the test that asks first.
+``-p xctx.pytest`` on the command line, or ``pytest_plugins = ["xctx.pytest"]`` in the topmost ``conftest.py``. What a
+test keeps in a ``local(key=xctx.keys.work)`` is released at its end, and what it bound and left open is taken out of
+the context, so the next test starts clean. Fixtures of wider scopes are made in the unit of work of the test that asks
+for them first.
 """
 
 import contextlib

@@ -49,7 +49,7 @@ class Middleware:
         values = arrived({"baggage": header}, self._xlocals, self._report) if header else None
         request = _Request(snapshot_of(values.items(), barriers=False) if values else None)
         try:
-            body = request.run(self.app, environ, start_response)
+            body: Iterable[bytes] = request.run(self.app, environ, start_response)
         except BaseException:
             request.end()
             raise

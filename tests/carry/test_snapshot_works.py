@@ -99,7 +99,7 @@ def test_bindings_of_the_unit_of_work_come_along_with_it(in_thread):
     assert in_thread(lambda: snapshot.run(lambda: (stores[0].a, stores[-1].a))) == (1, 2)
 
 
-# --- to other processes ------------------------------------------------------------------------------------------------
+# --- to other processes ----------------------------------------------------------------------------------------------
 
 
 def test_unpickled_it_is_a_unit_of_work_of_its_own(thing, no_collector):

@@ -38,6 +38,17 @@ def test_after():
 
 def test_each_test_is_a_unit_of_work(tmp_path):
     (tmp_path / "test_units_of_work.py").write_text(TESTS)
-    command = [sys.executable, "-m", "pytest", "-p", "xctx.pytest", "-p", "no:cacheprovider", "-q", "--rootdir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "xctx.pytest",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "--rootdir",
+        str(tmp_path),
+    ]
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, timeout=120, cwd=tmp_path)
     assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout + done.stderr

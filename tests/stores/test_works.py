@@ -206,7 +206,7 @@ async def looked_at_by_a_task():
     return await asyncio.create_task(look())
 
 
-# --- where it goes -----------------------------------------------------------------------------------------------------
+# --- where it goes ---------------------------------------------------------------------------------------------------
 
 
 def seen_and_set():
@@ -308,7 +308,7 @@ def test_the_block_is_left_in_a_forked_child_as_well(in_fork):
             in_fork(child)
 
 
-# --- its end -----------------------------------------------------------------------------------------------------------
+# --- its end ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_cancelled_task_ends_it(thing, no_collector):
@@ -463,14 +463,15 @@ def test_a_task_that_starts_its_like_keeps_no_chain(count_objects):
 
     async def once():
         done = asyncio.get_running_loop().create_future()
-        asyncio.ensure_future(job(done, 100))
+        started = asyncio.ensure_future(job(done, 100))
         await done
+        await started
 
     asyncio.run(once())
     assert max(most) < 40
 
 
-# --- one unit of work, many threads ------------------------------------------------------------------------------------
+# --- one unit of work, many threads ----------------------------------------------------------------------------------
 
 
 def test_initialised_once_a_unit_of_work():
@@ -526,22 +527,21 @@ def test_no_operation_is_lost():
 
 def test_it_ends_while_others_work_for_it():
     # What they store when it has ended goes with it, or is their own, and nobody finds it later.
+    def job(started, stop, snapshot):
+        started.wait()
+        snapshot.run(stores, stop)
+
+    def stores(stop):
+        while not stop.is_set():
+            store.a = store.b = 1
+            store.__dict__.get("a")
+            store.a = 2
+
     for _ in range(20):
+        started, stop = threading.Barrier(3), threading.Event()
         with xctx.work():
             snapshot = xctx.capture()
-            stop = threading.Event()
-
-            def job():
-                n = 0
-                while not stop.is_set():
-                    n += 1
-                    store.a = n
-                    store.__dict__.get("a")
-                    store.a = n
-                return None
-
-            started = threading.Barrier(3)
-            threads = [threading.Thread(target=lambda: (started.wait(), snapshot.run(job))) for _ in range(2)]
+            threads = [threading.Thread(target=job, args=(started, stop, snapshot)) for _ in range(2)]
             for thread in threads:
                 thread.start()
             started.wait()
@@ -599,7 +599,7 @@ def test_a_value_that_refers_to_its_store_is_collected(thing):
         assert ref() is None
 
 
-# --- what is left open -------------------------------------------------------------------------------------------------
+# --- what is left open -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -705,7 +705,7 @@ def test_copies_of_the_context_keep_what_they_have():
 def test_it_tells_what_was_left_open_and_where():
     debug.track()
     try:
-        with pytest.warns(RuntimeWarning, match=r"blocks were left open: user, request of xlocal, entered in .*test_works"):
+        with pytest.warns(RuntimeWarning, match=r"were left open: user, request of xlocal, entered in .*test_works"):
             with xctx.work():
                 current(user=1, request=2).__enter__()
         with pytest.warns(RuntimeWarning, match=r"blocks were left open: a unit of work, entered in .*, line \d+$"):
@@ -719,7 +719,7 @@ def test_it_tells_what_was_left_open_and_where():
         current(user=1).__enter__()
 
 
-# --- generators --------------------------------------------------------------------------------------------------------
+# --- generators ------------------------------------------------------------------------------------------------------
 
 
 def test_between_the_steps_of_a_generator_its_consumer_is_not_in_its_unit_of_work():

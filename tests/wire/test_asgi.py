@@ -224,7 +224,7 @@ def test_only_the_xlocals_that_are_named_and_a_report(serve):
         xctx.asgi.Middleware(None)
 
 
-# --- units of work -----------------------------------------------------------------------------------------------------
+# --- units of work ---------------------------------------------------------------------------------------------------
 
 kept = xctx.local(key=xctx.keys.work)
 bound = xctx.xlocal()
@@ -255,7 +255,7 @@ def test_a_request_is_a_unit_of_work_until_its_last_byte(serve):
         assert not died.is_set()
         await part(send, kept.user, more=False)
         await asyncio.sleep(0)
-        kept.user  # noqa: B018 - a background task may yet ask
+        kept.user
 
     async def later():
         kept.user = kept.user.title()

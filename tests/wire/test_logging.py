@@ -211,7 +211,7 @@ def test_structlog():
     ]
 
 
-# --- all that belongs to a unit of work --------------------------------------------------------------------------------
+# --- all that belongs to a unit of work ------------------------------------------------------------------------------
 
 kept = xctx.local(key=xctx.keys.work)
 
@@ -264,5 +264,5 @@ def test_installed_it_is_in_each_record():
 
 
 def test_what_is_no_store():
-    with pytest.raises(TypeError, match="an xlocal, a local or xctx.work was wanted, or a keyword argument, not 3"):
+    with pytest.raises(TypeError, match=r"an xlocal, a local or xctx\.work was wanted, or a keyword argument, not 3"):
         xctx.logging.Filter(3)

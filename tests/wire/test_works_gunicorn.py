@@ -1,4 +1,4 @@
-"""Each request is a unit of work, behind gunicorn: workers that serve one request after the other, threads, greenlets."""
+"""Each request is a unit of work, behind gunicorn: workers that serve one after the other, threads, greenlets."""
 
 import contextlib
 import json

@@ -252,7 +252,7 @@ def test_only_the_xlocals_that_are_named_and_a_report():
         xctx.wsgi.Middleware(None)
 
 
-# --- units of work -----------------------------------------------------------------------------------------------------
+# --- units of work ---------------------------------------------------------------------------------------------------
 
 kept = xctx.local(key=xctx.keys.work)
 

@@ -32,7 +32,8 @@ def portable(
         named: xlocals, or their module and qualified name, with the names and values of each.
         variables: context variables, or their module and qualified name, with values.
         locals_: locals that were named, likewise.
-        kept: locals, likewise, of the unit of work that comes along; None where none does. What of it cannot go is left out.
+        kept: locals, likewise, of the unit of work that comes along; None where none does. What of it cannot go is
+            left out.
         skip: whether what cannot go is left out.
 
     Raises:

@@ -77,8 +77,8 @@ cdef class local:
     Raises:
         TypeError: arguments are given and there is no ``__init__`` to take them, or `key` is no key.
 
-    Thread-safety: all operations, from any thread. Under the keys ``process`` and ``work`` and those of callables, several threads
-        may share one unit's attributes, each operation on which is atomic.
+    Thread-safety: all operations, from any thread. Under the keys ``process`` and ``work`` and those of callables, several
+        threads may share one unit's attributes, each operation on which is atomic.
     Lifetime: a unit's values are released when it ends, all when the store dies. In a forked child every unit starts empty,
         except under the ``context`` key. Without the GIL, a store that several threads use ten thousand times lives from then on
         as long as a function or module does there: on 3.13t for ever.
