@@ -1,5 +1,6 @@
 """Taking bindings along, beside taking a whole context along."""
 
+import contextlib
 import contextvars
 
 import xctx
@@ -20,6 +21,8 @@ def cases():
 
     names = {"capture": capture, "copy": copy, "x": x, "int": int}
     snapshot = taken(x)
+    many = [xctx.xlocal() for _ in range(100)]
+    of_three = taken(*many[10:40:10])
     return [
         # Beside a context, which is more: all context variables, whether or not they mean anything elsewhere.
         Case(
@@ -48,11 +51,50 @@ def cases():
             "carry",
             "run in a snapshot",
             [
-                Contender("xctx", "run(int)", {"run": snapshot.run, **names}),
-                Contender("Context.run", "run(int)", {"run": contextvars.copy_context().run, **names}),
-                Contender("xctx, with block", "with x(a=1): int()", names, reference=True),
+                Contender("xctx", running(snapshot.run)),
+                Contender("Context.run", running(contextvars.copy_context().run)),
             ],
-            {"xctx, with block": 1.2},
+            {"Context.run": 5.0},
+            same=False,
+        ),
+        # A hundred xlocals are alive, three of them bound in the snapshot.
+        Case(
+            "carry",
+            "run in a snapshot of three of many xlocals",
+            [
+                Contender("xctx", running(of_three.run, many)),
+                Contender("Context.run", running(contextvars.copy_context().run)),
+            ],
+            {"Context.run": 5.0},
+            same=False,
+        ),
+        Case(
+            "carry",
+            "with a snapshot of three of many xlocals",
+            [
+                Contender("xctx", entering(of_three, many)),
+                Contender("xctx, with block of two names", entering(x(a=1, b=2)), reference=True),
+            ],
+            {"xctx, with block of two names": 1.3},
+        ),
+        # Where something is set already, each xlocal that is bound or hidden costs what a block does.
+        Case(
+            "carry",
+            "with a snapshot within a block",
+            [
+                Contender("xctx", "with snapshot: pass", {"snapshot": snapshot}, one()),
+                Contender("xctx, with block of two names", "with x(a=1, b=2): pass", names, one(), reference=True),
+            ],
+            {"xctx, with block of two names": 1.3},
+        ),
+        Case(
+            "carry",
+            "carry of what is carried already",
+            [
+                Contender("xctx", "carry(carried)", {"carry": xctx.carry, "carried": xctx.carry(nothing)}, one()),
+                Contender("xctx, once", "carry(plain)", {"carry": xctx.carry, "plain": nothing}, one(), reference=True),
+            ],
+            {"xctx, once": 1.0},
             same=False,
         ),
         Case(
@@ -63,15 +105,41 @@ def cases():
                 Contender("plain generator", "next(steps)", lambda: {"steps": forever()}, reference=True),
                 Contender("xctx, decorated", "next(steps)", lambda: {"steps": x(a=1)(forever)()}, reference=True),
             ],
-            {"xctx, decorated": 1.2},
+            {"plain generator": 6.0, "xctx, decorated": 1.2},
         ),
         two_threads("two threads", "capture", captures, peers=[("copy_context", copies, None)]),
     ]
 
 
-def taken(x):
-    with x(a=1):
+def taken(*xlocals):
+    with contextlib.ExitStack() as stack:
+        for each in xlocals:
+            stack.enter_context(each(a=1))
         return xctx.capture()
+
+
+# In a context in which nothing is set, as a thread or greenlet has it where it begins.
+
+
+def running(run, _alive=()):
+    def loop(number, run=run, func=int, _alive=_alive):
+        for _ in range(number):
+            run(func)
+
+    return lambda: lambda number: contextvars.Context().run(loop, number)
+
+
+def entering(block, _alive=()):
+    def loop(number, block=block, _alive=_alive):
+        for _ in range(number):
+            with block:
+                pass
+
+    return lambda: lambda number: contextvars.Context().run(loop, number)
+
+
+def nothing():
+    pass
 
 
 def forever():

@@ -50,6 +50,15 @@ def cases():
         Case("xlocal", "with block", block, {"ContextVar": 2.5, "xlocal 0.5": 1 / 15}),
         Case(
             "xlocal",
+            "with block of a scope used again",
+            [
+                Contender("xctx", "with scope: pass", {"scope": x(a=1)}),
+                Contender("xctx, a new scope", "with x(a=1): pass", {"x": x}, reference=True),
+            ],
+            {"xctx, a new scope": 1.0},
+        ),
+        Case(
+            "xlocal",
             "with block in ten others",
             [
                 Contender("xctx", "with x(a=1): pass", {"x": x}, Reenterable(lambda: nested(x, 10))),

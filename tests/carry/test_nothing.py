@@ -120,6 +120,7 @@ def test_entered_by_hand_in_two_contexts(x):
 
 @pytest.mark.usefixtures("nothing_stays_bound")
 def test_left_in_another_context(x):
+    @xctx.transparent
     def steps():
         with xctx.nothing():
             yield

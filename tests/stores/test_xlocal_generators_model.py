@@ -1,215 +1,214 @@
-"""Blocks of generators and their callers against a model of a page: who is within whom, as the calls nest.
+"""Blocks of generators and their callers against a model of a page.
 
-A *flow* is a thread, greenlet or context with a stack of calls: at the bottom its own code, above it the generators that it
-runs. Blocks are entered by what is on top of a stack, through scopes that all share.
+The model of a context is a list of blocks in the order in which they were entered, each with the generator that entered it
+and the context in which. What code sees depends on the generators that run it, the outermost first:
+
+* a block of a generator that is not among them is hidden in the context in which it was entered,
+* one that was left is nobody's: copies of the context have it, and it is hidden from none,
+* of the others, one of a generator further inwards counts for more, and of those of one generator the later.
 """
 
 import contextlib
 import contextvars
+import itertools
 
-import pytest
 from helpers.effort import examples
+from helpers.packages import installed
+from helpers.units import in_thread
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
-from helpers.units import in_thread
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import xctx
 
-NAMES = st.dictionaries(st.sampled_from("abc"), st.integers(0, 9), min_size=1, max_size=2)
+GENERATORS = 3
+SCOPES = [{"a": 0}, {"a": 1}, {"a": 2, "b": 2}, {"b": 3}, {"c": 4}]
+
+some_generator = st.integers(0, GENERATORS - 1)
+some_chain = st.lists(some_generator, unique=True, max_size=GENERATORS)
+some_scope = st.integers(0, len(SCOPES) - 1)
+some_context = st.integers(0, 3)
+
+
+def steps():
+    """A generator that does what it is sent, in its own frame or in those that it delegates to."""
+    done = None
+    while True:
+        todo, what = yield done
+        done = None
+        if todo == "enter":
+            with what:
+                yield from steps()
+        elif todo == "leave":
+            return
+        else:
+            done = what()
 
 
 class Model(RuleBasedStateMachine):
-    """The program is a tree of generators, each of which does what it is sent."""
+    """Scopes that all share, generators that run each other, in contexts that are copied at any time."""
 
-    generators = Bundle("generators")
-    scopes = Bundle("scopes")
+    key_name = "flow"
 
     @initialize()
     def begin(self):
-        self.x = xctx.xlocal()
-        self.count = 0
-        self.scopes = {}
-        # Of the model: context number -> blocks in the order in which they were entered: (names, generator or None, number)
-        self.blocks = {0: []}
-        self.real = {0: contextvars.Context()}
-        self.open = {}  # generator -> the blocks that it has entered: (number of the context, number of the block)
-        self.own = []  # of no generator: (context, block, manager)
-        self.made = {}
+        self.x = xctx.xlocal(key=getattr(xctx.keys, self.key_name))
+        self.scopes = [self.x(**names) for names in SCOPES]
+        self.contexts = [contextvars.Context()]
+        self.blocks = [[]]  # of each context: (number, names, generator or None, context in which it hides or None)
+        self.generators = [None] * GENERATORS
+        self.open = [[] for _ in range(GENERATORS)]  # of each generator: (number, context)
+        self.own = []  # of no generator: (number, context, exit)
+        self.numbers = itertools.count()
+        for number in range(GENERATORS):
+            self.begin_anew(number)
 
-    def number(self):
-        self.count += 1
-        return self.count
-
-    @rule(target=scopes, names=NAMES)
-    def make_scope(self, names):
-        number = self.number()
-        self.scopes[number] = self.x(**names), names
-        return number
-
-    def generate(self):
-        """Does what it is sent: a function that is given its stack of blocks, called in its own frame, and its result."""
-        done = None
-        try:
-            while True:
-                todo, scope = yield done
-                if todo == "block":
-                    with scope:
-                        yield from self.inside(())
-                        done = None
-                elif todo == "call":
-                    done = scope()
-        finally:
-            pass
-
-    def inside(self, _):
-        """A block that the generator is in, until it is told to leave it."""
-        done = None
-        while True:
-            todo, scope = yield done
-            if todo == "leave":
-                return
-            if todo == "block":
-                with scope:
-                    yield from self.inside(())
-                done = None
-            elif todo == "call":
-                done = scope()
-
-    @rule(target=generators)
-    def make_generator(self):
-        number = self.number()
-        self.made[number] = self.generate()
-        next(self.made[number])
+    def begin_anew(self, number):
+        self.generators[number] = steps()
+        next(self.generators[number])
         self.open[number] = []
-        return number
 
-    def path(self, generators, context, action):
-        """Runs an action with these generators running, each within the one before, in a context."""
-        for generator in reversed(generators):
-            action = lambda generator=generator, action=action: self.made[generator].send(("call", action))
-        return self.real[context].run(action)
+    def run(self, chain, context, function):
+        """Calls a function that the last generator of the chain runs, which the one before it runs, in a context."""
+        for number in reversed(chain):
+            generator = self.generators[number]
+            function = (lambda generator, function: lambda: generator.send(("call", function)))(generator, function)
+        return self.contexts[context].run(function)
 
-    def seen(self, generators, context):
-        """The model: what is hidden is left out, what is left counts by its generator's place, then by its age."""
+    # --- the model ---
+
+    def seen(self, chain, context):
+        place = {number: place for place, number in enumerate(chain, 1)}
         names = {}
-        places = {generator: place for place, generator in enumerate(generators, 1)}
-        blocks = [
-            (places.get(home, 0), age, bound)
-            for age, (bound, home, _, made_in) in enumerate(self.blocks[context])
-            if made_in is None or made_in != context or home in places
-        ]
-        for _, _, bound in sorted(blocks, key=lambda block: block[:2]):
+        for _, bound, _, _ in sorted(
+            (block for block in self.blocks[context] if block[3] != context or block[2] in place),
+            key=lambda block: (place.get(block[2], 0), self.blocks[context].index(block)),
+        ):
             names.update(bound)
         return names
 
-    chains = st.lists(generators, unique=True, max_size=3)
-
-    @rule(generator=generators, scope=scopes, chain=chains, data=st.data())
-    def enter(self, generator, scope, chain, data):
-        """A generator enters a block, run by others or by nobody."""
-        chain = [each for each in chain if each != generator]
-        context = data.draw(st.sampled_from(sorted(self.real)))
-        self.path(chain, context, lambda: self.made[generator].send(("block", self.scopes[scope][0])))
-        block = self.number()
-        self.blocks[context].append((self.scopes[scope][1], generator, block, context))
-        self.open[generator].append((context, block))
-
-    @rule(generator=generators, chain=chains, data=st.data())
-    def leave(self, generator, chain, data):
-        """It leaves its innermost block, in the same context or in another."""
-        if not self.open[generator]:
-            return
-        context = data.draw(st.sampled_from(sorted(self.real)))
-        chain = [each for each in chain if each != generator]
-        self.path(chain, context, lambda: self.made[generator].send(("leave", None)))
-        self.left(*self.open[generator].pop(), context)
-
-    def left(self, entered_in, block, here):
-        for context, blocks in self.blocks.items():
+    def left(self, number, entered_in, here):
+        for context, blocks in enumerate(self.blocks):
             if context in (entered_in, here):
-                self.blocks[context] = [each for each in blocks if each[2] != block]
-            else:  # a copy keeps it, and nothing hides it there
-                self.blocks[context] = [(*each[:3], None if each[2] == block else each[3]) for each in blocks]
+                blocks[:] = [block for block in blocks if block[0] != number]
+            else:
+                blocks[:] = [(*block[:2], None, None) if block[0] == number else block for block in blocks]
 
-    @rule(scope=scopes, data=st.data())
-    def enter_own(self, scope, data):
-        """Code of no generator enters a block and leaves it open."""
-        context = data.draw(st.sampled_from(sorted(self.real)))
-        opener, names = self.scopes[scope]
-        manager = contextlib.ExitStack()
-        self.real[context].run(manager.enter_context, self.x(**names))
-        block = self.number()
-        self.blocks[context].append((names, None, block, None))
-        self.own.append((context, block, manager))
+    # --- what happens ---
 
-    @rule(data=st.data())
-    def leave_own(self, data):
-        if self.own:
-            context, block, manager = self.own.pop(data.draw(st.integers(0, len(self.own) - 1)))
-            self.real[context].run(manager.close)
-            self.left(context, block, context)
+    @rule(generator=some_generator, chain=some_chain, scope=some_scope, context=some_context)
+    def enter(self, generator, chain, scope, context):
+        context %= len(self.contexts)
+        chain = [each for each in chain if each != generator]
+        self.run([*chain], context, lambda: self.generators[generator].send(("enter", self.scopes[scope])))
+        number = next(self.numbers)
+        self.blocks[context].append((number, SCOPES[scope], generator, context))
+        self.open[generator].append((number, context))
 
-    @rule(chain=chains, data=st.data())
-    def copy(self, chain, data):
-        if len(self.real) > 4:
-            return
-        context = data.draw(st.sampled_from(sorted(self.real)))
-        made = self.number()
-        self.real[made] = self.path(chain, context, contextvars.copy_context)
-        self.blocks[made] = list(self.blocks[context])
+    @rule(generator=some_generator, chain=some_chain, context=some_context)
+    def leave(self, generator, chain, context):
+        context %= len(self.contexts)
+        if self.open[generator]:
+            chain = [each for each in chain if each != generator]
+            self.run(chain, context, lambda: self.generators[generator].send(("leave", None)))
+            self.left(*self.open[generator].pop(), context)
 
-    @rule(generator=consumes(generators), chain=chains, data=st.data())
-    def end(self, generator, chain, data):
-        """It is closed, or forgotten, anywhere."""
-        context = data.draw(st.sampled_from(sorted(self.real)))
-        chain = [each for each in chain if each != generator and each in self.made]
-        how = data.draw(st.sampled_from(["close", "forget"]))
-        ended = self.made.pop(generator)
-        if how == "close":
-            self.path(chain, context, ended.close)
-        else:
-            box = [ended]
-            del ended
-            self.path(chain, context, box.clear)
-        for entered_in, block in reversed(self.open.pop(generator)):
-            self.left(entered_in, block, context)
+    @rule(chain=some_chain, scope=some_scope, context=some_context)
+    def enter_and_stay(self, chain, scope, context):
+        """A function that the generators run enters a block by hand, and it stays open when they are suspended."""
+        context %= len(self.contexts)
+        stack = contextlib.ExitStack()
+        self.run(chain, context, lambda: stack.enter_context(self.x(**SCOPES[scope])))
+        number = next(self.numbers)
+        here = [block[2] for block in self.blocks[context]]
+        home = next((each for each in reversed(chain) if each in here), None)  # it is its caller's, if that has bound too
+        self.blocks[context].append((number, SCOPES[scope], home, None))
+        self.own.append((number, context, stack.close))
 
-    @rule(chain=chains, data=st.data(), elsewhere=st.sampled_from(["here", "thread", "greenlet"]))
-    def look(self, chain, data, elsewhere):
-        chain = [each for each in chain if each in self.made]
-        context = data.draw(st.sampled_from(sorted(self.real)))
-        x = self.x
-        if elsewhere == "here":
-            seen = self.path(chain, context, lambda: (dict(vars(x)), [getattr(x, name, None) for name in "abc"]))
-            captured = self.path(chain, context, lambda: xctx.capture(x).run(lambda: dict(vars(x))))
-            assert captured == seen[0]
-        elif elsewhere == "greenlet":
-            greenlet = pytest.importorskip("greenlet")
-            look = lambda: (dict(vars(x)), [getattr(x, name, None) for name in "abc"])
+    @precondition(lambda self: getattr(self, "own", None))
+    @rule(which=st.integers(0, 9), context=some_context)
+    def leave_what_stayed(self, which, context):
+        context %= len(self.contexts)
+        number, entered_in, leave = self.own.pop(which % len(self.own))
+        self.contexts[context].run(leave)
+        self.left(number, entered_in, context)
 
-            def switch():
-                made = greenlet.greenlet(look)
-                made.gr_context = greenlet.getcurrent().gr_context
-                return made.switch()
+    @rule(chain=some_chain, context=some_context)
+    def copy(self, chain, context):
+        if len(self.contexts) < 4:
+            context %= len(self.contexts)
+            self.contexts.append(self.run(chain, context, contextvars.copy_context))
+            self.blocks.append(list(self.blocks[context]))
 
-            seen = self.path(chain, context, switch)
-        else:
-            real = self.real[context]
-            seen = in_thread(
-                lambda: self.path(chain, context, lambda: (dict(vars(x)), [getattr(x, name, None) for name in "abc"]))
-            )
-            assert real is self.real[context]
+    @rule(generator=some_generator, chain=some_chain, context=some_context, how=st.sampled_from(["close", "forget"]))
+    def end(self, generator, chain, context, how):
+        context %= len(self.contexts)
+        chain = [each for each in chain if each != generator]
+        ended = [self.generators[generator]]
+        self.generators[generator] = None
+        self.run(chain, context, ended[0].close if how == "close" else ended.clear)
+        ended.clear()
+        for number, entered_in in reversed(self.open[generator]):
+            self.left(number, entered_in, context)
+        # The generator is another one from now on, so what was bound by code that it ran is nobody's.
+        for blocks in self.blocks:
+            blocks[:] = [(*block[:2], None, block[3]) if block[2] == generator else block for block in blocks]
+        self.begin_anew(generator)
+
+    # --- what is seen ---
+
+    def look(self):
+        return dict(vars(self.x)), {name: getattr(self.x, name, None) for name in "abc"}, xctx.capture(self.x)
+
+    def agrees(self, found, chain, context):
+        names, read, captured = found
         expected = self.seen(chain, context)
-        assert seen == (expected, [expected.get(name) for name in "abc"])
+        assert names == expected
+        assert read == {name: expected.get(name) for name in "abc"}
+        assert contextvars.Context().run(captured.run, lambda: dict(vars(self.x))) == expected
+
+    @rule(chain=some_chain, context=some_context)
+    def look_from_a_thread(self, chain, context):
+        context %= len(self.contexts)
+        if self.key_name == "flow":
+            self.agrees(in_thread(lambda: self.run(chain, context, self.look)), chain, context)
+
+    @rule(chain=some_chain, context=some_context)
+    def look_from_a_greenlet(self, chain, context):
+        """It shares the context of its parent, for which it does this."""
+        if not installed("greenlet"):
+            return
+        import greenlet
+
+        context %= len(self.contexts)
+
+        def switch():
+            made = greenlet.greenlet(self.look)
+            made.gr_context = greenlet.getcurrent().gr_context
+            return made.switch()
+
+        self.agrees(self.run(chain, context, switch), chain, context)
 
     @invariant()
-    def nobody_sees_what_is_not_his(self):
-        for context, real in getattr(self, "real", {}).items():
-            assert real.run(lambda: dict(vars(self.x))) == self.seen([], context)
+    def everything_is_as_in_the_model(self):
+        for context in range(len(getattr(self, "contexts", ()))):
+            for length in range(GENERATORS):
+                for chain in itertools.permutations(range(GENERATORS), length):
+                    self.agrees(self.run(chain, context, self.look), chain, context)
 
 
-TestGenerators = Model.TestCase
-TestGenerators.settings = settings(
-    max_examples=examples(60), stateful_step_count=40, suppress_health_check=list(HealthCheck)
-)
+class ContextModel(Model):
+    key_name = "context"
+
+
+class ThreadModel(Model):
+    key_name = "thread"
+
+
+SETTINGS = settings(max_examples=examples(40), stateful_step_count=30, suppress_health_check=list(HealthCheck))
+TestByFlow = Model.TestCase
+TestByFlow.settings = SETTINGS
+TestByContext = ContextModel.TestCase
+TestByContext.settings = SETTINGS
+TestByThread = ThreadModel.TestCase
+TestByThread.settings = SETTINGS

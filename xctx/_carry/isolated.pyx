@@ -14,7 +14,7 @@ from xctx._carry.snapshot cimport Snapshot
 from xctx._core cimport Key, Unit
 from xctx._runtime.functions cimport StepContext
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport each_chain, transfer_to_unit
+from xctx._stores.blocks cimport each_chain, some_go_by_units, transfer_to_unit
 from xctx._stores.xlocal cimport xlocal
 
 
@@ -77,7 +77,8 @@ cdef class OwnContext(StepContext):
 
     cdef int leave(self) except -1:
         try:
-            each_chain(xctx_tstate(), note_unit, <void*>self)
+            if some_go_by_units():
+                each_chain(xctx_tstate(), note_unit, <void*>self)
         finally:
             PyContext_Exit(self.context)
         return 0

@@ -20,12 +20,18 @@ cdef class SnapshotExtras:
     cdef list all_variables(self)
 
 
+cdef enum Repeating:   # how often it was applied in empty contexts, or what became of that
+    NEVER_YET, ONCE, TWICE, REPEATS, REPEATS_NO_MORE
+
+
 @cython.final
 cdef class Snapshot:
     # None of these changes once it is made, but for what was unresolved and is found.
     cdef Binding first          # flattened; of most snapshots the only one
     cdef list others            # more of them; or None
     cdef SnapshotExtras extras  # what few snapshots have; or None
+    cdef Application ready      # that can be applied again, and is not applied; or None. Guarded by the critical section
+    cdef Repeating repeating
     cdef bint whole             # of all xlocals: what is not in it is not seen either
     cdef bint barriers          # what the unit bound outside is not seen
     cdef bint skips             # pickling leaves out what cannot go
@@ -38,6 +44,7 @@ cdef class Snapshot:
     cdef tuple unresolved(self)
     cdef bint hides_all(self)
     cdef Application apply(self, bint shared, Place *place)
+    cdef Application apply_repeatably(self)
     cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1
     cdef int resolve(self, SnapshotExtras extras) except -1
     cdef int take_local(self, local store) except -1

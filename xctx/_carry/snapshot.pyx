@@ -15,7 +15,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._carry.application cimport Application, bind_in, undo
+from xctx._carry.application cimport (Application, apply_again, bind_in, is_empty_here, make_repeatable, take_off,
+                                          undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key, Unit
 from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState,
@@ -24,7 +25,7 @@ from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_meth
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport WORK
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
-from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BoundEntry, Place, binding_here, chain_of, each_chain, find_place,
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of, each_chain, find_place,
                                   visible_here, xctx_way)
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from xctx._stores.works cimport UnitOfWork, is_work, open_work
@@ -246,11 +247,35 @@ cdef class Snapshot:
             raise
         return application
 
+    cdef Application apply_repeatably(self):
+        """The same, outside of generators, where the application will be undone by `end_application`: which keeps it for the next time, if it can."""
+        cdef Application application = None
+        if self.repeating == REPEATS_NO_MORE or self.extras is not None or not is_empty_here(xctx_tstate()):
+            return self.apply(False, NULL)
+        if self.repeating == REPEATS:
+            with cython.critical_section(self):
+                application = self.ready
+                self.ready = None
+            if application is None:   # it is applied somewhere else
+                return self.apply(False, NULL)
+            if apply_again(application, self):
+                return application
+        application = self.apply(False, NULL)
+        if self.repeating == NEVER_YET:   # most snapshots are applied once
+            self.repeating = ONCE
+        elif self.repeating == ONCE:
+            self.repeating = TWICE
+        elif make_repeatable(application, self):
+            self.repeating = REPEATS
+        else:
+            self.repeating = REPEATS_NO_MORE
+        return application
+
     cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1:
         cdef Key key = (<xlocal>flattened.owner).key
         if shared and (key.inherits or flattened.unit is not None and key.find(False) is flattened.unit):
             return 0
-        return bind_in(application, flattened, self.barriers, place)
+        return bind_in(application, <BindingVariable>flattened.owner, flattened, self.barriers, place)
 
     cdef int resolve(self, SnapshotExtras extras) except -1:
         """Finds the xlocals and context variables of this process that have the names of those in another one."""
@@ -359,6 +384,20 @@ cdef class Snapshot:
                              portable(named, variables, locals_, kept, protocol, self.skips))
 
 
+cdef int end_application(Application application) except -1:
+    cdef Snapshot snapshot
+    if application.applied is None:
+        return undo(application)
+    snapshot = <Snapshot>application.snapshot
+    application.snapshot = None
+    if not take_off(application):
+        snapshot.repeating = REPEATS_NO_MORE   # it would take time again, for nothing
+    else:
+        with cython.critical_section(snapshot):
+            snapshot.ready = application
+    return 0
+
+
 cdef struct Hiding:
     PyObject *snapshot      # all are borrowed from `apply`
     PyObject *application
@@ -369,7 +408,7 @@ cdef int hide_others(Binding top, void *arg) except -1:
     cdef Hiding *hiding = <Hiding*>arg
     # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
     if not (<Snapshot>hiding.snapshot).has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:
-        bind_in(<Application>hiding.application, bind_nothing(<xlocal>top.owner), True, hiding.place)
+        bind_in(<Application>hiding.application, <BindingVariable>top.owner, NOTHING, True, hiding.place)
     return 0
 
 
@@ -379,6 +418,7 @@ cdef Binding bind_nothing(xlocal owner):
 
 
 cdef Key TASKS = _core.task
+cdef Binding NOTHING = bind_nothing(None)   # of no xlocal
 
 
 # --- units of work that go to other processes ------------------------------------------------------------------------
@@ -423,7 +463,12 @@ cdef object enter(Block block):
 cdef object enter_by(Block block, xctx_way way):
     cdef Snapshot snapshot = <Snapshot>block.opener
     cdef Place place
-    block.undo = snapshot.apply(False, &place if find_place(&place, way) else NULL)
+    if find_place(&place, way):
+        block.undo = snapshot.apply(False, &place)
+    elif way == BY_HAND:
+        block.undo = snapshot.apply(False, NULL)
+    else:
+        block.undo = snapshot.apply_repeatably()
     block.opener = None
     return snapshot
 
@@ -433,7 +478,7 @@ cdef object leave(Block block):
     if applied is None:
         raise RuntimeError("this snapshot's block is left, but it was not entered")
     block.undo = None
-    undo(<Application>applied)
+    end_application(<Application>applied)
     return False
 
 
@@ -496,11 +541,11 @@ cdef void set_wrapping(wrapping function) noexcept:
 
 
 cdef object call_in(Snapshot snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
-    cdef Application application = snapshot.apply(False, NULL)
+    cdef Application application = snapshot.apply_repeatably()
     try:
         return PyObject_Vectorcall_(func, args, n, kwnames)
     finally:
-        undo(application)
+        end_application(application)
 
 
 cdef object run_call(PyObject *snapshot, PyObject **args, Py_ssize_t n, PyObject *kwnames):

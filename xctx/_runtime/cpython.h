@@ -98,6 +98,27 @@ static inline int xctx_var_reset(PyObject *var, PyObject *token) {
 #  define xctx_var_reset PyContextVar_Reset
 #endif
 
+/* What a context maps its variables to: an immutable mapping, which each change replaces by another one. This is how
+ * struct _pycontextobject of internal/pycore_context.h begins. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *prev;
+    PyObject *vars;   /* owned */
+} xctx_context_begin;
+
+/* Borrowed from the context. */
+static inline PyObject *xctx_context_vars(PyObject *context) { return ((xctx_context_begin *)context)->vars; }
+
+/* Has the current context map as another one did: takes the reference over, and returns the one to what was there. Counted
+ * like a switch of contexts, so that no variable takes what it has cached for right. */
+static inline PyObject *xctx_swap_vars(PyThreadState *tstate, PyObject *vars) {
+    xctx_context_begin *context = (xctx_context_begin *)tstate->context;
+    PyObject *before = context->vars;
+    context->vars = vars;
+    tstate->context_ver++;
+    return before;
+}
+
 /* --- types ------------------------------------------------------------------------------------------------------------- */
 
 /* Looking up `name` in a type and its bases, as the interpreter looks for special methods: a new reference, or NULL with no

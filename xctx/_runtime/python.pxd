@@ -49,6 +49,9 @@ cdef extern from "xctx/_runtime/cpython.h":
     PyObject *xctx_var_set_ "xctx_var_set"(PyObject *variable, PyObject *value)   # a new reference
     int xctx_var_reset_ "xctx_var_reset"(PyObject *variable, PyObject *token)
 
+    PyObject *xctx_context_vars(PyObject *context)
+    object xctx_swap_vars(PyThreadState *, PyObject *vars)   # takes the reference over
+
     PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name)   # a new reference
     bint xctx_type_has(PyTypeObject *type, PyObject *name)
     int xctx_type_put(PyObject *type, object name, object value) except -1

@@ -122,11 +122,10 @@ cdef int settle_home(Binding made, Home beneath) except -1:
             made.home = None
         elif home.mixed:
             made.home = home_with(home, False)
-    elif home is not beneath:
-        if home is not None and not beneath.mixed and same_home(home, beneath):
-            made.home = beneath
-        else:
-            made.home = home_with(home, True)   # a view is of one chain, so never with the home of another one
+    elif beneath.mixed or home is None or not same_home(home, beneath):
+        made.home = home_with(home, True)   # it has a view of its own
+    else:
+        made.home = beneath
     return 0
 
 

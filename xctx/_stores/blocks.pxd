@@ -59,6 +59,8 @@ cdef extern from "xctx/_stores/generators.h":
 
 
 cdef bint find_place(Place *place, xctx_way way) noexcept
+cdef void note_key(Key key) noexcept
+cdef bint some_go_by_units() noexcept
 cdef Binding chain_of(BindingVariable variable)
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate)
 cdef Binding visible_here(Binding top, PyThreadState *tstate)
@@ -72,7 +74,7 @@ cdef object make_visible(Binding made, Place *place)
 cdef int end_binding(Binding made, object token, PyObject *context) except -1
 cdef PyObject *visit_context(PyObject *context, bint *collects)
 cdef void end_visit(PyObject *here, bint collects)
-cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer, Place *place)
+cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place)
 cdef int unbind_entry(BoundEntry entry) except -1
 cdef Binding keep_those_of(Binding top, Binding before, list left)
 cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1

@@ -22,11 +22,11 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport intptr_t, uintptr_t
 
-from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState,
-                                   PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_REFCNT_,
-                                   xctx_add, xctx_cas_ptr, xctx_check_error, xctx_forbid_instances, xctx_load_ptr,
-                                   xctx_publish_before, xctx_referent, xctx_store_ptr, xctx_taken, xctx_tstate, xctx_var_reset_,
-                                   xctx_var_set, xctx_var_set_)
+from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState, Py_REFCNT_,
+                                   PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, xctx_add, xctx_cas_ptr, xctx_check_error,
+                                   xctx_forbid_instances, xctx_load_int, xctx_load_ptr, xctx_publish_before, xctx_referent,
+                                   xctx_store_int, xctx_store_ptr, xctx_taken, xctx_tstate, xctx_var_reset_, xctx_var_set,
+                                   xctx_var_set_)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
 from xctx._runtime.scheduling cimport running_greenlet
 from xctx._core cimport Key, Unit
@@ -71,7 +71,7 @@ cdef extern from "xctx/_stores/generators.h":
     bint xctx_find_place(PyThreadState *, xctx_way, Place *) noexcept
     xctx_running xctx_is_running(PyThreadState *, PyObject *reference, void *outermost, void *code, bint by_hand) noexcept
     void *xctx_next_generator(PyThreadState *, void *frame) noexcept
-    bint xctx_is_beneath(PyObject *shown, void *frame) noexcept
+    int xctx_depth_beneath(PyObject *shown, void *frame) noexcept
     void *xctx_frame_by_hand(PyThreadState *) noexcept
     void xctx_set_transparent(object mark)
     int xctx_set_up_generators() except -1
@@ -128,6 +128,20 @@ cdef void unregister(BindingVariable dying) noexcept:
     elif not FREE_THREADED:
         listed[dying.listed_at] = NULL
         Py_DECREF(dying.var)
+
+
+cdef int by_units = 0   # whether there ever was an xlocal under a key that tells threads, greenlets or tasks apart
+
+
+cdef void note_key(Key key) noexcept:
+    """Told of the key of each xlocal, once that has it."""
+    if key.cached and not key.shared_by_threads:
+        xctx_store_int(&by_units, 1)
+
+
+cdef bint some_go_by_units() noexcept:
+    """Whether what one unit binds in a context may be hidden from another one in the same process."""
+    return xctx_load_int(&by_units) != 0
 
 
 cdef int each_chain(PyThreadState *tstate, int (*visit)(Binding top, void *arg) except -1, void *arg) except -1:
@@ -275,20 +289,27 @@ cdef bint runs(Home home, PyThreadState *tstate) except -1:
 
 
 cdef bint runs_a_parent(Home home, PyThreadState *tstate) except -1:
-    # A greenlet that shares the context of its parent does a part of the parent's work, as for SQLAlchemy's asyncio.
-    running = running_greenlet(False)
-    here = <object>tstate.context
-    while running is not None:
-        running = running.parent
-        try:
-            if running is None or running.gr_context is not here:
-                return False
-        except ValueError:   # it is another thread's
-            return False
-        frame = running.gr_frame
-        if frame is not None and xctx_is_beneath(<PyObject*>frame, home.outermost):
+    for frame in frames_of_parents(tstate):
+        if xctx_depth_beneath(<PyObject*>frame, home.outermost):
             return True
     return False
+
+
+cdef list frames_of_parents(PyThreadState *tstate):
+    # A greenlet that shares the context of its parent does a part of the parent's work, as for SQLAlchemy's asyncio.
+    cdef list frames = []
+    here = <object>tstate.context
+    parent = running_greenlet(False)
+    while parent is not None:
+        parent = parent.parent
+        try:
+            if parent is None or parent.gr_context is not here:
+                break
+        except ValueError:   # it is another thread's
+            break
+        if parent.gr_frame is not None:
+            frames.append(parent.gr_frame)
+    return frames
 
 
 cdef bint may_hide(Binding link, PyThreadState *tstate) noexcept:
@@ -326,7 +347,7 @@ cdef bint follows_stack(Binding top, PyThreadState *tstate) noexcept:
     cdef Binding link = top
     cdef void *frame = NULL
     while link is not None and link.home is not None:
-        if link.home.generator is None:
+        if link.home.generator is None or is_exited(link):
             return False
         while link.home.frame != frame and link.home.outermost != frame:
             frame = xctx_next_generator(tstate, frame)
@@ -338,7 +359,7 @@ cdef bint follows_stack(Binding top, PyThreadState *tstate) noexcept:
 
 cdef Binding in_order(Binding top, PyThreadState *tstate):
     # A generator's binding counts for more than others while it runs: the deeper on the stack, the more. Otherwise what was
-    # bound later does. Usually no generator runs that has bound here, or one, and what is seen then is noted.
+    # bound later does. One whose block was left is nobody's any more. Usually no generator runs that has bound here, or one, and what is seen then is noted.
     cdef Binding link = top
     cdef Binding below
     cdef View view
@@ -350,7 +371,7 @@ cdef Binding in_order(Binding top, PyThreadState *tstate):
         if link.home.generator is not last:
             last = link.home.generator
             last_runs = runs(link.home, tstate)
-        if last_runs:
+        if last_runs and not is_exited(link):
             if link.home.frame != only:
                 only = link.home.frame
                 running += 1
@@ -407,7 +428,7 @@ cdef Binding arranged(Binding top, PyThreadState *tstate):
     cdef Py_ssize_t i
     while link is not None and link.home is not None:
         links.append(link)
-        if runs(link.home, tstate):
+        if not is_exited(link) and runs(link.home, tstate):
             running.append(link)
         link = innermost_of(link.outer, top.unit)
     made = link
@@ -417,7 +438,10 @@ cdef Binding arranged(Binding top, PyThreadState *tstate):
         if frame == NULL:
             break
         others = take_those_of(frame, others, order)
-    order.extend(others)   # they run, but beneath what is on this stack
+    if len(others) > 1:
+        for shown in frames_of_parents(tstate):
+            others = take_those_beneath(shown, others, order)
+    order.extend(others)   # what they delegate to runs, and not they: see generators.h
     for link in links:
         if not may_hide(link, tstate) and link not in running:
             order.append(link)
@@ -435,6 +459,24 @@ cdef list take_those_of(void *frame, list links, list taken):
     cdef Binding link
     for link in links:
         (taken if link.home.frame == frame or link.home.outermost == frame else others).append(link)
+    return others
+
+
+cdef list take_those_beneath(object shown, list links, list taken):
+    # The same for the frames of a greenlet that waits.
+    cdef list others = []
+    cdef list found = []
+    cdef Binding link
+    cdef int depth
+    for link in links:
+        depth = xctx_depth_beneath(<PyObject*>shown, link.home.outermost)
+        if depth:
+            found.append((depth, len(found), link))
+        else:
+            others.append(link)
+    found.sort()
+    for _, _, link in found:
+        taken.append(link)
     return others
 
 
@@ -585,7 +627,7 @@ cdef Home home_of_code_here(Binding top, PyThreadState *tstate):
             return None
         link = top
         while link is not None and link.home is not None:
-            if link.home.frame == frame:
+            if link.home.frame == frame and not is_exited(link):
                 return link.home
             link = link.outer
 
@@ -722,10 +764,10 @@ free_in_a_loop(<PyTypeObject*>BoundEntry, OUTER_OF_ENTRY)
 xctx_forbid_instances(<PyTypeObject*>BoundEntry)
 
 
-cdef BoundEntry bind_snapshot(Binding flat, bint barrier, BoundEntry outer, Place *place):
-    """Binds for the current unit what a flattened binding says. `place` is as for `make_visible`."""
+cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place):
+    """Binds for the current unit what a flattened binding says, of this xlocal. `place` is as for `make_visible`."""
     cdef BoundEntry entry = BoundEntry.__new__(BoundEntry)
-    entry.made = new_binding(<BindingVariable>flat.owner, flat.names, flat.values, barrier)
+    entry.made = new_binding(variable, flat.names, flat.values, barrier)
     if barrier and entry.made.names is flat.names:
         entry.made.merged = flat.merged
     entry.outer = outer

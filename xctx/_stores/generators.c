@@ -174,10 +174,14 @@ void *xctx_next_generator(PyThreadState *tstate, void *from) {
     return frame;
 }
 
-int xctx_is_beneath(PyObject *shown, void *frame) {
+int xctx_depth_beneath(PyObject *shown, void *frame) {
     const xctx_frame *each = xctx_shown_frame(shown);
-    while (each != NULL && (const void *)each != frame) each = xctx_previous_frame(each);
-    return each != NULL;
+    int depth;
+    for (depth = 1; each != NULL; depth++) {
+        if ((const void *)each == frame) return depth;
+        each = xctx_previous_frame(each);
+    }
+    return 0;
 }
 
 int xctx_set_transparent(PyObject *mark) {

@@ -41,8 +41,8 @@ XCTX_HIDDEN xctx_running xctx_is_running(PyThreadState *tstate, PyObject *refere
 /* Walks along the frames of generators that this thread runs, the innermost first: begin with NULL. NULL at the end. */
 XCTX_HIDDEN void *xctx_next_generator(PyThreadState *tstate, void *frame);
 
-/* Whether `frame` is among those that are beneath a frame object, of a greenlet that is switched out. */
-XCTX_HIDDEN int xctx_is_beneath(PyObject *shown, void *frame);
+/* How far `frame` is beneath a frame object, of a greenlet that is switched out: 1 if it is that one; 0 if it is not there. */
+XCTX_HIDDEN int xctx_depth_beneath(PyObject *shown, void *frame);
 
 /* The frame that calls us, without those of an ExitStack. Compared only. */
 XCTX_HIDDEN void *xctx_frame_by_hand(PyThreadState *tstate);

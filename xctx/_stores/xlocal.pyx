@@ -15,7 +15,7 @@ from xctx._runtime.python cimport (PyEval_GetGlobals, PyObject_GenericGetAttr, P
 from xctx._runtime.runtime cimport connect
 from xctx._core cimport Key, as_key
 from xctx._stores.bindings cimport Binding, bind, look_up, merge
-from xctx._stores.blocks cimport BindingVariable, binding_here
+from xctx._stores.blocks cimport BindingVariable, binding_here, note_key
 from xctx._stores.names cimport interned, is_interned, is_reserved
 from xctx._stores.scopes cimport Scope, new_scope
 from xctx._stores.unseen cimport why_unseen
@@ -70,6 +70,7 @@ cdef class xlocal(BindingVariable):
             self.factories = type(self).__xctx_factories__
         elif key is not None:
             self.key = as_key(key)
+        note_key(self.key)
         self.made_in = maker_module()
         self.vectorcall = <vectorcallfunc>bind_call
         if type(self) is not xlocal:
