@@ -18,7 +18,7 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._core cimport Key, Unit, UnitKind, found_by
 from xctx._runtime.functions cimport StepContext, kind_of
-from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, PyThreadState, xctx_forbid_instances,
+from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, xctx_forbid_instances,
                                    xctx_publish_before, xctx_tstate)
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.units cimport Referent, end_unit, give_unit
