@@ -44,10 +44,11 @@ class Cache:
 
 def mend(lock, cache):
     """Writes the cache anew where one died who wrote it. True where this process did."""
-    with lock.exclusive():
+    with lock.exclusive(mend=True):
         if not lock.owner_died:  # another was first
             return False
         cache.refresh(max(cache.editions()) + 1)
+        lock.mark_consistent()
     return True
 
 
@@ -74,9 +75,10 @@ def refresh(lock, cache, board, slot):
     """The refresher: a new edition every few milliseconds, until it is killed."""
     edition = 0
     while True:
-        with lock.exclusive():
+        with lock.exclusive(mend=True):  # it writes all anew, whatever the one before it left
             edition = max(cache.editions(), default=0) + 1
             cache.refresh(edition, pause=0.001)
+            lock.mark_consistent()
         time.sleep(0.02)
 
 

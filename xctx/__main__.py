@@ -3,6 +3,7 @@
     python -m xctx            # what there is: versions, GIL, packages, keys
     python -m xctx --check    # tries it: threads, greenlets, tasks, a fork; status 1 where anything is wrong
     python -m xctx --demo     # a thousand requests at once, with a global and with xctx
+    python -m xctx locks      # the locks with a name: who holds them, who waits (--who, --json, --watch)
 
 Greenlet is imported only where that leaves the GIL as it is.
 """
@@ -476,9 +477,14 @@ def demo() -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line: what it prints, and the status that it ends with."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["locks"]:
+        from xctx._lock import listing
+
+        return listing.main(arguments[1:])
     parser = argparse.ArgumentParser(
         prog="python -m xctx",
-        description="What this interpreter offers to xctx.",
+        description="What this interpreter offers to xctx. `python -m xctx locks` tells of the locks with a name.",
         epilog="Ends with 0 where all is well, 1 where a check failed, 2 where the command makes no sense.",
     )
     choice = parser.add_mutually_exclusive_group()

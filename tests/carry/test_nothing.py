@@ -10,6 +10,7 @@ import pytest
 
 import xctx
 
+
 @pytest.fixture
 def x(key):
     return xctx.xlocal(key=key)

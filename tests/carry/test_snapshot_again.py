@@ -1,4 +1,4 @@
-"""One snapshot, applied one time after the other in contexts in which no variable is set: what is bound is used again."""
+"""One snapshot, applied again and again in contexts in which no variable is set: what is bound is used again."""
 
 import contextlib
 import contextvars
@@ -255,6 +255,7 @@ def test_a_forked_child_binds_for_itself(call_in, x, in_fork):
 
 def test_blocks_that_were_left_since_are_no_hindrance(call_in, many, snapshot):
     """What is bound within, and left, does not have everything bound anew the next time."""
+
     def call():
         with many[0](b=1), many[-1](c=2):
             pass

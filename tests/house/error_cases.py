@@ -282,9 +282,9 @@ SECTIONS = {
         ),
         (
             AttributeError,
-            "'…' object has nothing bound to '…' here: the blocks that bound it were left, or nothing carried them here "
-            "(xctx.debug.explain tells which)",
-            "a name is read outside of the block that binds it, or in a thread, greenlet or context that starts with nothing",
+            "'…' object has nothing bound to '…' here: the blocks that bound it were left, or nothing carried them "
+            "here (xctx.debug.explain tells which)",
+            "a name is read outside of the block that binds it, or where a thread, greenlet or context has none of it",
             reads_left,
         ),
         (

@@ -1,5 +1,6 @@
 """What locks raise: see error_cases."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -7,6 +8,7 @@ import tempfile
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from helpers.waiting import LONG
@@ -150,6 +152,117 @@ def uninitialised():
     xctx.SharedLock.__new__(xctx.SharedLock).acquire()
 
 
+def removed():
+    with tempfile.TemporaryDirectory() as place:
+        lock = xctx.SharedLock.at(os.path.join(place, "lock"))
+        os.unlink(lock.path)
+        lock.acquire()
+
+
+def network():
+    before, names.file_system = names.file_system, lambda path: "nfs"
+    try:
+        with tempfile.NamedTemporaryFile() as place:
+            xctx.SharedLock.at(place.name)
+    finally:
+        names.file_system = before
+
+
+def squatted():
+    before, names.PARENTS = names.PARENTS, ("/nowhere",)
+    try:
+        xctx.SharedLock("name")
+    finally:
+        names.PARENTS = before
+
+
+def run_in_thread(main):
+    """In a thread without a hub, which an earlier test may have left in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(main())).result(LONG)
+
+
+def two_tasks():
+    lock = xctx.SharedLock()
+
+    async def hold():
+        with lock.exclusive():
+            await asyncio.sleep(0.01)
+
+    async def main():
+        await asyncio.gather(hold(), hold())
+
+    run_in_thread(main)
+
+
+def task_that_blocks_while_it_waits():
+    """Two tasks that are one unit: the second waits without awaiting."""
+    lock = xctx.SharedLock(key=xctx.keys.thread)
+    held, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with lock.exclusive():
+            held.set()
+            leave.wait(LONG)
+
+    async def main():
+        waiter = asyncio.create_task(lock.acquire_async())
+        await asyncio.sleep(0.01)
+        try:
+            lock.acquire()
+        finally:
+            leave.set()
+            await waiter
+            lock.release()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(LONG)
+    try:
+        run_in_thread(main)
+    finally:
+        leave.set()
+        thread.join()
+
+
+def asked_elsewhere():
+    lock = xctx.SharedLock()
+    asked = []
+    thread = threading.Thread(target=lambda: asked.append(lock.acquire_async()))
+    thread.start()
+    thread.join()
+    asyncio.run(asked[0])
+
+
+def asked_by_one_that_ended():
+    lock = xctx.SharedLock()
+
+    async def ask():
+        return lock.acquire_async()
+
+    async def main():
+        await (await asyncio.create_task(ask()))
+
+    asyncio.run(main())
+
+
+def in_vain():
+    lock = xctx.SharedLock()
+
+    def wait():
+        try:
+            lock.shared(timeout=0.01).__enter__()
+        except TimeoutError as error:
+            raised.append(error)
+
+    raised = []
+    with lock.exclusive():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    raise raised[0]
+
+
 UPGRADING = "several threads are the unit, and one of them waits to upgrade"
 NAMED = "``SharedLock(name)``"
 
@@ -168,7 +281,8 @@ LOCKS = [
     ),
     (
         ValueError,
-        "Cannot upgrade a shared lock: two who try wait for each other. Acquire it upgradable, or exclusive",
+        "Cannot upgrade a shared lock to an exclusive lock: two who try wait for each other. Acquire it "
+        "upgradable, or exclusive",
         "who reads acquires it to write",
         held(lambda lock: lock.acquire(exclusive=True), kind=xctx.SharedRLock),
     ),
@@ -247,21 +361,84 @@ LOCKS = [
     ),
     (
         PermissionError,
-        "the file of the lock … is another user's, or open to others",
-        "what has the lock's name is",
-        in_directory(lambda place: file(place, mode=0o644)),
-    ),
-    (
-        PermissionError,
         "the file of the lock … has a second name, a hard link",
         "what has the lock's name has",
         in_directory(lambda place: (place / "second").hardlink_to(file(place))),
     ),
     (
         ValueError,
-        "the file of the lock … is something else: … bytes, not …",
+        "the file of the lock … is something else, or the lock of another version of xctx",
         "what has the lock's name is no lock, or another version's",
         in_directory(lambda place: file(place, content=b"something else")),
+    ),
+    (
+        PermissionError,
+        "other users have made all directories that could be for the locks of user …",
+        "they have, or there is neither ``/dev/shm`` nor ``/tmp``",
+        squatted,
+    ),
+    (
+        FileNotFoundError,
+        "the file of this lock, …, was removed while it was used: others who open it get another lock, "
+        "so this one is of no "
+        "use any more",
+        "it was; ``acquire``, ``release`` of one who wrote, and whoever waits",
+        removed,
+    ),
+    (
+        OSError,
+        "… is on a file system of the network (…), where processes of several machines would not see "
+        "each other's locks",
+        "``SharedLock.at(path)``",
+        network,
+    ),
+    (ValueError, "… is no regular file, so no lock", "``SharedLock.at(path)``", lambda: xctx.SharedLock.at(os.devnull)),
+    (
+        ValueError,
+        "on_death is 'warn', 'raise' or 'ignore', not …",
+        "``SharedLock(on_death=…)``",
+        lambda: xctx.SharedLock(on_death="cry"),
+    ),
+    (
+        ValueError,
+        "only a unit that holds the lock exclusively can say that all is mended; this one holds it …",
+        "``mark_consistent``",
+        held(lambda lock: lock.mark_consistent()),
+    ),
+    (
+        TimeoutError,
+        "the lock was not free to hold it … within … s",
+        "``with lock.exclusive(timeout=…)``",
+        in_vain,
+    ),
+    (
+        RuntimeError,
+        "this wait could not end: another task of this event loop has the lock, and would not go on "
+        "while this one waits. Wait "
+        "with `async with`, or await acquire_async()",
+        "a task waits without awaiting",
+        two_tasks,
+    ),
+    (
+        RuntimeError,
+        "this unit waits for the lock already, in a task or greenlet of this thread that could not go "
+        "on while this code waits "
+        "as well",
+        "likewise, where both tasks are one unit",
+        task_that_blocks_while_it_waits,
+    ),
+    (
+        RuntimeError,
+        "this was asked for in another thread, whose unit would hold the lock: ask for it in a "
+        "coroutine that runs here",
+        "what ``acquire_async`` gave in one thread is awaited in another",
+        asked_elsewhere,
+    ),
+    (
+        RuntimeError,
+        "the task that asked for the lock has ended: nobody is left to hold it",
+        "what ``acquire_async`` gave is awaited after the end of the task that called it",
+        asked_by_one_that_ended,
     ),
     (RuntimeError, "a lock is initialised once", "``__init__`` is called again", initialised_again),
     (
@@ -287,7 +464,14 @@ LOCKS = [
 LEFT_OUT = {
     "no room for the handlers of forks and of the end": "no memory is left while xctx is imported",
     "locks between processes are not known to xctx on this system": "not on systems that the tests run on",
-    "all … places of this lock are taken by other processes": "thousands of threads hold one lock",
+    "all … rows of this lock are taken by other processes": "tens of thousands of processes use one lock",
+    "this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's "
+    "runs here that would let it "
+    "go on…": "takes greenlet: test_lock_trust.py",
+    "deadlock: …, which is held by the first": "takes two threads, and a second: test_lock_deadlock.py",
+    "this process closed the lock's descriptor, so others took it for dead, and the lock from it": "on overlayfs alone",
+    "the file of the lock … is another user's, or none": "takes another user: test_lock_names.py",
+    "… cannot be locked: another program has locked its first byte": "no program does",
     "forked while a task was waiting for the lock: the child does not wait on": "in a child, in the midst of a wait",
     "forked while it was waiting to upgrade: the child does not hold the lock": "in a child, in the midst of a wait",
 }

@@ -39,7 +39,7 @@ def collected(tmp_path, effort_of_run):
     (tmp_path / "test_suite.py").write_text(SUITE)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     tests = Path(__file__).parents[1]
-    arguments = ["-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", tmp_path]
+    arguments = ["-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", tmp_path]
     done = run_python(*arguments, dev=False, path=[tests], cwd=tmp_path, XCTX_EFFORT=effort_of_run)
     return [line.partition("::")[2] for line in done.stdout.splitlines() if "::" in line]
 

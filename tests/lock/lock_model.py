@@ -14,21 +14,22 @@ Checked at the end: all who live have come to their end, have left no trace, and
 from dataclasses import dataclass, field
 
 WRITER_SLOT = 0xF
-A, K, READERS_SLEEP, WRITERS_SLEEP, DRAINER_SLEEPS, HELPERS_SLEEP, STARVING = (1 << bit for bit in range(4, 11))
+A, K, READERS_SLEEP, WRITERS_SLEEP, DRAINER_SLEEPS, HELPERS_SLEEP, STARVING, P = (1 << bit for bit in range(4, 12))
 
 # What a state is made of. A row is (in, waiting, flags); `CLEANERS` are who clears up each row, or None; what was
 # written is `DIRTY` where its writer has died.
-WORD, ROWS, DEAD, CLEANERS, DIRTY, CRASHES, UNITS = range(7)
+WORD, ROWS, DEAD, CLEANERS, DIRTY, CRASHES, PASSES, UNITS = range(8)
 
 # A unit's registers. `PHASE` is that of its try: reader, slot, drain or upgrade. The counters of the lock never come
 # round here: what matters of them is whether they have moved since a unit read them, so that is what it has.
-PC, OP, PHASE, ASLEEP, PATIENT, ADMITTED, AT, COUNTER, BITS, STACK, WAITED, CLEANING = range(12)
-FRESH = ("next", 0, "", 0, 0, 0, 0, 0, 0, (), 0, None)
-UNREAD, STILL, MOVED = range(3)  # the wake counter
+# `PENDING` is its announcement that may be passed over, `SEEN` the slot of one that it is about to pass over.
+PC, OP, PHASE, ASLEEP, PATIENT, ADMITTED, AT, COUNTER, BITS, STACK, WAITED, CLEANING, PENDING, SEEN = range(14)
+FRESH = ("next", 0, "", 0, 0, 0, 0, 0, 0, (), 0, None, 0, 0)
+UNREAD, STILL, MOVED = range(3)  # the wake counter; in `PENDING`, that of the passes
 PATIENT_ONCE, STARVES = 1, 2  # how patient
 
 SLEEPS = {"reader": READERS_SLEEP, "slot": WRITERS_SLEEP, "drain": DRAINER_SLEEPS, "upgrade": DRAINER_SLEEPS}
-POLLS = {"reader": "reader", "slot": "slot", "drain": "drain", "upgrade": "drain"}
+POLLS = {"reader": "reader", "slot": "slot", "drain": "poll readers", "upgrade": "poll readers"}
 HOLDS = {"leave": "S", "announce": "U", "held U": "U", "held X": "X", "both U": "U", "both X": "X"}
 ENDED = ("done", "dead")
 
@@ -44,6 +45,7 @@ class Model:
             starving writer which has given up meanwhile.
         rows: of each unit: which row it uses.
         crashes: how many processes may die.
+        passes: how often a unit that sleeps may find an announcement not followed up, and pass over it.
         broken: one step that is left out, to see that the search finds what it is there for.
         reached: where the search has been.
     """
@@ -51,13 +53,14 @@ class Model:
     programs: list
     rows: list
     crashes: int = 0
+    passes: int = 0
     broken: str = ""
     reached: set = field(default_factory=set)
 
     def start(self):
         count = max(self.rows) + 1
         units = tuple(tuple(self.settle(which, list(FRESH))) for which in range(len(self.programs)))
-        return (0, ((0, 0, ""),) * count, (False,) * count, (None,) * count, False, self.crashes, units)
+        return (0, ((0, 0, ""),) * count, (False,) * count, (None,) * count, False, self.crashes, self.passes, units)
 
     def operation(self, unit, which):
         return self.programs[which][unit[OP]]
@@ -76,12 +79,21 @@ class Model:
                     tuple(None if who is not None and self.rows[who] == row else who for who in cleaners),
                     state[DIRTY] or rows[row][2] == "X",
                     state[CRASHES] - 1,
+                    state[PASSES],
                     tuple(change(FRESH, PC, "dead") if self.rows[w] == row else u for w, u in enumerate(units)),
                 )
             if unit[ASLEEP] and self.operation(unit, which) == "G":
                 yield (*state[:UNITS], put(units, which, change(unit, ASLEEP, 0)))  # it does not sleep for ever
                 continue
             if unit[ASLEEP]:
+                if (
+                    state[PASSES]
+                    and unit[PHASE] in ("reader", "slot")
+                    and state[WORD] & P
+                    and not any(r[0] for r in rows)
+                ):
+                    awake = change(unit, ASLEEP, 0, PC, "pass")
+                    yield (*state[:PASSES], state[PASSES] - 1, put(units, which, awake))
                 if any(dead):
                     awake = change(unit, ASLEEP, 0, PC, "look", STACK, (0,))
                     yield (*state[:UNITS], put(units, which, awake))
@@ -117,7 +129,7 @@ class Model:
 
     def wrong(self, state):
         """What must never be, in words, or None."""
-        word, rows, dead, _, dirty, _, units = state
+        word, rows, dead, _, dirty, _, _, units = state
         held = [HOLDS[unit[PC]] for unit in units if unit[PC] in HOLDS]
         if "X" in held and len(held) > 1:
             return "somebody beside a writer"
@@ -132,7 +144,7 @@ class Model:
         if all(unit[PC] in ENDED for unit in units):
             if any(row != (0, 0, "") for row, gone in zip(rows, dead, strict=True) if not gone):
                 return "a row is left in use"
-            if word & (A | WRITER_SLOT) and not dead[(word & WRITER_SLOT) - 1]:
+            if word & (A | P | WRITER_SLOT) and not dead[(word & WRITER_SLOT) - 1]:
                 return "the slot is left taken"
         return None
 
@@ -148,7 +160,7 @@ class Step:
         self.choices = [None]
 
     def successors(self):
-        getattr(self, self.unit[PC].replace(" ", "_"))()
+        getattr(self, "pass_" if self.unit[PC] == "pass" else self.unit[PC].replace(" ", "_"))()
         units = self.state[UNITS]
         if self.unit[PC] == "held X" and units[self.which][PC] not in ("held X", "both X"):
             # A writer more that those who wait to read have seen come.
@@ -246,6 +258,7 @@ class Step:
         answers = patient == STARVES or (patient and "h" not in self.op)
         self.word(0, self.row + 1 | (A if writes else 0) | (WRITERS_SLEEP if answers else 0))
         self.unit[PHASE], self.unit[AT], self.unit[COUNTER], self.unit[PATIENT] = "drain", 0, UNREAD, 0
+        self.unit[PENDING] = UNREAD
         self.to("drain" if writes else "seated")
 
     def last_look(self):
@@ -254,18 +267,66 @@ class Step:
         self.unit[PATIENT] = STARVES
         self.slot()
 
+    def poll_readers(self):
+        if self.unit[PENDING] == MOVED:
+            return self.begin_anew()
+        self.to("drain")
+
     def drain(self):
         rows = self.state[ROWS]
         if self.unit[AT] == len(rows):
-            self.to("drained")
+            self.to("drained" if self.unit[PENDING] else "seated")
         elif rows[self.unit[AT]][0] and not self.lacks("drain"):
-            self.to("sleep" if self.unit[COUNTER] else "arm")
+            self.to("begin pending") if not self.unit[PENDING] else self.to("sleep" if self.unit[COUNTER] else "arm")
         else:
             self.unit[AT] += 1
 
+    def begin_pending(self):
+        self.word(0, P)
+        self.unit[PENDING] = STILL
+        self.to("sleep" if self.unit[COUNTER] else "arm")
+
     def drained(self):
-        self.word(DRAINER_SLEEPS)
+        """xctx_end_pending."""
+        if self.unit[PENDING] == MOVED and not self.lacks("who is passed over finds out"):
+            return self.begin_anew()
+        self.word(P | DRAINER_SLEEPS)
+        self.unit[PENDING] = UNREAD
         self.to("seated")
+
+    def begin_anew(self):
+        self.unit[PENDING] = UNREAD
+        if self.unit[PHASE] == "upgrade":
+            return self.to("announce")
+        self.unit[PHASE], self.unit[COUNTER] = "slot", UNREAD  # it sleeps for something else by now: another flag
+        self.to("slot")
+
+    # One that passes over an announcement: xctx_pass_over
+
+    def pass_(self):
+        word = self.state[WORD]
+        if not word & P:
+            return self.to(POLLS[self.unit[PHASE]])
+        self.unit[SEEN] = word & WRITER_SLOT
+        self.unit[BITS] = A | P
+        if self.state[ROWS][self.unit[SEEN] - 1][2] != "U":
+            self.unit[BITS] |= WRITER_SLOT
+        self.to("pass over")
+
+    def pass_over(self):
+        seen, self.unit[SEEN] = self.unit[SEEN], 0
+        without, self.unit[BITS] = self.unit[BITS], 0
+        if not self.state[WORD] & P or self.state[WORD] & WRITER_SLOT != seen:
+            return self.to(POLLS[self.unit[PHASE]])
+        sleepers = READERS_SLEEP | HELPERS_SLEEP | (0 if self.lacks("who is passed over is woken") else DRAINER_SLEEPS)
+        sleepers |= WRITERS_SLEEP if without & WRITER_SLOT else 0
+        word = self.word(without | sleepers)
+        self.everyone(PENDING, MOVED, lambda w, u: u[PENDING])
+        self.everyone(SEEN, 0, lambda w, u: u[SEEN])  # to them the word has changed, whoever has the slot now
+        self.unit[BITS] = word & (sleepers | (STARVING if without & WRITER_SLOT else 0))
+        if self.unit[BITS]:
+            return self.call("wake", POLLS[self.unit[PHASE]])
+        self.to(POLLS[self.unit[PHASE]])
 
     def seated(self):
         mode = "U" if self.op[0] == "U" and self.unit[PHASE] != "upgrade" else "X"
@@ -275,7 +336,7 @@ class Step:
 
     def announce(self):
         self.word(0, A)
-        self.unit[PHASE] = "upgrade"
+        self.unit[PHASE], self.unit[AT] = "upgrade", 0
         self.to("drain")
 
     # Sleeping: xctx_prepare_sleep and the futex
@@ -356,6 +417,10 @@ class Step:
         self.down("S" if self.op[:2] == "US" else "")
 
     def held_X(self):
+        if self.state[WORD] & K:
+            self.word(K)  # mark_consistent, once it has mended what one who died left
+            self.state[DIRTY] = False
+            return self.to("held X")
         keep = self.op.strip("th")[1:]
         self.down("U" if self.op[0] == "U" else keep)
 
@@ -372,11 +437,8 @@ class Step:
         self.down_flags("S")
 
     def down_flags(self, keep):
-        wrote = self.state[ROWS][self.row][2] == "X"
         self.count(0, flags="U" if keep == "U" else "")
         self.unit[BITS] = A | (0 if keep == "U" else WRITER_SLOT)
-        if wrote:
-            self.unit[BITS] |= K
         self.unit[AT] = 0
         self.call("admit", {"S": "leave", "U": "held U", "": "finished"}[keep])
 
@@ -393,8 +455,6 @@ class Step:
     def clear(self):
         clear, self.unit[BITS] = self.unit[BITS], 0
         naps = READERS_SLEEP | HELPERS_SLEEP | (WRITERS_SLEEP if clear & WRITER_SLOT else 0)
-        if clear & K:
-            self.state[DIRTY] = False
         word = self.word(clear | naps | DRAINER_SLEEPS)
         self.unit[BITS] = word & (naps | (STARVING if clear & WRITER_SLOT else 0))
         if self.unit[BITS] and not self.lacks("who clears wakes"):
@@ -412,10 +472,23 @@ class Step:
             self.count(0, -1)
             return self.to("finished")
         if phase != "slot":
-            return self.down_flags("U" if phase == "upgrade" else "")
+            keep = "U" if phase == "upgrade" else ""
+            pending, self.unit[PENDING] = self.unit[PENDING], UNREAD
+            if not pending:
+                return self.down_flags(keep)
+            if pending == MOVED:
+                return self.to("held U" if keep else "finished")
+            self.word(P | DRAINER_SLEEPS)
+            return self.to("cancel upgrade" if keep else "cancel slot")
         if "h" in self.op and self.unit[PATIENT] != STARVES:
             return self.to("finished")  # its helper is woken beside all others
         self.hand_on()
+
+    def cancel_upgrade(self):
+        self.down_flags("U")
+
+    def cancel_slot(self):
+        self.down_flags("")
 
     # A helper that nobody needs any more: LocalQueue.help
 
@@ -465,6 +538,14 @@ class Step:
         self.to("clean")
 
     def clean(self):
+        at, word = self.unit[CLEANING], self.state[WORD]
+        if word & WRITER_SLOT == at + 1 and word & P and not self.lacks("a dead one's slot is nobody else's"):
+            self.word(P)
+        else:
+            return self.clean_slot()
+        self.to("clean slot")
+
+    def clean_slot(self):
         at = self.unit[CLEANING]
         if self.state[WORD] & WRITER_SLOT != at + 1:
             return self.to("clean mode")

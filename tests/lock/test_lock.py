@@ -379,9 +379,17 @@ def test_a_thread_that_ends_gives_back_what_it_held(mode):
         warnings.simplefilter("always")
         with lock:
             pass
+        with lock:  # a reader is told once
+            pass
+        for _ in range(2):  # and a writer each time, until the mark is gone
+            with lock.exclusive():
+                pass
+        assert lock.owner_died == (mode == "exclusive")
+        with lock.exclusive(mend=True):
+            lock.mark_consistent()
         with lock.exclusive():
             pass
-    assert [warning.category for warning in told] == [xctx.OwnerDiedWarning] * (2 if mode == "exclusive" else 0)
+    assert [warning.category for warning in told] == [xctx.OwnerDiedWarning] * (3 if mode == "exclusive" else 0)
     assert all(warning.filename == __file__ for warning in told)
     assert not lock.owner_died
 
@@ -402,9 +410,82 @@ def test_who_refuses_to_be_told_does_not_hold_it():
     assert lock.owner_died
     with pytest.warns(xctx.OwnerDiedWarning):
         lock.acquire(exclusive=True)
+    lock.mark_consistent()
     lock.release()
     with lock:
         pass
+
+
+def test_only_who_writes_can_say_that_all_is_mended():
+    lock = xctx.SharedRLock()
+    for mode in ("shared", "upgradable"):
+        take(lock, mode)
+        with pytest.raises(ValueError, match=mode):
+            lock.mark_consistent()
+        lock.release()
+    with pytest.raises(ValueError, match="not at all"):
+        lock.mark_consistent()
+
+
+@pytest.mark.parametrize("how", ["raise", "ignore"])
+def test_what_a_lock_does_about_a_death_is_its_makers_choice(how):
+    lock = xctx.SharedLock(on_death=how)
+    assert in_thread(take, lock, "exclusive")
+    assert lock.owner_died
+    for mode in ("shared", "upgradable", "exclusive"):
+        if how == "raise":
+            for _ in range(2):
+                with pytest.raises(xctx.OwnerDiedWarning, match="half-written"):
+                    take(lock, mode)
+                assert lock.mode is None
+        else:
+            assert take(lock, mode)
+            lock.release()
+    with lock.exclusive(mend=True):
+        assert lock.owner_died
+        lock.mark_consistent()
+        assert not lock.owner_died
+    with lock.exclusive():
+        pass
+    with pytest.raises(ValueError, match="on_death"):
+        xctx.SharedLock(on_death="cry")
+
+
+def test_each_death_is_told_also_on_one_line_under_default_filters():
+    lock = xctx.SharedLock()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            assert in_thread(take, lock, "exclusive")
+            with lock:
+                pass
+    assert len(told) == 3 + 2  # those who read, and those who wrote since the first death
+
+
+@BOTH
+def test_blocks_that_give_up(make):
+    lock = make()
+    with lock.exclusive(timeout=LONG):
+        for block in (lock.shared, lock.exclusive, lock.upgradable):
+            for seconds in (0, 0.01):
+                assert isinstance(in_thread(lambda: block(seconds).__enter__()), TimeoutError)  # noqa: B023
+    with lock.shared(timeout=LONG) as got:
+        assert got is lock
+        assert lock.mode == "shared"
+    with lock.upgradable(timeout=None):
+        assert lock.mode == "upgradable"
+    with pytest.raises(ValueError, match="timeout"):
+        lock.exclusive(timeout=-3)
+    assert not lock.locked()
+
+
+@BOTH
+def test_the_message_about_upgrading_begins_as_that_of_multiprocessing_utils(make):
+    lock = make()
+    with lock:
+        for use in (lambda: lock.acquire(exclusive=True), lock.acquire_upgradable, lock.exclusive().__enter__):
+            with pytest.raises(ValueError, match=r"^Cannot upgrade a shared lock to an exclusive lock"):
+                use()
 
 
 def test_a_filter_of_warnings_may_release_the_lock():

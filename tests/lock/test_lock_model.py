@@ -20,6 +20,20 @@ ONE_DIES = [
     ([["S"], ["S"], ["X"]], [0, 1, 2]),
 ]
 TWO_DIE = [([["X"], ["X"], ["X"]], [0, 1, 2]), ([["S"], ["US"], ["UX"]], [0, 1, 2])]
+# Announcements that are passed over: the last number says how often.
+PASSED_OVER = [
+    ([["S"], ["X"], ["S"]], [0, 1, 2], 0, 1),
+    ([["S"], ["X"], ["X"]], [0, 1, 1], 0, 1),  # both writers have one row
+    ([["S", "S"], ["UX"]], [0, 1], 0, 2),
+]
+PASSED_OVER_AT_LENGTH = [
+    ([["S"], ["UX"], ["S"]], [0, 1, 2], 0, 1),
+    ([["S", "S"], ["X"], ["X"]], [0, 1, 2], 0, 1),
+    ([["S"], ["UXt"], ["St"]], [0, 1, 2], 0, 1),
+    ([["S"], ["Xt"], ["X"]], [0, 1, 2], 0, 1),
+    ([["S"], ["X"], ["S"]], [0, 1, 2], 1, 1),
+    ([["S"], ["UX"], ["S"]], [0, 1, 2], 1, 1),
+]
 LARGE = [
     ([["S", "X"], ["S"], ["Xh"]], [0, 0, 1], 0),
     ([["UXt"], ["Sth"], ["Xt"]], [0, 0, 1], 1),
@@ -38,6 +52,32 @@ LARGE = [
 )
 def test_no_order_of_steps_breaks_the_lock(programs, rows, crashes):
     assert search(Model(programs, rows, crashes)) > 100
+
+
+@pytest.mark.parametrize(("programs", "rows", "crashes", "passes"), PASSED_OVER, ids=str)
+def test_an_announcement_is_passed_over_at_any_moment(programs, rows, crashes, passes):
+    model = Model(programs, rows, crashes, passes)
+    assert search(model) > 100
+    assert "pass over" in model.reached
+
+
+@pytest.mark.parametrize(
+    ("missing", "programs", "rows", "crashes"),
+    [
+        ("who is passed over finds out", [["S"], ["X"], ["X"]], [0, 1, 2], 0),
+        ("who is passed over is woken", [["S"], ["X"], ["S"]], [0, 1, 2], 0),
+    ],
+)
+def test_the_search_finds_a_step_of_passing_over_that_is_missing(missing, programs, rows, crashes):
+    with pytest.raises(Wrong):
+        search(Model(programs, rows, crashes, 1, broken=missing))
+
+
+@pytest.mark.slow
+@pytest.mark.thorough
+@pytest.mark.parametrize(("programs", "rows", "crashes", "passes"), PASSED_OVER_AT_LENGTH, ids=str)
+def test_an_announcement_is_passed_over_among_many_steps(programs, rows, crashes, passes):
+    assert search(Model(programs, rows, crashes, passes)) > 10_000
 
 
 @pytest.mark.slow

@@ -4,7 +4,9 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,11 @@ def hold(lock, mode):
     return work
 
 
+def in_thread(function):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result(LONG)
+
+
 @pytest.fixture
 def names(tmp_path, monkeypatch):
     place = tmp_path / "locks"
@@ -40,12 +47,11 @@ def test_a_name_is_one_lock(names):
     third = xctx.SharedLock("b")
     assert (one.name, other.name, third.name) == ("a", "a", "b")
     with one.exclusive():
-        assert not other.acquire(blocking=False)
+        assert in_thread(lambda: other.acquire(blocking=False)) is False
         assert third.acquire(blocking=False)
         third.release()
     with other:
         pass
-    assert (names / "a").stat().st_mode & 0o777 == 0o600
     assert names.stat().st_mode & 0o777 == 0o700
     del one
     assert (names / "a").exists()
@@ -60,18 +66,65 @@ def test_a_lock_with_a_name_is_pickled_by_it(names):
     again = pickle.loads(pickle.dumps(lock))
     assert (type(again), again.name, again.key) == (xctx.SharedLock, "a", xctx.keys.thread)
     with lock.exclusive():
-        assert not again.acquire(blocking=False)
+        with pytest.raises(ValueError, match="re-entrant"):
+            again.acquire(blocking=False)
+
+
+@pytest.mark.parametrize("key", [None, xctx.keys.thread, xctx.keys.process])
+def test_two_handles_of_one_name_are_one_lock(names, key):
+    one, other = xctx.SharedLock("a", key=key), xctx.SharedLock("a", key=key)
+    again = pickle.loads(pickle.dumps(xctx.SharedRLock("a", key=key)))
+    with one.exclusive():
+        with pytest.raises(ValueError, match="re-entrant"):
+            other.acquire(timeout=0.01)
+        assert again.acquire(exclusive=True, blocking=False)
+        assert (one.count, again.mode) == (2, "exclusive")
+        again.release()
+    assert other.acquire()
+    one.release()
+    assert other.holders() == []
+    del one, other
+    assert (names / "a").exists()
+    del again
+    assert not names.exists()
+
+
+def test_threads_that_open_one_name_at_once_get_one_lock(names):
+    together = threading.Barrier(4)
+    opened = []
+
+    def work():
+        together.wait(LONG)
+        opened.append(xctx.SharedLock("a"))
+
+    for _ in range(10):
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LONG)
+        with opened[0].exclusive():
+            while len(opened) > 1:
+                with pytest.raises(ValueError, match="re-entrant"):
+                    opened.pop().acquire(timeout=0.01)
+        opened.clear()
+    assert not names.exists()
 
 
 def test_an_unrelated_process_opens_it_by_name():
     name = f"test-unrelated-{os.getpid()}"
     lock = xctx.SharedLock(name)
-    program = f"import xctx; print(xctx.SharedLock({name!r}).acquire(exclusive=True, blocking=False))"
+    program = f"""if True:
+        import xctx
+        lock = xctx.SharedLock({name!r})
+        print(lock.acquire(blocking=False))
+        lock.mode and lock.release()
+        """
 
     def other():
         return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=6 * LONG).stdout
 
-    with lock:
+    with lock.exclusive():
         assert other() == "False\n"
     assert other() == "True\n"
     path = Path(lock_names.directory()) / name
@@ -82,11 +135,26 @@ def test_an_unrelated_process_opens_it_by_name():
 
 def test_the_last_user_removes_the_file_also_after_the_others_were_killed(names):
     lock = xctx.SharedLock("a")
-    with Child(hold(lock, "exclusive")) as child:
+    with Child(hold(lock, "shared")) as child:
         assert child.hear() == "held"
         child.kill()
         child.wait()
     assert (names / "a").exists()
+    del lock
+    assert not names.exists()
+
+
+def test_a_file_stays_as_long_as_somebody_has_to_be_told_of_a_death(names):
+    lock = xctx.SharedLock("a")
+    with Child(hold(lock, "exclusive")) as child:
+        assert child.hear() == "held"
+        child.kill()
+        child.wait()
+    del lock
+    lock = xctx.SharedLock("a")
+    assert lock.owner_died
+    with lock.exclusive(mend=True):
+        lock.mark_consistent()
     del lock
     assert not names.exists()
 
@@ -105,22 +173,26 @@ def test_a_child_uses_the_name_from_its_fork_on(names):
         assert (names / "a").exists()
         child.say()
         assert child.wait() == 0
-    # It ended in a hurry, as children do, and was the last: the next one who opens any lock finds that out.
-    other = xctx.SharedLock("b")
-    assert {path.name for path in names.iterdir()} == {"b"}
-    del other
+    # It ended in a hurry, as children do, and was the last: so the file is left to the next one who opens the name.
+    assert {path.name for path in names.iterdir()} == {"a"}
+    xctx.SharedLock("a")
+    assert not names.exists()
 
 
-def test_files_whose_users_were_all_killed_are_removed_by_the_next_who_comes(names):
-    with Child(lambda child: hold(xctx.SharedLock("a"), "exclusive")(child)) as child:
+@pytest.mark.parametrize("mode", ["shared", "exclusive"])
+def test_who_opens_a_name_whose_users_were_all_killed_is_told(names, mode):
+    with Child(lambda child: hold(xctx.SharedLock("a"), mode)(child)) as child:
         assert child.hear() == "held"
         child.kill()
         child.wait()
     assert (names / "a").exists()
-    lock = xctx.SharedLock("a")  # a new one: nobody was left to tell of a death
-    assert (lock.holders(), lock.owner_died) == ([], False)
-    with lock.exclusive():
-        pass
+    lock = xctx.SharedLock("a")
+    assert lock.owner_died == (mode == "exclusive")
+    assert lock.holders() == []
+    with lock.exclusive(mend=True):
+        lock.mark_consistent()
+    del lock
+    assert not names.exists()
 
 
 @pytest.mark.parametrize("name", ["", ".a", "a/b", "a\0b", "a" * 300])
@@ -156,20 +228,42 @@ def test_files_and_directories_of_others_are_refused(names):
     with pytest.raises(PermissionError):
         xctx.SharedLock("a")
     names.chmod(0o700)
-    (names / "a").touch(mode=0o600)
-    (names / "a").chmod(0o666)
-    held = os.open(names / "a", os.O_RDWR)
-    try:
-        assert use_file(held, False)  # in use, so it is not cleaned away
+    if os.getuid() == 0:
+        (names / "a").touch()
+        os.chown(names / "a", 12345, -1)
         with pytest.raises(PermissionError):
             xctx.SharedLock("a")
-        if os.getuid() == 0:
-            (names / "a").chmod(0o600)
-            os.chown(names / "a", 12345, -1)
-            with pytest.raises(PermissionError):
-                xctx.SharedLock("a")
-    finally:
-        os.close(held)
+        assert (names / "a").stat().st_size == 0
+
+
+def test_other_files_in_the_directory_stay(names):
+    names.mkdir(mode=0o700)
+    (names / "notes").write_text("precious")
+    with xctx.SharedLock("a"):
+        pass
+    assert [path.name for path in names.iterdir()] == ["notes"]
+
+
+def test_a_directory_that_another_user_made_first_denies_no_service(tmp_path, monkeypatch):
+    if os.getuid() != 0:
+        pytest.skip("only root makes what is another's")
+    monkeypatch.setattr(lock_names, "PARENTS", (str(tmp_path),))
+    own = f"xctx-{os.geteuid()}"
+    for name in (own, own + ".1"):
+        (tmp_path / name).mkdir(mode=0o700)
+        os.chown(tmp_path / name, 12345, -1)
+    assert lock_names.directory() == str(tmp_path / (own + ".2"))
+    lock = xctx.SharedLock("a")
+    os.rmdir(tmp_path / own)  # others may come to the first place by now, where there is nobody
+    assert lock_names.directory() == str(tmp_path / (own + ".2"))
+    assert xctx.SharedLock("a").path == lock.path
+    for number in range(1, lock_names.TRIES):
+        (tmp_path / f"{own}.{number}").mkdir(exist_ok=True)
+        os.chown(tmp_path / f"{own}.{number}", 12345, -1)
+    (tmp_path / own).mkdir()
+    os.chown(tmp_path / own, 12345, -1)
+    with pytest.raises(PermissionError, match="other users"):
+        lock_names.directory()
 
 
 def test_who_opened_it_and_dies_gives_back_what_its_child_never_held(names):
@@ -220,7 +314,7 @@ def test_a_file_of_the_right_size_that_is_no_lock(names):
     try:
         os.write(held, b"x" * size)
         assert use_file(held, False)
-        with pytest.raises(OSError, match="Invalid argument"):
+        with pytest.raises(ValueError, match="something else"):
             xctx.SharedLock("a")
         assert (names / "a").read_bytes() == b"x" * size
     finally:
@@ -250,7 +344,7 @@ def test_what_another_made_since_is_not_removed(names):
     with other.exclusive():
         del lock
         again = xctx.SharedLock("a")
-        assert not again.acquire(blocking=False)
+        assert in_thread(lambda: again.acquire(blocking=False)) is False
     del other, again
     assert not (names / "a").exists()
 
@@ -282,7 +376,7 @@ def test_many_who_come_and_go_use_one_file(names):
 
 PROGRAMS = {
     "a global": "lock = xctx.SharedLock(name)",
-    "held": "lock = xctx.SharedLock(name); lock.acquire(exclusive=True)",
+    "held": "lock = xctx.SharedLock(name); lock.acquire()",
     "in a cycle": "lock = [xctx.SharedLock(name)]; lock.append(lock); lock[0].acquire()",
     "in another thread": "import threading; threading.Thread(target=lambda: threading.Event().wait(0.1), "
     "args=()).start(); lock = xctx.SharedLock(name)",

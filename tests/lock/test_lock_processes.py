@@ -1,10 +1,8 @@
 """Locks among processes: how they get there, what is left of them, and what the death of a holder does."""
 
 import concurrent.futures
-import contextlib
 import ctypes
 import faulthandler
-import gc
 import multiprocessing
 import os
 import resource
@@ -70,6 +68,9 @@ def check_free(lock, told, died):
     assert time.monotonic() - start < 3 * SOON
     deaths = [warning.category for warning in told if warning.category is not DeprecationWarning]  # that of os.fork()
     assert deaths == [xctx.OwnerDiedWarning] * (3 if died else 0)
+    assert lock.owner_died == died
+    with lock.exclusive(mend=True):
+        lock.mark_consistent()
     assert (lock.readers, lock.holders(), lock.owner_died) == (0, [], False)
 
 
@@ -223,94 +224,6 @@ def test_all_who_hold_it_die_at_once(told):
         with child:
             child.wait()
     check_free(lock, told, False)
-
-
-def test_all_places_are_taken_by_others():
-    """One process counts as many here, for it opens the lock by its name as often."""
-    name = f"test-full-{os.getpid()}"
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    try:
-        locks = [xctx.SharedLock(name) for _ in range(510)]
-        for lock in locks:
-            assert lock.acquire(blocking=False)
-        assert locks[0].readers == 510
-        late = xctx.SharedLock(name)
-        for use in (late.acquire, late.release, late.__enter__):
-            with pytest.raises(RuntimeError, match="all 510 places"):
-                use()
-        del lock, locks[-1]
-        assert late.acquire(blocking=False)
-        late.release()
-        for lock in locks:
-            lock.release()
-        assert late.acquire(exclusive=True, blocking=False)
-        late.release()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def close_all(child):
-    for fd in range(3, 200):
-        if fd not in (child.get, child.put):
-            with contextlib.suppress(OSError):
-                os.close(fd)
-
-
-@NAMED
-def test_a_daemon_that_closes_all_it_has_cannot_lock_what_is_not_the_locks(named, tmp_path):
-    lock = xctx.SharedLock(f"test-daemon-{os.getpid()}" if named else None)
-
-    def work(child):
-        close_all(child)
-        for number in range(100):
-            os.open(tmp_path / str(number), os.O_RDWR | os.O_CREAT)
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            lock.acquire()
-        del child.lock  # nor does it close what is not its own
-        gc.collect()
-        for fd in range(10, 90):
-            os.fstat(fd)
-
-    with lock:
-        with Child(lambda child: (setattr(child, "lock", lock), work(child))) as child:
-            assert child.wait() == 0
-
-
-def test_a_daemon_that_closes_all_after_it_has_locked():
-    """What it holds is lost, for that is what tells the others that it lives; but it goes on, and they do."""
-    lock = xctx.SharedLock()
-
-    def work(child):
-        with lock:
-            pass
-        close_all(child)
-        with pytest.raises(OSError, match="Bad file descriptor"):
-            threading_acquire(lock)
-        child.say("done")
-
-    with Child(work) as child:
-        assert child.hear() == "done"
-        assert child.wait() == 0
-    with lock.exclusive():
-        pass
-
-
-def threading_acquire(lock):
-    """Acquires it in a thread that needs a line of its own."""
-    done = []
-
-    def work():
-        try:
-            lock.acquire()
-        except OSError as exc:
-            done.append(exc)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join(LONG)
-    if done:
-        raise done[0]
 
 
 # Forks

@@ -27,6 +27,11 @@ async def until(true):
         await asyncio.sleep(0.001)
 
 
+async def ask(lock, *args, **kwargs):
+    """Asks for the lock in the task that runs this, which holds it then."""
+    return await lock.acquire_async(*args, **kwargs)
+
+
 async def come_and_go(lock, exclusive=True, timeout=LONG):
     got = await lock.acquire_async(exclusive, timeout=timeout)
     if got:
@@ -73,13 +78,11 @@ def test_a_try_does_not_count_as_waiting_and_a_timeout_takes_it_back():
 
     async def main():
         async with lock.exclusive():
-            tries = [
-                asyncio.create_task(lock.acquire_async(exclusive, timeout=0.02)) for exclusive in (True, True, False)
-            ]
+            tries = [asyncio.create_task(ask(lock, exclusive, timeout=0.02)) for exclusive in (True, True, False)]
             await until(lambda: lock.waiters == 3)
             assert await asyncio.gather(*tries) == [False] * 3
             assert lock.waiters == 0
-            assert not await asyncio.create_task(lock.acquire_async(timeout=0))
+            assert not await asyncio.create_task(ask(lock, timeout=0))
 
     run(main())
     assert lock.holders() == []
@@ -363,7 +366,7 @@ def test_a_loop_that_was_closed_keeps_nobody_waiting():
     lock = xctx.SharedLock()
 
     async def begin():
-        task = asyncio.ensure_future(lock.acquire_async(True))
+        task = asyncio.ensure_future(ask(lock, True))
         await until(lambda: lock.waiters == 1)
         return task
 

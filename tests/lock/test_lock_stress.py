@@ -41,6 +41,7 @@ def write_all(fd, lock):
     """One write under the lock; mends first what one who was killed left."""
     if lock.owner_died:
         write(fd, int(os.pread(fd, 8, 0)))
+        lock.mark_consistent()
     write(fd, check(fd) + 1)
 
 

@@ -419,6 +419,11 @@ def test_a_child_forked_in_the_middle_of_a_greenlets_wait_waits_on_its_own(geven
 # asyncio
 
 
+async def ask(lock, *args, **kwargs):
+    """Asks for the lock in the task that runs this, which holds it then."""
+    return await lock.acquire_async(*args, **kwargs)
+
+
 async def waited_for(lock):
     until = time.monotonic() + LONG
     while not lock.waiters:
@@ -459,7 +464,7 @@ def test_the_loop_runs_while_a_task_waits():
 
     async def main():
         with held_elsewhere(lock) as other:
-            waiters = [asyncio.ensure_future(lock.acquire_async(exclusive)) for exclusive in (False, False)]
+            waiters = [asyncio.ensure_future(ask(lock, exclusive)) for exclusive in (False, False)]
             for _ in range(10):
                 await asyncio.sleep(0.001)
             assert not any(waiter.done() for waiter in waiters)
@@ -491,7 +496,7 @@ def test_cancelling_leaves_no_trace(mode):
 
     async def main():
         with held_elsewhere(lock, exclusive=mode != "drain"):
-            waiter = asyncio.ensure_future(lock.acquire_async(mode != "shared"))
+            waiter = asyncio.ensure_future(ask(lock, mode != "shared"))
             await waited_for(lock)
             assert not waiter.done()
             waiter.cancel()
@@ -502,7 +507,7 @@ def test_cancelling_leaves_no_trace(mode):
                     pass
         # One that is cancelled as it gets the lock gives it back.
         with held_elsewhere(lock) as other:
-            waiter = asyncio.ensure_future(lock.acquire_async())
+            waiter = asyncio.ensure_future(ask(lock))
             await waited_for(lock)
             other.leave.set()
             other.thread.join(LONG)
@@ -539,7 +544,7 @@ def test_a_reentrant_lock_in_tasks():
         async with lock.exclusive():
             async with lock:
                 assert lock.count == 2
-                assert not await asyncio.create_task(lock.acquire_async(timeout=0.01))
+                assert not await asyncio.create_task(ask(lock, timeout=0.01))
 
     run(main())
     assert not lock.locked()
@@ -554,7 +559,7 @@ def test_a_task_goes_on_when_a_process_has_died():
         child.hear()
 
     async def main(child):
-        waiter = asyncio.ensure_future(lock.acquire_async(exclusive=True))
+        waiter = asyncio.ensure_future(ask(lock, exclusive=True))
         await waited_for(lock)
         child.kill()
         assert await asyncio.wait_for(waiter, SOON)
@@ -576,6 +581,9 @@ def test_an_upgrade_lets_tasks_that_read_go_on():
                 reading.set()
                 await leave.wait()
 
+        async def upgrade():
+            await lock.upgrade_async()
+
         async with lock.upgradable():
             reader = asyncio.create_task(read())
             await reading.wait()
@@ -589,7 +597,7 @@ def test_an_upgrade_lets_tasks_that_read_go_on():
             lock.downgrade(upgradable=True)
 
             async with lock_of_another(lock):
-                waiter = asyncio.create_task(lock.upgrade_async())
+                waiter = asyncio.create_task(upgrade())
                 await asyncio.sleep(0)
                 with pytest.raises(ValueError, match="upgraded"):  # another task: it does not hold it
                     await waiter
@@ -654,11 +662,11 @@ def test_tasks_that_are_one_unit(key):
             child.hear()
 
     async def main(child):
-        first = asyncio.create_task(lock.acquire_async(exclusive=True))
+        first = asyncio.create_task(ask(lock, exclusive=True))
         await asyncio.sleep(0.01)
         assert not await lock.acquire_async(timeout=0.01)
-        second = asyncio.create_task(lock.acquire_async())
-        tasks = [asyncio.create_task(again.acquire_async(exclusive)) for exclusive in (True, True, False)]
+        second = asyncio.create_task(ask(lock))
+        tasks = [asyncio.create_task(ask(again, exclusive)) for exclusive in (True, True, False)]
         await asyncio.sleep(0.01)
         child.say()
         assert await first
@@ -685,7 +693,7 @@ def test_no_loop_is_kept_alive():
         loops.append(weakref.ref(asyncio.get_running_loop()))
         with held_elsewhere(lock):
             assert not await lock.acquire_async(timeout=0.01)
-            waiter = asyncio.create_task(lock.acquire_async())
+            waiter = asyncio.create_task(ask(lock))
             await waited_for(lock)
             waiter.cancel()
 

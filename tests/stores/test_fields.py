@@ -1,4 +1,4 @@
-"""xctx.field(default_factory=...): values that are made once for each block of an xlocal, once for each unit of a local."""
+"""xctx.field(default_factory=...): values made once for each block of an xlocal, once for each unit of a local."""
 
 import contextlib
 import contextvars
@@ -101,7 +101,7 @@ def test_one_call_of_a_decorated_function(current):
         return current.tags
 
     assert list(steps()) == [[1, 2], [1, 2]]
-    assert list(steps())[0] is not list(steps())[0]
+    assert next(steps()) is not next(steps())
     assert (call(), call()) == ([1], [1])
 
 
@@ -279,13 +279,13 @@ def test_a_factory_that_raises(key):
 
 
 def test_a_copy_has_the_same(made):
-    store, values = made
+    store, _ = made
     store.tags.append(1)
     assert copy.copy(store).tags is store.tags
 
 
 def test_of_the_class(made):
-    store, values = made
+    store, _ = made
     assert repr(type(store).tags).startswith("<field made by <function ")
 
 

@@ -1,4 +1,4 @@
-"""Fixtures that yield, and hook wrappers, bind for the tests that use them: with the real frameworks, in a process of its own."""
+"""Fixtures that yield, and hook wrappers, bind for the tests that use them: the real frameworks, each in a process."""
 
 import os
 import subprocess

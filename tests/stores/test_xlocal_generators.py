@@ -438,7 +438,7 @@ def test_what_it_delegates_to_sees_it_at_its_end(x, bound, end):
     assert next(generator) == "outer"
     assert sees_nothing(x)
     if end == "drop" and isinstance(opened, Stack):
-        return   # nothing tells it from one that was bound by hand and never left
+        return  # nothing tells it from one that was bound by hand and never left
     if end == "throw":
         with pytest.raises(KeyError):
             generator.throw(KeyError())
@@ -679,7 +679,9 @@ def test_transparent_async_generators(x):
     assert asyncio.run(main()) == ({"a": 1}, {})
 
 
-@pytest.mark.parametrize("thing", [len, 3, lambda: 1, contextlib.contextmanager(steps), types.coroutine(lambda: (yield))])
+@pytest.mark.parametrize(
+    "thing", [len, 3, lambda: 1, contextlib.contextmanager(steps), types.coroutine(lambda: (yield))]
+)
 def test_transparent_marks_generator_functions_alone(thing):
     with pytest.raises(TypeError, match="generator function"):
         xctx.transparent(thing)
@@ -814,9 +816,6 @@ def test_async_generators_within_each_other_that_are_cancelled(x):
 
 
 def test_tasks_that_share_a_context(x, key_name):
-    if sys.version_info < (3, 11):
-        pytest.skip("a task is given no context")
-
     async def generate():
         with x(a="inner"):
             await asyncio.sleep(0)

@@ -1,7 +1,7 @@
 """Blocks of generators and their callers against a model of a page.
 
-The model of a context is a list of blocks in the order in which they were entered, each with the generator that entered it
-and the context in which. What code sees depends on the generators that run it, the outermost first:
+The model of a context is a list of blocks in the order in which they were entered, each with the generator that entered
+it and the context in which. What code sees depends on the generators that run it, the outermost first:
 
 * a block of a generator that is not among them is hidden in the context in which it was entered,
 * one that was left is nobody's: copies of the context have it, and it is hidden from none,
@@ -11,6 +11,7 @@ and the context in which. What code sees depends on the generators that run it, 
 import contextlib
 import contextvars
 import itertools
+from functools import partial
 
 from helpers.effort import examples
 from helpers.packages import installed
@@ -71,8 +72,7 @@ class Model(RuleBasedStateMachine):
     def run(self, chain, context, function):
         """Calls a function that the last generator of the chain runs, which the one before it runs, in a context."""
         for number in reversed(chain):
-            generator = self.generators[number]
-            function = (lambda generator, function: lambda: generator.send(("call", function)))(generator, function)
+            function = partial(self.generators[number].send, ("call", function))
         return self.contexts[context].run(function)
 
     # --- the model ---
@@ -121,7 +121,9 @@ class Model(RuleBasedStateMachine):
         self.run(chain, context, lambda: stack.enter_context(self.x(**SCOPES[scope])))
         number = next(self.numbers)
         here = [block[2] for block in self.blocks[context]]
-        home = next((each for each in reversed(chain) if each in here), None)  # it is its caller's, if that has bound too
+        home = next(
+            (each for each in reversed(chain) if each in here), None
+        )  # it is its caller's, if that has bound too
         self.blocks[context].append((number, SCOPES[scope], home, None))
         self.own.append((number, context, stack.close))
 

@@ -35,8 +35,8 @@ class Current(xctx.xlocal):
 
 
 class Tagged(Current):
-    tags: list[str] = xctx.field(default_factory=list)
-    users: dict[int, User] = xctx.field(default_factory=dict)
+    tags: list[str] = xctx.field(default_factory=list[str])
+    users: dict[int, User] = xctx.field(default_factory=dict[int, User])
 
 
 def made_names() -> None:
@@ -189,7 +189,7 @@ class Connection(xctx.local):
 
 
 class Cache(xctx.local):
-    pages: dict[str, bytes] = xctx.field(default_factory=dict)
+    pages: dict[str, bytes] = xctx.field(default_factory=dict[str, bytes])
 
 
 class OfTask(xctx.local, key=xctx.keys.task):
@@ -266,6 +266,11 @@ async def locks() -> None:
     assert_type(await lock.acquire_async(), bool)
     lock.release()
     assert_type(lock.owner_died, bool)
+    with xctx.SharedRLock.at("path", create=False, on_death="raise").exclusive(timeout=2, mend=True) as at:
+        assert_type(at, xctx.SharedRLock)
+        at.mark_consistent()
+    with lock.shared(timeout=1) as timed:
+        assert_type(timed, xctx.SharedLock)
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ cdef class Application:
 
 
 cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier, Place *place) except -1:
-    """Binds for the current unit what a flattened binding says, as a part of the application."""
+    """Binds for the current unit what a flattened binding says, or nothing where that is None: a part of the application."""
     application.entries = bind_snapshot(variable, flattened, barrier, application.entries, place)
     return 0
 

@@ -12,7 +12,6 @@ _R = TypeVar("_R")
 def capture(
     *stores: xlocal | local, contextvars: Iterable[ContextVar[Any]] = (), missing: Literal["error", "skip"] = "error"
 ) -> Snapshot: ...
-
 def nothing(*xlocals: xlocal) -> Snapshot: ...
 
 @final

@@ -16,7 +16,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._carry.application cimport (Application, apply_again, bind_in, is_empty_here, make_repeatable, take_off,
-                                          undo)
+                                      undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key, Unit
 from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState,
@@ -25,8 +25,8 @@ from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_meth
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport WORK
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
-from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of, each_chain, find_place,
-                                  visible_here, xctx_way)
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of,
+                                  each_chain, find_place, visible_here, xctx_entering)
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from xctx._stores.works cimport UnitOfWork, is_work, open_work
 from xctx._stores.xlocal cimport validated, xlocal
@@ -248,7 +248,7 @@ cdef class Snapshot:
         return application
 
     cdef Application apply_repeatably(self):
-        """The same, outside of generators, where the application will be undone by `end_application`: which keeps it for the next time, if it can."""
+        """The same, outside of generators, where `end_application` will undo it: that keeps it for the next time, if it can."""
         cdef Application application = None
         if self.repeating == REPEATS_NO_MORE or self.extras is not None or not is_empty_here(xctx_tstate()):
             return self.apply(False, NULL)
@@ -408,7 +408,7 @@ cdef int hide_others(Binding top, void *arg) except -1:
     cdef Hiding *hiding = <Hiding*>arg
     # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
     if not (<Snapshot>hiding.snapshot).has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:
-        bind_in(<Application>hiding.application, <BindingVariable>top.owner, NOTHING, True, hiding.place)
+        bind_in(<Application>hiding.application, <BindingVariable>top.owner, None, True, hiding.place)
     return 0
 
 
@@ -418,7 +418,6 @@ cdef Binding bind_nothing(xlocal owner):
 
 
 cdef Key TASKS = _core.task
-cdef Binding NOTHING = bind_nothing(None)   # of no xlocal
 
 
 # --- units of work that go to other processes ------------------------------------------------------------------------
@@ -460,12 +459,12 @@ cdef object enter(Block block):
     return enter_by(block, BY_STATEMENT)
 
 
-cdef object enter_by(Block block, xctx_way way):
+cdef object enter_by(Block block, xctx_entering how):
     cdef Snapshot snapshot = <Snapshot>block.opener
     cdef Place place
-    if find_place(&place, way):
+    if find_place(&place, how):
         block.undo = snapshot.apply(False, &place)
-    elif way == BY_HAND:
+    elif how == BY_HAND:
         block.undo = snapshot.apply(False, NULL)
     else:
         block.undo = snapshot.apply_repeatably()

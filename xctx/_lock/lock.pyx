@@ -14,25 +14,29 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from xctx._core cimport Key, as_key
-from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, PAUSE_MS, READERS_MAY_ENTER, SHARED,
-                                   SLOT_IS_FREE, UPGRADABLE, WAITS, Attempt, Mapping, Row, UnitLock, announce_upgrade,
-                                   clean_up_all, load32, load64, mapping_of, named_mapping, new_attempt,
-                                   new_mapping, new_row, new_unit_lock, pause, queued, readers_in,
-                                   refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
-                                   tell_if_queued, wait, xctx_head, xctx_row, xctx_unit_lock)
+from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, OVERTAKEN, PAUSE_MS, READERS_MAY_ENTER,
+                                   SHARED, SLOT_IS_FREE, UPGRADABLE, WAITS, Attempt, Mapping, Row, UnitLock, and64,
+                                   announce_upgrade, check_locks, clean_up_all, is_beneath, load32, load64, has_lost_name,
+                                   mapping_of, new_attempt, new_mapping, new_row, new_unit_lock, overtake, pause, queued,
+                                   readers_in, refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
+                                   tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_head, xctx_row, xctx_unit_lock)
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
-from xctx._runtime.python cimport PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
+from xctx._runtime.python cimport PyThread_get_thread_ident, PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
 from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
                                     xctx_cache_set, xctx_fork_count, xctx_next_serial)
-from xctx._runtime.scheduling cimport current_loop, monotonic
+from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic
+from xctx._runtime.units cimport Unit
 from xctx import _core
 from xctx._stores.local import local
+from xctx._lock import names
 import os
+import sys
 import warnings
 
 connect()
 
 cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
+cdef tuple ON_DEATH = ("warn", "raise", "ignore")
 cdef double FOREVER = float("inf")
 cdef object NO_LIMIT = -1
 
@@ -49,9 +53,29 @@ set_forget(forget)
 class OwnerDiedWarning(RuntimeWarning):
     """One who held a lock exclusively has died, so what the lock guards may be half-written.
 
-    Everyone who acquires the lock is warned, in whatever process, until somebody who was told has held it exclusively and
-    released it, not by an exception that left a ``with`` block: then it is taken for mended.
+    Everybody who acquires the lock is warned, in whatever process, until somebody who holds it exclusively has mended what it
+    guards and says so by :meth:`SharedLock.mark_consistent`. Who writes is warned each time; who reads, once in each task,
+    greenlet or thread. A lock that was made with ``on_death="raise"`` raises this instead, and then it is not held.
     """
+
+
+cdef class Common:
+    """What the locks of one process have in common that lead to the same memory: one name is one lock, however often it is
+    opened.
+
+    Lifetime: of the locks. A Row refers to the mapping alone, and a `local` releases its rows when it dies; so nothing here
+    is kept alive by what it keeps.
+    """
+    cdef Mapping mapping          # this and the next two never change
+    cdef object rows              # a local of the thread: its Row
+    cdef dict holders             # key -> Holders; for the keys of the ladder alone
+    cdef object __weakref__
+
+
+cdef class Holders:
+    """The units of one key that hold the lock, or wait for it."""
+    cdef object unit_locks        # this and the next never change. A local of the key: each unit's UnitLock
+    cdef uint64_t serial
 
 
 cdef class SharedLock:
@@ -70,37 +94,73 @@ cdef class SharedLock:
     Args:
         name: of the lock, by which other processes find it; None for one that only those have to whom it is handed.
         key: what a holder is: one of :mod:`xctx.keys`, or a callable; not ``context``.
+        on_death: what acquiring does where one who was writing has died and nobody has called :meth:`mark_consistent` since:
+            "warn" (:class:`OwnerDiedWarning`), "raise" it and not hold the lock, or "ignore" it.
 
     Raises:
         TypeError, ValueError: `name` cannot be a lock's name, or there is a file of that name that is no lock's; the key is
-            ``context``.
+            ``context``; `on_death` is none of these.
         PermissionError: the file of that name, or its directory, is another user's, open to others, or a link.
-        NotImplementedError: this system has no memory for processes to share that xctx knows to use.
+        OSError: no room is left for the memory that processes share, or no descriptor.
+        NotImplementedError: this is not Linux.
 
-    Each method that looks at the lock may, on its first use in a thread, raise OSError (on Linux, where /proc is not mounted,
-    or where the program has closed descriptors that are not its own, as daemons do) or RuntimeError (510 processes use it).
+    A process has one descriptor for each lock. A program that closes descriptors which are not its own, as daemons do, goes on
+    excluding others and being excluded, until it has to find out whether a process that holds the lock is alive: then it gets
+    an OSError. So may the first use in a forked process, where /proc is not mounted. The file of a named lock may be removed
+    by others; all who use it get a FileNotFoundError then.
 
     Thread-safety: all methods may be called from any thread.
     Lifetime: what the processes share lives as long as one of them has the lock; the name, too. A child that is forked while
     its parent holds the lock does not hold it.
     """
-    cdef Mapping mapping          # this and the next six never change after __init__
+    cdef Mapping mapping          # this and the next nine never change after __init__
     cdef str title                # its name; None where it has none
+    cdef str place                # its path, where the user has chosen that
     cdef Key holder               # the key
-    cdef object unit_locks        # a local of the key: each unit's UnitLock
-    cdef object rows              # a local of the thread: its Row
+    cdef int on_death             # an index of ON_DEATH
+    cdef Common common
+    cdef object unit_locks        # this and the next two are those of Common and Holders
+    cdef object rows
     cdef uint64_t serial
     cdef bint reentrant
     cdef object __weakref__
 
-    def __init__(self, name=None, *, key=None):
+    def __init__(self, name=None, *, key=None, on_death="warn"):
         key = checked_key(key)
+        cdef int how = checked_on_death(on_death)
         if self.mapping is not None:
             raise RuntimeError("a lock is initialised once")
+        check_locks()
         if name is None:
-            set_up(self, new_mapping(), None, key)
+            set_up(self, new_common(new_mapping()), None, None, key, how)
         else:
-            set_up(self, named_mapping(name), name, key)
+            set_up(self, names.open_named(name, new_common_of), name, None, key, how)
+
+    @classmethod
+    def at(cls, path, *, create=True, mode=0o600, key=None, on_death="warn"):
+        """The lock whose file is at a path of the user's choice: for a group of users, or containers that share a volume.
+
+        The file is made where it does not exist. It is never removed, and grows with the number of threads that use the lock.
+        Who may open the file to write may use the lock. It must be on a file system of this machine: where processes map a
+        file of another machine's, they do not see each other's changes.
+
+        Args:
+            path: of the file; its directory must exist.
+            create: False to raise FileNotFoundError where there is no file.
+            mode: the permissions of a new file, whatever the umask.
+            key, on_death: as for a lock with a name.
+
+        Raises:
+            ValueError: the file is no lock's.
+            OSError: the file cannot be opened, there is no room, or it is on a file system of the network (NFS, SMB, 9P).
+        """
+        cdef SharedLock lock = cls.__new__(cls)
+        checked = checked_key(key)
+        cdef int how = checked_on_death(on_death)
+        check_locks()
+        path = os.path.abspath(os.fsdecode(path))
+        set_up(lock, names.open_at(path, create, mode, new_common_of), None, path, checked, how)
+        return lock
 
     # --- acquiring
 
@@ -151,7 +211,7 @@ cdef class SharedLock:
 
     def upgrade_async(self, timeout=-1):
         """As :meth:`upgrade`, to be awaited in an asyncio task: other tasks go on reading, and release, meanwhile."""
-        return upgrade_in_task(self, seconds_of(True, timeout))
+        return upgrade_in_task(self, find_unit_lock(self), seconds_of(True, timeout))
 
     def downgrade(self, *, upgradable=False):
         """From exclusive or upgradable to shared, with no writer in between.
@@ -178,38 +238,58 @@ cdef class SharedLock:
         return self
 
     def __exit__(self, exc_type=None, exc=None, traceback=None):
-        leave_block(self, exc_type)
+        leave_block(self)
         return False
 
-    def shared(self):
-        """``with lock.shared():`` is the same as ``with lock:``, ``async with`` too."""
-        return self
+    def shared(self, timeout=-1):
+        """``with lock.shared():`` is the same as ``with lock:``, ``async with`` too.
 
-    def exclusive(self):
-        """``with lock.exclusive():`` or ``async with lock.exclusive():`` to write in the block."""
-        return block_of(self, EXCLUSIVE)
+        Args:
+            timeout: how many seconds to wait before a TimeoutError; -1 for as long as it takes.
+        """
+        if timeout is NO_LIMIT:
+            return self
+        return block_of(self, SHARED, timeout, False)
 
-    def upgradable(self):
-        """``with lock.upgradable():`` to read in the block, and perhaps :meth:`upgrade` in it; ``async with`` too."""
-        return block_of(self, UPGRADABLE)
+    def exclusive(self, timeout=-1, *, mend=False):
+        """``with lock.exclusive():`` or ``async with lock.exclusive():`` to write in the block.
+
+        Args:
+            timeout: how many seconds to wait before a TimeoutError; -1 for as long as it takes.
+            mend: whether this is to mend what one who died left: then nothing is warned of or raised.
+        """
+        return block_of(self, EXCLUSIVE, timeout, mend)
+
+    def upgradable(self, timeout=-1):
+        """``with lock.upgradable():`` to read in the block, and perhaps :meth:`upgrade` in it; ``async with`` too.
+
+        Args:
+            timeout: how many seconds to wait before a TimeoutError; -1 for as long as it takes.
+        """
+        return block_of(self, UPGRADABLE, timeout, False)
 
     def acquire_async(self, exclusive=False, timeout=-1):
         """As :meth:`acquire`, in an asyncio task: to be awaited. Cancelling it leaves no trace.
 
+        It is this task that holds the lock then, also where ``asyncio.wait_for``, ``gather`` or ``create_task`` has another
+        task do the waiting. It must wait in the thread that called this, and this task must not end before it has.
+
         Returns:
             An awaitable of whether the lock is held.
         """
-        return acquire_in_task(self, EXCLUSIVE if exclusive else SHARED, seconds_of(True, timeout))
+        return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), EXCLUSIVE if exclusive else SHARED,
+                               seconds_of(True, timeout), False, True)
 
     def acquire_upgradable_async(self, timeout=-1):
         """As :meth:`acquire_upgradable`, to be awaited in an asyncio task."""
-        return acquire_in_task(self, UPGRADABLE, seconds_of(True, timeout))
+        return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), UPGRADABLE,
+                               seconds_of(True, timeout), False, True)
 
     def __aenter__(self):
-        return acquire_in_task(self, SHARED, FOREVER, self)
+        return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), SHARED, FOREVER, False, self)
 
     async def __aexit__(self, exc_type=None, exc=None, traceback=None):
-        leave_block(self, exc_type)
+        leave_block(self)
         return False
 
     # --- looking
@@ -235,10 +315,27 @@ cdef class SharedLock:
         return unit_lock_here(self).depth
 
     @property
+    def path(self):
+        """The path of its file, or None where it has no name."""
+        return ready(self).path
+
+    @property
     def owner_died(self):
-        """Whether a writer died and nobody has written since (see :class:`OwnerDiedWarning`)."""
+        """Whether a writer died and nobody has called :meth:`mark_consistent` since (see :class:`OwnerDiedWarning`)."""
         clean_up_all(ready(self))
-        return bool(load32(&self.mapping.head.word) & DIED)
+        return bool(load64(&self.mapping.head.word) & DIED)
+
+    def mark_consistent(self):
+        """Says that what the lock guards is whole, after one who was writing died: from now on nobody is told of that.
+
+        Raises:
+            ValueError: this unit does not hold the lock exclusively.
+        """
+        cdef xctx_unit_lock *unit = unit_lock_here(self)
+        if unit.mode != EXCLUSIVE:
+            raise ValueError("only a unit that holds the lock exclusively can say that all is mended; this one holds it "
+                             f"{MODES[unit.mode] or 'not at all'}")
+        and64(&unit.head.word, ~<uint64_t>DIED)
 
     @property
     def readers(self):
@@ -290,9 +387,9 @@ cdef class SharedLock:
             flags = load32(&row.mode)
             inside = readers_in(load64(&row.readers))
             if flags:
-                found.append((MODES[flags & 3], load32(&row.owner), load32(&row.thread), 1))
+                found.append((MODES[flags & 3], load32(&row.pid), load32(&row.thread), 1))
             if inside:
-                found.append(("shared", load32(&row.owner), load32(&row.thread), inside))
+                found.append(("shared", load32(&row.pid), load32(&row.thread), inside))
         return found
 
     def __repr__(self):
@@ -305,12 +402,15 @@ cdef class SharedLock:
         return f"<xctx.{type(self).__name__}{name}: {', '.join(held) or 'free'}>"
 
     def __reduce__(self):
+        how = ON_DEATH[self.on_death]
         if self.title is not None:
-            return open_named, (type(self), self.title, self.holder)
+            return open_named, (type(self), self.title, self.holder, how)
+        if self.place is not None:
+            return open_at, (type(self), self.place, self.holder, how)
         from multiprocessing import reduction
         from multiprocessing.context import assert_spawning
         assert_spawning(self)   # raises a RuntimeError that tells what to do
-        return handed_on, (type(self), reduction.DupFd(ready(self).carrier), self.holder)
+        return handed_on, (type(self), reduction.DupFd(ready(self).c.carrier), self.holder, how)
 
 
 cdef class SharedRLock(SharedLock):
@@ -325,18 +425,42 @@ cdef class SharedRLock(SharedLock):
         self.reentrant = True
 
 
-def open_named(cls, name, key):
+def open_named(cls, name, key, on_death="warn"):
     """How a lock with a name is unpickled."""
-    return cls(name, key=key)
+    return cls(name, key=key, on_death=on_death)
 
 
-def handed_on(cls, carrier, key):
+def open_at(cls, path, key, on_death):
+    """How a lock at a path is unpickled."""
+    return cls.at(path, create=False, key=key, on_death=on_death)
+
+
+def handed_on(cls, carrier, key, on_death="warn"):
     """How a lock without a name is unpickled, in a process that is being started."""
     cdef SharedLock lock = cls.__new__(cls)
     fd = carrier.detach()
     os.set_inheritable(fd, False)
-    set_up(lock, mapping_of(fd, None), None, checked_key(key))
+    set_up(lock, new_common(mapping_of(fd, None, False)), None, None, checked_key(key), checked_on_death(on_death))
     return lock
+
+
+def new_common_of(fd, path, lasting):
+    """For an open file with a name; takes over `fd`."""
+    return new_common(mapping_of(fd, path, lasting))
+
+
+cdef Common new_common(Mapping mapping):
+    cdef Common common = Common.__new__(Common)
+    common.rows = local(key=_core.thread)
+    common.holders = {}
+    common.mapping = mapping
+    return common
+
+
+cdef int checked_on_death(object how) except -1:
+    if how not in ON_DEATH:
+        raise ValueError(f"on_death is 'warn', 'raise' or 'ignore', not {how!r}")
+    return ON_DEATH.index(how)
 
 
 cdef Key checked_key(object key):
@@ -346,13 +470,25 @@ cdef Key checked_key(object key):
     return checked
 
 
-cdef void set_up(SharedLock lock, Mapping mapping, str name, Key key) except *:
+cdef void set_up(SharedLock lock, Common common, str name, str place, Key key, int on_death) except *:
+    cdef Holders holders = None
+    if key.func is None:
+        holders = common.holders.get(key)
+    if holders is None:
+        holders = Holders.__new__(Holders)
+        holders.unit_locks = local(key=key)
+        holders.serial = xctx_next_serial()
+        if key.func is None:
+            holders = common.holders.setdefault(key, holders)
     lock.holder = key
-    lock.unit_locks = local(key=key)
-    lock.rows = local(key=_core.thread)
+    lock.on_death = on_death
+    lock.common = common
+    lock.unit_locks = holders.unit_locks
+    lock.serial = holders.serial
+    lock.rows = common.rows
     lock.title = name
-    lock.serial = xctx_next_serial()
-    lock.mapping = mapping
+    lock.place = place
+    lock.mapping = common.mapping
 
 
 cdef Mapping ready(SharedLock lock):
@@ -377,7 +513,8 @@ cdef UnitLock find_unit_lock(SharedLock lock):
     cdef uint64_t ver = tstate.context_ver
     cdef UnitLock owner
     cdef Row row
-    ready(lock)
+    if ready(lock).path is not None and has_lost_name(lock.mapping.c):
+        tell_of_removal(lock.mapping)
     owner = getattr(lock.unit_locks, "unit_lock", None)
     if owner is None:
         row = getattr(lock.rows, "row", None)
@@ -394,16 +531,29 @@ cdef UnitLock find_unit_lock(SharedLock lock):
 
 cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
     cdef xctx_unit_lock *unit = unit_lock_here(lock)
-    if unit.any != 0 or mode != SHARED and queued(unit.mapping):
-        return acquire(lock, None, mode, seconds)
-    if not take(unit, mode):
-        return acquire(lock, <UnitLock>unit.owner, mode, seconds)
-    if load32(&unit.head.word) & DIED:
-        warn(<UnitLock>unit.owner)
+    cdef int got = UNTRIED
+    if unit.any == 0 and (mode == SHARED or not (unit.named or queued(unit.mapping))):
+        got = take(unit, mode)
+        if got and not load64(&unit.head.word) & DIED:
+            return True
+    return enter_slowly(lock, unit, mode, seconds, got)
+
+
+cdef bint enter_slowly(SharedLock lock, xctx_unit_lock *unit, int mode, double seconds, int got) except -1:
+    # `got`: of a first look, if there was one.
+    if got == UNTRIED and unit.any == 0 and unit.named and not queued(unit.mapping):
+        if has_lost_name(unit.mapping):
+            tell_of_removal(lock.mapping)
+        got = take(unit, mode)
+    if got == UNTRIED:
+        return acquire(lock, None, mode, seconds, False)
+    if not got:
+        return acquire(lock, <UnitLock>unit.owner, mode, seconds, False)
+    tell_of_death_if_any(lock, <UnitLock>unit.owner)
     return True
 
 
-cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds) except -1:
+cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds, bint mend) except -1:
     # `begun`: this unit's, where an attempt is under way.
     cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
     cdef UnitLock owner = begun
@@ -415,8 +565,10 @@ cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds) exc
         if found == BEGUN:
             got = finish(owner, mode, until, True)
             if got >= 0:
+                if got == HELD and not mend:
+                    tell_of_death_if_any(lock, owner)
                 return got
-            # This is a forked child by now, which begins anew.
+            # It begins anew: in a forked child, or after a signal handler that used the lock.
         elif found == COUNTED:
             return True
         elif found == MISUSED:
@@ -424,28 +576,42 @@ cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds) exc
         elif monotonic() >= until:
             return False
         else:
-            pause()
+            let_other_code_go_on(owner, until)
         owner = None
 
 
+cdef int let_other_code_go_on(UnitLock owner, double until) except -1:
+    """This unit is busy with an attempt of other code: of what this code interrupted, of another task or thread of it."""
+    cdef bint here = not owner.c.shared_by_threads or owner.c.thread == PyThread_get_thread_ident()
+    if is_beneath(owner):
+        return overtake(owner)
+    if until == FOREVER and here and current_hub() is None:
+        raise RuntimeError("this unit waits for the lock already, in a task or greenlet of this thread that could not go on "
+                           "while this code waits as well")
+    return pause()
+
+
 cdef int finish(UnitLock owner, int mode, double until, bint acquiring) except -2:
-    """The rest of an attempt: HELD, TIME_IS_UP, or FORKED where this is a child by now."""
+    """The rest of an attempt: HELD, TIME_IS_UP, or FORKED or OVERTAKEN, and it must begin anew."""
     cdef bint upgrading = owner.c.mode == UPGRADABLE
     cdef int got = wait(new_attempt(owner, mode, until, acquiring))
     if got == FORKED and upgrading:
         raise RuntimeError("forked while it was waiting to upgrade: the child does not hold the lock")
-    if got == HELD and acquiring:
-        warn_if_died(owner)
     return got
 
 
 cdef bint upgrade(SharedLock lock, double seconds) except -1:
     cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
-    return finish(begin_upgrade(lock), EXCLUSIVE, until, False)
+    cdef UnitLock owner
+    cdef int got = OVERTAKEN
+    while got == OVERTAKEN:
+        owner = find_unit_lock(lock)
+        begin_upgrade(owner)
+        got = finish(owner, EXCLUSIVE, until, False)
+    return got
 
 
-cdef UnitLock begin_upgrade(SharedLock lock):
-    cdef UnitLock owner = find_unit_lock(lock)
+cdef int begin_upgrade(UnitLock owner) except -1:
     cdef int found = MISUSED
     xctx_lock(&owner.guard)
     if owner.c.mode == UPGRADABLE and owner.c.busy:
@@ -453,13 +619,14 @@ cdef UnitLock begin_upgrade(SharedLock lock):
     elif owner.c.mode == UPGRADABLE:
         found = BEGUN
         owner.c.busy = True
+        owner.c.thread = PyThread_get_thread_ident()
         announce_upgrade(owner.c.head, &owner.c.attempt)
     xctx_unlock(&owner.guard)
     if found == BUSY:
         raise ValueError("this unit is upgrading the lock already")
     if found == MISUSED:
         raise ValueError(f"only from upgradable is a lock upgraded; this unit holds it {MODES[owner.c.mode] or 'not at all'}")
-    return owner
+    return 0
 
 
 cdef double seconds_of(object blocking, object timeout) except? -2:
@@ -480,7 +647,10 @@ cdef double seconds_of(object blocking, object timeout) except? -2:
 
 # What `begin` finds.
 cdef enum:
-    BEGUN, COUNTED, BUSY, MISUSED
+    UNTRIED = -1
+
+cdef enum:
+    BEGUN, COUNTED, BUSY, MISUSED, LOST
 
 
 cdef int begin(UnitLock owner, int mode, bint reentrant) noexcept:
@@ -490,13 +660,14 @@ cdef int begin(UnitLock owner, int mode, bint reentrant) noexcept:
     xctx_lock(&owner.guard)
     if unit.mode != NONE and not (reentrant and (mode <= unit.mode or unit.mode == UPGRADABLE)):
         found = MISUSED
-    elif unit.busy:
-        found = BUSY   # with an attempt of another thread or task that is the same unit
     elif unit.mode != NONE and mode <= unit.mode:
         unit.depth += 1
         found = COUNTED
+    elif unit.busy:
+        found = BUSY   # with an attempt of other code of the same unit
     else:
         unit.busy = True
+        unit.thread = PyThread_get_thread_ident()
         if unit.mode == UPGRADABLE:
             announce_upgrade(unit.head, &unit.attempt)
     xctx_unlock(&owner.guard)
@@ -506,25 +677,48 @@ cdef int begin(UnitLock owner, int mode, bint reentrant) noexcept:
 cdef bint misuse(UnitLock owner, int mode) except -1:
     cdef int held = owner.c.mode
     if held == SHARED and mode != SHARED:
-        raise ValueError("Cannot upgrade a shared lock: two who try wait for each other. Acquire it upgradable, or exclusive")
+        raise ValueError("Cannot upgrade a shared lock to an exclusive lock: two who try wait for each other. Acquire it "
+                         "upgradable, or exclusive")
     raise ValueError(f"Lock not re-entrant: this unit holds it {MODES[held]}")
 
 
-cdef void warn_if_died(UnitLock owner) except *:
-    if load32(&owner.c.head.word) & DIED and not owner.c.warned:
-        warn(owner)
+cdef int tell_of_death_if_any(SharedLock lock, UnitLock owner) except -1:
+    if load64(&owner.c.head.word) & DIED:
+        tell_of_death(lock, owner)
+    return 0
 
 
-cdef void warn(UnitLock owner) except *:
-    """Tells the new holder that a writer died."""
-    owner.c.warned = True
+cdef int tell_of_death(SharedLock lock, UnitLock owner) except -1:
+    """Tells the new holder that a writer died: one that reads once, so that reading stays fast meanwhile."""
+    cdef uint32_t deaths = load32(&owner.c.head.deaths)
+    if lock.on_death == 2 or lock.on_death == 0 and owner.c.told == deaths and owner.c.mode == SHARED:
+        return 0
+    owner.c.told = deaths
     try:
-        warnings.warn("one who held this lock exclusively died: what it guards may be half-written", OwnerDiedWarning, 1)
+        if lock.on_death == 1:
+            raise OwnerDiedWarning(DEATH)
+        warn()
     except BaseException:
         if owner.forks == xctx_fork_count():
-            owner.c.warned = False   # so that others are warned
+            owner.c.told = deaths - 1   # it is told the next time, too
             release(owner)
         raise
+    return 0
+
+
+cdef str DEATH = "one who held this lock exclusively died: what it guards may be half-written"
+
+
+cdef int warn() except -1:
+    """Warns the caller of the lock. Not by `warn` of warnings, which shows what it has shown once for a line no more."""
+    try:
+        frame = sys._getframe(0)
+    except ValueError:   # called by C alone
+        warnings.warn(DEATH, OwnerDiedWarning, 1)
+        return 0
+    warnings.warn_explicit(DEATH, OwnerDiedWarning, frame.f_code.co_filename, frame.f_lineno,
+                           frame.f_globals.get("__name__") or "<unknown>", {})
+    return 0
 
 
 # --- releasing -------------------------------------------------------------------------------------------------------------
@@ -537,11 +731,13 @@ cdef int release(UnitLock owner) except -1:
     xctx_lock(&owner.guard)
     if unit.depth == 0:
         found = MISUSED
-    elif unit.busy:
-        found = BUSY
     elif unit.depth == 1:
-        release_unit(unit)
-        what = ANYTHING
+        if unit.busy:
+            found = BUSY
+        elif release_unit(unit):
+            what = ANYTHING
+        else:
+            found = LOST
     else:
         if unit.depth == unit.wrote_at:
             step_down(unit, UPGRADABLE)
@@ -555,23 +751,31 @@ cdef int release(UnitLock owner) except -1:
 
 cdef inline bint leave(SharedLock lock) except -1:
     cdef xctx_unit_lock *unit = unit_lock_here(lock)
-    if unit.depth == 1 and not unit.shared_by_threads and not unit.busy:
-        release_unit(unit)
+    if unit.depth == 1 and not unit.shared_by_threads and not unit.busy and not (unit.named and unit.mode != SHARED):
+        if not release_unit(unit):
+            tell_of_loss()
         if queued(unit.mapping):
             tell_if_queued(unit, ANYTHING)
         return True
-    cdef int found = release(<UnitLock>unit.owner)
+    return leave_slowly(lock, <UnitLock>unit.owner)
+
+
+cdef bint leave_slowly(SharedLock lock, UnitLock owner) except -1:
+    cdef bint wrote = owner.c.mode != SHARED
+    cdef int found = release(owner)
     if found == MISUSED:
         raise ValueError("lock released too many times: this unit does not hold it")
     if found == BUSY:
         raise ValueError("this unit is upgrading the lock at this moment: it cannot be released")
+    if found == LOST:
+        tell_of_loss()
+    if wrote and owner.c.named and has_lost_name(owner.c.mapping):
+        tell_of_removal(lock.mapping)
     return True
 
 
-cdef inline bint leave_block(SharedLock lock, object failed) except -1:
+cdef inline bint leave_block(SharedLock lock) except -1:
     cdef xctx_unit_lock *unit = unit_lock_here(lock)
-    if failed is not None:
-        unit.warned = False   # what was to be mended may not be
     # A child that was forked inside a block holds nothing, and leaves it all the same.
     if unit.mode == NONE and lock.mapping.forks != xctx_fork_count():
         return False
@@ -598,50 +802,81 @@ cdef bint downgrade(SharedLock lock, int mode) except -1:
 
 # --- tasks ------------------------------------------------------------------------------------------------------------------
 
-async def acquire_in_task(SharedLock lock, int mode, double seconds, object result=True):
-    """Gives `result` where the lock is held, and False where it is not."""
+async def acquire_in_task(SharedLock lock, UnitLock owner, Unit asker, int mode, double seconds, bint mend, object result):
+    """Gives `result` where the lock is held by the unit `asker`, whose `owner` is, and False where it is not."""
     cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
-    cdef UnitLock owner
     cdef TaskWaiter waiter
     cdef int found
     while True:
-        owner = find_unit_lock(lock)
+        check_asker(owner)
         if owner.c.any == 0 and (mode == SHARED or not queued(owner.c.mapping)):
             if take(&owner.c, mode):
-                warn_if_died(owner)
-                return result
+                found = HELD
+                break
             found = BEGUN
         else:
             found = begin(owner, mode, lock.reentrant)
         if found == BEGUN:
-            break
-        if found == COUNTED:
+            found = await wait_in_task(new_attempt(owner, mode, until, True))
+            if found != OVERTAKEN:
+                break
+        elif found == COUNTED:
             return result
-        if found == MISUSED:
+        elif found == MISUSED:
             misuse(owner, mode)
-        if monotonic() >= until:
+        elif is_beneath(owner):
+            overtake(owner)
+        elif monotonic() >= until:
             return False
-        loop = current_loop()
-        if loop is None:
-            refuse_without_loop()
-        waiter = task_waiter(loop, None)
-        try:
-            await waiter.begin(PAUSE_MS * 1e-3)
-        finally:
-            waiter.finish()
-    if not await wait_in_task(new_attempt(owner, mode, until, True)):
+        else:
+            loop = current_loop()
+            if loop is None:
+                refuse_without_loop()
+            waiter = task_waiter(loop, None)
+            try:
+                await waiter.begin(PAUSE_MS * 1e-3)
+            finally:
+                waiter.finish()
+    if found != HELD:
         return False
-    warn_if_died(owner)
+    if has_ended(asker):
+        release(owner)
+        raise RuntimeError("the task that asked for the lock has ended: nobody is left to hold it")
+    if not mend:
+        tell_of_death_if_any(lock, owner)
     return result
 
 
-async def upgrade_in_task(SharedLock lock, double seconds):
+cdef bint has_ended(Unit asker) except -1:
+    """Whether the unit has run to its end; the object may be there a while longer."""
+    if asker.ended:
+        return True
+    done = getattr(asker(), "done", None)   # a task
+    return done is not None and done()
+
+
+cdef int check_asker(UnitLock owner) except -1:
+    """Whether what runs here may wait for the unit that asked for the lock."""
+    if owner.row.thread != PyThread_get_thread_ident() and not owner.c.shared_by_threads:
+        raise RuntimeError("this was asked for in another thread, whose unit would hold the lock: ask for it in a coroutine that "
+                           "runs here")
+    if owner.forks != xctx_fork_count():
+        raise RuntimeError("forked while a task was waiting for the lock: the child does not wait on")
+    return 0
+
+
+async def upgrade_in_task(SharedLock lock, UnitLock owner, double seconds):
     cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
-    return await wait_in_task(new_attempt(begin_upgrade(lock), EXCLUSIVE, until, False))
+    cdef int found = OVERTAKEN
+    while found == OVERTAKEN:
+        check_asker(owner)
+        begin_upgrade(owner)
+        found = await wait_in_task(new_attempt(owner, EXCLUSIVE, until, False))
+    return found == HELD
 
 
 async def wait_in_task(Attempt attempt):
-    """The driver for tasks, as `wait` is for threads and greenlets. Whether the lock is held."""
+    """The driver for tasks, as `wait` is for threads and greenlets. HELD, TIME_IS_UP or OVERTAKEN."""
     cdef TaskWaiter waiter
     cdef int found
     try:
@@ -657,32 +892,51 @@ async def wait_in_task(Attempt attempt):
         attempt.end()
     if found == FORKED:
         raise RuntimeError("forked while a task was waiting for the lock: the child does not wait on")
-    return found == HELD
+    return found
 
 
 cdef class LockBlock:
     """What ``lock.exclusive()`` gives: acquires at the start of a ``with`` block, and releases at its end."""
-    cdef SharedLock lock   # this and the next never change
+    cdef SharedLock lock   # this and the rest never change
     cdef int mode
+    cdef double seconds
+    cdef bint mend
 
     def __enter__(self):
-        enter(self.lock, self.mode, FOREVER)
+        cdef bint held
+        if self.mend:
+            held = acquire(self.lock, None, self.mode, self.seconds, True)
+        else:
+            held = enter(self.lock, self.mode, self.seconds)
+        if not held:
+            self.give_up()
         return self.lock
 
     def __exit__(self, exc_type=None, exc=None, traceback=None):
-        leave_block(self.lock, exc_type)
+        leave_block(self.lock)
         return False
 
     def __aenter__(self):
-        return acquire_in_task(self.lock, self.mode, FOREVER, self.lock)
+        return enter_in_task(self, find_unit_lock(self.lock), self.lock.holder.find(True))
 
     async def __aexit__(self, exc_type=None, exc=None, traceback=None):
-        leave_block(self.lock, exc_type)
+        leave_block(self.lock)
         return False
 
+    cdef int give_up(self) except -1:
+        raise TimeoutError(f"the lock was not free to hold it {MODES[self.mode]} within {self.seconds:g} s")
 
-cdef LockBlock block_of(SharedLock lock, int mode):
+
+async def enter_in_task(LockBlock block, UnitLock owner, Unit asker):
+    if not await acquire_in_task(block.lock, owner, asker, block.mode, block.seconds, block.mend, True):
+        block.give_up()
+    return block.lock
+
+
+cdef LockBlock block_of(SharedLock lock, int mode, object timeout, bint mend):
     cdef LockBlock block = LockBlock.__new__(LockBlock)
     block.lock = lock
     block.mode = mode
+    block.seconds = FOREVER if timeout is NO_LIMIT else seconds_of(True, timeout)
+    block.mend = mend
     return block

@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define BYTE_OF(index) (1 + (long)(index))
+#define BYTE_OF(token) (1 + (long)(token))
 
-/* So many threads of one process have a row each, others share these: there must be rows for other processes. */
-#define OWN_ROWS 32
+/* So long a file that was there is taken to be there still. */
+#define LOOK_AGAIN 10000000   /* ns */
 
 /* Process: all mappings, the newest first. */
 static xctx_mapping *mappings;
@@ -20,18 +20,18 @@ static xctx_mapping *mappings;
  * not wait, never while Python code may run. It is held across a fork, so that the child finds everything whole. */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 
+static int lock_range(int fd, int command, struct flock *range, int type, long at) {
+    memset(range, 0, sizeof(*range));
+    range->l_type = (short)type;
+    range->l_whence = SEEK_SET;
+    range->l_start = at;
+    range->l_len = 1;
+    return fcntl(fd, command, range);
+}
+
 int xctx_lock_byte(int fd, int type, long at) {
     struct flock range;
-    memset(&range, 0, sizeof(range));
-    range.l_type = (short)type;
-    range.l_whence = SEEK_SET;
-    range.l_start = at;
-    range.l_len = 1;
-#if defined(F_OFD_SETLK)
-    return fcntl(fd, F_OFD_SETLK, &range);
-#else
-    return fcntl(fd, F_SETLK, &range);   /* of the process: as good for as long as it opens the file only once */
-#endif
+    return lock_range(fd, F_OFD_SETLK, &range, type, at);
 }
 
 /* --- files ------------------------------------------------------------------------------------------------------------- */
@@ -46,63 +46,63 @@ static void close_if_of(const xctx_mapping *mapping, int fd) {
 }
 
 /* A new open file of what `fd` is, or -1 and errno. */
-static int open_path(int fd) {
-#if defined(__linux__)
+static int open_anew(int fd) {
     char path[40];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     return open(path, O_RDWR | O_CLOEXEC);
-#else
-    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
-#endif
 }
 
-static int open_again(const xctx_mapping *mapping, int fd) {
-    if (is_of(mapping, fd)) return open_path(fd);
+/* The carrier, which the program may have closed: then it is opened anew where the file has a name. -1 and errno otherwise. */
+static int carrier_of(xctx_mapping *mapping) {
+    int fd;
+    if (is_of(mapping, mapping->carrier)) return mapping->carrier;
+    mapping->carrier = -1;
+    if (mapping->path) {
+        fd = open(mapping->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        if (is_of(mapping, fd)) return mapping->carrier = fd;
+        if (fd >= 0) close(fd);
+        else if (errno == EMFILE || errno == ENFILE) return -1;
+    }
     errno = EBADF;
     return -1;
 }
 
-/* Makes sure that this process has opened the file for itself. 0, or errno. */
-static int open_own(xctx_mapping *mapping) {
-    uint32_t i;
-    if (is_of(mapping, mapping->own)) return 0;
-    /* The first use; or the program has closed all descriptors, as daemons do. */
-    mapping->own = open_again(mapping, mapping->carrier);
-    if (mapping->own < 0) return errno;
-    for (i = 0; i < XCTX_ROWS; i++)
-        if (mapping->mine[i]) xctx_lock_byte(mapping->own, F_WRLCK, BYTE_OF(i));
-    return 0;
+/* Memory is reserved rather than found missing later, which would be a SIGBUS. 0, or -1 and errno. */
+static int reserve(int fd, uint32_t rows) {
+    int failed;
+    do failed = fallocate(fd, 0, 0, (off_t)XCTX_SIZE_OF(rows));
+    while (failed && errno == EINTR);
+    return failed;
+}
+
+int xctx_reserve_first(int fd) { return reserve(fd, XCTX_FIRST_ROWS); }
+
+int xctx_new_file(void) {
+    int fd = (int)syscall(SYS_memfd_create, "xctx-lock", 1u /* MFD_CLOEXEC */);
+    int failed;
+    if (fd >= 0 && xctx_reserve_first(fd)) {
+        failed = errno;
+        close(fd);
+        errno = failed;
+        return -1;
+    }
+    return fd;
 }
 
 /* --- forks ------------------------------------------------------------------------------------------------------------- */
 
-static void before_fork(void) {
-    xctx_mapping *mapping;
-    pthread_mutex_lock(&mutex);
-    /* A child uses what has a name from the start: if its parent ends at once, the child must be a user already. */
-    for (mapping = mappings; mapping; mapping = mapping->next)
-        if (mapping->head && mapping->path && (mapping->spare = open_again(mapping, mapping->own)) >= 0)
-            xctx_lock_byte(mapping->spare, F_RDLCK, XCTX_USERS);
-}
-
-static void after_fork_in_parent(void) {
-    xctx_mapping *mapping;
-    for (mapping = mappings; mapping; mapping = mapping->next)
-        if (mapping->spare >= 0) {
-            close(mapping->spare);
-            mapping->spare = -1;
-        }
-    pthread_mutex_unlock(&mutex);
-}
+static void before_fork(void) { pthread_mutex_lock(&mutex); }
+static void after_fork_in_parent(void) { pthread_mutex_unlock(&mutex); }
 
 static void after_fork_in_child(void) {
     xctx_mapping *mapping;
     pthread_mutex_init(&mutex, NULL);
     for (mapping = mappings; mapping; mapping = mapping->next) {
-        if (mapping->head) close_if_of(mapping, mapping->own);
-        mapping->own = mapping->spare;
-        mapping->spare = -1;
-        memset(mapping->mine, 0, sizeof(mapping->mine));
+        if (mapping->head && mapping->own >= 0) close_if_of(mapping, mapping->own);
+        mapping->own = -1;
+        mapping->life = NULL;   /* it is not mapped here */
+        mapping->token = 0;
+        memset(mapping->rows, 0, sizeof(mapping->rows));
         /* The units that wait, wait in the parent; its objects are left alone. */
         mapping->queues = NULL;
         mapping->queued = 0;
@@ -117,51 +117,26 @@ int xctx_set_up_mappings(void) {
 
 /* --- mapping, unmapping ------------------------------------------------------------------------------------------------ */
 
-int xctx_new_file(void) {
-    int fd;
-#if defined(__linux__)
-    fd = (int)syscall(SYS_memfd_create, "xctx-lock", 1u /* MFD_CLOEXEC */);
-#else
-    char path[] = "/tmp/xctx-lock-XXXXXX";
-    fd = mkstemp(path);
-    if (fd >= 0) {
-        unlink(path);
-        fcntl(fd, F_SETFD, FD_CLOEXEC);
-    }
-#endif
-    if (fd >= 0 && ftruncate(fd, (off_t)XCTX_SIZE)) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-xctx_mapping *xctx_map(int fd, const char *path) {
+xctx_mapping *xctx_map(int fd, const char *path, int lasting) {
     xctx_mapping *mapping;
     uint64_t before = 0;
     struct stat about;
     xctx_head *head;
     char *name = NULL;
-    int mapped = fd, failed;
     if (fstat(fd, &about)) return NULL;
-    if (!S_ISREG(about.st_mode) || (size_t)about.st_size != XCTX_SIZE) {
-        errno = EINVAL;
+    if (!S_ISREG(about.st_mode) || (size_t)about.st_size < XCTX_LEAST_SIZE) {
+        errno = ENOLCK;
         return NULL;
     }
-    /* A mapping refers to the open file with its locks, and a forked child has the mapping too. So what is mapped must never
-     * have locks, or they would outlive this process in its child. */
-    if (path && (mapped = open_path(fd)) < 0) return NULL;
-    head = mmap(NULL, XCTX_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, mapped, 0);
-    failed = errno;
-    if (path) close(mapped);
-    errno = failed;
+    head = mmap(NULL, XCTX_SPAN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (head == MAP_FAILED) return NULL;
     /* Nothing but zeros is a free lock, so the first process to come says what this is. */
     if (!xctx_cas64(&head->magic, &before, XCTX_MAGIC) && before != XCTX_MAGIC) {
-        munmap(head, XCTX_SIZE);
-        errno = EINVAL;
+        munmap(head, XCTX_SPAN);
+        errno = ENOLCK;
         return NULL;
     }
+    if (xctx_load32(&head->reserved) < XCTX_FIRST_ROWS) xctx_store32(&head->reserved, XCTX_FIRST_ROWS);
     pthread_mutex_lock(&mutex);
     for (mapping = mappings; mapping && mapping->head; mapping = mapping->next) {}
     if (mapping == NULL && (mapping = calloc(1, sizeof(*mapping))) != NULL) {
@@ -172,164 +147,403 @@ xctx_mapping *xctx_map(int fd, const char *path) {
         mapping->path = name;
         mapping->device = about.st_dev;
         mapping->inode = about.st_ino;
-        mapping->carrier = path ? -1 : fd;
-        mapping->own = path ? fd : -1;
-        mapping->spare = -1;
-        memset(mapping->mine, 0, sizeof(mapping->mine));
+        mapping->carrier = fd;
+        mapping->lasting = lasting;
+        mapping->own = -1;
+        mapping->life = NULL;
+        mapping->token = 0;
+        mapping->looked_at = 0;
+        memset(mapping->rows, 0, sizeof(mapping->rows));
         mapping->head = head;
     }
     else mapping = NULL;
     pthread_mutex_unlock(&mutex);
     if (mapping == NULL) {
-        munmap(head, XCTX_SIZE);
+        munmap(head, XCTX_SPAN);
         errno = ENOMEM;
     }
     return mapping;
 }
 
-/* Ends this process's use of a memory with a name, and removes the file where no other process uses it. */
-static void quit(xctx_mapping *mapping) {
+/* Removes the file of a mapping that this process has given up, unless another process uses it, or has to be told of a death. */
+static void remove_if_last(xctx_mapping *mapping, int died) {
     struct stat about;
     char *name;
-    int directory;
-    if (!mapping->path || !is_of(mapping, mapping->own)) return;
-    /* First it is no user any more: of two that end at the same moment one must find itself alone. */
-    if (xctx_lock_byte(mapping->own, F_UNLCK, XCTX_USERS) || xctx_lock_byte(mapping->own, F_WRLCK, XCTX_USERS)) return;
-    if ((name = strrchr(mapping->path, '/')) == NULL) return;
-    *name = 0;
-    directory = open(mapping->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (directory >= 0) {
-        /* Another process may have removed it meanwhile, and a third have made one of the same name: that stays. */
-        if (!fstatat(directory, name + 1, &about, AT_SYMLINK_NOFOLLOW) && about.st_dev == mapping->device
-            && about.st_ino == mapping->inode)
-            unlinkat(directory, name + 1, 0);
-        close(directory);
-        rmdir(mapping->path);   /* if that was the last file in it */
+    int directory, fd;
+    if (!mapping->path || mapping->lasting || died || (name = strrchr(mapping->path, '/')) == NULL) return;
+    fd = open(mapping->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return;
+    if (is_of(mapping, fd) && !xctx_lock_byte(fd, F_WRLCK, XCTX_USERS)) {
+        *name = 0;
+        directory = open(mapping->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (directory >= 0) {
+            /* Another process may have removed it meanwhile, and a third have made one of the same name: that stays. */
+            if (!fstatat(directory, name + 1, &about, AT_SYMLINK_NOFOLLOW) && about.st_dev == mapping->device
+                && about.st_ino == mapping->inode)
+                unlinkat(directory, name + 1, 0);
+            close(directory);
+            rmdir(mapping->path);   /* if that was the last file in it */
+        }
+        *name = '/';
     }
-    *name = '/';
+    close(fd);
 }
+
+/* Whether the next that opens the file has to be told that a writer died. */
+static int is_marked(xctx_mapping *mapping);
 
 void xctx_quit_all(void) {
     xctx_mapping *mapping;
+    int fd, died;
     if (pthread_mutex_trylock(&mutex)) return;
-    for (mapping = mappings; mapping; mapping = mapping->next)
-        if (mapping->head) quit(mapping);
+    for (mapping = mappings; mapping; mapping = mapping->next) {
+        if (!mapping->head || !mapping->path || mapping->lasting) continue;
+        died = is_marked(mapping);
+        fd = open(mapping->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+        /* A thread may still use the memory, so it stays where it is, but as a mapping of an open file without a lock. */
+        if (is_of(mapping, fd)
+            && mmap(mapping->head, XCTX_SPAN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED) {
+            close_if_of(mapping, mapping->carrier);
+            mapping->carrier = -1;
+            remove_if_last(mapping, died);
+        }
+        if (fd >= 0) close(fd);
+    }
     pthread_mutex_unlock(&mutex);
 }
 
 void xctx_unmap(xctx_mapping *mapping) {
+    int died;
     pthread_mutex_lock(&mutex);
-    munmap(mapping->head, XCTX_SIZE);
+    died = mapping->path && !mapping->lasting && is_marked(mapping);
+    munmap(mapping->head, XCTX_SPAN);
     mapping->head = NULL;
-    quit(mapping);
-    close_if_of(mapping, mapping->own);
+    if (mapping->life) munmap(mapping->life, 1);
+    mapping->life = NULL;
+    mapping->token = 0;
+    if (mapping->own >= 0) close_if_of(mapping, mapping->own);
     close_if_of(mapping, mapping->carrier);
     mapping->carrier = mapping->own = -1;
+    remove_if_last(mapping, died);
     free(mapping->path);
     mapping->path = NULL;
     pthread_mutex_unlock(&mutex);
 }
 
-/* --- the dead ---------------------------------------------------------------------------------------------------------- */
-
-/* Cleans up a row if its owner is dead. */
-static int clean_up_if_dead(xctx_mapping *mapping, uint32_t index) {
-    int dead = 0;
-    if (index >= XCTX_ROWS) return 0;
-    pthread_mutex_lock(&mutex);
-    if (!mapping->mine[index] && !open_own(mapping) && xctx_lock_byte(mapping->own, F_WRLCK, BYTE_OF(index)) == 0) {
-        /* For a free row this changes nothing: nobody could own it at this moment. */
-        xctx_clean_up_dead_row(mapping->head, index);
-        xctx_lock_byte(mapping->own, F_UNLCK, BYTE_OF(index));
-        dead = 1;
+int xctx_look_for_name(xctx_mapping *mapping) {
+    struct timespec at;
+    struct stat about;
+    uint64_t now;
+    if (xctx_load64(&mapping->head->word) & XCTX_REMOVED) return 1;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &at);
+    now = (uint64_t)at.tv_sec * 1000000000u + (uint64_t)at.tv_nsec;
+    if (now - mapping->looked_at < LOOK_AGAIN) return 0;
+    mapping->looked_at = now;
+    if (fstat(mapping->carrier, &about) || about.st_dev != mapping->device || about.st_ino != mapping->inode) {
+        /* No descriptor to ask by. After a chroot the path may lead nowhere, which says nothing. */
+        if (stat(mapping->path, &about) || (about.st_dev == mapping->device && about.st_ino == mapping->inode)) return 0;
     }
-    pthread_mutex_unlock(&mutex);
-    return dead;
+    else if (about.st_nlink) return 0;
+    xctx_wake(mapping->head, xctx_or64(&mapping->head->word, XCTX_REMOVED), UINT32_MAX & ~(uint32_t)XCTX_STARVING);
+    return 1;
 }
 
-int xctx_look_for_dead(xctx_mapping *mapping, const xctx_attempt *attempt) {
+/* --- the living and the dead --------------------------------------------------------------------------------------------- */
+
+/* 1 where the process of that token lives, 0 where it is dead, -1 and errno where nobody can tell. */
+static int lives(xctx_mapping *mapping, uint32_t token) {
+    struct flock range;
+    int fd;
+    if (token == mapping->token) return 1;
+    fd = carrier_of(mapping);
+    /* Asked by an open file that has no such lock itself. */
+    if (fd < 0 || lock_range(fd, F_OFD_GETLK, &range, F_WRLCK, BYTE_OF(token))) return -1;
+    return range.l_type != F_UNLCK;
+}
+
+/* As xctx_come_alive, under the mutex. */
+static int come_alive(xctx_mapping *mapping) {
+    struct flock range;
+    uint32_t token;
+    void *life;
+    int fd, own, failed;
+    if (mapping->token) return mapping->own < 0 || is_of(mapping, mapping->own) ? 0 : EBADF;
+    if ((fd = carrier_of(mapping)) < 0) return errno;
+    if ((own = open_anew(fd)) < 0) return errno;
+    life = mmap(NULL, 1, PROT_NONE, MAP_SHARED, own, 0);
+    if (life == MAP_FAILED || madvise(life, 1, MADV_DONTFORK)) goto failed;
+    do token = xctx_add32(&mapping->head->tokens, 1) + 1;
+    while (token == 0);
+    if (xctx_lock_byte(own, F_WRLCK, BYTE_OF(token))) goto failed;
+    close(own);
+    if (lock_range(fd, F_OFD_GETLK, &range, F_WRLCK, BYTE_OF(token))) goto closed;
+    if (range.l_type == F_UNLCK) {
+        /* What was mapped is another open file than the one that was asked for. */
+        munmap(life, 1);
+        life = NULL;
+        if ((own = open_anew(fd)) < 0) return errno;
+        if (xctx_lock_byte(own, F_WRLCK, BYTE_OF(token))) goto failed;
+        mapping->own = own;
+    }
+    mapping->life = life;
+    xctx_store32(&mapping->token, token);
+    return 0;
+failed:
+    failed = errno;
+    close(own);
+    errno = failed;
+closed:
+    failed = errno;
+    if (life && life != MAP_FAILED) munmap(life, 1);
+    return failed;
+}
+
+int xctx_come_alive(xctx_mapping *mapping) {
+    int failed;
+    pthread_mutex_lock(&mutex);
+    failed = come_alive(mapping);
+    pthread_mutex_unlock(&mutex);
+    return failed;
+}
+
+/* Makes this process the one that cleans up a row. 1, or 0 where another does it; -1 and errno. */
+static int become_cleaner(xctx_mapping *mapping, xctx_row *row) {
+    uint32_t before = xctx_load32(&row->cleaner);
+    int found;
+    if (before == mapping->token) return 1;
+    if (before && (found = lives(mapping, before)) != 0) return found > 0 ? 0 : -1;
+    return xctx_cas32(&row->cleaner, &before, mapping->token);
+}
+
+static void free_again(xctx_head *head, uint32_t index) {
+    if (index < xctx_load32(&head->free_hint)) xctx_store32(&head->free_hint, index);
+}
+
+/* Cleans up a row if its owner is dead: 1. 0 where it is not; -1 and errno. `living` is a token that is known to live, and
+ * is told of another. Under the mutex. */
+static int clean_up_if_dead(xctx_mapping *mapping, uint32_t index, uint32_t *living) {
+    xctx_row *row = xctx_row_at(mapping->head, index);
+    uint32_t owner = xctx_load32(&row->owner);
+    int found;
+    if (owner == 0 || owner == mapping->token || owner == *living) return 0;
+    found = lives(mapping, owner);
+    if (found > 0) *living = owner;
+    if (found) return found > 0 ? 0 : -1;
+    if ((errno = come_alive(mapping)) != 0) return -1;
+    found = become_cleaner(mapping, row);
+    if (found != 1) return found;
+    /* It may have been cleaned up since, and be another's. */
+    if (xctx_load32(&row->owner) == owner) {
+        xctx_clean_up_dead_row(mapping->head, index);
+        free_again(mapping->head, index);
+    }
+    xctx_store32(&row->cleaner, 0);
+    return 1;
+}
+
+static int clean_up_all(xctx_mapping *mapping) {
+    uint32_t i, used = xctx_load32(&mapping->head->used), living = 0;
+    for (i = 0; i < used; i++)
+        if (clean_up_if_dead(mapping, i, &living) < 0) return -1;
+    return 0;
+}
+
+static int is_marked(xctx_mapping *mapping) {
+    clean_up_all(mapping);
+    return (xctx_load64(&mapping->head->word) & XCTX_DIED) != 0;
+}
+
+int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt) {
     xctx_head *head = mapping->head;
-    uint32_t i, used, slot;
-    int found = 0;
+    uint32_t i, used, slot, living = 0;
+    int found = 0, one;
     if (attempt->phase == XCTX_HAS_SLOT) {
         used = xctx_load32(&head->used);
-        for (i = attempt->next_row; i < used; i++)
-            if (XCTX_IN(xctx_load64(&xctx_row_at(head, i)->readers))) found |= clean_up_if_dead(mapping, i);
+        pthread_mutex_lock(&mutex);
+        for (i = attempt->next_row; i < used && found >= 0; i++)
+            if (XCTX_IN(xctx_load64(&xctx_row_at(head, i)->readers))) {
+                one = clean_up_if_dead(mapping, i, &living);
+                found = one < 0 ? -1 : found | one;
+            }
+        pthread_mutex_unlock(&mutex);
         return found;
     }
-    slot = xctx_load32(&head->word) & XCTX_WRITER_SLOT;
-    return slot ? clean_up_if_dead(mapping, slot - 1) : 0;
+    slot = (uint32_t)(xctx_load64(&head->word) & XCTX_WRITER_SLOT);
+    if (slot) {
+        pthread_mutex_lock(&mutex);
+        found = clean_up_if_dead(mapping, slot - 1, &living);
+        pthread_mutex_unlock(&mutex);
+    }
+    return found ? found : xctx_pass_over(head, attempt);
 }
 
-void xctx_clean_up_all_dead(xctx_mapping *mapping) {
-    uint32_t i, used = xctx_load32(&mapping->head->used);
-    for (i = 0; i < used; i++)
-        if (xctx_load32(&xctx_row_at(mapping->head, i)->owner)) clean_up_if_dead(mapping, i);
+int xctx_clean_up_all_dead(xctx_mapping *mapping) {
+    int found;
+    pthread_mutex_lock(&mutex);
+    found = clean_up_all(mapping);
+    pthread_mutex_unlock(&mutex);
+    return found;
+}
+
+/* --- cycles ------------------------------------------------------------------------------------------------------------- */
+
+static int is_link(xctx_link *link) {
+    xctx_row *row = xctx_row_at(link->mapping->head, link->index);
+    return xctx_load32(&row->blocked) && xctx_load32(&row->pid) == link->pid && xctx_load32(&row->thread) == link->thread
+           && xctx_load64(&row->waiting_since) == link->since;
+}
+
+/* Where a thread sleeps. 0 where it does not. */
+static int find_sleeper(xctx_link *link, uint32_t pid, uint32_t thread) {
+    xctx_mapping *mapping;
+    uint32_t i, used;
+    xctx_row *row;
+    for (mapping = mappings; mapping; mapping = mapping->next) {
+        if (!mapping->head) continue;
+        used = xctx_load32(&mapping->head->used);
+        for (i = 0; i < used; i++) {
+            row = xctx_row_at(mapping->head, i);
+            if (xctx_load32(&row->blocked) && xctx_load32(&row->thread) == thread && xctx_load32(&row->pid) == pid) {
+                *link = (xctx_link){mapping, i, pid, thread, xctx_load64(&row->waiting_since)};
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+
+/* Goes on from the last link: to those that hold what its thread waits for. Gives the length of a cycle, or 0. */
+static int follow(xctx_link *links, int length) {
+    xctx_link *last = &links[length - 1];
+    xctx_head *head = last->mapping->head;
+    uint32_t slot = (uint32_t)(xctx_load64(&head->word) & XCTX_WRITER_SLOT), i, used, pid, thread;
+    int found, each;
+    xctx_row *row;
+    if (slot == 0 || length == XCTX_LONGEST_CYCLE) return 0;
+    used = xctx_load32(&head->used);
+    for (i = 0; i < used; i++) {
+        row = xctx_row_at(head, i);
+        /* It waits for the owner of the slot; or it is that, and waits for the readers. */
+        if (slot == last->index + 1 ? !XCTX_IN(xctx_load64(&row->readers)) || i == last->index : slot != i + 1) continue;
+        pid = xctx_load32(&row->pid);
+        thread = xctx_load32(&row->thread);
+        if (thread == 0) continue;
+        if (pid == links[0].pid && thread == links[0].thread) return length;
+        for (each = 1; each < length && (links[each].pid != pid || links[each].thread != thread); each++) {}
+        if (each < length || !find_sleeper(&links[length], pid, thread)) continue;
+        if ((found = follow(links, length + 1)) != 0) return found;
+    }
+    return 0;
+}
+
+int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, xctx_link *links) {
+    xctx_row *row = xctx_row_at(mapping->head, index);
+    int length, i;
+    links[0] = (xctx_link){mapping, index, xctx_load32(&row->pid), xctx_load32(&row->thread), xctx_load64(&row->waiting_since)};
+    pthread_mutex_lock(&mutex);
+    length = links[0].thread ? follow(links, 1) : 0;
+    for (i = 1; i < length; i++)   /* the first is awake: it asks */
+        if (!is_link(&links[i])) length = 0;
+    pthread_mutex_unlock(&mutex);
+    return length;
 }
 
 /* --- rows -------------------------------------------------------------------------------------------------------------- */
 
-static void count_mine(xctx_mapping *mapping, uint32_t index, int change) {
-    xctx_store16_relaxed(&mapping->mine[index], (uint16_t)(mapping->mine[index] + change));
+/* How many rows one process may have, while so many have been used: few where there are many processes. */
+static uint32_t share(uint32_t used) {
+    if (used < XCTX_ROWS / 2) return XCTX_OWN_ROWS;
+    return used < XCTX_ROWS / 8 * 7 ? 4 : 1;
 }
 
-/* The first row that nobody alive owns, now this process's: its index, or -1 and errno, or -2 where there is none. */
-static int lock_free_row(xctx_mapping *mapping) {
-    uint32_t i, used;
-    for (i = 0; i < XCTX_ROWS; i++) {
-        if (mapping->mine[i]) continue;
-        if (xctx_lock_byte(mapping->own, F_WRLCK, BYTE_OF(i)) == 0) {
-            xctx_clean_up_dead_row(mapping->head, i);
-            used = xctx_load32(&mapping->head->used);
-            while (used < i + 1 && !xctx_cas32(&mapping->head->used, &used, i + 1)) {}
-            return (int)i;
+/* Rows of the dead that are in nobody's way are cleaned up in passing: each claim of a row looks at a few others, so there
+ * are never many of them. */
+#define SWEPT 4
+static void sweep(xctx_mapping *mapping) {
+    uint32_t used = xctx_load32(&mapping->head->used), living = 0, turn;
+    for (turn = 0; turn < SWEPT && turn < used; turn++)
+        clean_up_if_dead(mapping, xctx_add32(&mapping->head->sweep, 1) % used, &living);
+}
+
+/* A row that nobody owns, now this process's: its index, or -1 and errno, or -2 where there is none. */
+static int take_free_row(xctx_mapping *mapping) {
+    xctx_head *head = mapping->head;
+    uint32_t i, used, reserved, wanted, nobody;
+    int fd, from_start;
+    sweep(mapping);
+    i = xctx_load32(&head->free_hint);
+    from_start = i == 0;
+    for (;; i++) {
+        if (i >= XCTX_ROWS) {
+            if (from_start) return -2;
+            from_start = 1;
+            i = 0;
         }
-        if (errno != EAGAIN && errno != EACCES) return -1;
+        reserved = xctx_load32(&head->reserved);
+        if (i >= reserved) {
+            wanted = reserved * 2 > XCTX_ROWS ? XCTX_ROWS : reserved * 2;
+            if ((fd = carrier_of(mapping)) < 0 || reserve(fd, wanted)) return -1;
+            while (reserved < wanted && !xctx_cas32(&head->reserved, &reserved, wanted)) {}
+        }
+        nobody = 0;
+        if (xctx_load32(&xctx_row_at(head, i)->owner) == 0
+            && xctx_cas32(&xctx_row_at(head, i)->owner, &nobody, mapping->token)) break;
     }
-    return -2;
+    used = xctx_load32(&head->used);
+    while (used < i + 1 && !xctx_cas32(&head->used, &used, i + 1)) {}
+    xctx_store32(&head->free_hint, i + 1);
+    return (int)i;
 }
 
 int xctx_claim_row(xctx_mapping *mapping) {
-    uint32_t i, own = 0, least = XCTX_ROWS;
+    xctx_own_row *each, *unused = NULL, *least = NULL;
+    uint32_t own = 0;
     xctx_row *row;
     int found = -2, failed;
     pthread_mutex_lock(&mutex);
-    for (i = 0; i < XCTX_ROWS; i++)
-        if (mapping->mine[i]) {
+    failed = come_alive(mapping);
+    for (each = mapping->rows; each < mapping->rows + XCTX_OWN_ROWS; each++) {
+        if (!each->users) unused = each;
+        else {
             own++;
-            if (mapping->mine[i] < UINT16_MAX && (least == XCTX_ROWS || mapping->mine[i] < mapping->mine[least])) least = i;
+            if (!least || each->users < least->users) least = each;
         }
-    failed = open_own(mapping);
+    }
     if (failed) found = -1;
-    else if (own < OWN_ROWS && (found = lock_free_row(mapping)) == -1) failed = errno;
+    else if (unused && own < share(xctx_load32(&mapping->head->used))) {
+        found = take_free_row(mapping);
+        if (found == -2 && !least && !clean_up_all(mapping)) found = take_free_row(mapping);
+        if (found == -1) failed = errno;
+    }
     if (found >= 0) {
+        unused->index = (uint32_t)found;
+        unused->users = 1;
         row = xctx_row_at(mapping->head, (uint32_t)found);
-        xctx_store32_release(&row->owner, (uint32_t)getpid());
-#if defined(__linux__)
+        xctx_store32_release(&row->pid, (uint32_t)getpid());
         xctx_store32_release(&row->thread, (uint32_t)syscall(SYS_gettid));
-#else
-        xctx_store32_release(&row->thread, 0);
-#endif
     }
-    else if (found == -2 && least < XCTX_ROWS) {
-        found = (int)least;
-        xctx_store32_release(&xctx_row_at(mapping->head, least)->thread, 0);   /* of several */
+    else if (found == -2 && least) {
+        found = (int)least->index;
+        least->users++;
+        xctx_store32_release(&xctx_row_at(mapping->head, least->index)->thread, 0);   /* of several */
     }
-    if (found >= 0) count_mine(mapping, (uint32_t)found, +1);
     pthread_mutex_unlock(&mutex);
     errno = failed;
     return found;
 }
 
 void xctx_unclaim_row(xctx_mapping *mapping, uint32_t index) {
+    xctx_own_row *each;
+    xctx_row *row;
     pthread_mutex_lock(&mutex);
-    if (mapping->mine[index]) {
-        count_mine(mapping, index, -1);
-        if (!mapping->mine[index]) {
-            xctx_store32_release(&xctx_row_at(mapping->head, index)->owner, 0);
-            if (is_of(mapping, mapping->own)) xctx_lock_byte(mapping->own, F_UNLCK, BYTE_OF(index));
+    for (each = mapping->rows; each < mapping->rows + XCTX_OWN_ROWS; each++)
+        if (each->users && each->index == index && --each->users == 0) {
+            row = xctx_row_at(mapping->head, index);
+            if (xctx_load32(&row->owner) == mapping->token) {
+                xctx_store32(&row->owner, 0);
+                free_again(mapping->head, index);
+            }
         }
-    }
     pthread_mutex_unlock(&mutex);
 }
 
@@ -339,13 +553,20 @@ void xctx_unclaim_row(xctx_mapping *mapping, uint32_t index) {
 /* Enough to compile: no lock is ever made, so none of this is ever called but for the first. */
 int xctx_set_up_mappings(void) { return 0; }
 int xctx_new_file(void) { return -1; }
+int xctx_reserve_first(int fd) { (void)fd; return -1; }
 int xctx_lock_byte(int fd, int type, long at) { (void)fd; (void)type; (void)at; return -1; }
-xctx_mapping *xctx_map(int fd, const char *path) { (void)fd; (void)path; return NULL; }
+xctx_mapping *xctx_map(int fd, const char *path, int lasting) { (void)fd; (void)path; (void)lasting; return NULL; }
 void xctx_unmap(xctx_mapping *mapping) { (void)mapping; }
 void xctx_quit_all(void) {}
+int xctx_come_alive(xctx_mapping *mapping) { (void)mapping; return -1; }
 int xctx_claim_row(xctx_mapping *mapping) { (void)mapping; return -1; }
 void xctx_unclaim_row(xctx_mapping *mapping, uint32_t index) { (void)mapping; (void)index; }
-int xctx_look_for_dead(xctx_mapping *mapping, const xctx_attempt *attempt) { (void)mapping; (void)attempt; return 0; }
-void xctx_clean_up_all_dead(xctx_mapping *mapping) { (void)mapping; }
+int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt) { (void)mapping; (void)attempt; return 0; }
+int xctx_clean_up_all_dead(xctx_mapping *mapping) { (void)mapping; return 0; }
+int xctx_look_for_name(xctx_mapping *mapping) { (void)mapping; return 0; }
+int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, xctx_link *links) {
+    (void)mapping; (void)index; (void)links;
+    return 0;
+}
 
 #endif

@@ -1,15 +1,23 @@
 /* The use that this process makes of locks' memory: which files it has mapped, which rows are its threads', and which rows'
  * owners are dead.
  *
- * The memory is a file without a name (a memfd), so that it lives as long as anybody has it and leaves nothing behind, or a
- * file with a name. `carrier` is the descriptor that is handed to other processes.
+ * The memory is a file without a name (a memfd), which lives as long as anybody has it and leaves nothing behind, or a file
+ * with a name. `carrier` is the one descriptor of it that a process has: it is handed to other processes, and by it a process
+ * asks about the others.
  *
- * How a process knows the dead. Each process opens the file once more for itself (`own`) and locks the byte of each row that
- * it owns, as an open file description lock. The kernel drops that lock when the process has died for whatever reason, has
- * replaced itself (exec), or was killed and is not waited for yet. It goes by no process identifier, so no process can be
- * taken for another. A child closes what it inherited of `own` at its fork, before it can do anything else. Locking the byte
- * of a row whose owner is dead is also what makes one process at a time clean up after it. /proc must be mounted, to open a
- * file anew. */
+ * How a process knows the dead. Before its first use of a lock each process takes a *token*, a number that no other process
+ * gets, opens the file once more for itself and locks the byte of that number, as an open file description lock. Then it maps
+ * a page of what it opened, in such a way that no forked child gets the page (`life`), and closes the descriptor. The mapping
+ * keeps the open file, and so the lock on the byte, until the process has died for whatever reason or has replaced itself
+ * (exec). So a program may close whatever descriptors it finds and is not taken for dead. The kernel goes by no process
+ * identifier: no process can be taken for another. A row says by a token whose it is.
+ *
+ * Some file systems (overlayfs) map another open file than the one that was asked for. There the descriptor is kept (`own`),
+ * and a program that closes it loses what it held: it finds out when it releases, and at its next wait.
+ *
+ * A named file's first byte is locked, shared, by each open file that is mapped as memory. A forked child maps the same open
+ * file as its parent, so the family uses the file until the last of them has ended. /proc must be mounted when a process
+ * uses a lock for the first time, to open a file anew. */
 #ifndef XCTX_LOCK_MAPPING_H
 #define XCTX_LOCK_MAPPING_H
 
@@ -23,8 +31,16 @@
 #  pragma GCC visibility push(hidden)
 #endif
 
-/* The byte of a named file that each process which uses it locks (shared). */
+/* The byte of a named file that tells whether anybody uses it. */
 #define XCTX_USERS 0
+
+/* So many threads of one process have a row each, others share these: there must be rows for other processes. */
+#define XCTX_OWN_ROWS 32
+
+typedef struct {
+    uint32_t index;
+    uint32_t users;               /* how many threads of this process use the row; 0: this entry is free */
+} xctx_own_row;
 
 /* One process's use of such a memory. It is never freed but used again, so that a forked child may always walk the list. */
 typedef struct xctx_mapping {
@@ -34,18 +50,21 @@ typedef struct xctx_mapping {
     dev_t device;                 /* which file it is: a program may close a descriptor of ours, and open another file's */
     ino_t inode;
 #endif
-    int carrier;                  /* -1 where the memory has a name */
-    int own;                      /* -1 until its first use in this process */
-    int spare;                    /* during a fork: what is to be the child's `own` */
+    int carrier;
+    int own;                      /* -1 but for the file systems that need it */
+    void *life;                   /* NULL until this process's first use */
+    uint32_t token;               /* likewise 0; also read without the mutex */
+    int lasting;                  /* the file stays when nobody uses it any more */
     char *path;                   /* NULL where it has no name */
-    uint16_t mine[XCTX_ROWS];     /* how many threads of this process use the row through this; also read without the mutex */
+    uint64_t looked_at;           /* when this process looked whether the file is there still; touched without the mutex */
+    xctx_own_row rows[XCTX_OWN_ROWS];
     PyObject *queues;             /* the first LocalQueue in which somebody waits; owned. Guarded by `guard` */
     xctx_mutex guard;             /* of the queues, and of what is in them */
     uint32_t queued;              /* how many wait in them; also read without the guard */
 } xctx_mapping;
 
 static inline int xctx_is_mine(xctx_mapping *mapping, uint32_t index) {
-    return index < XCTX_ROWS && xctx_load16_relaxed(&mapping->mine[index]) != 0;
+    return index < XCTX_ROWS && xctx_load32(&xctx_row_at(mapping->head, index)->owner) == xctx_load32(&mapping->token);
 }
 
 /* Ordered with the accesses of the lock's word: see xctx_outlook. */
@@ -56,15 +75,19 @@ static inline xctx_head *xctx_head_of(xctx_mapping *mapping) { return mapping->h
 /* Once, when the module is imported: what is done at a fork, and at the end of the process. Not 0 where there is no room. */
 int xctx_set_up_mappings(void);
 
-/* A file without a name, of XCTX_SIZE zeros. -1, and errno, on failure. */
+/* A file without a name. -1, and errno, on failure. */
 int xctx_new_file(void);
+
+/* Sees to it that the file has memory for the first rows. 0, or -1 and errno. */
+int xctx_reserve_first(int fd);
 
 /* Locks (F_WRLCK, F_RDLCK) or frees (F_UNLCK) one byte of a file for the open file description. 0, or -1 and errno. */
 int xctx_lock_byte(int fd, int type, long at);
 
-/* Takes over `fd`: a file of XCTX_SIZE bytes, which are zeros or have been a lock's before. NULL, and errno, on failure; `fd`
- * is the caller's still then. */
-xctx_mapping *xctx_map(int fd, const char *path);
+/* Takes over `fd`: a file of zeros that has memory for the first rows, or one that has been a lock's before. With a path the
+ * caller has locked its first byte, shared. `lasting`: the file is not removed. NULL, and errno, on failure; `fd` is the
+ * caller's still then. ENOLCK says that the file is no lock's. */
+xctx_mapping *xctx_map(int fd, const char *path, int lasting);
 
 /* Nobody in this process uses it any more. */
 void xctx_unmap(xctx_mapping *mapping);
@@ -72,15 +95,35 @@ void xctx_unmap(xctx_mapping *mapping);
 /* As this process ends, while something may still refer to its mappings: removes the files that no other process uses. */
 void xctx_quit_all(void);
 
+/* Has this process counted among the living. 0, or errno. */
+int xctx_come_alive(xctx_mapping *mapping);
+
 /* A row for this thread: its index, or -1 and errno, or -2 where other processes have all. */
 int xctx_claim_row(xctx_mapping *mapping);
 void xctx_unclaim_row(xctx_mapping *mapping, uint32_t index);
 
-/* Looks for the dead among those that this attempt waits for. True where one was found: another look is worth while. */
-int xctx_look_for_dead(xctx_mapping *mapping, const xctx_attempt *attempt);
+/* Looks for the dead among those that this attempt waits for, and for a writer that does not follow up. 1 where another look
+ * is worth while, otherwise 0; -1, and errno, where nobody can tell any more who is dead. */
+int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt);
 
-/* Cleans up after all the dead. */
-void xctx_clean_up_all_dead(xctx_mapping *mapping);
+/* Cleans up after all the dead. 0, or -1 and errno. */
+int xctx_clean_up_all_dead(xctx_mapping *mapping);
+
+/* A thread on a cycle of threads each of which sleeps for a lock that the next one holds. */
+typedef struct {
+    xctx_mapping *mapping;        /* the lock that it waits for */
+    uint32_t index;               /* the row by which it waits */
+    uint32_t pid, thread;
+    uint64_t since;
+} xctx_link;
+#define XCTX_LONGEST_CYCLE 16
+
+/* Looks for a cycle through the thread of a row, which sleeps there. Gives its length, or 0. Only locks that this process has
+ * are looked at, and only threads with a row of their own. Nothing on the cycle has moved meanwhile, so it is there for good. */
+int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, xctx_link *links);
+
+/* Whether the file of a named lock has lost its name: all that use the memory find out then. */
+int xctx_look_for_name(xctx_mapping *mapping);
 
 #if defined(__GNUC__)
 #  pragma GCC visibility pop

@@ -1,9 +1,12 @@
 """Locks that have a name: where their files are, and how one is opened or made.
 
-They are in a directory of the user's own, one for all his programs whatever their environment: in /dev/shm where there
-is such a thing, so that nothing is left after a restart of the machine; otherwise in XDG_RUNTIME_DIR or among the
-temporary files. Every user of a file holds a lock on its first byte, shared. Who gets it alone is the last, and removes
-the file: the last user when it ends, or, where that was killed, the next one who opens any lock by name.
+They are in a directory of the user's own, one for all programs of that user whatever their environment: in /dev/shm, so
+that nothing is left after a restart of the machine, or where there is no such thing in /tmp. Each process that uses a
+file holds a lock on its first byte, shared. One that gets that lock alone is the last, and removes the file when it
+ends. Where the last is killed the file stays for the next process that opens the name, which is told where a writer
+has died.
+
+One file is one lock: however often a process opens it, what its units hold is kept once.
 """
 
 import contextlib
@@ -11,20 +14,69 @@ import os
 import stat
 import sys
 import time
+from _thread import RLock
 from collections.abc import Callable
+from typing import Any
+from weakref import ref
 
-# Locks the first byte of a file, shared or (True) alone; False where others have it.
-Use = Callable[[int, bool], bool]
+from xctx._lock.unit_lock import leave_names, reserve_file, use_file
+
+PARENTS = ("/dev/shm", "/tmp", "/var/tmp")
+# A user of the machine can make any directory there first. Then the next name is taken, so one has to make them all.
+TRIES = 64
+
+# How the lock's Common is made of a descriptor, a path, and whether the file stays when nobody uses it any more.
+Make = Callable[[int, str, bool], Any]
+
+# Process: the locks that are open, by device and inode. Guarded by `guard`, which is made anew in a forked child.
+opened: "dict[tuple[int, int], ref[Any]]" = {}
+guard = RLock()
 
 
-def directory() -> str:
-    """The path of the directory for this user's locks."""
-    for parent in ("/dev/shm", os.environ.get("XDG_RUNTIME_DIR")):
-        if parent and os.access(parent, os.W_OK):
-            return os.path.join(parent, f"xctx-{os.geteuid()}")
-    import tempfile  # not at the top: importing xctx stays cheap
+def renew_guard() -> None:
+    global guard
+    guard = RLock()
 
-    return os.path.join(tempfile.gettempdir(), f"xctx-{os.geteuid()}")
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=renew_guard)
+
+
+def once(fd: int, path: str, lasting: bool, make: Make) -> Any:
+    """What `make` gives, or gave when this process opened the file before. Takes over `fd`."""
+    about = os.fstat(fd)
+    file = about.st_dev, about.st_ino
+    with guard:
+        found = opened.get(file)
+        known = None if found is None else found()
+        if known is None:
+            known = make(fd, path, lasting)
+            opened[file] = ref(known, lambda gone: forget(file, gone))
+            return known
+    os.close(fd)
+    return known
+
+
+def forget(file: tuple[int, int], gone: "ref[Any]") -> None:
+    with guard:
+        if opened.get(file) is gone:
+            del opened[file]
+
+
+# --- by a name ------------------------------------------------------------------------------------------------------
+
+
+def open_named(name: object, make: Make) -> Any:
+    """What `make` makes of the file of that name.
+
+    Raises:
+        TypeError, ValueError: this is no name for a lock, or the file is no lock's.
+        PermissionError: the file, or its directory, is a link, another user's, or open to others.
+    """
+    fd, path = open_file(check_name(name))
+    known = once(fd, path, False, make)
+    watch_children(leave_names)
+    return known
 
 
 def check_name(name: object) -> str:
@@ -39,6 +91,31 @@ def check_name(name: object) -> str:
     if not name or name.startswith(".") or "/" in name or "\0" in name or len(os.fsencode(name)) > 200:
         raise ValueError(f"{name!r} cannot name a lock: up to 200 bytes, no '/', and no '.' at the start, were wanted")
     return name
+
+
+def directory() -> str:
+    """The path of the directory for this user's locks; it may not exist yet.
+
+    Raises:
+        PermissionError: others have made all directories that could be this user's.
+    """
+    user = os.geteuid()
+    free = None
+    for parent in PARENTS:
+        if not os.access(parent, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            continue
+        for number in range(TRIES):
+            path = os.path.join(parent, f"xctx-{user}" + (f".{number}" if number else ""))
+            try:
+                about = os.lstat(path)
+            except FileNotFoundError:
+                free = free or path  # the first one; but this user may have a later one since another had this
+                continue
+            if about.st_uid == user:
+                return path
+        if free is not None:
+            return free
+    raise PermissionError(f"other users have made all directories that could be for the locks of user {user}")
 
 
 def open_directory(path: str) -> int:
@@ -60,7 +137,7 @@ def open_directory(path: str) -> int:
     return place
 
 
-def open_file(name: str, size: int, use: Use) -> tuple[int, str]:
+def open_file(name: str) -> tuple[int, str]:
     """A descriptor of the file of that name, in use by this process from now on, and its path.
 
     Raises:
@@ -74,8 +151,7 @@ def open_file(name: str, size: int, use: Use) -> tuple[int, str]:
         except FileNotFoundError:  # removed just now, with the last lock in it
             continue
         try:
-            clean(place, use)
-            fd = open_in(place, name, size, use)
+            fd = open_in(place, name)
         except FileNotFoundError:
             continue
         finally:
@@ -85,7 +161,7 @@ def open_file(name: str, size: int, use: Use) -> tuple[int, str]:
         time.sleep(0.001)  # its last user removes it at this moment
 
 
-def open_in(place: int, name: str, size: int, use: Use) -> int | None:
+def open_in(place: int, name: str) -> int | None:
     """As open_file, or None where the file is being removed."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -98,15 +174,16 @@ def open_in(place: int, name: str, size: int, use: Use) -> int | None:
         raise
     try:
         about = os.fstat(fd)
-        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077:
-            raise PermissionError(f"the file of the lock {name!r} is another user's, or open to others")
+        if not stat.S_ISREG(about.st_mode) or about.st_uid != os.geteuid():
+            raise PermissionError(f"the file of the lock {name!r} is another user's, or none")
         if about.st_nlink > 1:
             raise PermissionError(f"the file of the lock {name!r} has a second name, a hard link")
-        if use(fd, False) and still_named(place, name, fd):
+        if use_file(fd, False) and still_named(place, name, fd):
             if about.st_size == 0:
-                os.ftruncate(fd, size)  # zeros are a free lock
-            elif about.st_size != size:
-                raise ValueError(f"the file of the lock {name!r} is something else: {about.st_size} bytes, not {size}")
+                # A process that has the file may open it anew after it has become another user. Others do not get so
+                # far: the directory is closed to them.
+                os.fchmod(fd, 0o666)
+                reserve_file(fd)  # zeros are a free lock
             mine, fd = fd, -1
             return mine
         return None
@@ -123,18 +200,64 @@ def still_named(place: int, name: str, fd: int) -> bool:
     return os.path.samestat(now, os.fstat(fd))
 
 
-def clean(place: int, use: Use) -> None:
-    """Removes the files whose users were all killed."""
-    for name in os.listdir(place):
-        try:
-            fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
-        except OSError:
-            continue
-        try:
-            if use(fd, True) and still_named(place, name, fd):
-                os.unlink(name, dir_fd=place)
-        finally:
+# --- at a path ------------------------------------------------------------------------------------------------------
+
+# File systems whose files other machines change as well, by what statfs says.
+REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs"}
+
+
+def open_at(path: str, create: bool, mode: int, make: Make) -> Any:
+    """What `make` makes of the file at a path.
+
+    Raises:
+        FileNotFoundError: there is none, and none is to be made.
+        ValueError: the file is no lock's.
+        OSError: it cannot be opened, or is on a file system of the network.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags)
+    except FileNotFoundError:
+        if not create:
+            raise
+        with contextlib.suppress(FileExistsError):
+            made = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+            try:
+                os.fchmod(made, mode)
+            finally:
+                os.close(made)
+        fd = os.open(path, flags)
+    try:
+        kind = file_system(path)
+        if kind in REMOTE:
+            raise OSError(
+                f"{path!r} is on a file system of the network ({kind}), where processes of several machines would not "
+                "see each other's locks"
+            )
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError(f"{path!r} is no regular file, so no lock")
+        if not use_file(fd, False):
+            raise OSError(f"{path!r} cannot be locked: another program has locked its first byte")
+        if about.st_size == 0:
+            reserve_file(fd)
+        mine, fd = fd, -1
+    finally:
+        if fd >= 0:
             os.close(fd)
+    return once(mine, path, True, make)
+
+
+def file_system(path: str) -> str:
+    """The kind of the file system that a path is on, or an empty string where nothing tells."""
+    number = os.stat(path).st_dev
+    wanted = f"{os.major(number)}:{os.minor(number)}"
+    with contextlib.suppress(OSError), open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
+        for line in mounts:
+            fields = line.split()
+            if fields[2] == wanted and "-" in fields:
+                return fields[fields.index("-") + 1]
+    return ""
 
 
 # --- processes that multiprocessing starts --------------------------------------------------------------------------

@@ -10,18 +10,22 @@ typedef struct {
     xctx_mapping *mapping;
     PyObject *owner;          /* the UnitLock that this is in; borrowed */
     uint32_t index;           /* of the row */
+    uint32_t token;           /* of this process: the row's owner as long as nobody takes this process for dead. Never changes */
     uint32_t depth;           /* how often it was acquired and not released; 0 or 1 where the lock is not re-entrant */
     uint32_t wrote_at;        /* the depth at which an upgrade began that its release ends, or 0 */
     union {
         struct {
             uint8_t mode;
-            uint8_t warned;             /* it knows that a writer died: once it has written, nobody else need know */
             uint8_t shared_by_threads;  /* its unit may run in several threads: see UnitLock.guard. Never changes */
-            uint8_t busy;               /* an attempt is under way, which no other code of the unit may touch: a signal
-                                         * handler, another thread or task */
+            uint8_t busy;               /* an attempt is under way, which no other code of the unit may touch: another
+                                         * thread or task. A signal handler may take its place: see `overtake` */
         };
         uint32_t any;         /* 0: nothing is held and no guard is needed, so it may be acquired at once */
     };
+    uint8_t named;            /* its lock has a file that may lose its name. Never changes */
+    uint32_t turn;            /* counts up when code that runs in the middle of an attempt begins one of its own */
+    uint32_t told;            /* the deaths that it has been told of, by their number */
+    unsigned long thread;     /* that the attempt is made in, where several threads are one unit */
     xctx_attempt attempt;
 } xctx_unit_lock;
 
@@ -39,14 +43,16 @@ enum {
  * queued first and then looks at the word and the rows. So one of them sees the other. */
 static inline int xctx_outlook(xctx_unit_lock *unit) {
     const xctx_attempt *attempt = &unit->attempt;
-    uint32_t word = xctx_load32(&unit->head->word), used, i;
+    uint64_t word = xctx_load64(&unit->head->word);
+    uint32_t used, i;
     int found = XCTX_SERVED;
+    if (word & XCTX_REMOVED) return XCTX_SERVED;   /* to be told so */
     switch (attempt->phase) {
     case XCTX_COUNTED:
         if (XCTX_EPOCH(xctx_load64(&unit->row->readers)) != attempt->epoch || !(word & XCTX_ANNOUNCED)) return XCTX_SERVED;
         break;
     case XCTX_HAS_SLOT:
-        if (attempt->want != XCTX_EXCLUSIVE) return XCTX_SERVED;
+        if (attempt->want != XCTX_EXCLUSIVE || xctx_was_passed_over(unit->head, attempt)) return XCTX_SERVED;
         used = xctx_load32(&unit->head->used);
         for (i = attempt->next_row; i < used; i++)
             if (XCTX_IN(xctx_load64(&xctx_row_at(unit->head, i)->readers))) {
@@ -63,7 +69,7 @@ static inline int xctx_outlook(xctx_unit_lock *unit) {
     default:
         return XCTX_SERVED;
     }
-    return xctx_is_mine(unit->mapping, (word & XCTX_WRITER_SLOT) - 1) ? XCTX_LOCAL : XCTX_KERNEL;
+    return xctx_is_mine(unit->mapping, (uint32_t)(word & XCTX_WRITER_SLOT) - 1) ? XCTX_LOCAL : XCTX_KERNEL;
 }
 
 /* --- acquiring and releasing ------------------------------------------------------------------------------------------- */
@@ -76,19 +82,45 @@ static inline int xctx_unit_got(xctx_unit_lock *unit, int mode) {
     return 1;
 }
 
-/* The first look. True where the lock is held now; otherwise an attempt is under way, and the unit's lock is busy. */
-static inline int xctx_unit_take(xctx_unit_lock *unit, int mode) {
-    uint32_t word;
-    if (mode == XCTX_SHARED && XCTX_LIKELY(xctx_enter(unit->head, unit->row, &word))) return xctx_unit_got(unit, mode);
-    unit->attempt.want = (uint8_t)mode;
+/* The first look has been in vain: from now on the unit's lock is busy with an attempt, which has the writer slot already where
+ * `has_slot`. True where the lock is held all the same. */
+static XCTX_NOINLINE int xctx_unit_begin(xctx_unit_lock *unit, int mode, int has_slot) {
+    xctx_attempt *attempt = &unit->attempt;
+    attempt->want = (uint8_t)mode;
     unit->busy = 1;
     if (mode == XCTX_SHARED) {
-        xctx_step_back(unit->head, unit->row, &unit->attempt);
+        xctx_step_back(unit->head, unit->row, attempt);
         return 0;
     }
-    if (!xctx_poll(unit->head, unit->index, &unit->attempt)) return 0;
+    if (has_slot) {
+        xctx_want_slot(attempt);
+        xctx_have_slot(attempt);
+    }
+    if (!xctx_poll(unit->head, unit->index, attempt)) return 0;
     unit->busy = 0;
     return xctx_unit_got(unit, mode);
+}
+
+/* The first look. True where the lock is held now; otherwise an attempt is under way, and the unit's lock is busy. */
+static inline int xctx_unit_take(xctx_unit_lock *unit, int mode) {
+    xctx_head *head = unit->head;
+    int has_slot = 0;
+    uint64_t word;
+    if (mode == XCTX_SHARED) {
+        if (XCTX_LIKELY(xctx_enter(head, unit->row, &word))) return xctx_unit_got(unit, mode);
+    }
+    else {
+        word = xctx_load64(&head->word);
+        if (XCTX_LIKELY(!(word & (XCTX_WRITER_SLOT | XCTX_REMOVED | XCTX_STARVING)))
+            && xctx_cas64(&head->word, &word, word | (unit->index + 1) | (mode == XCTX_EXCLUSIVE ? XCTX_ANNOUNCED : 0))) {
+            has_slot = 1;
+            if (mode != XCTX_EXCLUSIVE || XCTX_LIKELY(xctx_no_readers(head))) {
+                xctx_store32_release(&unit->row->mode, (uint32_t)mode);
+                return xctx_unit_got(unit, mode);
+            }
+        }
+    }
+    return xctx_unit_begin(unit, mode, has_slot);
 }
 
 /* A few more looks, while the holder may be about to release. */
@@ -104,33 +136,31 @@ static inline int xctx_unit_spin(xctx_unit_lock *unit) {
     return 0;
 }
 
-static inline void xctx_unit_release(xctx_unit_lock *unit) {
+/* 0 where this process was taken for dead, so that nothing of the unit's is in the shared memory any more. */
+static inline int xctx_unit_release(xctx_unit_lock *unit) {
     int mode = unit->mode;
-    uint32_t mended = unit->warned && mode == XCTX_EXCLUSIVE ? XCTX_DIED : 0;
-    unit->mode = unit->warned = 0;
+    unit->mode = 0;
     unit->depth = unit->wrote_at = 0;
+    if (XCTX_UNLIKELY(xctx_load32(&unit->row->owner) != unit->token)) return 0;
     if (mode == XCTX_SHARED) xctx_leave(unit->head, unit->row);
-    else xctx_step_down(unit->head, unit->index, XCTX_NONE, mended);
+    else xctx_step_down(unit->head, unit->index, XCTX_NONE);
+    return 1;
 }
 
 static inline void xctx_unit_downgrade(xctx_unit_lock *unit, int mode) {
-    uint32_t mended = unit->warned && unit->mode == XCTX_EXCLUSIVE ? XCTX_DIED : 0;
     unit->mode = (uint8_t)mode;
     unit->wrote_at = 0;
-    if (mended) unit->warned = 0;
-    xctx_step_down(unit->head, unit->index, mode, mended);
+    if (xctx_load32(&unit->row->owner) == unit->token) xctx_step_down(unit->head, unit->index, mode);
 }
 
 /* The unit has ended, or the lock has, in the middle of something. */
 static inline void xctx_unit_abandon(xctx_unit_lock *unit) {
     xctx_attempt *attempt = &unit->attempt;
+    if (xctx_load32(&unit->row->owner) != unit->token) return;   /* this process was taken for dead */
     if (attempt->phase != XCTX_IDLE && xctx_cancel(unit->head, unit->index, attempt, unit->mode == XCTX_UPGRADABLE))
         xctx_leave(unit->head, unit->row);
     if (unit->mode == XCTX_NONE) return;
-    if (unit->mode == XCTX_EXCLUSIVE) {
-        xctx_or32(&unit->head->word, XCTX_DIED);   /* as if its process had died */
-        unit->warned = 0;
-    }
+    if (unit->mode == XCTX_EXCLUSIVE) xctx_tell_of_death(unit->head);   /* as if its process had died */
     xctx_unit_release(unit);
 }
 

@@ -9,26 +9,33 @@ from xctx._runtime.python cimport xctx_mutex
 cdef extern from "xctx/_lock/unit_lock.h" nogil:
     int NONE "XCTX_NONE", SHARED "XCTX_SHARED", UPGRADABLE "XCTX_UPGRADABLE", EXCLUSIVE "XCTX_EXCLUSIVE"
     int IDLE "XCTX_IDLE", QUEUE "XCTX_QUEUE", HAS_SLOT "XCTX_HAS_SLOT", COUNTED "XCTX_COUNTED"
-    uint32_t DIED "XCTX_DIED"
+    uint32_t DIED "XCTX_DIED", REMOVED "XCTX_REMOVED"
+    uint64_t WRITER_SLOT "XCTX_WRITER_SLOT"
     ctypedef struct xctx_head:
-        uint32_t word, used, wake_counter
+        uint64_t word, waits
+        uint32_t used, wake_counter, deaths
     ctypedef struct xctx_row:
-        uint64_t readers
-        uint32_t mode, owner, thread, waiters
+        uint64_t readers, waiting_since, held_since
+        uint32_t mode, owner, pid, thread, waiters, blocked
     ctypedef struct xctx_mapping:
+        xctx_head *head
+        char *path
+        int carrier
+        uint32_t token
         PyObject *queues
         xctx_mutex guard
         uint32_t queued
     ctypedef struct xctx_attempt:
-        uint8_t phase, want, patience
+        uint8_t phase, want, patience, upgrades
         uint32_t wake_counter
     ctypedef struct xctx_unit_lock:
         xctx_head *head
         xctx_row *row
         xctx_mapping *mapping
         PyObject *owner
-        uint32_t index, depth, wrote_at, any
-        uint8_t mode, warned, shared_by_threads, busy
+        uint32_t index, token, depth, wrote_at, any, turn, told
+        uint8_t mode, shared_by_threads, busy, named
+        unsigned long thread
         xctx_attempt attempt
     uint32_t load32 "xctx_load32"(uint32_t *)
     uint64_t load64 "xctx_load64"(uint64_t *)
@@ -37,22 +44,24 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
     uint32_t queued "xctx_queued"(xctx_mapping *)
     void announce_upgrade "xctx_announce_upgrade"(xctx_head *, xctx_attempt *)
     bint take "xctx_unit_take"(xctx_unit_lock *, int)
-    void release_unit "xctx_unit_release"(xctx_unit_lock *)
+    bint release_unit "xctx_unit_release"(xctx_unit_lock *)
+    void and64 "xctx_and64"(uint64_t *, uint64_t)
     void step_down "xctx_unit_downgrade"(xctx_unit_lock *, int)
 
 
 cdef class Mapping:
     cdef xctx_mapping *c          # this and the next three never change
     cdef xctx_head *head
-    cdef int carrier              # what is handed to other processes; -1 where it has a name
+    cdef str path                 # None where it has no name
     cdef uint32_t forks
     cdef object __weakref__
 
 
 cdef class Row:
-    cdef Mapping mapping          # this and the next two never change
+    cdef Mapping mapping          # this and the next three never change
     cdef uint32_t index
     cdef uint32_t forks
+    cdef unsigned long thread     # whose it is
 
 
 cdef class UnitLock:
@@ -61,6 +70,7 @@ cdef class UnitLock:
     cdef Row row                  # this and the next two never change
     cdef uint64_t serial          # of the lock
     cdef uint32_t forks
+    cdef PyObject *attempt        # the Attempt under way, borrowed; touched by the code that makes it alone
 
 
 # How long a unit waits before it asks again whether other code of the same unit is still busy with the lock.
@@ -68,8 +78,9 @@ cdef enum:
     PAUSE_MS = 1
 
 
-# How an attempt stands.
+# How an attempt stands. The first two: it must begin anew.
 cdef enum:
+    OVERTAKEN = -3   # other code of its unit, which ran in the middle of it, made an attempt of its own
     FORKED = -1
     TIME_IS_UP = 0
     HELD = 1
@@ -94,7 +105,8 @@ cdef class LocalQueue:
     cdef bint listed
     cdef bint helped              # the helper runs
     cdef bint starves             # the first writer does
-    cdef object timer             # calls `tick`; touched in the hub's or loop's thread only
+    cdef list ticking             # this queue, or empty once the timer is stopped: what gevent keeps of the timer refers to it
+    cdef object timer             # calls `tick` of that; touched in the hub's or loop's thread only
 
     cdef object home_now(self)
     cdef void start_timer(self, object home) except *
@@ -114,30 +126,44 @@ cdef class Attempt:
     cdef LocalQueue queue         # while it is in there
     cdef Waiter waiter            # None where a thread sleeps in the kernel
     cdef double seconds           # how long to sleep
+    cdef double doubt             # since when nobody can tell who is dead, because of a lack of descriptors; 0: somebody can
+    cdef uint32_t turn            # this and the next two never change: the unit's `turn`,
+    cdef object greenlet          # and what runs it, so that code which runs in the middle of it is known;
+    cdef object task              # either may be None
 
+    cdef int lost(self) noexcept
+    cdef int refuse(self) except? -2
+    cdef int look_for_cycle(self) except? -2
+    cdef double cycles_at         # when it looks for a deadlock next
     cdef int begin(self, object home, bint of_loop) except? -2
     cdef int look_again(self) except? -2
     cdef int before_sleep(self) except? -2
     cdef int tell_that_reader_left(self) except -1
     cdef bint is_first(self) noexcept
-    cdef bint look_for_dead(self) noexcept
+    cdef int look_for_dead(self) except? -2
     cdef int sleep(self) except -1
     cdef int have(self) except? -2
     cdef void settle(self, bint held) noexcept
+    cdef int give_back(self) except -1
     cdef int give_up(self) except? -2
     cdef int end(self) except -1
     cdef int leave(self, bint served) except -1
 
 
 cdef Mapping new_mapping()
-cdef Mapping mapping_of(int fd, str path)
-cdef Mapping named_mapping(object name)
+cdef Mapping mapping_of(int fd, str path, bint lasting)
+cdef int check_locks() except -1
+cdef bint has_lost_name(xctx_mapping *mapping) noexcept
 cdef Row new_row(Mapping mapping)
 cdef UnitLock new_unit_lock(Row row, uint64_t serial, bint shared_by_threads)
-cdef void clean_up_all(Mapping mapping) noexcept
+cdef int clean_up_all(Mapping mapping) except -1
 cdef Attempt new_attempt(UnitLock owner, int mode, double until, bint again)
 cdef int wait(Attempt attempt) except? -2
 cdef int pause() except -1
+cdef int overtake(UnitLock owner) except -1
+cdef bint is_beneath(UnitLock owner) except -1
+cdef int tell_of_removal(Mapping mapping) except -1
+cdef int tell_of_loss() except -1
 cdef int refuse_without_loop() except -1
 cdef int tell_if_queued(xctx_unit_lock *unit, int what) except -1
 

@@ -19,16 +19,22 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from xctx._runtime.parking cimport (Waiter, task_waiter, wake_again, wake_all, waiter_here, xctx_choose, xctx_queue,
                                     xctx_queue_add, xctx_queue_remove, xctx_waiter)
-from xctx._runtime.python cimport PyErr_CheckSignals, PyErr_SetFromErrno, xctx_lock, xctx_unlock
+from xctx._runtime.python cimport (PyErr_CheckSignals, PyErr_SetFromErrno, PyThread_get_thread_ident, xctx_lock,
+                                   xctx_unlock)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
-from xctx._runtime.scheduling cimport current_hub, monotonic
+from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic, running_greenlet, running_task
 from xctx._runtime.scheduling import start_system_thread
 from _weakref import ReferenceType
+import errno
 import os
+import sys
+
+cdef extern from "errno.h" nogil:
+    int c_errno "errno"
 
 cdef extern from "xctx/_lock/mapping.h" nogil:
     int NO_LOCKS "XCTX_NO_LOCKS"
-    size_t SIZE "XCTX_SIZE"
+    size_t LEAST_SIZE "XCTX_LEAST_SIZE"
     uint8_t FRESH "XCTX_FRESH", PATIENT "XCTX_PATIENT", STARVES "XCTX_STARVES"
     uint32_t HELPERS_SLEEP "XCTX_HELPERS_SLEEP", STARVING "XCTX_STARVING"
     int USERS "XCTX_USERS"
@@ -39,14 +45,23 @@ cdef extern from "xctx/_lock/mapping.h" nogil:
     void futex_wait "xctx_futex_wait"(uint32_t *, uint32_t, uint64_t, uint32_t)
     int lock_byte "xctx_lock_byte"(int, int, long)
     int new_file "xctx_new_file"()
-    xctx_mapping *map_file "xctx_map"(int, const char *)
+    int reserve_first "xctx_reserve_first"(int)
+    xctx_mapping *map_file "xctx_map"(int, const char *, int)
+    int come_alive "xctx_come_alive"(xctx_mapping *)
     xctx_head *head_of "xctx_head_of"(xctx_mapping *)
     void unmap "xctx_unmap"(xctx_mapping *)
     void quit_all "xctx_quit_all"()
     int claim "xctx_claim_row"(xctx_mapping *)
     void unclaim "xctx_unclaim_row"(xctx_mapping *, uint32_t)
     int look_for_dead "xctx_look_for_dead"(xctx_mapping *, xctx_attempt *)
-    void clean_up_all_dead "xctx_clean_up_all_dead"(xctx_mapping *)
+    bint look_for_name "xctx_look_for_name"(xctx_mapping *)
+    int LONGEST_CYCLE "XCTX_LONGEST_CYCLE"
+    ctypedef struct xctx_link:
+        xctx_mapping *mapping
+        uint32_t index, pid, thread
+        uint64_t since
+    int find_cycle "xctx_find_cycle"(xctx_mapping *, uint32_t, xctx_link *)
+    int clean_up_all_dead "xctx_clean_up_all_dead"(xctx_mapping *)
 
 cdef extern from "xctx/_lock/unit_lock.h" nogil:
     int poll "xctx_poll"(xctx_head *, uint32_t, xctx_attempt *)
@@ -57,8 +72,13 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
     void grow_impatient "xctx_grow_impatient"(xctx_attempt *)
     void want_slot "xctx_want_slot"(xctx_attempt *)
     void hand_on "xctx_hand_on"(xctx_head *)
-    void or32 "xctx_or32"(uint32_t *, uint32_t)
+    void or64 "xctx_or64"(uint64_t *, uint64_t)
+    void add64 "xctx_add64"(uint64_t *, uint64_t)
     void add32 "xctx_add32"(uint32_t *, uint32_t)
+    void store32 "xctx_store32"(uint32_t *, uint32_t)
+    void store64 "xctx_store64"(uint64_t *, uint64_t)
+    void leave_row "xctx_leave"(xctx_head *, xctx_row *)
+    uint64_t monotonic_ns "xctx_monotonic_ns"()
     int outlook "xctx_outlook"(xctx_unit_lock *)
     int SERVED "XCTX_SERVED", LOCAL "XCTX_LOCAL", KERNEL "XCTX_KERNEL"
     void add_queued "xctx_add_queued"(xctx_mapping *, int)
@@ -67,6 +87,8 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
 cdef double FOREVER = float("inf")
 cdef double LOOK_AGAIN = 0.1     # seconds after which the first units of a queue look for the dead
 cdef double WITHOUT_HELP = 0.01  # likewise, where no helper could be started
+cdef double LOOK_FOR_CYCLES = 1  # so long a thread has slept when it looks for a deadlock
+cdef double LONG_DOUBT = 1       # for so long a lack of descriptors may pass, without which nobody can tell who is dead
 cdef forget_function forget_unit_lock = NULL
 
 connect()
@@ -93,43 +115,54 @@ cdef class Mapping:
             unmap(self.c)
 
 
-cdef Mapping mapping_of(int fd, str path):
+cdef Mapping mapping_of(int fd, str path, bint lasting):
     # Takes over `fd`.
     cdef Mapping mapping = Mapping.__new__(Mapping)
     cdef bytes encoded
     cdef const char *name = NULL
+    cdef int failed
     if path is not None:
         encoded = os.fsencode(path)
         name = encoded
-    mapping.c = map_file(fd, name)
+    mapping.c = map_file(fd, name, lasting)
     if mapping.c == NULL:
-        try:
-            PyErr_SetFromErrno(OSError)
-        finally:
-            os.close(fd)
+        failed = c_errno
+        os.close(fd)
+        if failed == errno.ENOLCK:
+            raise ValueError(f"the file of the lock {path!r} is something else, or the lock of another version of xctx")
+        raise OSError(failed, os.strerror(failed))
     mapping.head = head_of(mapping.c)
-    mapping.carrier = -1 if path is not None else fd
+    mapping.path = path
     mapping.forks = xctx_fork_count()
+    # At once: a program that changes its root directory or uses up its descriptors later goes on using the lock.
+    failed = come_alive(mapping.c)
+    if failed:
+        raise OSError(failed, os.strerror(failed))
     return mapping
+
+
+cdef int check_locks() except -1:
+    if NO_LOCKS:
+        raise NotImplementedError("locks between processes are not known to xctx on this system")
+    return 0
 
 
 cdef Mapping new_mapping():
-    if NO_LOCKS:
-        raise NotImplementedError("locks between processes are not known to xctx on this system")
+    check_locks()
     cdef int fd = new_file()
     if fd < 0:
         PyErr_SetFromErrno(OSError)
-    return mapping_of(fd, None)
+    return mapping_of(fd, None, False)
 
 
-cdef Mapping named_mapping(object name):
-    if NO_LOCKS:
-        raise NotImplementedError("locks between processes are not known to xctx on this system")
-    from xctx._lock import names
-    fd, path = names.open_file(names.check_name(name), SIZE, use_file)
-    cdef Mapping mapping = mapping_of(fd, path)
-    names.watch_children(leave_names)
-    return mapping
+def reserve_file(fd):
+    """Gives a new file the memory of the first rows.
+
+    Raises:
+        OSError: there is no room, or the file system cannot tell.
+    """
+    if reserve_first(fd):
+        PyErr_SetFromErrno(OSError)
 
 
 def leave_names():
@@ -142,8 +175,23 @@ def use_file(fd, alone):
     return lock_byte(fd, F_WRLCK if alone else F_RDLCK, USERS) == 0
 
 
-cdef void clean_up_all(Mapping mapping) noexcept:
-    clean_up_all_dead(mapping.c)
+cdef int clean_up_all(Mapping mapping) except -1:
+    if clean_up_all_dead(mapping.c):
+        PyErr_SetFromErrno(OSError)
+    return 0
+
+
+cdef bint has_lost_name(xctx_mapping *mapping) noexcept:
+    return look_for_name(mapping)
+
+
+cdef int tell_of_removal(Mapping mapping) except -1:
+    raise FileNotFoundError(f"the file of this lock, {mapping.path!r}, was removed while it was used: others who open it get "
+                            f"another lock, so this one is of no use any more")
+
+
+cdef int tell_of_loss() except -1:
+    raise RuntimeError("this process closed the lock's descriptor, so others took it for dead, and the lock from it")
 
 
 @cython.no_gc
@@ -164,9 +212,10 @@ cdef Row new_row(Mapping mapping):
     if index == -1:
         PyErr_SetFromErrno(OSError)
     if index < 0:
-        raise RuntimeError(f"all {ROWS} places of this lock are taken by other processes")
-    row.index = index
+        raise RuntimeError(f"all {ROWS} rows of this lock are taken by other processes")
+    row.index = <uint32_t>index
     row.forks = xctx_fork_count()
+    row.thread = PyThread_get_thread_ident()
     row.mapping = mapping   # last: only what was claimed is given back
     return row
 
@@ -190,9 +239,14 @@ cdef class UnitLock:
 cdef UnitLock new_unit_lock(Row row, uint64_t serial, bint shared_by_threads):
     cdef UnitLock made = UnitLock.__new__(UnitLock)
     made.c.mapping = row.mapping.c
+    made.c.token = row.mapping.c.token
+    made.c.named = row.mapping.path is not None
     made.c.head = row.mapping.head
     made.c.index = row.index
     made.c.row = row_at(made.c.head, row.index)
+    if shared_by_threads:
+        # Any thread of the unit may release, so what the row's holder waits for is not what this thread does.
+        store32(&made.c.row.thread, 0)
     made.c.owner = <PyObject*>made
     made.c.shared_by_threads = shared_by_threads
     made.row = row
@@ -239,7 +293,7 @@ cdef class LocalQueue:
         if first_writer is None and first_reader is None:
             self.stop_timer()
         elif self.of_loop:
-            self.timer = self.home().call_later(LOOK_AGAIN, self.tick)
+            self.timer = self.home().call_later(LOOK_AGAIN, tick, self.ticking)
         wake_all(chain)
         if first_writer is not None:
             wake_again(first_writer)
@@ -250,17 +304,19 @@ cdef class LocalQueue:
         return self.home() if self.of_loop else self.home
 
     cdef void start_timer(self, object home) except *:
+        self.ticking = [self]
         if self.of_loop:
-            self.timer = home.call_later(LOOK_AGAIN, self.tick)
+            self.timer = home.call_later(LOOK_AGAIN, tick, self.ticking)
         else:
             # It also keeps the hub running: the lock may be released by a thread or process that the hub does not know.
             self.timer = home.loop.timer(LOOK_AGAIN, LOOK_AGAIN)
-            self.timer.start(self.tick)
+            self.timer.start(tick, self.ticking)
 
     cdef void stop_timer(self) except *:
         timer, self.timer = self.timer, None
         if timer is None:
             return
+        self.ticking.clear()
         if self.of_loop:
             timer.cancel()
         else:
@@ -275,7 +331,7 @@ cdef class LocalQueue:
         try:
             while True:
                 wake_counter = load32(&head.wake_counter)
-                or32(&head.word, flags)
+                or64(&head.word, flags)
                 wanted = self.serve()
                 if slept and flags & STARVING and not wanted & STARVING:
                     hand_on(head)   # a wake-up for starving writers goes to one sleeper alone, and that may have been this
@@ -326,6 +382,13 @@ cdef class LocalQueue:
         xctx_unlock(&self.mapping.c.guard)
         wake(self.mapping, chain)
         return wanted
+
+
+def tick(ticking):
+    """What a queue's timer calls."""
+    for queue in ticking:
+        queue.tick()
+        break   # that may have stopped the timer
 
 
 cdef inline bint is_starving(xctx_unit_lock *unit) noexcept:
@@ -518,11 +581,22 @@ cdef class Attempt:
         if self.under_way:
             self.end()
 
+    cdef int lost(self) noexcept:
+        """0, or FORKED or OVERTAKEN: what the unit's lock tells of an attempt is not of this one any more."""
+        if self.owner.forks != xctx_fork_count():
+            return FORKED
+        return OVERTAKEN if self.owner.c.turn != self.turn else 0
+
     cdef int begin(self, object home, bint of_loop) except? -2:
         """The first looks. `home` is the hub that runs this greenlet, the event loop of this task (`of_loop`), or None."""
         cdef xctx_unit_lock *unit = &self.owner.c
         cdef Mapping mapping = self.owner.row.mapping
         cdef LocalQueue queue = local_queue(mapping, home, of_loop, False)
+        cdef int found = self.lost()
+        if found:
+            return found
+        if unit.named and look_for_name(unit.mapping):
+            tell_of_removal(mapping)
         if (self.until > monotonic() and unit.attempt.phase == IDLE and not self.upgrading and self.mode != SHARED
                 and queue is not None and queue.writers.count):
             unit.attempt.want = self.mode   # others wait here already: without a look, so that it does not overtake them
@@ -533,6 +607,9 @@ cdef class Attempt:
                 if poll(unit.head, unit.index, &unit.attempt):
                     return self.have()
             self.tell_that_reader_left()
+            found = self.lost()
+            if found:
+                return found
             if home is None and spin(unit) or self.look_for_dead():
                 return self.have()
         if self.until <= monotonic():
@@ -544,7 +621,11 @@ cdef class Attempt:
                 self.waiter = task_waiter(home, self.owner)
             else:
                 self.waiter = waiter_here(home, self.owner)
-            self.queue = local_queue(mapping, home, of_loop, True)
+            queue = local_queue(mapping, home, of_loop, True)
+            found = self.lost()
+            if found:
+                return found
+            self.queue = queue
             self.reads = unit.attempt.phase == COUNTED
             xctx_lock(&mapping.c.guard)
             if self.reads:
@@ -555,14 +636,62 @@ cdef class Attempt:
             add_queued(mapping.c, 1)
             xctx_unlock(&mapping.c.guard)
         self.counted = True
+        add64(&unit.head.waits, 1)
+        store64(&unit.row.waiting_since, monotonic_ns())
         add32(&unit.row.waiters, 1)
         return self.before_sleep()
+
+    cdef int refuse(self) except? -2:
+        """Raises where this thread would sleep until one of its own units gives the lock back, which then never runs."""
+        cdef xctx_unit_lock *unit = &self.owner.c
+        cdef uint32_t slot = <uint32_t>(load64(&unit.head.word) & WRITER_SLOT)
+        cdef bint own
+        if self.until != FOREVER or not load32(&unit.row.thread):
+            return 0
+        if unit.attempt.phase == HAS_SLOT:
+            own = readers_in(load64(&unit.row.readers)) != 0
+        else:
+            own = slot == unit.index + 1 and load32(&unit.row.mode) != NONE   # otherwise that one is passed over
+        if not own:
+            return 0
+        if current_loop() is not None:
+            raise RuntimeError("this wait could not end: another task of this event loop has the lock, and would not go on while "
+                               "this one waits. Wait with `async with`, or await acquire_async()")
+        eventlet = " (eventlet's hub is not known to xctx)" if "eventlet.hubs" in sys.modules else ""
+        raise RuntimeError(f"this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's runs "
+                           f"here that would let it go on{eventlet}")
+
+    cdef int look_for_cycle(self) except? -2:
+        """Raises where this thread, which has slept for long, is the last one of a deadlock."""
+        cdef xctx_unit_lock *unit = &self.owner.c
+        cdef xctx_link links[16]
+        cdef double now
+        cdef int length, each
+        if self.until != FOREVER:
+            return 0
+        now = monotonic()
+        if self.cycles_at == 0:
+            self.cycles_at = now + LOOK_FOR_CYCLES
+        if now < self.cycles_at:
+            return 0
+        self.cycles_at = now + LOOK_FOR_CYCLES
+        length = find_cycle(unit.mapping, unit.index, links)
+        for each in range(1, length):
+            if links[each].since > links[0].since:
+                return 0   # that one closed the cycle, and finds out for itself
+        if length == 0:
+            return 0
+        told = []
+        for each in range(length):
+            told.append(f"thread {links[each].thread} of process {links[each].pid} waits for {name_of(links[each].mapping)}")
+        raise RuntimeError(f"deadlock: {', which is held by '.join(told)}, which is held by the first")
 
     cdef int look_again(self) except? -2:
         cdef xctx_unit_lock *unit = &self.owner.c
         cdef bint looks = True
-        if self.owner.forks != xctx_fork_count():
-            return FORKED
+        cdef int found = self.lost()
+        if found:
+            return found
         if self.waiter is None:
             if unit.attempt.patience == FRESH:
                 unit.attempt.patience = PATIENT
@@ -571,7 +700,7 @@ cdef class Attempt:
             self.waiter.node.parked = self.waiter.node.chosen = False
             looks = self.reads or self.is_first()
             xctx_unlock(&unit.mapping.guard)
-        if looks and (poll(unit.head, unit.index, &unit.attempt) or self.waiter is None and self.look_for_dead()):
+        if looks and (poll(unit.head, unit.index, &unit.attempt) or self.look_for_dead()):
             return self.have()
         return self.before_sleep()
 
@@ -597,11 +726,18 @@ cdef class Attempt:
             return self.have()
         self.tell_that_reader_left()
         while True:
+            found = self.lost()
+            if found:
+                return found
+            if unit.named and look_for_name(unit.mapping):
+                tell_of_removal(self.owner.row.mapping)
             left = self.until if self.until == FOREVER else self.until - monotonic()
             if left <= 0:
                 return self.give_up()
             self.seconds = left
             if self.waiter is None:
+                self.refuse()
+                self.look_for_cycle()
                 return WAITS
             node = &self.waiter.node
             xctx_lock(&unit.mapping.guard)
@@ -635,14 +771,29 @@ cdef class Attempt:
                     self.seconds = min(left, WITHOUT_HELP)
                 if other_queues:
                     tell_queues(self.owner.row.mapping, 0)   # they may count on this process still, which has not the lock
+                found = self.lost()
+                if found:
+                    return found
             if first and self.look_for_dead():
                 return self.have()
             return WAITS
 
-    cdef bint look_for_dead(self) noexcept:
-        """Whether a process that this waits for has died, and the lock is held now."""
+    cdef int look_for_dead(self) except? -2:
+        """Whether one that this waits for has died, or does not follow up, and the lock is held now."""
         cdef xctx_unit_lock *unit = &self.owner.c
-        return look_for_dead(unit.mapping, &unit.attempt) and poll(unit.head, unit.index, &unit.attempt)
+        cdef int found = look_for_dead(unit.mapping, &unit.attempt)
+        if found >= 0:
+            self.doubt = 0
+            return found and poll(unit.head, unit.index, &unit.attempt)
+        if c_errno in (errno.EMFILE, errno.ENFILE):
+            if self.doubt == 0:
+                self.doubt = monotonic()
+            if monotonic() - self.doubt < LONG_DOUBT:
+                return 0
+        elif c_errno == errno.EBADF:
+            raise OSError(errno.EBADF, "the program closed the descriptor of this lock, so nothing tells whether those who hold "
+                                       "it are alive")
+        PyErr_SetFromErrno(OSError)
 
     cdef int sleep(self) except -1:
         """A thread's sleep in the kernel."""
@@ -650,27 +801,40 @@ cdef class Attempt:
         cdef uint64_t ns = sleep_time(unit.head)
         if self.seconds * 1e9 < <double>ns:
             ns = <uint64_t>(self.seconds * 1e9)
+        if self.until == FOREVER:
+            store32(&unit.row.blocked, True)
         with nogil:
             futex_wait(&unit.head.wake_counter, unit.attempt.wake_counter, ns, sleep_flag(&unit.attempt))
+        store32(&unit.row.blocked, False)   # before a signal handler runs, which may hold or release locks
         return PyErr_CheckSignals()
 
     cdef int have(self) except? -2:
         cdef xctx_unit_lock *unit = &self.owner.c
         self.under_way = False
+        store64(&unit.row.held_since, monotonic_ns() if self.mode != SHARED else 0)
         self.settle(True)
         try:
             self.leave(True)
         except BaseException:
-            # An interrupt: the caller will never know that it has the lock.
-            if self.upgrading:
-                if self.again:
-                    unit.depth -= 1
-                step_down(unit, UPGRADABLE)
-            else:
-                release_unit(unit)
-            tell_if_queued(unit, ANYTHING)
+            self.give_back()   # an interrupt: the caller will never know that it has the lock
             raise
+        if unit.named and look_for_name(unit.mapping):
+            self.give_back()
+            tell_of_removal(self.owner.row.mapping)
         return HELD
+
+    cdef int give_back(self) except -1:
+        """What the attempt has got."""
+        cdef xctx_unit_lock *unit = &self.owner.c
+        if self.owner.forks != xctx_fork_count():
+            return 0
+        if self.upgrading:
+            if self.again:
+                unit.depth -= 1
+            step_down(unit, UPGRADABLE)
+        else:
+            release_unit(unit)
+        return tell_if_queued(unit, ANYTHING)
 
     cdef void settle(self, bint held) noexcept:
         cdef xctx_unit_lock *unit = &self.owner.c
@@ -683,6 +847,7 @@ cdef class Attempt:
                 unit.depth += 1
                 unit.wrote_at = unit.depth
         unit.busy = False
+        self.owner.attempt = NULL
         xctx_unlock(&self.owner.guard)
 
     cdef int give_up(self) except? -2:
@@ -707,17 +872,15 @@ cdef class Attempt:
         return TIME_IS_UP
 
     cdef int end(self) except -1:
-        """Undoes an attempt that has not come to its end: it was killed, cancelled or interrupted, or this is a forked child."""
+        """Undoes an attempt that has not come to its end: it was killed, cancelled or interrupted, or another has its place."""
         cdef xctx_unit_lock *unit = &self.owner.c
-        cdef uint8_t phase = unit.attempt.phase
         if not self.under_way:
             return 0
         self.under_way = False
-        if self.owner.forks == xctx_fork_count() and phase != IDLE:
-            if cancel(unit.head, unit.index, &unit.attempt, self.upgrading):
-                unit.mode = self.mode   # a reader that was admitted
-                release_unit(unit)
-        self.settle(False)
+        if self.lost() != OVERTAKEN:
+            if self.owner.forks == xctx_fork_count():
+                undo(unit)
+            self.settle(False)
         try:
             self.leave(False)
         finally:
@@ -762,20 +925,67 @@ cdef class Attempt:
         return wake(queue.mapping, chain)
 
 
+cdef str name_of(xctx_mapping *mapping):
+    """What people know a lock by."""
+    if mapping.path != NULL:
+        return os.fsdecode(<bytes>mapping.path)
+    return f"a lock without a name ({<size_t>mapping.head:#x} here)"
+
+
+cdef void undo(xctx_unit_lock *unit) noexcept:
+    """Takes an attempt out of the shared memory."""
+    if unit.attempt.phase != IDLE and cancel(unit.head, unit.index, &unit.attempt, unit.attempt.upgrades):
+        leave_row(unit.head, unit.row)   # a reader that was admitted
+
+
 cdef Attempt new_attempt(UnitLock owner, int mode, double until, bint again):
     """For a unit's lock that is busy with it. `again`: an upgrade counts as one more acquisition."""
+    cdef uint32_t turn = owner.c.turn   # first: whatever allocates may run a finaliser that makes an attempt
     cdef Attempt attempt = Attempt.__new__(Attempt)
+    attempt.turn = turn
     attempt.owner = owner
     attempt.mode = mode
-    attempt.upgrading = owner.c.mode == UPGRADABLE
     attempt.until = until
     attempt.again = again
+    attempt.greenlet = running_greenlet(True)
+    attempt.task = running_task()
     attempt.under_way = True
+    if not attempt.lost():
+        attempt.upgrading = owner.c.mode == UPGRADABLE
+        owner.attempt = <PyObject*>attempt
     return attempt
 
 
+cdef bint is_beneath(UnitLock owner) except -1:
+    """Whether the attempt with which the unit's lock is busy is that of code which this code interrupted: it goes on when this
+    has returned, and not before."""
+    cdef Attempt attempt
+    if owner.c.shared_by_threads and owner.c.thread != PyThread_get_thread_ident():
+        return False
+    if owner.attempt == NULL:
+        return True   # it has only just begun
+    attempt = <Attempt>owner.attempt
+    return attempt.greenlet is running_greenlet(True) and attempt.task is running_task()
+
+
+cdef int overtake(UnitLock owner) except -1:
+    """Takes the place of an attempt beneath this code, which then begins anew: as a thread that waits for a lock of the
+    interpreter's has no claim on it that its signal handlers would have to respect."""
+    cdef xctx_unit_lock *unit = &owner.c
+    cdef Attempt attempt = <Attempt>owner.attempt if owner.attempt != NULL else None
+    xctx_lock(&owner.guard)
+    unit.turn += 1
+    undo(unit)
+    unit.busy = False
+    owner.attempt = NULL
+    xctx_unlock(&owner.guard)
+    if attempt is not None:
+        attempt.leave(False)
+    return tell_if_queued(unit, ANYTHING)
+
+
 cdef int wait(Attempt attempt) except? -2:
-    """The driver for threads and greenlets. HELD, TIME_IS_UP, or FORKED: this is a child by now, where nothing was begun."""
+    """The driver for threads and greenlets. HELD, TIME_IS_UP, or FORKED or OVERTAKEN: it must begin anew."""
     cdef int found
     try:
         found = attempt.begin(current_hub(), False)

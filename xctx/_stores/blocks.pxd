@@ -48,7 +48,7 @@ cdef class BoundEntry:
 
 
 cdef extern from "xctx/_stores/generators.h":
-    ctypedef enum xctx_way:
+    ctypedef enum xctx_entering:
         BY_STATEMENT "XCTX_BY_STATEMENT", BY_HAND "XCTX_BY_HAND", BY_STEP "XCTX_BY_STEP"
     ctypedef struct Place "xctx_place":
         void *frame
@@ -58,7 +58,7 @@ cdef extern from "xctx/_stores/generators.h":
         bint by_hand
 
 
-cdef bint find_place(Place *place, xctx_way way) noexcept
+cdef bint find_place(Place *place, xctx_entering how) noexcept
 cdef void note_key(Key key) noexcept
 cdef bint some_go_by_units() noexcept
 cdef Binding chain_of(BindingVariable variable)

@@ -68,7 +68,7 @@ cdef extern from "xctx/_stores/links.h":
 cdef extern from "xctx/_stores/generators.h":
     ctypedef enum xctx_running:
         RUNS_HERE "XCTX_RUNS_HERE", RUNS_ELSEWHERE "XCTX_RUNS_ELSEWHERE"
-    bint xctx_find_place(PyThreadState *, xctx_way, Place *) noexcept
+    bint xctx_find_place(PyThreadState *, xctx_entering, Place *) noexcept
     xctx_running xctx_is_running(PyThreadState *, PyObject *reference, void *outermost, void *code, bint by_hand) noexcept
     void *xctx_next_generator(PyThreadState *, void *frame) noexcept
     int xctx_depth_beneath(PyObject *shown, void *frame) noexcept
@@ -274,9 +274,9 @@ cdef Binding own_of(Binding top, PyThreadState *tstate):
 
 # --- what is seen of generators' bindings ----------------------------------------------------------------------------
 
-cdef bint find_place(Place *place, xctx_way way) noexcept:
+cdef bint find_place(Place *place, xctx_entering how) noexcept:
     """Finds from where the calling code binds. False outside of generators, and in those that bind for their caller."""
-    return xctx_find_place(xctx_tstate(), way, place)
+    return xctx_find_place(xctx_tstate(), how, place)
 
 
 cdef bint runs(Home home, PyThreadState *tstate) except -1:
@@ -765,11 +765,18 @@ xctx_forbid_instances(<PyTypeObject*>BoundEntry)
 
 
 cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place):
-    """Binds for the current unit what a flattened binding says, of this xlocal. `place` is as for `make_visible`."""
+    """Binds for the current unit what a flattened binding of this xlocal says; no name, where that is None.
+
+    Args:
+        place: as for `make_visible`.
+    """
     cdef BoundEntry entry = BoundEntry.__new__(BoundEntry)
-    entry.made = new_binding(variable, flat.names, flat.values, barrier)
-    if barrier and entry.made.names is flat.names:
-        entry.made.merged = flat.merged
+    if flat is None:
+        entry.made = new_binding(variable, (), (), barrier)
+    else:
+        entry.made = new_binding(variable, flat.names, flat.values, barrier)
+        if barrier and entry.made.names is flat.names:
+            entry.made.merged = flat.merged
     entry.outer = outer
     entry.token = make_visible(entry.made, place)
     entry.context = xctx_tstate().context

@@ -46,7 +46,8 @@ def take_factories(cls: type, names: Iterable[str]) -> dict[str, Callable[[], An
             factories.pop(name, None)
         elif name not in names:
             raise TypeError(
-                f"{cls.__name__!r} has a field {name!r} that it does not declare: annotate it, as neither ClassVar nor Final"
+                f"{cls.__name__!r} has a field {name!r} that it does not declare: "
+                "annotate it, as neither ClassVar nor Final"
             )
         else:
             factories[sys.intern(name)] = value.default_factory

@@ -43,12 +43,13 @@ def field(*, default_factory: "Callable[[], _T]") -> "_T":
             request: Request
             tags: list[str] = xctx.field(default_factory=list)
 
-    For an xlocal one is made, and bound, for each block in which the name would not be seen otherwise, when that is entered:
-    blocks within show the same one, and so do the tasks and threads that the bindings go to. Where no block is open the name
-    is not there. For a local one is made for each unit, when that first reads the name.
+    For an xlocal one is made, and bound, for each block in which the name would not be seen otherwise, when that is
+    entered: blocks within show the same one, and so do the tasks and threads that the bindings go to. Where no block is
+    open the name is not there. For a local one is made for each unit, when that first reads the name.
 
     Args:
-        default_factory: takes nothing, and makes a value. What it raises, entering the block or reading the name raises.
+        default_factory: takes nothing, and makes a value. What it raises, entering the block or reading the name
+            raises.
 
     Raises:
         TypeError: it cannot be called.

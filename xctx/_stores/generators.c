@@ -96,14 +96,14 @@ static xctx_frame *frame_by_hand(PyThreadState *tstate) {
 
 void *xctx_frame_by_hand(PyThreadState *tstate) { return frame_by_hand(tstate); }
 
-int xctx_find_place(PyThreadState *tstate, xctx_way way, xctx_place *place) {
-    xctx_frame *frame = way == XCTX_BY_HAND ? frame_by_hand(tstate) : xctx_current_frame(tstate);
+int xctx_find_place(PyThreadState *tstate, xctx_entering how, xctx_place *place) {
+    xctx_frame *frame = how == XCTX_BY_HAND ? frame_by_hand(tstate) : xctx_current_frame(tstate);
     xctx_frame *outermost, *caller;
     int flags, within = 1;
     if (XCTX_LIKELY(frame == NULL || !xctx_is_generators(frame))) return 0;
     flags = xctx_code_of(frame)->co_flags;
-    if ((flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) && way != XCTX_BY_HAND) return 0;
-    if (way == XCTX_BY_STEP && !(flags & CO_ASYNC_GENERATOR)) return 0;
+    if ((flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) && how != XCTX_BY_HAND) return 0;
+    if (how == XCTX_BY_STEP && !(flags & CO_ASYNC_GENERATOR)) return 0;
     outermost = frame;
     if (is_transparent(xctx_code_of(frame))) return 0;
     /* What is delegated to by `yield from` or `await` is like a part of what delegates. An async generator is never. The
@@ -120,10 +120,10 @@ int xctx_find_place(PyThreadState *tstate, xctx_way way, xctx_place *place) {
     if (caller != NULL && binds_for_caller(caller)) return 0;
     if (xctx_code_of(frame)->co_flags & (CO_COROUTINE | CO_ITERABLE_COROUTINE)) frame = outermost;
     place->frame = frame;
-    place->outermost = way == XCTX_BY_HAND ? outermost : frame;
+    place->outermost = how == XCTX_BY_HAND ? outermost : frame;
     place->generator = xctx_generator_of((xctx_frame *)place->outermost);
     place->code = xctx_code_of((xctx_frame *)place->outermost);
-    place->by_hand = way == XCTX_BY_HAND;
+    place->by_hand = how == XCTX_BY_HAND;
     return 1;
 }
 

@@ -19,14 +19,14 @@ typedef struct {
     int by_hand;
 } xctx_place;
 
-typedef enum { XCTX_BY_STATEMENT, XCTX_BY_HAND, XCTX_BY_STEP } xctx_way;
+typedef enum { XCTX_BY_STATEMENT, XCTX_BY_HAND, XCTX_BY_STEP } xctx_entering;
 
 /* Finds the place from where this thread binds something: 0 outside of generators, and in excepted ones.
  *
  * BY_STATEMENT: by a with statement, which ends in the frame that it began in: `outermost` is `frame`.
  * BY_HAND: by a call of __enter__, maybe of an ExitStack. What a coroutine binds is then the async generator's that awaits it.
  * BY_STEP: for a step of a decorated function. Only those of an async generator can be left half done. */
-XCTX_HIDDEN int xctx_find_place(PyThreadState *tstate, xctx_way way, xctx_place *place);
+XCTX_HIDDEN int xctx_find_place(PyThreadState *tstate, xctx_entering how, xctx_place *place);
 
 typedef enum { XCTX_RESTS, XCTX_RUNS_HERE, XCTX_RUNS_ELSEWHERE } xctx_running;
 

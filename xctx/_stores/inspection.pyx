@@ -32,6 +32,18 @@ connect()
 cdef xctx_mutex *lock = stores_lock()
 
 
+def live_bindings():
+    """How many bindings of any xlocal are alive in this process, in whatever unit.
+
+    Once all blocks are left it is 0, but for what snapshots hold.
+    """
+    cdef int count = 0
+    for each in get_objects():
+        if type(each) is Binding and (<Binding>each).owner is not None:   # some stand for nothing, and are of no xlocal
+            count += 1
+    return count
+
+
 cdef object living(PyObject *store):
     """The store, held, unless it is dying. With the lock held."""
     if FREE_THREADED:

@@ -14,7 +14,7 @@ from xctx._runtime.functions cimport StepContext
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, group_of, is_exited
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, BindingVariable, Place, chain_of, end_binding, find_place,
-                                  is_hidden, make_visible, new_binding, xctx_way)
+                                  is_hidden, make_visible, new_binding, xctx_entering)
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from _functools import partial
 
@@ -70,11 +70,11 @@ cdef object enter(Block block):
     return enter_by(block, BY_STATEMENT)
 
 
-cdef object enter_by(Block block, xctx_way way):
+cdef object enter_by(Block block, xctx_entering how):
     cdef Scope scope = <Scope>block.opener
     cdef Place place
     made = new_binding(scope.owner, scope.names, scope.values, False)
-    block.undo = make_visible(made, &place if find_place(&place, way) else NULL)
+    block.undo = make_visible(made, &place if find_place(&place, how) else NULL)
     block.context = xctx_tstate().context
     block.made = made
     block.opener = None

@@ -24,7 +24,7 @@ from xctx._runtime.runtime cimport connect
 from xctx._runtime.units cimport Referent, end_unit, give_unit
 from xctx._stores.bindings cimport Binding, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, each_chain, end_binding,
-                                  find_place, keep_those_of, make_visible, new_binding, xctx_way)
+                                  find_place, keep_those_of, make_visible, new_binding, xctx_entering)
 from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
 from xctx._stores.xlocal cimport xlocal
 from xctx import _core
@@ -220,13 +220,13 @@ cdef object enter(Block block):
     return enter_by(block, BY_STATEMENT)
 
 
-cdef object enter_by(Block block, xctx_way way):
+cdef object enter_by(Block block, xctx_entering how):
     cdef UnitOfWork opened = open_work(current_work())
     cdef Place place
     cdef Binding made
     opened.before = PyContext_CopyCurrent()
     made = bind_work(opened)
-    block.undo = make_visible(made, &place if find_place(&place, way) else NULL)
+    block.undo = make_visible(made, &place if find_place(&place, how) else NULL)
     block.context = xctx_tstate().context
     block.made = made
     block.opener = None

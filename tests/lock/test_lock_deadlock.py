@@ -1,0 +1,147 @@
+"""Threads that wait for one another in a circle, and locks whose holders an operator looks up."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from lock_child import LONG, Child, eventually
+
+import xctx
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="locks are for Linux")
+
+
+def cross(held, wanted, together, results, exclusive=True):
+    """Holds one lock and wants another, when all are so far; gives back what it held when it is told."""
+    with held.exclusive():
+        together.wait(LONG)
+        try:
+            wanted.acquire(exclusive)
+            wanted.release()
+            results.append("got it")
+        except RuntimeError as error:
+            results.append(str(error))
+
+
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_threads_that_wait_for_one_another(number, exclusive):
+    locks = [xctx.SharedLock() for _ in range(number)]
+    results, together = [], threading.Barrier(number)
+    threads = [
+        threading.Thread(target=cross, args=(lock, locks[at - 1], together, results, exclusive))
+        for at, lock in enumerate(locks)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG)
+        assert not thread.is_alive()
+    told = [result for result in results if result != "got it"]
+    assert len(told) == 1
+    assert told[0].startswith("deadlock: thread ")
+    for thread in threads:
+        assert f"thread {thread.native_id} of process {os.getpid()}" in told[0]
+    assert all(lock.holders() == [] for lock in locks)
+
+
+def test_processes_that_wait_for_one_another(tmp_path):
+    first, second = (xctx.SharedLock.at(tmp_path / name) for name in ("first", "second"))
+
+    def work(child):
+        with first.exclusive():
+            child.say("holds")
+            child.hear()
+            try:
+                second.acquire(exclusive=True)
+                child.say("got it")
+                second.release()
+            except RuntimeError as error:
+                child.say(str(error))
+
+    with second.exclusive(), Child(work) as child:
+        assert child.hear() == "holds"
+        child.say()
+        eventually(lambda: second.waiters)
+        time.sleep(0.01)  # this one comes later, and so it is told
+        with pytest.raises(RuntimeError, match="deadlock") as told:
+            first.acquire()
+        for part in (first.path, second.path, f"process {child.pid}", f"process {os.getpid()}"):
+            assert part in str(told.value)
+        second.release()
+        assert child.hear() == "got it"
+        second.acquire()
+        assert child.wait() == 0
+
+
+def test_a_long_wait_is_no_deadlock():
+    first, second = xctx.SharedLock(), xctx.SharedLock()
+    got = []
+
+    def wait():
+        with second.exclusive():
+            first.acquire()
+            got.append(True)
+            first.release()
+
+    with first.exclusive():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        eventually(lambda: first.waiters)
+        assert not second.acquire(timeout=2.2)  # it gives up: not for ever
+    thread.join(LONG)
+    assert got == [True]
+
+
+# python -m xctx locks
+
+
+def listed(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "xctx", "locks", *arguments], capture_output=True, text=True, timeout=6 * LONG
+    )
+    assert done.stderr == ""
+    return done
+
+
+def test_an_operator_sees_who_holds_and_who_waits(tmp_path):
+    name = f"test-listing-{os.getpid()}"
+    lock = xctx.SharedLock(name)
+    assert f"{name}: free, 0 waiting" in listed().stdout
+    with lock.exclusive():
+        threads = [threading.Thread(target=lambda: (lock.acquire(), lock.release())) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: lock.waiters == 2)
+        said = json.loads(listed(name, "--json").stdout)
+        assert (said["name"], said["path"], said["owner_died"], said["processes"]) == (name, lock.path, False, 1)
+        (holder,) = said["holders"]
+        assert (holder["mode"], holder["pid"], holder["thread"]) == (
+            "exclusive",
+            os.getpid(),
+            threading.get_native_id(),
+        )
+        assert "python" in holder["program"]
+        assert {waiter["thread"] for waiter in said["waiters"]} == {thread.native_id for thread in threads}
+        assert all(0 <= waiter["for"] < 6 * LONG for waiter in said["waiters"])
+        text = listed(name, "--who").stdout
+        assert f"holds exclusive: process {os.getpid()} thread {threading.get_native_id()}" in text
+        assert text.count("waits for") == 2
+    for thread in threads:
+        thread.join(LONG)
+    with Child(lambda child: (lock.acquire(exclusive=True), child.say("held"), child.hear())) as child:
+        assert child.hear() == "held"
+        child.kill()
+        child.wait()
+    assert json.loads(listed(lock.path, "--json").stdout)["dead_holders"] == 1
+    assert lock.owner_died
+    assert "A WRITER DIED" in listed(name).stdout
+    with lock.exclusive(mend=True):
+        lock.mark_consistent()
+    del lock
+    missing = listed(name)
+    assert (missing.returncode, missing.stdout) == (1, f"there is no lock {name!r}\n")

@@ -1,0 +1,161 @@
+"""What the locks with a name on this machine are doing, for ``python -m xctx locks``.
+
+It reads the files of shared memory and asks the kernel who is alive, but it takes no part in a lock: it maps nothing to
+write, and nobody waits for it. What it reads may change while it reads.
+"""
+
+import contextlib
+import fcntl
+import json
+import mmap
+import os
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from xctx._lock import names
+
+# As in shared_memory.h: the head, and a row. `_` is padding.
+HEAD = struct.Struct("=QIIIIII Q 88x QI")
+ROW = struct.Struct("=QIIIIII QQ")
+ROWS_AT, ROW_SIZE = 256, 128
+MAGIC = 0x33786374786C6F63
+WRITER_SLOT, ANNOUNCED, DIED = 0xFFFFF, 1 << 20, 1 << 21
+MODES = (None, "shared", "upgradable", "exclusive")
+FLOCK = struct.Struct("hhqqi4x")
+
+
+def listed(wanted: str | None = None) -> Iterator[dict[str, Any]]:
+    """What there is to say of each lock, or of the one of that name or at that path."""
+    if wanted is not None and "/" in wanted:
+        found = looked_at(wanted)
+        if found is not None:
+            yield found
+        return
+    place = names.directory()
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(place)):
+            if wanted in (None, name) and (found := looked_at(os.path.join(place, name))) is not None:
+                yield {"name": name, **found}
+
+
+def looked_at(path: str) -> dict[str, Any] | None:
+    """What one file says, or None where it is no lock's."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # to ask about locks it must be open to write
+    except OSError:
+        return None
+    try:
+        if os.fstat(fd).st_size < ROWS_AT:
+            return None
+        with mmap.mmap(fd, 0, prot=mmap.PROT_READ) as memory:
+            return said(memory, fd, path)
+    finally:
+        os.close(fd)
+
+
+def said(memory: mmap.mmap, fd: int, path: str) -> dict[str, Any] | None:
+    magic, _, _, _, deaths, _, _, waits, word, used = HEAD.unpack_from(memory)
+    if magic != MAGIC:
+        return None
+    alive: dict[int, bool] = {}
+    holders, waiters, dead = [], [], 0
+    for number in range(min(used, (len(memory) - ROWS_AT) // ROW_SIZE)):
+        readers, mode, owner, _, pid, thread, waiting, waiting_since, held_since = ROW.unpack_from(
+            memory, ROWS_AT + number * ROW_SIZE
+        )
+        if not owner:
+            continue
+        if owner not in alive:
+            alive[owner] = lives(fd, owner)
+        inside = readers & 0xFFFFF
+        if not alive[owner]:
+            dead += bool(mode or inside)
+            continue
+        who = {"pid": pid, "thread": thread or None, "program": program(pid)}
+        if mode:
+            holders.append({"mode": MODES[mode & 3], "units": 1, "for": seconds_since(held_since), **who})
+        if inside:
+            holders.append({"mode": "shared", "units": inside, "for": None, **who})
+        if waiting:
+            waiters.append({"units": waiting, "for": seconds_since(waiting_since), **who})
+    return {
+        "path": path,
+        "holders": holders,
+        "waiters": waiters,
+        "owner_died": bool(word & DIED),
+        "dead_holders": dead,
+        "deaths": deaths,
+        "waits": waits,
+        "processes": sum(alive.values()),
+    }
+
+
+def lives(fd: int, token: int) -> bool:
+    """Whether the process of that token is alive: see mapping.h."""
+    asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 1 + token, 1, 0)
+    return bool(FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
+
+
+def seconds_since(moment: int) -> float | None:
+    """`moment`: of CLOCK_MONOTONIC, in nanoseconds; 0 where nobody noted it."""
+    return round(max(0.0, time.monotonic() - moment * 1e-9), 3) if moment else None
+
+
+def program(pid: int) -> str:
+    """What a process runs, or an empty string."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return os.fsdecode(b" ".join(file.read(400).split(b"\0"))).strip()
+    return ""
+
+
+# --- printing -------------------------------------------------------------------------------------------------------
+
+
+def text_of(lock: dict[str, Any], who: bool) -> str:
+    """A line for a lock, and with `who` one for each that holds it or waits."""
+    state = ", ".join(f"{holder['mode']} by {holder['pid']}" + times(holder["units"]) for holder in lock["holders"])
+    waiting = sum(waiter["units"] for waiter in lock["waiters"])
+    line = f"{lock.get('name', lock['path'])}: {state or 'free'}, {waiting} waiting, {lock['waits']} waits so far"
+    if lock["owner_died"] or lock["dead_holders"]:
+        line += ", A WRITER DIED" if lock["owner_died"] else ", a holder died"
+    if not who:
+        return line
+    rows = [("holds " + each["mode"], each) for each in lock["holders"]] + [("waits", each) for each in lock["waiters"]]
+    for does, each in rows:
+        since = "" if each["for"] is None else f" for {each['for']:.1f} s"
+        thread = "" if each["thread"] is None else f" thread {each['thread']}"
+        line += f"\n  {does}{since}{times(each['units'])}: process {each['pid']}{thread} {each['program']}"
+    return line
+
+
+def times(units: int) -> str:
+    return "" if units == 1 else f" ({units})"
+
+
+def main(arguments: list[str]) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="python -m xctx locks", description="Locks with a name: who holds them, who waits."
+    )
+    parser.add_argument("name", nargs="?", help="of one lock, or its path; default: all of this user's")
+    parser.add_argument("--who", action="store_true", help="name each process that holds the lock or waits for it")
+    parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument("--watch", type=float, nargs="?", const=1.0, metavar="SECONDS", help="say it again and again")
+    options = parser.parse_args(arguments)
+    while True:
+        found = list(listed(options.name))
+        for lock in found:
+            print(json.dumps(lock) if options.json else text_of(lock, options.who), flush=True)
+        if options.watch is None:
+            break
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(options.watch)
+            continue
+        break
+    if options.name is not None and not found:
+        print(f"there is no lock {options.name!r}")
+        return 1
+    return 0
