@@ -8,6 +8,7 @@ WORKERS ?= auto
 # quick or full: tests/helpers/effort.py says what each means.
 EFFORT ?= $(or $(XCTX_EFFORT),quick)
 STRESS_SECONDS ?= 30
+FUZZ_SECONDS ?= 60
 ARGS ?=
 
 # 3.11, 3.13t: names the environment. Interpreters share the tree, for the names of built modules carry the same.
@@ -29,7 +30,7 @@ pytest = XCTX_EFFORT=$(EFFORT) $(1)/bin/python -m pytest -n $(WORKERS) --dist wo
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples $(EXAMPLES) test test-full test-free-threaded test-all nightly stress lint warnings dependencies types bench docs dist debug sanitize clean
+.PHONY: help demo check examples $(EXAMPLES) test test-full test-free-threaded test-all nightly stress fuzz lint warnings dependencies types bench docs dist debug sanitize fuzz-sanitize tsan clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -56,11 +57,11 @@ test-full: test ## run all of the tests
 
 # Those of the names that start: a pyenv shim is on PATH whether or not it leads anywhere.
 found = $(strip $(foreach python,$(1),$(if $(shell $(python) -c 'print(1)' 2>/dev/null),$(python))))
-FREE_THREADED ?= $(firstword $(call found,python3.14t python3.13t))
-EVERY = $(call found,python3.11 python3.12 python3.13 python3.14 python3.13t python3.14t)
+FREE_THREADED ?= $(firstword $(call found,python3.15t python3.14t python3.13t))
+EVERY = $(call found,python3.11 python3.12 python3.13 python3.14 python3.15 python3.13t python3.14t python3.15t)
 
-test-free-threaded: ## run the tests without the GIL (FREE_THREADED=path of a python3.13t or 3.14t not on PATH)
-	@test -n "$(FREE_THREADED)" || { echo "No python3.14t or python3.13t on PATH: say FREE_THREADED=path." >&2; exit 1; }
+test-free-threaded: ## run the tests without the GIL (FREE_THREADED=path of a python3.13t or later not on PATH)
+	@test -n "$(FREE_THREADED)" || { echo "No python3.13t or later on PATH: say FREE_THREADED=path." >&2; exit 1; }
 	$(MAKE) --no-print-directory test PYTHON=$(FREE_THREADED)
 
 test-all: ## run all of the tests on every supported interpreter on PATH, and on FREE_THREADED
@@ -74,6 +75,9 @@ nightly: $(VENV)/.built $(TESTS) ## run all of the tests with new examples, XCTX
 
 stress: $(VENV)/.built $(TESTS) ## run the stress tests for long (STRESS_SECONDS=30 each)
 	XCTX_EFFORT=full XCTX_STRESS_SECONDS=$(STRESS_SECONDS) $(PY) -m pytest -m stress $(ARGS)
+
+fuzz: $(VENV)/.built $(TESTS) ## do anything with hostile objects (FUZZ_SECONDS=60; ARGS="--round 17" for one that failed)
+	$(PY) tests/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
 
 lint: $(call groups,lint) warnings ## check the style of Python and Cython, and that C compilers have nothing to say
 	$(VENV)/bin/ruff check
@@ -122,11 +126,23 @@ debug: $(VENV)-debug/.built $(TESTS) ## run the tests with the assertions of C a
 # libstdc++ is there for greenlet, whose C++ exceptions the sanitizer intercepts. capture=sys lets reports through, which
 # pytest would hold and lose in the crash. Objects come from malloc, which the sanitizer watches, where there is a GIL;
 # free-threaded builds insist on an allocator of their own.
+preloaded = LD_PRELOAD="$$(for name in $(1) stdc++; do $(CC) -print-file-name=lib$$name.so; done | xargs)"
+sanitized = $(call preloaded,asan ubsan) ASAN_OPTIONS=detect_leaks=0:handle_segv=2 UBSAN_OPTIONS=print_stacktrace=1 \
+	PYTHONMALLOC=$(if $(filter %t,$(TAG)),default,malloc)
+
 sanitize: $(VENV)-sanitize/.built $(TESTS) ## run the tests with the address and undefined-behaviour sanitizers
-	LD_PRELOAD="$$(for name in asan ubsan stdc++; do $(CC) -print-file-name=lib$$name.so; done | xargs)" \
-	ASAN_OPTIONS=detect_leaks=0:handle_segv=2 UBSAN_OPTIONS=print_stacktrace=1 \
-	PYTHONMALLOC=$(if $(filter %t,$(TAG)),default,malloc) \
-	$(call pytest,$(VENV)-sanitize,--capture=sys -m "not slow")
+	$(sanitized) $(call pytest,$(VENV)-sanitize,--capture=sys -m "not slow")
+
+fuzz-sanitize: $(VENV)-sanitize/.built $(TESTS) ## do anything with hostile objects under these sanitizers
+	$(sanitized) $(VENV)-sanitize/bin/python tests/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
+
+# The interpreter itself is not instrumented, so what it does with atomics and locks of its own is not seen: .ci/tsan.supp has
+# what that makes the sanitizer say. Only a build without the GIL has anything to tell.
+FLAGS_tsan := -O1 -g -UNDEBUG -fsanitize=thread -fno-omit-frame-pointer
+
+tsan: $(VENV)-tsan/.built $(TESTS) ## fuzz with the thread sanitizer (PYTHON=python3.13t)
+	$(call preloaded,tsan) TSAN_OPTIONS=suppressions=$(CURDIR)/.ci/tsan.supp:exitcode=66:history_size=7 \
+	$(VENV)-tsan/bin/python tests/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
 
 clean: ## remove everything that was built, installed or cached
 	rm -rf .venv-* build dist docs/_build *.egg-info xctx/*.so xctx/*/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis

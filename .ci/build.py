@@ -47,6 +47,7 @@ def command(into, temporary):
         warnings.simplefilter("ignore")  # that tables of pyproject.toml which are in use are still "beta"
         distribution = Distribution()
         distribution.parse_config_files()
+    distribution.script_name = ""  # build_py compares it with what it copies
     build = distribution.get_command_obj("build_ext")
     build.build_temp = str(temporary)
     if into:

@@ -1,5 +1,5 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True
-# cython: embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False
+# cython: embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Keys, and the kinds of units: who is running.
 
@@ -16,19 +16,21 @@ A kind of unit is one ``UnitKind``: what it can do, and how the current unit is 
     context                                     the PEP 567 context: no unit of its own is needed to keep things in it
     value                                       what a callable returns
 """
+cimport cython
 from cpython.object cimport Py_TYPE, PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 
-from xctx._runtime.python cimport (PyContext_CopyCurrent, PyDict_GetItemWithError_, PyThread_get_thread_ident,
-                                   PyThreadState, PyThreadState_GetDict, xctx_cas_ptr, xctx_load_ptr, xctx_shared_get,
-                                   xctx_shared_setdefault, xctx_tstate, xctx_type_has)
+from xctx._runtime.python cimport (PyDict_GetItemWithError_, PyThread_get_thread_ident, PyThreadState, PyThreadState_GetDict,
+                                   xctx_cas_ptr, xctx_copy_context, xctx_load_ptr, xctx_shared_get, xctx_shared_setdefault,
+                                   xctx_tstate, xctx_type_has)
 from xctx._runtime.runtime cimport (connect, xctx_fork_count, xctx_found_begin, xctx_found_drop, xctx_found_hit,
                                     xctx_found_set, xctx_here, xctx_now)
 from xctx._runtime.scheduling cimport greenlet_is_dead, running_greenlet, running_task
 from xctx._runtime.units cimport (CONTEXT, FLOW, GREENLET, PROCESS, TASK, THREAD, VALUE, WORK, Referent, end_unit,
                                   new_referent, new_unit, register, registered_unit, unit_of)
-from _weakref import ref   # not weakref, which the interpreter would have to load
+from _functools import partial   # from the C modules: the interpreter would have to load the others
+from _weakref import ref
 
 
 cdef extern from *:
@@ -286,7 +288,7 @@ cdef Unit current_context(object key, bint create):
     if tstate.context == NULL:
         if not create:
             return None
-        PyContext_CopyCurrent()   # gives the thread a context where it had none
+        xctx_copy_context()   # gives the thread a context where it had none
     return unit_of(<object>tstate.context, &context_kind, create)
 
 
@@ -344,6 +346,7 @@ unmade_kind.of = unmade_of
 
 # --- keys --------------------------------------------------------------------------------------------------------------
 
+@cython.no_gc_clear
 cdef class Key:
     """Which notion of "unit" a store goes by.
 
@@ -394,7 +397,7 @@ cdef class Key:
             unit = xctx_shared_get(self.units, address)
             if unit is None and create:
                 if self.on_value_death is None:
-                    self.on_value_death = value_death(ref(self))
+                    self.on_value_death = partial(value_died, ref(self))
                 unit = new_unit(value, <void*>value, &value_kind, self.on_value_death)
                 unit = xctx_shared_setdefault(self.units, address, unit)
             return unit
@@ -471,17 +474,13 @@ cdef void set_kind(Key key, const UnitKind *kind) noexcept:
     key.inherits = kind.inherits
 
 
-def value_death(key_ref):
+def value_died(key_ref, Unit unit not None):
     """The callback of the weak references to a key's values. It does not hold the key, which holds the units that hold it."""
-
-    def value_died(Unit unit):
-        cdef Key key = key_ref()
-        if unit.forks == xctx_fork_count():
-            if key is not None:
-                key.units.pop(<uintptr_t>unit.address, None)
-            end_unit(unit)
-
-    return value_died
+    cdef Key key = key_ref()
+    if unit.forks == xctx_fork_count():
+        if key is not None:
+            key.units.pop(<uintptr_t>unit.address, None)
+        end_unit(unit)
 
 
 cdef bint value_is_its_identity(object value) noexcept:

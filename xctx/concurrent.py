@@ -43,7 +43,7 @@ from xctx._carry.policy import (
     Work,
     take_along,
 )
-from xctx._carry.snapshot import capture, current_context
+from xctx._carry.snapshot import capture, copy_context, current_context
 
 __all__ = [
     "CarryingExecutor",
@@ -245,7 +245,7 @@ def _task(
     if bindings == "empty":
         return coro, pep567.Context() if context is None else context
     if context is None:
-        context = current_context() if bindings == "share" else pep567.copy_context()
+        context = current_context() if bindings == "share" else copy_context()
     return CarriedCoroutine(capture(), coro), context
 
 
@@ -294,7 +294,7 @@ async def to_thread(func: Callable[..., _T], /, *args: Any, bindings: Bindings =
     loop = asyncio.get_running_loop()
     if bindings == "empty":
         return await loop.run_in_executor(None, functools.partial(policy.call(func), *args, **kwargs))
-    context, snapshot = pep567.copy_context(), capture()
+    context, snapshot = copy_context(), capture()
     return await loop.run_in_executor(None, functools.partial(context.run, snapshot.run, func, *args, **kwargs))
 
 

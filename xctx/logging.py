@@ -26,7 +26,7 @@ import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
-from xctx._stores.inspection import all_here
+from xctx._stores.inspection import all_here, names_of
 from xctx._stores.local import local
 from xctx._stores.works import work
 from xctx._stores.xlocal import xlocal
@@ -105,7 +105,7 @@ def all_names(store: _Store) -> Callable[[], dict[str, Any]]:
     if store is work:
         return all_here
     if isinstance(store, local):
-        return lambda: dict(iter(store))
+        return lambda: names_of(store)
     if isinstance(store, xlocal):
         return lambda: vars(store)
     raise TypeError(f"an xlocal, a local or xctx.work was wanted, or a keyword argument, not {store!r}")

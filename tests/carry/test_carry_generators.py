@@ -8,13 +8,8 @@ import pytest
 import xctx
 import xctx.wire
 
-
-class Current(xctx.xlocal):
-    user: str = xctx.carried()
-    other: int
-
-
-current = Current()
+current = xctx.xlocal()
+xctx.wire.declare(current, user=xctx.carried())
 
 
 def opened(kind):

@@ -198,7 +198,7 @@ def test_one_that_the_garbage_collector_ends(keep, x, thing):
             try:
                 yield 1
             finally:
-                seen.append(vars(x).keys())
+                seen.append(sorted(vars(x)))  # the names alone: a value would keep the cycle
 
     cycle = [thing()]
     ref = weakref.ref(cycle[0])
@@ -208,7 +208,7 @@ def test_one_that_the_garbage_collector_ends(keep, x, thing):
         del cycle
         gc.collect()
         assert vars(x) == {"mine": 1}
-    assert seen == [{"a": 1}.keys()]
+    assert seen == [["a"]]
     assert ref() is None
 
 

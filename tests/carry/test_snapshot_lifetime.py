@@ -7,6 +7,7 @@ import weakref
 import pytest
 
 import xctx
+from xctx._carry.snapshot import copy_context
 
 
 def test_a_snapshot_keeps_what_was_visible_and_nothing_else(x, thing, no_collector):
@@ -115,3 +116,27 @@ def test_a_snapshot_in_a_cycle_is_collected(x):
     del holder
     gc.collect()
     assert ref() is None
+
+
+@pytest.mark.parametrize("take", [xctx.capture, lambda: xctx.isolated(lambda: None)(), copy_context])
+def test_a_finaliser_binds_while_the_context_is_looked_through_or_copied(take):
+    """3.11 collects garbage in the middle of it, and the finaliser replaces the mapping in the context."""
+    several = [xctx.xlocal() for _ in range(9)]  # more than those that are asked one by one
+    store = xctx.local(key=xctx.keys.context)
+
+    class Resource:
+        def __init__(self):
+            self.cycle = self
+
+        def __del__(self):
+            store.closed = object()
+
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(2000):
+            Resource()
+            take()
+    finally:
+        gc.set_threshold(*before)
+    assert len(several) == 9

@@ -26,7 +26,7 @@ def test_a_named_local_shows_what_it_had(store, in_thread):
     store.a = 1
     snapshot = xctx.capture(store)
     store.a = 2
-    assert in_thread(lambda: hasattr(store, "a") or snapshot.run(dict, store)) == {"a": 1}
+    assert in_thread(lambda: hasattr(store, "a") or snapshot.run(lambda: dict(store.__dict__))) == {"a": 1}
     assert snapshot.run(lambda: store.a) == 1
     assert store.a == 2
 
@@ -37,16 +37,16 @@ def test_what_is_set_meanwhile_ends_with_the_block(store):
     with snapshot:
         store.a = store.b = 3
         with snapshot:
-            assert dict(store) == {"a": 1}
-        assert dict(store) == {"a": 3, "b": 3}
-    assert dict(store) == {"a": 1}
+            assert dict(store.__dict__) == {"a": 1}
+        assert dict(store.__dict__) == {"a": 3, "b": 3}
+    assert dict(store.__dict__) == {"a": 1}
 
 
 def test_one_that_had_nothing_shows_nothing(store):
     snapshot = xctx.capture(store)
     store.a = 1
     with snapshot:
-        assert not dict(store)
+        assert not dict(store.__dict__)
         store.a = 2
     assert store.a == 1
 

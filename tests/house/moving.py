@@ -192,6 +192,12 @@ def has_a_dict(make):
     return told(lambda: "its names" if store.__dict__ == {"a": 1} else "something else")
 
 
+def iterates(make):
+    store = make()
+    store.a = 1
+    return told(lambda: "pairs" if list(store) == [("a", 1)] else "something else")
+
+
 def proxy_by_a_call(make):
     store = make()
     store.a = 1
@@ -210,6 +216,7 @@ LOCAL = {
     "``__init__`` of a subclass": initialises,
     "``copy.copy(store)``": copies,
     "``store.__dict__``": has_a_dict,
+    "``list(store)``": iterates,
     "``store(name)``": proxy_by_a_call,
     "values of a thread that ended": releases_a_thread,
     "values of a ``Greenlet`` that finished, still referred to": releases_a_greenlet,

@@ -335,8 +335,8 @@ class Step:
         self.to("announce" if mode == "U" and self.op[:2] == "UX" else "held " + mode)
 
     def announce(self):
-        self.word(0, A)
-        self.unit[PHASE], self.unit[AT] = "upgrade", 0
+        self.word(0, A | P)
+        self.unit[PHASE], self.unit[AT], self.unit[PENDING] = "upgrade", 0, STILL
         self.to("drain")
 
     # Sleeping: xctx_prepare_sleep and the futex

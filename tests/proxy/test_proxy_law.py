@@ -36,6 +36,8 @@ def too_big(op, *args):
 @LAW
 @given(TARGETS, st.sampled_from(UNARY), leaves)
 def test_unary(value, op, leaf):
+    if op is memoryview and leaf is not LocalWrapper:
+        return  # a LocalProxy offers no buffer
     if op is bytes and (too_big(op, value) or isinstance(value, str)):
         return  # bytes() looks at the class for a str, and takes anything else for a sequence
     a, b = twice(value)
@@ -47,6 +49,8 @@ def test_unary(value, op, leaf):
 @pytest.mark.parametrize("make", MADE)
 def test_made(make, leaf):
     for op in UNARY:
+        if op is memoryview and leaf is not LocalWrapper:
+            continue  # a LocalProxy offers no buffer
         agree(op, [make()], [leaf(make())])
 
 

@@ -3,20 +3,25 @@
 import asyncio
 import contextlib
 import copy
+import dataclasses
 import gc
+import json
+import marshal
 import operator
 import os
 import pathlib
 import pickle
+import re
 import sys
 import types
 import weakref
 from contextvars import ContextVar
+from typing import Protocol, runtime_checkable
 
 import pytest
 from proxy_leaves import CLASSES_DIE, Point, each_leaf, through_variable
 
-from xctx import LocalProxy, LocalWrapper, is_proxy
+from xctx import LocalProxy, LocalWrapper, is_proxy, unwrap
 
 # ---- protocols with a story of their own -----------------------------------------------------------------------------
 
@@ -156,19 +161,97 @@ def test_coroutine_and_generator(proxy):
     assert list(outer()) == [1, 2]
 
 
-@each_leaf
-def test_buffer(proxy):
+def test_the_buffer_of_a_wrapper():
     data = bytearray(b"abc")
-    with memoryview(proxy(data)) as view:
+    with memoryview(LocalWrapper(data)) as view:
         view[0] = ord("x")
         assert view.obj is data
         with pytest.raises(BufferError):
             data.append(1)
     assert data == b"xbc"
     data.append(1)
-    assert b"-" + bytes(proxy(data)) == b"-xbc\x01"
+    assert b"-" + LocalWrapper(data) == b"-xbc\x01"
     with pytest.raises(TypeError):
-        memoryview(proxy(5))
+        memoryview(LocalWrapper(5))
+
+
+def test_a_local_proxy_offers_no_buffer():
+    """C code asks the class for one, and then insists on it: what is no buffer would not pass for what it is."""
+    with pytest.raises(TypeError):
+        memoryview(through_variable(b"abc"))
+    assert bytes(memoryview(unwrap(through_variable(b"abc")))) == b"abc"
+
+
+@each_leaf
+def test_c_code_that_takes_a_buffer_or_something_else(proxy):
+    assert b"abc".find(proxy(98)) == 1
+    extended = bytearray()
+    extended.extend(proxy([1, 2]))
+    assert extended == b"\x01\x02"
+    sqlite3 = pytest.importorskip("sqlite3")
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection, pytest.raises(sqlite3.Error):
+        connection.execute("select ?", (proxy("text"),))
+
+
+@each_leaf
+def test_bytes(proxy):
+    assert bytes(proxy(bytearray(b"abc"))) == b"abc"
+
+
+@dataclasses.dataclass
+class Data:
+    x: int
+    y: int = 2
+
+
+def test_a_wrapper_of_a_dataclass():
+    data, wrapper = Data(1), LocalWrapper(Data(1))
+    assert dataclasses.is_dataclass(wrapper)
+    assert dataclasses.fields(wrapper) == dataclasses.fields(type(wrapper)) == dataclasses.fields(data)
+    assert dataclasses.asdict(wrapper) == {"x": 1, "y": 2}
+    assert dataclasses.astuple(wrapper) == (1, 2)
+    assert dataclasses.replace(wrapper, x=5) == Data(5)
+    assert dataclasses.asdict(Data(wrapper)) == {"x": {"x": 1, "y": 2}, "y": 2}
+    assert not dataclasses.is_dataclass(LocalWrapper(5))
+
+
+def test_a_class_that_is_made_a_dataclass_late():
+    class Late:
+        x: int = 1
+
+    early = LocalWrapper(Late())
+    dataclasses.dataclass(Late)
+    assert not dataclasses.is_dataclass(early)  # its class is made
+    assert dataclasses.is_dataclass(LocalWrapper(Late()))
+
+
+def test_a_class_dies_though_there_was_a_wrapper_of_a_dataclass():
+    def made():
+        @dataclasses.dataclass
+        class Own:
+            x: object
+
+        assert dataclasses.asdict(LocalWrapper(Own(Own))) == {"x": Own}
+        return weakref.ref(Own)
+
+    ref = made()
+    gc.collect()
+    if CLASSES_DIE:
+        assert ref() is None
+
+
+@runtime_checkable
+class Named(Protocol):
+    name: str
+
+
+@each_leaf
+def test_a_protocol_with_data(proxy):
+    assert isinstance(proxy(types.SimpleNamespace(name="a")), Named)
+    assert not isinstance(proxy(types.SimpleNamespace(other="a")), Named)
+    assert not isinstance(proxy(5), Named)
+    assert not isinstance(proxy(int), Named)  # its __dict__ is no dict
+    assert not isinstance(proxy(list[int]), Named)
 
 
 @each_leaf
@@ -365,3 +448,55 @@ def test_proxy_subclass():
 
     with pytest.raises(RuntimeError):
         Forgot() + 1
+
+
+def raised(proxy):
+    raise proxy(ValueError())
+
+
+def caught(proxy):
+    try:
+        raise ValueError
+    except proxy(ValueError):
+        pass
+
+
+@pytest.mark.parametrize("proxy", [LocalWrapper, through_variable])
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda proxy: json.dumps(proxy({"a": 1})),
+        lambda proxy: marshal.dumps(proxy([1])),
+        lambda proxy: ",".join([proxy("a")]),
+        lambda proxy: "a,b".split(proxy(",")),
+        lambda proxy: re.match("a", proxy("a")),
+        lambda proxy: exec("", proxy({})),
+        lambda proxy: super(proxy(int), 1),
+        raised,
+        caught,
+    ],
+)
+def test_what_no_proxy_can_do(op, proxy):
+    """The table in docs/proxies.rst."""
+    with pytest.raises((TypeError, ValueError)) as raised:
+        op(proxy)
+    assert str(raised.value)  # of the one who asks, and not the target itself
+
+
+def test_what_only_a_wrapper_can_do(tmp_path):
+    def matches(subject):
+        match subject:
+            case [a, b]:
+                return a, b
+            case {"a": b}:
+                return b
+
+    assert matches(LocalWrapper([1, 2])) == (1, 2)
+    assert matches(LocalWrapper({"a": 1})) == 1
+    assert matches(through_variable([1, 2])) is None
+    with open(tmp_path / "file", "wb") as file:
+        assert file.write(LocalWrapper(b"abc")) == 3
+        with pytest.raises(TypeError):
+            file.write(through_variable(b"abc"))
+    assert not dataclasses.is_dataclass(through_variable(Data(1)))
+    assert dataclasses.fields(through_variable(Data(1))) == dataclasses.fields(Data)

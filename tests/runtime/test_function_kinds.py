@@ -297,19 +297,20 @@ def test_an_awaitable_of_any_kind_is_awaited(decorator):
         found.append(await made_of(lambda: returning("iterable"))())
         found.append(await made_of(lambda: Awaitable(iter(())))())
         for wrong in (5, Awaitable(5)):
-            try:
-                await made_of(lambda wrong=wrong: wrong)()
-            except TypeError as exc:
-                found.append(str(exc))
+            told = []
+            for call in (made_of(lambda wrong=wrong: wrong), functools.partial(awaited, wrong)):
+                with pytest.raises(TypeError) as raised:
+                    await call()
+                told.append(str(raised.value))
+            if wrong == 5 or sys.version_info < (3, 15):
+                assert told[0] == told[1]
         return found
 
-    assert asyncio.run(main()) == [
-        "future",
-        "iterable",
-        None,
-        "object int can't be used in 'await' expression",
-        "__await__() returned non-iterator of type 'int'",
-    ]
+    assert asyncio.run(main()) == ["future", "iterable", None]
+
+
+async def awaited(awaitable):
+    return await awaitable
 
 
 @types.coroutine

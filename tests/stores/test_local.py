@@ -86,7 +86,7 @@ def test_init_is_called_once_in_each_unit_with_the_arguments_of_the_constructor(
         lambda made: getattr(made, "other", None),
         lambda made: made.__dict__,
         lambda made: dir(made),
-        lambda made: list(made),
+        lambda made: list(vars(made)),
         lambda made: setattr(made, "other", 1),
         lambda made: made.__dict__.update(other=1),
         lambda made: delattr(made, "number"),

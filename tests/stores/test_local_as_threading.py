@@ -27,6 +27,7 @@ def test_values_die_with_their_threads(local, count, maker):
         thread = threading.Thread(target=fill, args=(i,))
         thread.start()
         thread.join()
+    del thread  # from 3.14 on it has the context that it ran in
     gc.collect()
 
     def alive():

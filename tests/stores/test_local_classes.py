@@ -401,7 +401,7 @@ def test_init_that_touches_what_is_being_made(base, elsewhere):
             del self.a
             self.__dict__["b"] = 2
             self.__release_local__()
-            self.c = [self.__dict__.copy(), dir(self), list(self)]
+            self.c = [self.__dict__.copy(), dir(self), list(vars(self))]
 
     made = Busy()
     assert Busy.count == 1

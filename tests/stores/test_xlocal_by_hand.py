@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import sys
 import threading
 import time
 
@@ -78,6 +79,7 @@ def test_a_hook_leaves_the_last_entry_of_its_own_unit(x, shared, key_name):
         shared.__exit__(None, None, None)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 15), reason="there the order of the two does not tell who looked them up")
 def test_a_method_taken_alone_has_no_counterpart(x, shared):
     cls = type(shared)
     enter = cls.__enter__.__get__(shared, cls)

@@ -4,8 +4,8 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from xctx._runtime.parking cimport xctx_queue, xctx_waiter
 from xctx._runtime.python cimport (PyMem_RawFree, PyObject_CallNoArgs_, PyThreadState_GetDict, xctx_enter_recursion,
-                                   xctx_leave_recursion, xctx_load_int, xctx_load_u64, xctx_promote, xctx_store_int,
-                                   xctx_taken)
+                                   xctx_forbid_instances, xctx_leave_recursion, xctx_load_int, xctx_load_u64, xctx_promote,
+                                   xctx_store_int, xctx_taken)
 
 
 cdef extern from "xctx/_batch/core.h" nogil:

@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Batches: values made by the batch and handed out one by one, each exactly once.
 
@@ -47,6 +47,9 @@ cdef class _ThreadRecord:
 
     def __dealloc__(self):
         wake_all(batch_thread_end(&self.record))
+
+
+xctx_forbid_instances(<PyTypeObject*>_ThreadRecord)
 
 
 cdef BatchThread* thread_here() except NULL:
@@ -358,6 +361,7 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
 
 
 @cython.final
+@cython.no_gc_clear
 cdef public class LocalBatch [object LocalBatchObject, type LocalBatchType]:
     """What ``BatchExecutor.as_local()`` gives: its ``load`` touches nothing that other threads touch.
 

@@ -19,6 +19,7 @@ cdef class Application:
     cdef Py_ssize_t references  # how many references to the parts there are where nobody else has any
 
 
+cdef Application new_application()
 cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier, Place *place) except -1
 cdef int undo(Application application) except -1
 cdef bint is_empty_here(PyThreadState *tstate) noexcept

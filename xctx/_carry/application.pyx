@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Applications: what one application of a snapshot has bound, until it is undone.
 
@@ -8,11 +8,12 @@ into the context, and the empty one is put back at the end. The bindings in it b
 where nobody else has come to refer to them (no copied context, no chain) are they used again.
 """
 cimport cython
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
 from xctx._carry.variables cimport reset_variables
-from xctx._runtime.python cimport PyThreadState, Py_REFCNT_, xctx_context_vars, xctx_swap_vars, xctx_tstate
+from xctx._runtime.python cimport (PyThreadState, Py_REFCNT_, xctx_context_vars, xctx_forbid_instances, xctx_swap_vars,
+                                   xctx_tstate)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport FLOW
 from xctx._stores.bindings cimport Binding, mark_exited
@@ -24,6 +25,7 @@ connect()
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(32)
 cdef class Application:
     """One application of a snapshot, until it is undone; or one after the other.
@@ -31,6 +33,13 @@ cdef class Application:
     Thread-safety: used by the code that applies it and the code that undoes it, one after the other.
     Lifetime: held by the call or block that applied it; by the snapshot, where it waits to be applied again.
     """
+
+
+xctx_forbid_instances(<PyTypeObject*>Application)
+
+
+cdef Application new_application():
+    return Application.__new__(Application)
 
 
 cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier, Place *place) except -1:
@@ -42,11 +51,13 @@ cdef int bind_in(Application application, BindingVariable variable, Binding flat
 cdef int undo(Application application) except -1:
     """Takes out what it bound, of the current context and of the one in which it was applied."""
     cdef BoundEntry entry = application.entries
-    if application.variables is not None:
-        reset_variables(application.variables)
-    while entry is not None:
-        unbind_entry(entry)
-        entry = entry.outer
+    try:
+        if application.variables is not None:
+            reset_variables(application.variables)
+    finally:
+        while entry is not None:
+            unbind_entry(entry)
+            entry = entry.outer
     return 0
 
 

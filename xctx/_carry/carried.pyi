@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar, final
+from typing import Any, Generic, ParamSpec, Self, TypeVar, final
 
 from xctx._carry.snapshot import Snapshot
 
@@ -10,6 +10,6 @@ _R_co = TypeVar("_R_co", covariant=True)
 class Carried(Generic[_P, _R_co]):
     snapshot: Snapshot
     __wrapped__: Callable[_P, _R_co]
-    def __init__(self, snapshot: Snapshot, func: Callable[_P, _R_co]) -> None: ...
+    def __new__(cls, snapshot: Snapshot, func: Callable[_P, _R_co]) -> Self: ...
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
     def __getattr__(self, name: str) -> Any: ...

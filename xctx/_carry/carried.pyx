@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Plain callables that run with a snapshot applied. Those that run in steps are in ``isolated.pyx``."""
 cimport cython
@@ -22,6 +22,7 @@ connect()
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(16)
 @cython.trashcan(True)   # there may be any number of them, each in the next
 cdef class Carried:
@@ -31,7 +32,7 @@ cdef class Carried:
     Lifetime: holds both.
     """
 
-    def __init__(self, Snapshot snapshot not None, func):
+    def __cinit__(self, Snapshot snapshot not None, func):
         self.snapshot = snapshot
         self.__wrapped__ = func
         self.vectorcall = <vectorcallfunc>carried_call

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, final
+from typing import ParamSpec, Self, TypeVar, final
 
 from xctx._carry.snapshot import Snapshot
 from xctx._runtime.functions import StepContext
@@ -11,4 +11,4 @@ def isolated(func: Callable[_P, _R]) -> Callable[_P, _R]: ...
 
 @final
 class OwnContext(StepContext):
-    def __init__(self, snapshot: Snapshot | None = None) -> None: ...
+    def __new__(cls, snapshot: Snapshot | None = None) -> Self: ...

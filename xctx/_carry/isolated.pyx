@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Generators and coroutines that run in a context of their own, and so show nobody what they bind while they are suspended.
 
@@ -7,7 +7,7 @@ their context are copied, now as those of the unit that runs.
 """
 cimport cython
 
-from xctx._runtime.python cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit, xctx_tstate
+from xctx._runtime.python cimport PyContext_Enter, PyContext_Exit, xctx_copy_context, xctx_tstate
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._carry.application cimport Application, undo
 from xctx._carry.snapshot cimport Snapshot
@@ -43,6 +43,7 @@ def isolated(func):
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class OwnContext(StepContext):
     """A context of its own for the steps of one call: a copy of the current one, with a snapshot applied to it.
 
@@ -53,8 +54,8 @@ cdef class OwnContext(StepContext):
     cdef Application application   # of the snapshot, or None
     cdef dict units                # key -> the unit of the last step, of keys under which something was bound; or None
 
-    def __init__(self, Snapshot snapshot=None):
-        self.context = PyContext_CopyCurrent()
+    def __cinit__(self, Snapshot snapshot=None):
+        self.context = xctx_copy_context()
         if snapshot is not None:
             PyContext_Enter(self.context)
             try:

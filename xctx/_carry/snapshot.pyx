@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Snapshots: what one unit saw, and how it is bound for another.
 
@@ -15,19 +15,20 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._carry.application cimport (Application, apply_again, bind_in, is_empty_here, make_repeatable, take_off,
-                                      undo)
+from xctx._carry.application cimport (Application, apply_again, bind_in, is_empty_here, make_repeatable, new_application,
+                                      take_off, undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key, Unit
-from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState,
-                                   xctx_publish_before, xctx_tstate, xctx_type_put)
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState, xctx_copy_context,
+                                   xctx_forbid_instances, xctx_publish_before, xctx_tstate, xctx_type_put)
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport WORK
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of,
                                   each_chain, find_place, visible_here, xctx_entering)
-from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
+from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
+                                      new_open_by_hand)
 from xctx._stores.works cimport UnitOfWork, is_work, open_work
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx._stores.local cimport IN_CONTEXT, carried_names, keep_in_unit, local, new_content, values_to_carry
@@ -137,6 +138,7 @@ def from_pickle(whole, barriers, skips, unresolved):
 # --- snapshots -------------------------------------------------------------------------------------------------------
 
 @cython.final
+@cython.no_gc_clear
 cdef class SnapshotExtras:
     """What few snapshots have."""
 
@@ -149,6 +151,7 @@ cdef class SnapshotExtras:
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(32)
 cdef class Snapshot:
     """What one unit saw in xlocals, to be seen by others. :func:`capture` takes it.
@@ -220,7 +223,7 @@ cdef class Snapshot:
                 the same unit bound, is seen already.
             place: the generator whose block this is, as `find_place` found it; NULL if there is none.
         """
-        cdef Application application = Application.__new__(Application)
+        cdef Application application = new_application()
         cdef SnapshotExtras extras = self.extras
         cdef Hiding hiding
         if extras is not None and extras.unresolved is not None:
@@ -384,6 +387,9 @@ cdef class Snapshot:
                              portable(named, variables, locals_, kept, protocol, self.skips))
 
 
+xctx_forbid_instances(<PyTypeObject*>SnapshotExtras)
+
+
 cdef int end_application(Application application) except -1:
     cdef Snapshot snapshot
     if application.applied is None:
@@ -517,7 +523,7 @@ cdef OpenByHand opened_by_hand(Snapshot snapshot):
     cdef SnapshotExtras extras = snapshot.make_extras()
     with cython.critical_section(extras):
         if extras.opened is None:
-            opened = OpenByHand.__new__(OpenByHand)
+            opened = new_open_by_hand()
             xctx_publish_before()
             extras.opened = opened
         return extras.opened
@@ -553,14 +559,20 @@ cdef object run_call(PyObject *snapshot, PyObject **args, Py_ssize_t n, PyObject
     return call_in(<Snapshot>snapshot, args[0], args + 1, n - 1, kwnames)
 
 
+def copy_context():
+    """A copy of the current context: as :func:`contextvars.copy_context`, which on 3.11 the collector can bring down."""
+    return xctx_copy_context()
+
+
 def current_context():
     """The context that is current, not a copy; made where there is none."""
     if xctx_tstate().context == NULL:
-        PyContext_CopyCurrent()
+        xctx_copy_context()
     return <object>xctx_tstate().context
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class AppliedBlock:
     """A block in which a snapshot is applied, to be entered once.
 
@@ -571,7 +583,7 @@ cdef class AppliedBlock:
     cdef bint shared
     cdef Application application    # while it is entered
 
-    def __init__(self, Snapshot snapshot not None, bint shared=False):
+    def __cinit__(self, Snapshot snapshot not None, bint shared=False):
         self.snapshot = snapshot
         self.shared = shared
 

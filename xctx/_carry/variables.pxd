@@ -13,7 +13,7 @@ cdef class VariableLayer:
     # What puts `beneath` back, for a copy. Of the first one it is with the application: each context that is copied has
     # the layer, and is not to keep alive the context that it was copied from, which the token does.
     cdef object token
-    cdef size_t context
+    cdef size_t context        # the one that it was set in: compared only, the token keeps it alive
 
 
 cdef list set_variables(list variables)

@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Context variables that a snapshot sets where it is applied, and which get their values back in any order of exits.
 
@@ -7,9 +7,9 @@ each context has a tuple of *layers*, one for each variable that an open applica
 exit removes its own layer. What was beneath is seen again, or lies beneath the next layer of the same variable.
 """
 cimport cython
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 
-from xctx._runtime.python cimport FREE_THREADED, xctx_tstate, xctx_var_reset, xctx_var_set
+from xctx._runtime.python cimport FREE_THREADED, xctx_forbid_instances, xctx_tstate, xctx_var_reset, xctx_var_set
 from xctx._runtime.runtime cimport connect
 from xctx._stores.context_values cimport ContextValues
 from xctx._stores.blocks cimport end_visit, visit_context
@@ -23,12 +23,16 @@ cdef object layers_here = ContextVar("xctx.variables")   # the tuple of layers
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class VariableLayer:
     """What one application set one context variable to, or a copy that has something else beneath.
 
     Thread-safety: never changes, but for `exited`, which is set once.
     Lifetime: held by the contexts that have it, and by its application.
     """
+
+
+xctx_forbid_instances(<PyTypeObject*>VariableLayer)
 
 
 cdef inline VariableLayer first_of(VariableLayer layer):
@@ -44,64 +48,86 @@ cdef list set_variables(list variables):
     cdef list made = []
     try:
         for var, value in variables:
-            made.append(set_variable(var, value))
+            set_variable(var, value, made)
     except BaseException:
         reset_variables(made)
         raise
     return made
 
 
-cdef tuple set_variable(object var, object value):
+cdef int set_variable(object var, object value, list made) except -1:
+    # All that is needed is made first, so that nothing can fail once the variable is set.
     cdef VariableLayer layer = VariableLayer.__new__(VariableLayer)
     cdef list layers = []
     # A context that was copied while an application was open keeps its layers, and no exit comes for them there. They are
     # dropped here, or else a timer that re-arms itself would have more of them each time.
-    for each in layers_here.get(()):
+    before = layers_here.get(())
+    for each in before:
         if not first_of(<VariableLayer>each).exited:
             layers.append(each)
     layer.var = var
     layer.value = value
     layer.beneath = var.get(MISSING)
-    token = xctx_var_set(var, value)
-    context = <size_t>xctx_tstate().context
     layers.append(layer)
+    shown = tuple(layers)
+    entry = [layer, None]
+    made.append(entry)
     try:
-        xctx_var_set(layers_here, tuple(layers))
+        token = entry[1] = xctx_var_set(var, value)
+    except BaseException:
+        # Where there is no memory for its token, CPython has set the variable all the same, and nothing takes that out again.
+        if layer.beneath is not MISSING and var.get(MISSING) is value:
+            xctx_var_set(var, layer.beneath)
+        raise
+    layer.context = <size_t>xctx_tstate().context
+    try:
+        xctx_var_set(layers_here, shown)
     except BaseException:
         xctx_var_reset(var, token)
+        if layers_here.get(()) is shown:   # for want of memory for the token, as above
+            xctx_var_set(layers_here, before)
         raise
-    return layer, token, context
-
-
-cdef int reset_variables(list set_ones) except -1:
-    for layer, token, context in reversed(set_ones):
-        remove_layer(<VariableLayer>layer, token, context)
-        if not FREE_THREADED and <size_t>context != <size_t>xctx_tstate().context:
-            remove_layer_there(<VariableLayer>layer, token, context)
     return 0
 
 
-cdef int remove_layer_there(VariableLayer gone, object token, size_t context) except -1:
+cdef int reset_variables(list set_ones) except -1:
+    cdef VariableLayer layer
+    for layer, token in reversed(set_ones):
+        try:
+            remove_layer(layer, token)
+        except MemoryError:   # tried twice: what that interrupted has released some
+            try:
+                remove_layer(layer, token)
+            except RuntimeError:   # where resetting it failed, the token counts as used
+                remove_layer(layer, None)
+        if not FREE_THREADED and layer.context != <size_t>xctx_tstate().context and layer.context:
+            remove_layer_there(layer, token)
+    return 0
+
+
+cdef int remove_layer_there(VariableLayer gone, object token) except -1:
     """Takes a layer out of the context that it was set in, which is not the current one.
 
     Not without the GIL: another thread may be changing that context.
     """
     cdef object held   # no-cython-lint: keeps alive, until the visit is over, what is taken out
     cdef bint collects
-    cdef PyObject *here = visit_context(<PyObject*>context, &collects)
+    cdef PyObject *here = visit_context(<PyObject*>gone.context, &collects)
     try:
         held = layers_here.get(()), gone.var.get(MISSING)  # no-cython-lint
-        remove_layer(gone, token, context)
+        remove_layer(gone, token)
     finally:
         end_visit(here, collects)
     return 0
 
 
-cdef int remove_layer(VariableLayer gone, object token, size_t context) except -1:
+cdef int remove_layer(VariableLayer gone, object token) except -1:
     """Takes a layer out of those of the current context. What was beneath is seen again, or beneath the next one."""
     cdef list layers = list(layers_here.get(()))
-    cdef VariableLayer here, above
+    cdef VariableLayer here
+    cdef VariableLayer above = None
     cdef Py_ssize_t at, i
+    cdef size_t context = gone.context
     gone.exited = True
     for at in range(len(layers)):
         if first_of(<VariableLayer>layers[at]) is gone:
@@ -124,12 +150,13 @@ cdef int remove_layer(VariableLayer gone, object token, size_t context) except -
             above.context = context
             layers[i] = above
             break
-    else:
+    shown = tuple(layers)
+    if above is None:
         # Otherwise the program has set it to something else since. What it has set in a local is the application's.
         if here.var.get(MISSING) is here.value or isinstance(here.value, ContextValues):
             if token is not None:
                 xctx_var_reset(here.var, token)
             elif here.beneath is not MISSING:
                 xctx_var_set(here.var, here.beneath)
-    xctx_var_set(layers_here, tuple(layers))
+    xctx_var_set(layers_here, shown)
     return 0

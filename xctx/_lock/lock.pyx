@@ -10,7 +10,8 @@ The stores drop a unit's values when the unit ends, and a UnitLock that is dropp
 thread, greenlet or task ends, nothing of it stays in the table. In a forked child the stores are empty: the child holds
 nothing, and takes rows of its own.
 """
-from cpython.object cimport PyObject
+cimport cython
+from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from xctx._core cimport Key, as_key
@@ -21,7 +22,8 @@ from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE
                                    readers_in, refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
                                    tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_head, xctx_row, xctx_unit_lock)
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
-from xctx._runtime.python cimport PyThread_get_thread_ident, PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
+from xctx._runtime.python cimport (PyThread_get_thread_ident, PyThreadState, xctx_forbid_instances, xctx_lock,
+                                   xctx_mend_metatype, xctx_tstate, xctx_unlock)
 from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
                                     xctx_cache_set, xctx_fork_count, xctx_next_serial)
 from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic
@@ -59,6 +61,7 @@ class OwnerDiedWarning(RuntimeWarning):
     """
 
 
+@cython.final
 cdef class Common:
     """What the locks of one process have in common that lead to the same memory: one name is one lock, however often it is
     opened.
@@ -72,12 +75,18 @@ cdef class Common:
     cdef object __weakref__
 
 
+@cython.final
 cdef class Holders:
     """The units of one key that hold the lock, or wait for it."""
     cdef object unit_locks        # this and the next never change. A local of the key: each unit's UnitLock
     cdef uint64_t serial
 
 
+xctx_forbid_instances(<PyTypeObject*>Common)
+xctx_forbid_instances(<PyTypeObject*>Holders)
+
+
+@cython.no_gc_clear
 cdef class SharedLock:
     """A lock that many may hold to read, or one to write.
 
@@ -413,6 +422,7 @@ cdef class SharedLock:
         return handed_on, (type(self), reduction.DupFd(ready(self).c.carrier), self.holder, how)
 
 
+@cython.no_gc_clear
 cdef class SharedRLock(SharedLock):
     """A :class:`SharedLock` that its holder may acquire again.
 
@@ -895,6 +905,8 @@ async def wait_in_task(Attempt attempt):
     return found
 
 
+@cython.final
+@cython.no_gc_clear
 cdef class LockBlock:
     """What ``lock.exclusive()`` gives: acquires at the start of a ``with`` block, and releases at its end."""
     cdef SharedLock lock   # this and the rest never change
@@ -931,6 +943,15 @@ async def enter_in_task(LockBlock block, UnitLock owner, Unit asker):
     if not await acquire_in_task(block.lock, owner, asker, block.mode, block.seconds, block.mend, True):
         block.give_up()
     return block.lock
+
+
+xctx_forbid_instances(<PyTypeObject*>LockBlock)
+
+
+# The type of what these functions give: Cython's own.
+cdef object _awaitable = upgrade_in_task(None, None, 0)
+xctx_mend_metatype(Py_TYPE(_awaitable))
+_awaitable.close()
 
 
 cdef LockBlock block_of(SharedLock lock, int mode, object timeout, bint mend):

@@ -242,8 +242,9 @@ static inline void xctx_announce_upgrade(xctx_head *head, xctx_attempt *attempt)
     attempt->phase = XCTX_HAS_SLOT;
     attempt->next_row = 0;
     attempt->upgrades = 1;
-    attempt->pending = 0;
-    xctx_or64(&head->word, XCTX_ANNOUNCED);
+    /* It may be passed over from the start: it looks for readers later, and may be stopped before. */
+    attempt->passes = XCTX_PASSES(xctx_or64(&head->word, XCTX_ANNOUNCED | XCTX_PENDING));
+    attempt->pending = 1;
 }
 
 /* From now on the owner of the writer slot may be passed over. */

@@ -13,14 +13,14 @@ A row refers to its mapping, and a unit's lock to its row; each gives back what 
 back, so the collector need not look at these, and it must not take one apart before that has given back.
 """
 cimport cython
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from xctx._runtime.parking cimport (Waiter, task_waiter, wake_again, wake_all, waiter_here, xctx_choose, xctx_queue,
                                     xctx_queue_add, xctx_queue_remove, xctx_waiter)
-from xctx._runtime.python cimport (PyErr_CheckSignals, PyErr_SetFromErrno, PyThread_get_thread_ident, xctx_lock,
-                                   xctx_unlock)
+from xctx._runtime.python cimport (PyErr_CheckSignals, PyErr_SetFromErrno, PyThread_get_thread_ident,
+                                   xctx_forbid_instances, xctx_lock, xctx_unlock)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic, running_greenlet, running_task
 from xctx._runtime.scheduling import start_system_thread
@@ -1007,3 +1007,11 @@ cdef int refuse_without_loop() except -1:
 cdef int pause() except -1:
     """Waits for other code of the same unit, which is busy with the lock: so rare that it asks now and then."""
     return waiter_here(current_hub(), None).park(PAUSE_MS * 1e-3)
+
+
+# None of them is made by anybody else.
+xctx_forbid_instances(<PyTypeObject*>Mapping)
+xctx_forbid_instances(<PyTypeObject*>Row)
+xctx_forbid_instances(<PyTypeObject*>UnitLock)
+xctx_forbid_instances(<PyTypeObject*>LocalQueue)
+xctx_forbid_instances(<PyTypeObject*>Attempt)

@@ -80,7 +80,7 @@ extern PyTypeObject *proxy_local_type;
     X(wrapped, "wrapped") X(current, "_get_current_object") X(top, "top") \
     X(reduce, "__reduce__") X(reduce_ex, "__reduce_ex__") X(class_, "__class__") X(doc, "__doc__") \
     X(dunder_wrapped, "__wrapped__") X(repr, "__repr__") X(bool_, "__bool__") X(dir, "__dir__") \
-    X(mro_entries, "__mro_entries__") X(setstate, "__setstate__")
+    X(mro_entries, "__mro_entries__") X(setstate, "__setstate__") X(dataclass_fields, "__dataclass_fields__")
 #define PROXY_DECLARE_NAME(ident, text) extern PyObject *proxy_name_##ident;
 PROXY_NAMES(PROXY_DECLARE_NAME)
 #undef PROXY_DECLARE_NAME

@@ -25,7 +25,13 @@ uint64_t proxy_type_deaths;
 static PyTypeObject *union_type;  /* of `int | str`, which isinstance() recognises by itself from 3.13 on */
 static void *no_iternext;         /* what a class written in Python without __next__ has in tp_iternext */
 
-_Static_assert(PROXY_N_IF_SLOTS + PROXY_N_IF_METHODS <= 64, "each line needs a bit of its own in the mask");
+/* The bits of the mask: one for each line of the table, and these. */
+enum {
+    BIT_METHODS = PROXY_N_IF_SLOTS,
+    BIT_DATACLASS = PROXY_N_IF_SLOTS + PROXY_N_IF_METHODS,  /* the decorator may come after the first wrapper */
+    N_BITS
+};
+_Static_assert(N_BITS <= 64, "each line needs a bit of its own in the mask");
 
 /* ---- what a type can do ---------------------------------------------------------------------------------- */
 
@@ -81,7 +87,8 @@ uint64_t proxy_mask(PyTypeObject *type) {
     }
     for (int i = 0; i < PROXY_N_IF_METHODS; i++)
         if (xctx_type_has(type, proxy_if_method_names[i]) || serves_method(type, i))
-            mask |= (uint64_t)1 << (PROXY_N_IF_SLOTS + i);
+            mask |= (uint64_t)1 << (BIT_METHODS + i);
+    if (xctx_type_has(type, proxy_name_dataclass_fields)) mask |= (uint64_t)1 << BIT_DATACLASS;
     return mask;
 }
 
@@ -93,7 +100,7 @@ static PyObject *class_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 static int add_methods(PyTypeObject *cls, uint64_t mask, PyTypeObject *leaf) {
     for (int i = 0; i < PROXY_N_IF_METHODS; i++) {
         PyObject *name = proxy_if_method_names[i];
-        if (!((mask >> (PROXY_N_IF_SLOTS + i)) & 1)) continue;
+        if (!((mask >> (BIT_METHODS + i)) & 1)) continue;
         if (leaf != proxy_wrapper_type && xctx_type_has(leaf, name)) continue;
         PyObject *method = PyDescr_NewMethod(cls, &proxy_if_methods[i]);
         int done = method == NULL ? -1 : PyObject_SetAttr((PyObject *)cls, name, method);
@@ -353,8 +360,10 @@ static PyTypeObject *make_local_type(void) {
     slots[n++] = (PyType_Slot){Py_tp_richcompare, proxy_slot(Py_tp_richcompare)};
     slots[n++] = (PyType_Slot){Py_tp_methods, methods};
     for (int i = 0; i < PROXY_N_IF_SLOTS; i++)
-        if (proxy_if_slots[i].slot != Py_tp_descr_get && proxy_if_slots[i].slot != Py_tp_descr_set)
-            slots[n++] = proxy_if_slots[i];
+        switch (proxy_if_slots[i].slot) {
+        case Py_tp_descr_get: case Py_tp_descr_set: case Py_bf_getbuffer: break;  /* see slots.h */
+        default: slots[n++] = proxy_if_slots[i];
+        }
     slots[n] = (PyType_Slot){0, NULL};
     for (int i = 0; i < PROXY_N_IF_METHODS; i++)
         if (i != PROXY_METHOD__set_name__) methods[m++] = proxy_if_methods[i];
@@ -371,6 +380,24 @@ static PyObject *mro_entries(PyObject *self, PyObject *Py_UNUSED(bases)) {
     return entries;
 }
 
+/* inspect.getattr_static, and so isinstance() with a protocol that has data members, looks there for what the object has. Every
+ * other road to `__dict__` leads through tp_getattro. */
+static PyObject *base_dict(PyObject *self, void *Py_UNUSED(closure)) {
+    PyObject *target = proxy_resolve(self);
+    PyObject *names = target != NULL ? PyObject_GetAttrString(target, "__dict__") : NULL;
+    Py_XDECREF(target);
+    if (names != NULL && !PyDict_Check(names)) {  /* a class has another kind, which is not what is looked for there */
+        Py_CLEAR(names);
+        PyErr_SetString(PyExc_AttributeError, "__dict__");
+    }
+    return names;
+}
+
+static PyGetSetDef base_getset[] = {
+    {"__dict__", base_dict, NULL, "The attributes of the object behind the proxy.", NULL},
+    {NULL, NULL, NULL, NULL, NULL}
+};
+
 static PyMemberDef base_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(ProxyObject, weakrefs), READONLY, NULL},
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(ProxyObject, call), READONLY, NULL},
@@ -381,13 +408,14 @@ PyTypeObject *proxy_make_type(PyType_Spec *spec, PyTypeObject *base) {
     PyObject *bases = base != NULL ? PyTuple_Pack(1, (PyObject *)base) : NULL;
     if (base != NULL && bases == NULL) return NULL;
     PyObject *type = PyType_FromSpecWithBases(spec, bases);
+    if (type == NULL && !PyErr_Occurred()) PyErr_NoMemory();  /* it does not always say so itself */
     Py_XDECREF(bases);
     return (PyTypeObject *)type;
 }
 
 static PyTypeObject *make_base_type(void) {
     static PyMethodDef methods[PROXY_N_ALWAYS_METHODS + 2];  /* the type refers to it */
-    PyType_Slot slots[PROXY_N_ALWAYS_SLOTS + 8];
+    PyType_Slot slots[PROXY_N_ALWAYS_SLOTS + 9];
     PyType_Spec spec = {
         "xctx._proxy.proxy.Proxy", sizeof(ProxyObject), 0,
         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
@@ -406,6 +434,7 @@ static PyTypeObject *make_base_type(void) {
     slots[n++] = (PyType_Slot){Py_tp_setattro, (void *)proxy_setattro};
     slots[n++] = (PyType_Slot){Py_tp_methods, methods};
     slots[n++] = (PyType_Slot){Py_tp_members, base_members};
+    slots[n++] = (PyType_Slot){Py_tp_getset, base_getset};
     memcpy(slots + n, proxy_always_slots, sizeof(proxy_always_slots));
     slots[n + PROXY_N_ALWAYS_SLOTS] = (PyType_Slot){0, NULL};
     return proxy_make_type(&spec, NULL);

@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Transparent proxies: LocalWrapper stands for one object, LocalProxy for what its source yields now.
 
@@ -84,6 +84,25 @@ cdef object _refused(object kind, object name):
     return False
 
 
+@cython.final
+@cython.no_gc_clear
+cdef class _AttributeOfTargets:
+    """An attribute that programs look for in the class of a dataclass's object: that of the class of the targets.
+
+    Thread-safety: never changes.
+    Lifetime: held by a wrapper's class, which ends with the class of the targets and does not hold it.
+    """
+    cdef object of      # a weak reference to the class of the targets
+    cdef str name
+
+    def __cinit__(self, of, str name not None):
+        self.of = ref(of)
+        self.name = name
+
+    def __get__(self, instance, owner):
+        return getattr(self.of(), self.name)
+
+
 cdef object _make_class(PyTypeObject *leaf, PyTypeObject *kind, uint64_t mask):
     # Cut at the last dot, because CPython takes what stands before it for the module.
     name = f"{(<object>leaf).__name__}[{type.__dict__['__name__'].__get__(<object>kind)}]".rpartition(".")[2]
@@ -92,6 +111,8 @@ cdef object _make_class(PyTypeObject *leaf, PyTypeObject *kind, uint64_t mask):
     for refusable in REFUSABLE:
         if _refused(<object>kind, refusable) and not hasattr(<object>leaf, refusable):
             setattr(cls, refusable, None)
+    if hasattr(<object>kind, "__dataclass_fields__"):
+        setattr(cls, "__dataclass_fields__", _AttributeOfTargets(<object>kind, "__dataclass_fields__"))
     return cls
 
 

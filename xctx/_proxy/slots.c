@@ -96,12 +96,20 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
     }
 
 /* An unbound proxy equals itself only, as in werkzeug, because containers compare what they hold. */
+/* Comparing an unbound proxy: by identity, as a class written in Python whose __eq__ cannot be looked up. From 3.14 on the error of
+ * such a look-up is raised, and so it is here. */
+#if PY_VERSION_HEX >= 0x030E0000
+#  define COMPARES_UNBOUND(op) 0
+#else
+#  define COMPARES_UNBOUND(op) (((op) == Py_EQ || (op) == Py_NE) && proxy_unbound_raised())
+#endif
+
 #define DEFINE_COMPARE(slot, f) \
     static PyObject *slot_##slot(PyObject *self, PyObject *b, int op) { \
         STRAIGHT_WITH(self, b, f(PROXY(self)->target, b, op)) \
         PyObject *owned, *target = proxy_hold(self, &owned); \
         if (target == NULL) { \
-            if ((op != Py_EQ && op != Py_NE) || !proxy_unbound_raised()) return NULL; \
+            if (!COMPARES_UNBOUND(op)) return NULL; \
             PyErr_Clear(); \
             return Py_NewRef(Py_NotImplemented); \
         } \

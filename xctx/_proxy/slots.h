@@ -14,6 +14,8 @@
  *   tp_finalize, tp_del       the death of a proxy is not the death of its target
  *   bf_releasebuffer          the buffer belongs to the target, which releases it
  *   tp_descr_*, __set_name__  on LocalProxy: in a class body there is no target yet (werkzeug leaves them out too)
+ *   bf_getbuffer              on LocalProxy: C code asks the class whether an object has a buffer, and then insists on it
+ *                             where the object would have done as something else, a number or an iterable
  *   __new__, __init__, __init_subclass__, __slots__, __subclasshook__, __class_getitem__ on the class
  *                             belong to the proxy's own class
  *   __prepare__, __mro_entries__, __getnewargs__, __getstate__, __missing__, __match_args__, __annotations__ ...

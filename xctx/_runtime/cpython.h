@@ -76,27 +76,44 @@ static inline unsigned long xctx_thread_in_context(PyObject *context) {
 
 /* --- context variables ------------------------------------------------------------------------------------------------- */
 
-/* Setting a context variable, with no foreign code run in the middle of it. CPython builds the new mapping from one that
- * it does not hold, and 3.11 collects garbage whenever it allocates: a finaliser that sets a variable then frees the
- * mapping that is being read. From 3.12 on garbage is collected between instructions only. (The old value does not die of
- * this: the token holds it.) */
+/* 3.11 collects garbage whenever it allocates, and so runs finalisers, which may do anything; from 3.12 on garbage is
+ * collected between instructions only. Between these two nothing is collected. The first gives what the second takes. */
 #if PY_VERSION_HEX < 0x030C0000
+#  define xctx_hold_collector() PyGC_Disable()
+#  define xctx_release_collector(collects) do { if (collects) PyGC_Enable(); } while (0)
+#else
+#  define xctx_hold_collector() 0
+#  define xctx_release_collector(collects) ((void)(collects))
+#endif
+
+/* Setting a context variable, copying the current context, and iterating over a context: with no foreign code run in the
+ * middle. CPython allocates while it does not hold the mapping that it is about to copy or to read, and a finaliser that
+ * sets a variable would free it. (The old value of a variable does not die of being set: the token holds it. An iterator,
+ * once it is made, holds the mapping.) The last two give new references. */
 static inline PyObject *xctx_var_set(PyObject *var, PyObject *value) {
-    int collects = PyGC_Disable();
+    int collects = xctx_hold_collector();
     PyObject *token = PyContextVar_Set(var, value);
-    if (collects) PyGC_Enable();
+    xctx_release_collector(collects);
     return token;
 }
 static inline int xctx_var_reset(PyObject *var, PyObject *token) {
-    int collects = PyGC_Disable();
+    int collects = xctx_hold_collector();
     int done = PyContextVar_Reset(var, token);
-    if (collects) PyGC_Enable();
+    xctx_release_collector(collects);
     return done;
 }
-#else
-#  define xctx_var_set PyContextVar_Set
-#  define xctx_var_reset PyContextVar_Reset
-#endif
+static inline PyObject *xctx_copy_context(void) {
+    int collects = xctx_hold_collector();
+    PyObject *copy = PyContext_CopyCurrent();
+    xctx_release_collector(collects);
+    return copy;
+}
+static inline PyObject *xctx_iterate_context(PyObject *context) {
+    int collects = xctx_hold_collector();
+    PyObject *iterator = PyObject_GetIter(context);
+    xctx_release_collector(collects);
+    return iterator;
+}
 
 /* What a context maps its variables to: an immutable mapping, which each change replaces by another one. This is how
  * struct _pycontextobject of internal/pycore_context.h begins. */
@@ -169,6 +186,12 @@ static inline int xctx_forbid_instances(PyTypeObject *type) {
     if (PyDict_DelItemString(type->tp_dict, "__new__")) return -1;
     PyType_Modified(type);
     return 0;
+}
+
+/* A type whose metatype makes no types: CPython asks it for one all the same, for `type(name, (type,), {})`. Cython's type of
+ * coroutines is one. */
+static inline void xctx_mend_metatype(PyTypeObject *type) {
+    if (Py_TYPE(type)->tp_new == NULL) Py_TYPE(type)->tp_new = PyType_Type.tp_new;
 }
 
 /* What stands in the type's own dict: borrowed from the type, or NULL, perhaps with an error. */

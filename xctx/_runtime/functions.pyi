@@ -1,6 +1,6 @@
 from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, Self, TypeVar, final
 
 from typing_extensions import disjoint_base
 
@@ -22,14 +22,14 @@ class StepContext:
 
 @final
 class Steps(Generator[Any, Any, Any]):
-    def __init__(
-        self,
+    def __new__(
+        cls,
         context: StepContext,
         func: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any] | None = None,
         awaits: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     def __iter__(self) -> Steps: ...
     def __await__(self) -> Steps: ...
     def __next__(self) -> Any: ...

@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """What kind of function a callable is, and how each step of a call of it runs inside something.
 
@@ -192,6 +192,7 @@ cdef class StepContext:
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(16)
 cdef class Steps:
     """The steps of one generator or awaitable, each taken inside a step context, for ``yield from`` or ``await``.
@@ -211,7 +212,7 @@ cdef class Steps:
     cdef bint inside         # the context was entered, and not left
     cdef bint over           # there is no next step
 
-    def __init__(self, StepContext context not None, func, tuple args not None, dict kwargs=None, bint awaits=False):
+    def __cinit__(self, StepContext context not None, func, tuple args not None, dict kwargs=None, bint awaits=False):
         self.context = context
         self.func = func
         self.args = args

@@ -35,10 +35,12 @@ Why no wake-up is lost
 
 A queue counts its waiters, so that a program, or a test, can see that others wait.
 """
+from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_DECREF
 
 from xctx._runtime.python cimport (PY_LOCK_ACQUIRED, PyErr_CheckSignals, PyLockStatus, PyThread_acquire_lock_timed,
-                                   PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock)
+                                   PyThread_allocate_lock, PyThread_free_lock, PyThread_release_lock, PyThread_type_lock,
+                                   xctx_forbid_instances)
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.scheduling cimport current_hub, current_loop, running_greenlet, running_task
 
@@ -246,3 +248,10 @@ cdef TaskWaiter task_waiter(object loop, object subject):
     waiter.loop = loop
     waiter.subject = subject
     return waiter
+
+
+# None of them is made by anybody else.
+xctx_forbid_instances(<PyTypeObject*>Waiter)
+xctx_forbid_instances(<PyTypeObject*>ThreadWaiter)
+xctx_forbid_instances(<PyTypeObject*>GreenletWaiter)
+xctx_forbid_instances(<PyTypeObject*>TaskWaiter)

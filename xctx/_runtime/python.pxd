@@ -43,8 +43,12 @@ cdef extern from "xctx/_runtime/cpython.h" nogil:
 cdef extern from "xctx/_runtime/cpython.h":
     int xctx_enter_recursion(int levels, const char *where) except -1
     void xctx_leave_recursion(int levels)
+    bint xctx_hold_collector()
+    void xctx_release_collector(bint collects)
     object xctx_var_set(object variable, object value)
     int xctx_var_reset(object variable, object token) except -1
+    object xctx_copy_context()
+    object xctx_iterate_context(PyObject *context)
     # These two leave it to the caller to look for an error.
     PyObject *xctx_var_set_ "xctx_var_set"(PyObject *variable, PyObject *value)   # a new reference
     int xctx_var_reset_ "xctx_var_reset"(PyObject *variable, PyObject *token)
@@ -56,6 +60,7 @@ cdef extern from "xctx/_runtime/cpython.h":
     bint xctx_type_has(PyTypeObject *type, PyObject *name)
     int xctx_type_put(PyObject *type, object name, object value) except -1
     int xctx_forbid_instances(PyTypeObject *type) except -1
+    void xctx_mend_metatype(PyTypeObject *type)
     void xctx_give_vectorcall(PyTypeObject *type, Py_ssize_t offset)
     void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *base)
 
@@ -81,6 +86,7 @@ cdef extern from "Python.h":
     ctypedef object (*descrgetfunc)(object, object, object)
     ctypedef int (*descrsetfunc)(object, object, PyObject *) except -1
     ctypedef int (*initproc)(object, object, object) except -1
+    ctypedef object (*newfunc)(PyTypeObject *, object, object)
     ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject **, size_t, PyObject *)
     ctypedef struct TypeObject "PyTypeObject":
         traverseproc tp_traverse
@@ -89,6 +95,7 @@ cdef extern from "Python.h":
         descrgetfunc tp_descr_get
         descrsetfunc tp_descr_set
         initproc tp_init
+        newfunc tp_new
     initproc object_init "PyBaseObject_Type.tp_init"
 
     void Py_INCREF_ "Py_INCREF"(PyObject *)
@@ -114,7 +121,6 @@ cdef extern from "Python.h":
 
     int PyContextVar_Get_ "PyContextVar_Get"(PyObject *, PyObject *, PyObject **) except -1   # a new reference
     bint PyContextVar_CheckExact(object)
-    object PyContext_CopyCurrent()
     int PyContext_Enter(object) except -1
     int PyContext_Exit(object) except -1
 

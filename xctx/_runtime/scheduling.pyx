@@ -1,5 +1,5 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True
-# cython: embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False
+# cython: embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """What runs here, and what it can wait with: the running greenlet, task, event loop and hub, as the program's libraries
 know them. Each is looked up here alone.

@@ -1,4 +1,5 @@
 """What the rooms above use of this one: the units, and the registry in which they are found."""
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -33,6 +34,7 @@ cdef struct UnitKind:
     bint (*has_finished)(object thing) except -1
 
 
+@cython.final
 cdef class Unit(ReferenceType):
     cdef object __weakref__
     cdef const UnitKind *unit_kind    # never changes after it is made
@@ -45,6 +47,7 @@ cdef class Unit(ReferenceType):
     cdef void *table                  # the unit table, where `local` stores find what they keep for it: theirs alone to use
 
 
+@cython.final
 cdef class Referent:
     cdef Unit unit                    # never changes after it is made
     cdef object __weakref__
@@ -57,7 +60,6 @@ cdef void set_table_release(table_release release) noexcept
 
 cdef Unit new_unit(object thing, void *address, const UnitKind *kind, object callback)
 cdef Referent new_referent(void *address, const UnitKind *kind)
-cdef int give_unit(Referent referent, const UnitKind *kind) except -1
 cdef Unit unit_of(object thing, const UnitKind *kind, bint create)
 cdef Unit registered_unit(void *address, const UnitKind *kind)
 cdef void register(Unit unit) except *

@@ -1,9 +1,7 @@
-from typing import Any, Literal, Never, Self
+from typing import Any, Literal, Never, Self, final
 from weakref import ReferenceType
 
-from typing_extensions import disjoint_base
-
-@disjoint_base
+@final
 class Unit(ReferenceType[Any]):
     @property
     def alive(self) -> bool: ...

@@ -1,5 +1,5 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True
-# cython: embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False
+# cython: embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Units: the records of processes, threads, greenlets, tasks, contexts and units of work, and the registry of them.
 
@@ -12,12 +12,14 @@ nothing from a unit: stores own what they keep for it (see ``_stores``), and the
 
 Which kinds of units there are, and how the unit that runs here is found, is not known here: see ``_core.pyx``.
 """
-from cpython.object cimport Py_EQ, Py_NE, PyObject
+cimport cython
+from cpython.object cimport Py_EQ, Py_NE, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memset
 
-from xctx._runtime.python cimport PyMem_RawCalloc, PyMem_RawFree, xctx_lock, xctx_mutex, xctx_tstate, xctx_unlock
+from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, TypeObject, xctx_forbid_instances, xctx_lock, xctx_mutex,
+                                   xctx_tstate, xctx_unlock)
 from xctx._runtime.runtime cimport (XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_cache_empty, xctx_fork_count,
                                     xctx_found_drop, xctx_here, xctx_now)
 
@@ -26,6 +28,7 @@ connect()
 
 # --- units -----------------------------------------------------------------------------------------------------------
 
+@cython.final
 cdef class Unit(ReferenceType):
     """The record of one execution unit: a process, thread, greenlet, task, context or unit of work, alive once.
 
@@ -37,7 +40,7 @@ cdef class Unit(ReferenceType):
     """
 
     def __init__(self, *args, **kwargs):
-        raise TypeError("units are made by keys: call xctx.keys.greenlet.current() or the like")
+        refuse(NULL, None, None)
 
     @property
     def alive(self):
@@ -51,9 +54,9 @@ cdef class Unit(ReferenceType):
 
     def __call__(self):
         """What this unit stands for, where that is an object: a greenlet, a task, a context or a key's value; or None."""
-        # Not a Referent: a caller who held one would keep the unit alive.
+        # Not a Referent or UnitOfWork: a caller who held one would keep the unit alive.
         cdef object thing = ReferenceType.__call__(self)
-        return None if isinstance(thing, Referent) else thing
+        return None if self.unit_kind.index == WORK or isinstance(thing, Referent) else thing
 
     def __richcmp__(self, other, int op):
         # By identity, where a plain weak reference compares what it refers to.
@@ -79,11 +82,21 @@ cdef class Unit(ReferenceType):
             release_table(self)
 
 
+@cython.final
 cdef class Referent:
-    """What a unit refers to where nothing else can be referred to weakly: a thread, process, unit of work, callable's value.
+    """What a unit refers to where nothing else can be referred to weakly: a thread, a process, a callable's value.
 
     Lifetime: held by what tells the end: by the dict of the thread state, by the key of a callable, or for ever.
     """
+
+
+cdef object refuse(PyTypeObject *_type, object _args, object _kwargs):
+    raise TypeError("units are made by keys: call xctx.keys.greenlet.current() or the like")
+
+
+# In the place of `Unit.__new__`, which this module goes round: a unit without a kind would be asked for it.
+(<TypeObject*><PyObject*>Unit).tp_new = refuse
+xctx_forbid_instances(<PyTypeObject*>Referent)
 
 
 cdef Unit new_unit(object thing, void *address, const UnitKind *kind, object callback):
@@ -98,20 +111,16 @@ cdef Unit new_unit(object thing, void *address, const UnitKind *kind, object cal
 
 cdef Referent new_referent(void *address, const UnitKind *kind):
     """A Referent with its unit, which ends when the Referent dies. Without an address, the Referent's is taken."""
-    cdef Referent referent = Referent()
+    cdef Referent referent = Referent.__new__(Referent)
     referent.unit = new_unit(referent, address if address != NULL else <void*>referent, kind, on_death)
     return referent
 
 
-cdef int give_unit(Referent referent, const UnitKind *kind) except -1:
-    """Gives a Referent a unit that is registered, so that it ends also where the collector finds both at once."""
-    referent.unit = new_unit(referent, <void*>referent, kind, on_death)
-    register(referent.unit)
-    return 0
-
-
 cdef Unit unit_of(object thing, const UnitKind *kind, bint create):
-    """The unit of a thing that can be referred to weakly and that is known by its address: a greenlet, task or context."""
+    """The unit of a thing that can be referred to weakly and is known by its address: a greenlet, task, context or UnitOfWork.
+
+    The registry holds it, so that it ends also where the collector finds both at once.
+    """
     cdef Unit unit = registered_unit(<void*>thing, kind)
     cdef Unit mine
     if unit is None and create:

@@ -21,6 +21,7 @@ inherited.pyx .pyi .h         threads that inherit a context, in which nothing i
 unseen.pyx .pxd .pyi          why a name is not seen: what errors say
 xlocal.pyx .pxd .pyi          xlocal
 works.pyx .pxd .pyi           units of work: opened, found, and left with nothing of them behind
+context_dict.py .pyi          the ``__dict__`` of a local whose values lie in a context
 local.pyx .pxd .pyi           local
 inspection.pyx .pyi           what stores keep for whom, for xctx.debug
 """

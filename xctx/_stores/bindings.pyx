@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """The chain of bindings: immutable records of names and values, each linked to the one outside it.
 
@@ -51,6 +51,7 @@ cdef class CopyGroup:
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(16)
 cdef class Home:
     """The generator in which a binding was made, or by code of which it was called; or none, above such bindings.
@@ -61,6 +62,7 @@ cdef class Home:
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class View:
     """The bindings of one unit that are seen above one in a chain, in the order in which they count.
 
@@ -70,6 +72,7 @@ cdef class View:
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(64)
 cdef class Binding:
     """One link of the chain: these names have these values, set by this unit.

@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Bindings in a context variable: what the current unit sees of them, and how a block puts one there and takes it out.
 
@@ -23,8 +23,9 @@ from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport intptr_t, uintptr_t
 
 from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState, Py_REFCNT_,
-                                   PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, xctx_add, xctx_cas_ptr, xctx_check_error,
-                                   xctx_forbid_instances, xctx_load_int, xctx_load_ptr, xctx_publish_before, xctx_referent,
+                                   PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_XDECREF_, xctx_add, xctx_cas_ptr,
+                                   xctx_check_error, xctx_forbid_instances, xctx_hold_collector, xctx_iterate_context,
+                                   xctx_load_int, xctx_load_ptr, xctx_publish_before, xctx_referent, xctx_release_collector,
                                    xctx_store_int, xctx_store_ptr, xctx_taken, xctx_tstate, xctx_var_reset_, xctx_var_set,
                                    xctx_var_set_)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
@@ -40,14 +41,6 @@ import sys
 cdef extern from *:
     """
     #define XCTX_OUTER_OF_ENTRY offsetof(struct __pyx_obj_4xctx_7_stores_6blocks_BoundEntry, outer)
-    /* 3.11 collects garbage whenever it allocates, which runs any code. */
-    #if PY_VERSION_HEX < 0x030C0000
-    #  define xctx_hold_collector() PyGC_Disable()
-    #  define xctx_release_collector(collects) do { if (collects) PyGC_Enable(); } while (0)
-    #else
-    #  define xctx_hold_collector() 0
-    #  define xctx_release_collector(collects) ((void)(collects))
-    #endif
     /* Counted, so that what this thread has cached of the one context is not taken for the other's. */
     static inline PyObject *xctx_swap_context(PyObject *context) {
         PyThreadState *tstate = xctx_tstate();
@@ -57,8 +50,6 @@ cdef extern from *:
         return before;
     }
     """
-    bint hold_collector "xctx_hold_collector"()
-    void release_collector "xctx_release_collector"(bint)
     PyObject *swap_context "xctx_swap_context"(PyObject *)
     Py_ssize_t OUTER_OF_ENTRY "XCTX_OUTER_OF_ENTRY"
 
@@ -82,6 +73,7 @@ xctx_set_up_generators()
 
 # --- the variable ----------------------------------------------------------------------------------------------------
 
+@cython.no_gc_clear
 cdef class BindingVariable:
     """A context variable that holds a chain of bindings, and the key that says which unit sees which of them.
 
@@ -158,7 +150,7 @@ cdef int each_chain(PyThreadState *tstate, int (*visit)(Binding top, void *arg) 
                 if top is not None:
                     visit(top, arg)
     else:
-        for each in <object>tstate.context:
+        for each in xctx_iterate_context(tstate.context):
             top = chain_at(<PyObject*>each)
             if top is not None and (<BindingVariable>top.owner).var is each:
                 visit(top, arg)
@@ -328,6 +320,15 @@ cdef Binding seen_of(Binding top, PyThreadState *tstate):
     Args:
         top: the unit's innermost binding in the current context, which has a home.
     """
+    # The usual case first, in which no reference is counted: the generator reads what it has bound.
+    if not top.home.mixed and <PyObject*>top.home.generator != <PyObject*>None:
+        if top.home.context != tstate.context or xctx_is_running(
+                tstate, <PyObject*>top.home.generator, top.home.outermost, top.home.code, top.home.by_hand) == RUNS_HERE:
+            return top
+    return seen_otherwise(top, tstate)
+
+
+cdef Binding seen_otherwise(Binding top, PyThreadState *tstate):
     cdef Home home = top.home
     cdef Binding link = top
     if not home.mixed:
@@ -359,7 +360,8 @@ cdef bint follows_stack(Binding top, PyThreadState *tstate) noexcept:
 
 cdef Binding in_order(Binding top, PyThreadState *tstate):
     # A generator's binding counts for more than others while it runs: the deeper on the stack, the more. Otherwise what was
-    # bound later does. One whose block was left is nobody's any more. Usually no generator runs that has bound here, or one, and what is seen then is noted.
+    # bound later does. One whose block was left is nobody's any more. Usually no generator runs that has bound here, or one,
+    # and what is seen then is noted.
     cdef Binding link = top
     cdef Binding below
     cdef View view
@@ -633,7 +635,7 @@ cdef Home home_of_code_here(Binding top, PyThreadState *tstate):
 
 
 cdef Binding compact_here(BindingVariable variable):
-    cdef bint collects = hold_collector()
+    cdef bint collects = xctx_hold_collector()
     cdef Binding top
     try:
         top = compact(chain_at(<PyObject*>variable.var))
@@ -641,18 +643,21 @@ cdef Binding compact_here(BindingVariable variable):
             top.checked = -1   # of no chain; without the GIL it is looked through when it is next used
         return top
     finally:
-        release_collector(collects)
+        xctx_release_collector(collects)
 
 
 cdef int take_back(BindingVariable variable, Binding made) except -1:
     # Where there is no memory for its token, CPython has set the variable all the same.
+    cdef PyObject *token
     cdef PyObject *kind
     cdef PyObject *error
     cdef PyObject *traceback
     PyErr_Fetch_(&kind, &error, &traceback)
     if chain_at(<PyObject*>variable.var) is made:
-        if xctx_var_set_(<PyObject*>variable.var, <PyObject*>made.outer) == NULL:
+        token = xctx_var_set_(<PyObject*>variable.var, <PyObject*>made.outer)
+        if token == NULL:
             PyErr_Clear()
+        Py_XDECREF_(token)   # the caller holds what it refers to
     PyErr_Restore_(kind, error, traceback)
     return xctx_check_error()
 
@@ -709,13 +714,13 @@ cdef PyObject *visit_context(PyObject *context, bint *collects):
     Returns:
         What `end_visit` is to be given, together with `collects`.
     """
-    collects[0] = hold_collector()
+    collects[0] = xctx_hold_collector()
     return swap_context(context)
 
 
 cdef void end_visit(PyObject *here, bint collects):
     swap_context(here)
-    release_collector(collects)
+    xctx_release_collector(collects)
 
 
 cdef int reset(BindingVariable variable, Binding made, object token) except -1:
@@ -736,7 +741,7 @@ cdef int take_out(BindingVariable variable, Binding made) except -1:
 
 
 cdef int take_out_once(BindingVariable variable, Binding made) except -1:
-    cdef bint collects = hold_collector()   # finalisers might change the chain
+    cdef bint collects = xctx_hold_collector()   # finalisers might change the chain
     cdef Binding top, rest
     try:
         top = chain_at(<PyObject*>variable.var)
@@ -745,11 +750,12 @@ cdef int take_out_once(BindingVariable variable, Binding made) except -1:
             if rest is not top:
                 xctx_var_set(variable.var, rest)
     finally:
-        release_collector(collects)
+        xctx_release_collector(collects)
     return 0
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(64)
 cdef class BoundEntry:
     """One binding that a block made on entry, until it is left. A block of a snapshot makes one for each xlocal.
@@ -811,7 +817,7 @@ cdef Binding keep_those_of(Binding top, Binding before, list left):
     Returns:
         The new top, or None.
     """
-    cdef bint collects = hold_collector()   # finalisers might change the chain
+    cdef bint collects = xctx_hold_collector()   # finalisers might change the chain
     cdef set known = set()
     cdef list links = []
     cdef Binding link = before
@@ -839,7 +845,7 @@ cdef Binding keep_those_of(Binding top, Binding before, list left):
         xctx_var_set((<BindingVariable>top.owner).var, made)
         return made
     finally:
-        release_collector(collects)
+        xctx_release_collector(collects)
 
 
 cdef bint is_generators(Binding link) noexcept:

@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Context values: the names and values that a store keeps in a context, under the keys `flow` and `context`.
 
@@ -106,20 +106,22 @@ cdef ContextValues current_values(object var):
 # --- the death of a store, and the collector -------------------------------------------------------------------------
 
 cdef PyObject **detach_list(PyObject **head) noexcept:
-    """Takes a store's list away from it, to be released. NULL where it is empty."""
+    """Takes the list of a store that goes on away from it, to be released. NULL where it is empty, or there is none."""
     # On the heap: a finaliser may switch to another greenlet, and this stack may be elsewhere when the list is used there.
     cdef PyObject **detached = NULL
     cdef PyObject *values
+    if head == NULL:
+        return NULL
     xctx_lock(lock)
     values = head[0]
     if values != NULL:
         detached = <PyObject**>PyMem_RawMalloc(sizeof(PyObject*))
-    if detached != NULL:   # otherwise there is no memory, and the values are released with their contexts
+    if detached != NULL:   # otherwise there is no memory, and they stay until the store dies
         detached[0] = values
-    head[0] = NULL
-    while values != NULL:
-        (<ContextValues>values).head = detached
-        values = (<ContextValues>values).next
+        head[0] = NULL
+        while values != NULL:
+            (<ContextValues>values).head = detached
+            values = (<ContextValues>values).next
     xctx_unlock(lock)
     return detached
 

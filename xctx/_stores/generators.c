@@ -161,6 +161,7 @@ xctx_running xctx_is_running(PyThreadState *tstate, PyObject *reference, void *o
     }
     Py_DECREF(generator);
 #else
+    if (XCTX_LIKELY((void *)xctx_innermost_frame(tstate) == outermost)) return XCTX_RUNS_HERE;
     if (!xctx_is_executing(generator)) return XCTX_RESTS;
     if (is_on_stack(tstate, outermost)) return XCTX_RUNS_HERE;
     found = xctx_previous_frame(xctx_frame_of(generator)) == NULL ? XCTX_RUNS_HERE : XCTX_RUNS_ELSEWHERE;

@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """What stores keep for whom, seen from any unit: for :mod:`xctx.debug`.
 
@@ -14,7 +14,7 @@ from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding, is_exited, look_up, merge
 from xctx._stores.blocks cimport BoundEntry, binding_here, each_chain, visible_here
 from xctx._stores.context_values cimport as_new_dict
-from xctx._stores.local cimport SHARED_BY_THREADS, local
+from xctx._stores.local cimport SHARED_BY_THREADS, local, names_here
 from xctx._stores.names cimport interned
 from xctx._stores.statements cimport Block
 from xctx._stores.unit_table cimport UnitTable
@@ -166,6 +166,11 @@ cdef object thread_name(unsigned long ident):
         if thread.ident == ident:
             return thread.name
     return ident
+
+
+def names_of(local store not None):
+    """A new dict of what the store keeps for the unit that runs here. Unlike its ``__dict__``, it leaves that as it is kept."""
+    return names_here(store)
 
 
 def all_here():

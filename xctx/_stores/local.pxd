@@ -18,7 +18,7 @@ cdef enum OfWork:         # whether the key is `work`: what is read most is foun
 
 
 cdef class local:
-    # None of these changes after __cinit__, but the collector may clear `args` and `kwargs`.
+    # None of these changes after __cinit__.
     cdef Key key
     cdef Storage storage
     cdef object var          # the context variable of a store IN_CONTEXT
@@ -31,9 +31,10 @@ cdef class local:
     cdef object __weakref__
     # Guarded by the lock of values.pyx.
     cdef StoreValues kept            # in units
-    cdef PyObject *context_values    # the first in the list of a store IN_CONTEXT
+    cdef PyObject **context_values   # of a store IN_CONTEXT: the first in its list. On the heap, as it outlives the store
 
 
+cdef dict names_here(local store)   # a new dict
 # For snapshots.
 cdef object values_to_carry(local store)
 cdef object new_content(local store, dict names)

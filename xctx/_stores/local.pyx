@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """local: mutable attributes, kept apart for each execution unit.
 
@@ -7,10 +7,11 @@ What a store keeps for a unit are its unit values (values.pyx). Under the keys `
 """
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 
-from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyThreadState, PyTuple_CheckExact_,
-                                   PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_DECREF_, Py_IS_TYPE_, Py_XDECREF_, TypeObject,
-                                   descrgetfunc, descrsetfunc, destructor, inquiry, object_init, traverseproc, visitproc,
-                                   xctx_find_in_type, xctx_taken, xctx_tstate, xctx_type_put, xctx_var_reset)
+from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyMem_RawCalloc, PyThreadState,
+                                   PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_DECREF_, Py_IS_TYPE_,
+                                   Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry, object_init,
+                                   traverseproc, visitproc, xctx_find_in_type, xctx_taken, xctx_tstate, xctx_type_put,
+                                   xctx_var_reset)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set,
                                     xctx_fork_count, xctx_next_serial)
 from xctx._runtime.units cimport WORK
@@ -25,8 +26,9 @@ from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, dis
                                   values_of, write)
 from xctx._stores.works cimport UnitOfWork
 from xctx._stores.xlocal cimport xlocal
-# Underscored for a cheap start: each interpreter has these loaded, `collections` and `weakref` it would have to load.
-from _collections_abc import MutableMapping
+from xctx._stores.context_dict import ContextDict
+# Underscored for a cheap start: each interpreter has these loaded, `functools` and `weakref` it would have to load.
+from _functools import partial
 from _weakref import ref
 from contextvars import ContextVar
 
@@ -88,6 +90,8 @@ cdef class local:
         self.initialises = (<TypeObject*>Py_TYPE(self)).tp_init != object_init
         if not self.initialises:
             key = kwargs.pop("key", None)
+            if len(args) == 1 and isinstance(args[0], ContextVar) and as_key(type(self).__xctx_key__).in_context:
+                args = ()   # werkzeug's Local is told where to keep what it keeps
             if args or kwargs:
                 raise TypeError(f"{type(self).__name__}() takes no arguments but `key`: there is no __init__ for "
                                 f"{args + tuple(kwargs) !r}")
@@ -96,6 +100,9 @@ cdef class local:
             self.ends_at_fork = not self.key.inherits
             self.storage = IN_CONTEXT
             self.var = ContextVar("xctx.local")
+            self.context_values = <PyObject**>PyMem_RawCalloc(1, sizeof(PyObject*))
+            if self.context_values == NULL:
+                raise MemoryError()
         elif self.key.shared_by_threads:
             self.storage = SHARED_BY_THREADS
             if self.key.index == WORK and not FREE_THREADED:   # without the GIL, looking in takes the lock
@@ -110,7 +117,7 @@ cdef class local:
             self.kwargs = kwargs
             # The constructor calls __init__ for the unit that it runs in.
             if self.storage == IN_CONTEXT:
-                publish(&self.context_values, self.var, (), self.ends_at_fork)
+                publish(self.context_values, self.var, (), self.ends_at_fork)
             else:
                 new_values_for(self, self.key.find(True))
 
@@ -159,7 +166,7 @@ cdef class local:
             found = name in names
             if found:
                 del names[name]
-                publish(&self.context_values, self.var, as_content(names), self.ends_at_fork)
+                publish(self.context_values, self.var, as_content(names), self.ends_at_fork)
         elif self.storage == SHARED_BY_THREADS:
             found = delete_shared(self, name)
         else:
@@ -191,7 +198,7 @@ cdef class local:
     def __release_local__(self):
         """Deletes the current unit's attributes: what werkzeug's ``release_local`` calls."""
         if self.storage == IN_CONTEXT:
-            publish(&self.context_values, self.var, (), self.ends_at_fork)
+            publish(self.context_values, self.var, (), self.ends_at_fork)
         else:
             names = dict_here(self)
             names.clear()
@@ -199,10 +206,6 @@ cdef class local:
     def __call__(self, name, *, unbound_message=None):
         """A :class:`LocalProxy` of the attribute of that name, as werkzeug's Local gives it."""
         return make_proxy(self, name, unbound_message=unbound_message)
-
-    def __iter__(self):
-        """Pairs of name and value, as werkzeug's Local gives them."""
-        return iter(list(names_here(self).items()))
 
 
 install_getattro(<PyObject*>local, object(), b"has no attribute", NULL)
@@ -390,7 +393,7 @@ cdef PyObject *content_here(local store) except? NULL:
         return found.content
     if not store.initialises:
         return NULL
-    token = publish(&store.context_values, store.var, (), store.ends_at_fork)
+    token = publish(store.context_values, store.var, (), store.ends_at_fork)
     try:
         initialise(store)
     except BaseException:
@@ -408,7 +411,7 @@ cdef int set_in_context(local store, object name, object value) except -1:
         _held = None if content == NULL else <object>content
         changed = with_name(content, name, value)
         if content == content_here(store):
-            publish(&store.context_values, store.var, changed, store.ends_at_fork)
+            publish(store.context_values, store.var, changed, store.ends_at_fork)
             return 0
 
 
@@ -467,49 +470,23 @@ cdef dict names_here(local store):
 
 cdef object dict_here(local store):
     if store.storage == IN_CONTEXT:
-        return ContextDict(store)
+        return ContextDict(partial(names_in_context, store), partial(put_in_context, store), partial(publish_in_context, store))
     if store.storage == SHARED_BY_THREADS:
         return shared_dict(store)
     return as_dict(values_here(store, True))
 
 
-class ContextDict(MutableMapping):
-    """The ``__dict__`` of a store under the keys `flow` and `context`: reads and changes what the current context has."""
+def names_in_context(local store not None):
+    return names_here(store)
 
-    __slots__ = ("_store",)
 
-    def __init__(self, store):
-        self._store = store
+def put_in_context(local store not None, name, value):
+    set_in_context(store, plain_name(name), value)
 
-    def _names(self):
-        return names_here(<local>self._store)
 
-    def _publish(self, dict names not None):
-        cdef local store = self._store
-        publish(&store.context_values, store.var, as_content(names), store.ends_at_fork)
-
-    def __getitem__(self, name):
-        return self._names()[name]
-
-    def __setitem__(self, name, value):
-        self._publish({**self._names(), plain_name(name): value})
-
-    def __delitem__(self, name):
-        names = self._names()
-        del names[name]
-        self._publish(names)
-
-    def __iter__(self):
-        return iter(self._names())
-
-    def __len__(self):
-        return len(self._names())
-
-    def copy(self):
-        return self._names()
-
-    def __repr__(self):
-        return repr(self._names())
+def publish_in_context(local store not None, dict names not None):
+    """Makes these the names and values that the store keeps in the current context. The dict becomes the store's."""
+    publish(store.context_values, store.var, as_content(names), store.ends_at_fork)
 
 
 # --- what snapshots take along ---------------------------------------------------------------------------------------
@@ -525,7 +502,7 @@ cdef object values_to_carry(local store):
 
 cdef object new_content(local store, dict names):
     """What the context variable of a store IN_CONTEXT is to hold."""
-    return context_values(&store.context_values, as_content(names), store.ends_at_fork)
+    return context_values(store.context_values, as_content(names), store.ends_at_fork)
 
 
 cdef dict carried_names(object values):
@@ -551,17 +528,15 @@ cdef int store_traverse(PyObject *store, visitproc visit, void *arg) noexcept:
     cdef int result = cython_traverse(store, visit, arg)
     if not result:
         result = traverse(&(<local>store).kept, visit, arg)
-    if not result:
-        result = traverse_list((<local>store).context_values, visit, arg)
+    if not result and (<local>store).context_values != NULL:
+        result = traverse_list((<local>store).context_values[0], visit, arg)
     return result
 
 
 cdef int store_clear(PyObject *store) noexcept:
-    # `key` and `var` stay: they lead nowhere, and the store may yet be used by what is cleared with it.
+    # The fields stay, since the store may yet be used by what is cleared with it.
     cdef UnitValues *chain = detach_all(&(<local>store).kept)
-    cdef PyObject **contexts = detach_list(&(<local>store).context_values)
-    (<local>store).args = None
-    (<local>store).kwargs = None
+    cdef PyObject **contexts = detach_list((<local>store).context_values)
     release_chain(chain)
     release_list(contexts)
     return 0
@@ -571,7 +546,7 @@ cdef void store_dealloc(PyObject *store) noexcept:
     # First nobody can reach the store any more, and no Python code has run. The values are released when the store is gone, so
     # that no finaliser can meet it half dead.
     cdef UnitValues *chain = detach_all(&(<local>store).kept)
-    cdef PyObject **contexts = detach_list(&(<local>store).context_values)
+    cdef PyObject **contexts = (<local>store).context_values
     cython_dealloc(store)
     release_chain(chain)
     release_list(contexts)

@@ -14,6 +14,14 @@
 /* Of the thread: owned. NULL but between the two. */
 extern XCTX_HIDDEN XCTX_TLS_FAST PyObject *xctx_half_paired;
 
+/* Whether the two that were looked up may be those of a statement, by which came first: before 3.14 __enter__, on 3.14
+ * __exit__. From 3.15 on either: contextlib.ExitStack binds both, in the other order than a statement does. */
+#if PY_VERSION_HEX >= 0x030F0000
+#  define xctx_may_be_first(is_exit) ((void)(is_exit), 1)
+#else
+#  define xctx_may_be_first(is_exit) ((is_exit) == (PY_VERSION_HEX >= 0x030E0000))
+#endif
+
 /* The frame that runs: compared only. NULL where it makes no difference. */
 static inline void *xctx_frame_of_statement(void) {
 #if PY_VERSION_HEX >= 0x030E0000

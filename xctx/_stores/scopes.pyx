@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Scopes: names and values to be bound for a block, again and again.
 
@@ -15,7 +15,8 @@ from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, group_of, is_exited
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, BindingVariable, Place, chain_of, end_binding, find_place,
                                   is_hidden, make_visible, new_binding, xctx_entering)
-from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
+from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
+                                      new_open_by_hand)
 from _functools import partial
 
 
@@ -23,6 +24,7 @@ connect()
 
 
 @cython.final
+@cython.no_gc_clear
 @cython.freelist(64)
 cdef class Scope:
     """What calling an xlocal returns: names and values that can be bound for a block, again and again.
@@ -152,7 +154,7 @@ cdef bint is_of(Binding link, Scope scope) except -1:
 cdef OpenByHand opened_by_hand(Scope scope):
     with cython.critical_section(scope):
         if scope.opened is None:
-            opened = OpenByHand.__new__(OpenByHand)
+            opened = new_open_by_hand()
             xctx_publish_before()
             scope.opened = opened
         return scope.opened
@@ -167,6 +169,7 @@ install_block_methods(Scope, &KIND)
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class ScopeSteps(StepContext):
     """Binds what a scope does for each step of a call; for an awaitable until it is done, as a with statement would.
 
@@ -176,7 +179,7 @@ cdef class ScopeSteps(StepContext):
     cdef Scope scope   # changes in the first step alone
     cdef Block block   # the one that is entered
 
-    def __init__(self, Scope scope not None):
+    def __cinit__(self, Scope scope not None):
         self.scope = scope
 
     cdef int enter(self) except -1:

@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """With statements, and exits by hand: which block an exit is about.
 
@@ -11,8 +11,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
-from xctx._runtime.python cimport (PyErr_Fetch_, PyErr_Restore_, PyVectorcall_NARGS, TypeObject, destructor, xctx_forbid_instances,
-                                   xctx_give_vectorcall, xctx_is_finalizing, xctx_tstate, xctx_type_put)
+from xctx._runtime.python cimport (PyErr_Fetch_, PyErr_Restore_, PyVectorcall_NARGS, TypeObject, destructor,
+                                   xctx_forbid_instances, xctx_give_vectorcall, xctx_is_finalizing, xctx_tstate, xctx_type_put)
 from xctx._runtime.runtime cimport connect
 from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding, CopyGroup
@@ -30,6 +30,7 @@ cdef extern from *:
 
 cdef extern from "xctx/_stores/pairing.h":
     PyObject *half_paired "xctx_half_paired"
+    bint may_be_first "xctx_may_be_first"(bint is_exit)
     void *frame_of_statement "xctx_frame_of_statement"()
 
 connect()
@@ -106,6 +107,7 @@ cdef Block new_block(object opener, BlockKind *kind):
 # --- with statements -------------------------------------------------------------------------------------------------
 
 @cython.final
+@cython.no_gc_clear
 cdef class EnterExit:
     """``__enter__`` or ``__exit__`` of openers. Bound by a with statement, it gives the block of that statement.
 
@@ -131,7 +133,7 @@ cdef class EnterExit:
         if half_paired != NULL:
             half = take_block(half_paired)
             half_paired = NULL
-            if half.opener is opener and half.leaves != self.leaves and half.frame == frame:
+            if half.opener is opener and half.leaves != self.leaves and may_be_first(half.leaves) and half.frame == frame:
                 if half.beneath is not None:
                     keep_half(half.beneath)
                     half.beneath = None
@@ -198,6 +200,7 @@ cdef object by_hand(object opener, str name):
 # --- by hand ---------------------------------------------------------------------------------------------------------
 
 @cython.final
+@cython.no_gc_clear
 cdef class OpenByHand:
     """The blocks of one opener that were entered by hand and not left.
 
@@ -229,7 +232,8 @@ cdef class OpenByHand:
         cdef Binding hidden = None
         with cython.critical_section(self):
             if len(self.opened) == 1:
-                return self.take(next(iter(self.opened)))
+                for group in self.opened:   # without an iterator: leaving is not to fail where memory does
+                    return self.take(group)
             if self.opened:
                 while link is not None and (seen is None or link.home is not None):
                     if link.copies is not None and link.copies in self.opened:
@@ -271,5 +275,10 @@ cdef class OpenByHand:
         return block
 
 
+cdef OpenByHand new_open_by_hand():
+    return OpenByHand.__new__(OpenByHand)
+
+
+xctx_forbid_instances(<PyTypeObject*>OpenByHand)
 xctx_forbid_instances(<PyTypeObject*>Block)
 xctx_forbid_instances(<PyTypeObject*>EnterExit)

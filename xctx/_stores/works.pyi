@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Final, Literal, ParamSpec, TypeVar, final
+from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, final
 
 from xctx._runtime.units import Unit
 from xctx._stores.xlocal import xlocal
@@ -29,6 +29,6 @@ class work:
 
 @final
 class WorkSteps:
-    def __init__(self, clears: bool = False) -> None: ...
+    def __new__(cls, clears: bool = False) -> Self: ...
     def run(self, func: Callable[..., _R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> _R: ...
     def close(self) -> None: ...

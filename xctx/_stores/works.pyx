@@ -1,4 +1,4 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Units of work: opened, found, and left with nothing of them behind.
 
@@ -18,14 +18,15 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._core cimport Key, Unit, UnitKind, found_by
 from xctx._runtime.functions cimport StepContext, kind_of
-from xctx._runtime.python cimport (PyContext_CopyCurrent, PyObject_GenericGetAttr, xctx_forbid_instances,
-                                   xctx_publish_before, xctx_tstate)
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, xctx_copy_context, xctx_forbid_instances, xctx_publish_before,
+                                   xctx_tstate)
 from xctx._runtime.runtime cimport connect
-from xctx._runtime.units cimport Referent, end_unit, give_unit
+from xctx._runtime.units cimport end_unit, unit_of
 from xctx._stores.bindings cimport Binding, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, each_chain, end_binding,
                                   find_place, keep_those_of, make_visible, new_binding, xctx_entering)
-from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block
+from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
+                                      new_open_by_hand)
 from xctx._stores.xlocal cimport xlocal
 from xctx import _core
 from xctx._runtime import functions
@@ -44,15 +45,16 @@ cdef Key GREENLET = _core.greenlet
 # --- the current one -------------------------------------------------------------------------------------------------
 
 @cython.final
-cdef class UnitOfWork(Referent):
+@cython.no_gc_clear
+cdef class UnitOfWork:
     """What the unit of a unit of work refers to.
 
     Thread-safety: may be read from any thread; `outer` is read and set under the critical section.
     Lifetime: held by the bindings of `here`, and by units of work that were opened inside.
     """
 
-    def __repr__(self):
-        return f"<xctx unit of work{' that has ended' if self.unit.ended else ''}>"
+    def __repr__(self):   # the unit is None while it is made, when finalisers may get hold of this
+        return f"<xctx unit of work{'' if self.unit is None or not self.unit.ended else ' that has ended'}>"
 
 
 cdef UnitOfWork current_work():
@@ -98,7 +100,7 @@ cdef UnitOfWork open_work(UnitOfWork outer):
         with cython.critical_section(outer):
             outer.outer = innermost_open(outer.outer)
         opened.outer = outer
-    give_unit(opened, KIND_OF_UNIT)
+    opened.unit = unit_of(opened, KIND_OF_UNIT, True)
     return opened
 
 
@@ -116,6 +118,8 @@ cdef int end_work(UnitOfWork work, bint clears) except -1:
     return 0
 
 
+@cython.final
+@cython.no_gc_clear
 cdef class LeftOpen:
     """What is left open in a context. Used by one call alone."""
     cdef object before      # the copy of the context as it was
@@ -172,6 +176,7 @@ cdef int warn_of(list bindings) except -1:
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 @cython.final
+@cython.no_gc_clear
 cdef class work:
     """A unit of work: a request, a job, a message, and all that works for it.
 
@@ -224,7 +229,7 @@ cdef object enter_by(Block block, xctx_entering how):
     cdef UnitOfWork opened = open_work(current_work())
     cdef Place place
     cdef Binding made
-    opened.before = PyContext_CopyCurrent()
+    opened.before = xctx_copy_context()
     made = bind_work(opened)
     block.undo = make_visible(made, &place if find_place(&place, how) else NULL)
     block.context = xctx_tstate().context
@@ -278,7 +283,7 @@ cdef object leave_by_hand(object opener):
 cdef OpenByHand opened_by_hand(work opener):
     with cython.critical_section(opener):
         if opener.opened is None:
-            opened = OpenByHand.__new__(OpenByHand)
+            opened = new_open_by_hand()
             xctx_publish_before()
             opener.opened = opened
         return opener.opened
@@ -295,6 +300,7 @@ install_block_methods(work, &KIND)
 # --- async with ------------------------------------------------------------------------------------------------------
 
 @cython.final
+@cython.no_gc_clear
 cdef class Done:
     """What is awaited where nothing is to be waited for."""
     cdef object result
@@ -346,6 +352,7 @@ cdef tuple IN_STEPS = (functions.GENERATOR, functions.ASYNC_GENERATOR)
 
 
 @cython.final
+@cython.no_gc_clear
 cdef class WorkSteps(StepContext):
     """One unit of work in steps, each of which may be taken in another unit: a call of a generator, a response.
 
@@ -359,7 +366,7 @@ cdef class WorkSteps(StepContext):
     cdef PyObject *context
     cdef object first        # the context of the first step; None unless it clears
 
-    def __init__(self, bint clears=False):
+    def __cinit__(self, bint clears=False):
         self.clears = clears
 
     cdef int enter(self) except -1:
@@ -367,7 +374,7 @@ cdef class WorkSteps(StepContext):
         if self.opened is None:
             self.opened = open_work(current_work())
             if self.clears:
-                self.opened.before = PyContext_CopyCurrent()
+                self.opened.before = xctx_copy_context()
                 self.first = <object>xctx_tstate().context
         self.made = bind_work(self.opened)
         self.token = make_visible(self.made, &place if find_place(&place, BY_STEP) else NULL)

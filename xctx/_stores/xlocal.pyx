@@ -1,10 +1,11 @@
-# cython: language_level=3, freethreading_compatible=True, binding=True, embedsignature=True, embedsignature.format=python
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """xlocal: scoped, read-only names, visible to one execution unit.
 
 Reading takes the innermost binding that the current unit sees (blocks.pyx). Calling gives a scope (scopes.pyx), and a scope
 is entered to bind.
 """
+cimport cython
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
@@ -39,6 +40,7 @@ connect()
 cdef Key default_key = _core.flow
 
 
+@cython.no_gc_clear
 cdef class xlocal(BindingVariable):
     """Scoped, read-only names.
 

@@ -1,0 +1,340 @@
+"""A fuzzer of the whole public API with hostile objects: ``make fuzz``, or ``python tests/fuzz.py --seconds 60``.
+
+Each round is a process of its own, which a seed determines as far as threads and signals allow. In it some threads and
+greenlets do random things with a few stores, scopes, snapshots, proxies, batches and locks, and give them objects whose
+methods do such things again: when they are compared, hashed, looked up, finalised, while the collector runs, a function
+traces, a signal's handler raises. Anything may be raised. A round that crashes, or does not end, is told with its seed,
+and the run fails.
+"""
+
+import argparse
+import contextlib
+import contextvars
+import copy
+import gc
+import importlib
+import os
+import pickle
+import pkgutil
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+LIMIT = 300  # seconds in which a round must end, on a busy machine and under a sanitizer too
+DEEPEST = 4  # how deep hostile objects act within hostile objects
+THREADS = 3
+
+
+# --- one round -------------------------------------------------------------------------------------------------------
+
+
+class Interrupt(Exception):
+    """What the handler of a signal raises."""
+
+
+class Hostile:
+    """An object each of whose methods does anything."""
+
+    def __init__(self, world):
+        self.world = world
+        self.cycle = self
+
+    def _act(self, *_):
+        return self.world.act()
+
+    def __eq__(self, other):
+        self._act()
+        return self.world.random.random() < 0.5
+
+    def __hash__(self):
+        self._act()
+        return self.world.random.randrange(3)
+
+    def __del__(self):
+        self._act()
+
+    def __repr__(self):
+        self._act()
+        return "hostile"
+
+    def __get__(self, instance, owner):
+        self._act()
+        return self if self.world.random.random() < 0.5 else instance
+
+    __call__ = __enter__ = __exit__ = __iter__ = __next__ = __add__ = __len__ = __getitem__ = __bool__ = __await__ = (
+        _act
+    )
+
+    def __set__(self, instance, value):
+        self._act()
+
+    def __reduce_ex__(self, protocol):
+        self._act()
+        return Hostile, (self.world,)
+
+
+class HostileName(str):
+    def __eq__(self, other):
+        raise Interrupt
+
+    def __hash__(self):
+        return 1
+
+
+class World:
+    """What a round has: stores and all that was made of them."""
+
+    def __init__(self, seed):
+        import xctx
+        import xctx.debug
+
+        self.xctx = xctx
+        self.random = random.Random(seed)
+        self.here = threading.local()
+        self.over = False
+        keys = xctx.keys
+        self.keys = [keys.process, keys.thread, keys.greenlet, keys.task, keys.flow, keys.context]
+        self.keys.append(keys.Key(lambda: self.anything()))
+        self.things = []
+        self.makers = [
+            lambda: xctx.xlocal(key=self.key()),
+            lambda: xctx.local(key=self.key()),
+            lambda: type(
+                "Derived", (xctx.local,), {"__init__": lambda store, *args: self.act(), "name": self.anything()}
+            )(),
+            lambda: type("Derived", (xctx.xlocal,), {"__annotations__": {"a": int}, "a": self.anything()})(),
+            lambda: xctx.LocalWrapper(self.anything()),
+            lambda: xctx.LocalProxy(self.thing(), self.name()),
+            lambda: xctx.LocalProxy(self.act),
+            lambda: xctx.BatchExecutor(self.anything, self.random.randrange(1, 5)),
+            lambda: xctx.BatchExecutor.from_batches(lambda n: [self.anything()] * n, 3),
+            lambda: xctx.SharedLock(key=keys.greenlet),
+            lambda: xctx.SharedRLock(key=keys.thread),
+            xctx.capture,
+            lambda: xctx.carry(self.act),
+            lambda: xctx.isolated(self.steps)(),
+            lambda: self.thing()(**{self.name(): self.anything()}),
+            lambda: self.thing()(self.steps)(),
+            lambda: Hostile(self),
+            lambda: contextvars.copy_context(),
+            lambda: weakref.ref(self.thing(), self.act),
+            lambda: [Hostile(self), self.thing()],
+        ]
+        self.uses = [
+            lambda it: getattr(it, self.name()),
+            lambda it: setattr(it, self.name(), self.anything()),
+            lambda it: delattr(it, self.name()),
+            lambda it: self.entered(it),
+            lambda it: it.__enter__(),
+            lambda it: it.__exit__(None, None, None),
+            lambda it: it(),
+            lambda it: it(self.anything()),
+            lambda it: it.run(self.act),
+            lambda it: it.close(),
+            lambda it: it.send(None),
+            lambda it: it == self.anything(),
+            lambda it: it + self.anything(),
+            lambda it: next(it),
+            lambda it: len(it),
+            lambda it: it[self.anything()],
+            lambda it: vars(it).update({self.name(): self.anything()}),
+            lambda it: dict(vars(it)),
+            repr,
+            dir,
+            hash,
+            copy.copy,
+            copy.deepcopy,
+            pickle.dumps,
+            xctx.unwrap,
+            xctx.capture,
+            xctx.debug.units_of,
+            lambda it: it.current(),
+            lambda it: it.forget(self.anything()),
+            lambda it: it.__release_local__(),
+        ]
+        # What else these can do waits for other threads, which may wait in turn.
+        self.calm_types = (xctx.SharedLock, xctx.BatchExecutor)
+        self.calm_uses = [
+            lambda it: it.acquire(timeout=0) if isinstance(it, xctx.SharedLock) else it.load(block=False),
+            lambda it: it.release(),
+            lambda it: it.acquire(exclusive=True, timeout=0),
+            lambda it: getattr(it, self.name()),
+            lambda it: it.as_local().load(block=False),
+            lambda it: (it.stats, it.closed, it.leftover, it.__length_hint__()),
+            lambda it: it == self.anything(),
+            repr,
+            dir,
+            copy.copy,
+            gc.get_referents,
+        ]
+        self.turns = [
+            lambda: gc.collect(self.random.randrange(3)),
+            lambda: gc.set_threshold(self.random.choice([1, 10, 700])),
+            lambda: contextvars.copy_context().run(self.act),
+            lambda: contextvars.Context().run(self.act),
+            lambda: self.in_greenlet(),
+            lambda: self.traced(),
+            lambda: self.things.pop(self.random.randrange(len(self.things))),
+            lambda: self.things.clear(),
+        ]
+
+    def key(self):
+        return self.random.choice(self.keys)
+
+    def name(self):
+        return self.random.choice(
+            ["a", "b", "name", "wrapped", "__dict__", "__class__", "x" * 99, "\ud800", "a\0", HostileName("a")]
+        )
+
+    def thing(self):
+        things = self.things
+        try:
+            return things[self.random.randrange(len(things))]
+        except (IndexError, ValueError):  # another thread has taken them
+            return Hostile(self)
+
+    def anything(self):
+        choice = self.random.randrange(6)
+        return [None, 1, self.name(), self.thing(), Hostile(self), (self.thing(),)][choice]
+
+    def steps(self):
+        while True:
+            yield self.act()
+
+    def entered(self, it):
+        with it:
+            return self.act()
+
+    def in_greenlet(self):
+        greenlet = sys.modules.get("greenlet")
+        if greenlet is None:
+            return self.act()
+        made = greenlet.greenlet(lambda: [self.act(), greenlet.getcurrent().parent.switch(), self.act()])
+        self.things.append(made)
+        return made.switch()
+
+    def traced(self):
+        def trace(frame, event, arg):
+            if self.random.random() < 0.05:
+                self.act()
+            return trace
+
+        sys.settrace(trace)
+        try:
+            return self.act()
+        finally:
+            sys.settrace(None)
+
+    def act(self, *_):
+        """Does something, and something else within it."""
+        depth = getattr(self.here, "depth", 0)
+        if depth >= DEEPEST or self.over:
+            return None
+        self.here.depth = depth + 1
+        try:
+            choice = self.random.random()
+            if choice < 0.3 and len(self.things) < 60:
+                self.things.append(self.random.choice(self.makers)())
+            elif choice < 0.9:
+                it = self.thing()
+                uses = self.calm_uses if isinstance(self.xctx.unwrap(it), self.calm_types) else self.uses
+                return self.random.choice(uses)(it)
+            else:
+                return self.random.choice(self.turns)()
+        except Exception:
+            return None
+        finally:
+            self.here.depth = depth
+
+    def work(self, count):
+        for _ in range(count):
+            with contextlib.suppress(BaseException):
+                self.act()
+
+
+def round_of(seed, count):
+    """Runs in a process of its own."""
+    with contextlib.suppress(ImportError):
+        if not getattr(sys, "_is_gil_enabled", lambda: True)():
+            raise ImportError  # greenlet would switch the GIL on
+        import greenlet  # noqa: F401
+    import_all()  # a function that traces, or a signal, in the middle of an import may leave its lock held
+    sys.unraisablehook = threading.excepthook = lambda *args: None
+    sys.setrecursionlimit(500)
+    world = World(seed)
+    threads = [threading.Thread(target=world.work, args=(count,), daemon=True) for _ in range(THREADS)]
+
+    def interrupt(*_):
+        raise Interrupt
+
+    for thread in threads:
+        thread.start()
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, 0.01, 0.005)
+    try:
+        world.work(count)
+    except Interrupt:
+        pass
+    finally:
+        ignore_signals()
+    world.over = True
+    for thread in threads:
+        thread.join(LIMIT)
+    world.things.clear()
+    gc.collect()
+
+
+def import_all():
+    import xctx
+
+    for module in pkgutil.walk_packages(xctx.__path__, "xctx."):
+        if module.name.startswith(("xctx._", "xctx.debug", "xctx.wire")):
+            importlib.import_module(module.name)
+
+
+def ignore_signals():
+    while hasattr(signal, "setitimer"):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        except Interrupt:
+            continue
+        break
+
+
+# --- many rounds -----------------------------------------------------------------------------------------------------
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seconds", type=float, default=60, help="how long")
+    parser.add_argument("--seed", type=int, help="of the first round; default: another one each time")
+    parser.add_argument("--count", type=int, default=400, help="how many things each thread of a round does")
+    parser.add_argument("--round", type=int, metavar="SEED", help="run this round only, here")
+    options = parser.parse_args()
+    if options.round is not None:
+        return round_of(options.round, options.count)
+    seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(4), "big")
+    end, rounds, failed = time.monotonic() + options.seconds, 0, []
+    while time.monotonic() < end:
+        command = [sys.executable, "-X", "faulthandler", __file__, "--round", str(seed), "--count", str(options.count)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LIMIT)
+            status, said = done.returncode, done.stderr
+        except subprocess.TimeoutExpired as expired:
+            status, said = "no end", str(expired.stderr or "")
+        if status:
+            failed.append(seed)
+            print(f"seed {seed}: {status}\n{said[-4000:]}", flush=True)
+        seed, rounds = seed + 1, rounds + 1
+    print(f"{rounds} rounds, {len(failed)} failed{(failed and f': seeds {failed}') or ''}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,453 @@
+"""Every public operation, each to be tried with each of its allocations failing: test_no_memory.py does that.
+
+An operation is a function without arguments that gives the same each time, whatever it did before. Where it failed
+nothing may be left: nothing bound, no lock held, no value lost, no count of references lower or higher than before.
+"""
+
+import contextvars
+import gc
+import pickle
+import sys
+from typing import Annotated
+
+from helpers.packages import offers
+
+import xctx
+import xctx.wire
+from xctx.debug import live_bindings
+
+OPERATIONS = {}
+SHARED = [object() for _ in range(4)]  # counted
+NAMES = {f"name{number}": SHARED[0] for number in range(20)}
+
+
+def operation(func):
+    OPERATIONS[func.__name__] = func
+    return func
+
+
+def of(*things):
+    """The same operation on each of some things: a decorator of a function that takes one."""
+
+    def decorate(func):
+        for name, thing in things:
+            OPERATIONS[f"{func.__name__}[{name}]"] = lambda thing=thing: func(thing)
+        return func
+
+    return decorate
+
+
+class Declared(xctx.xlocal):
+    user: object = None
+
+
+class Carrying(xctx.xlocal):
+    user: Annotated[str, xctx.carried]
+
+
+VALUE_KEY = xctx.keys.Key(lambda: 1)
+KEYS = [
+    *((name, getattr(xctx.keys, name)) for name in ("process", "thread", "greenlet", "task", "flow", "context")),
+    ("callable", VALUE_KEY),
+    ("object", xctx.keys.Key(lambda: list)),
+]
+XLOCALS = [(name, xctx.xlocal(key=key)) for name, key in KEYS]
+LOCALS = [(name, xctx.local(key=key)) for name, key in KEYS]
+declared, carrying = Declared(), Carrying()
+
+
+# --- xlocal ----------------------------------------------------------------------------------------------------------
+
+
+@of(*KEYS)
+def xlocal_made(key):
+    return type(xctx.xlocal(key=key)).__name__
+
+
+@operation
+def xlocal_derived():
+    class Derived(xctx.xlocal):
+        a: int = 1
+
+    return Derived().a
+
+
+@of(*XLOCALS)
+def bound(x):
+    with x(a=SHARED[0]):
+        return x.a is SHARED[0]
+
+
+@of(*XLOCALS)
+def bound_many_times(x):
+    def nested(number):
+        with x(a=number):
+            return nested(number - 1) if number else x.a
+
+    return nested(20)
+
+
+@of(*XLOCALS)
+def bound_many_names(x):
+    with x(**NAMES), x(a=1):
+        return len(vars(x)), x.name3 is SHARED[0], len(dir(x)) > 20, repr(x)
+
+
+@of(*XLOCALS)
+def missing(x):
+    return hasattr(x, "nothing")
+
+
+@of(*XLOCALS)
+def entered_by_hand(x):
+    scope = x(a=SHARED[1])
+    enter, leave = scope.__enter__, scope.__exit__
+    enter()
+    try:
+        return x.a is SHARED[1]
+    finally:
+        leave(None, None, None)
+
+
+@of(*XLOCALS)
+def decorated(x):
+    @x(a=SHARED[2])
+    def function():
+        return x.a is SHARED[2]
+
+    return function()
+
+
+@of(*XLOCALS)
+def decorated_generator(x):
+    @x(a=SHARED[2])
+    def generator():
+        yield x.a is SHARED[2]
+
+    return list(generator())
+
+
+@of(*XLOCALS)
+def decorated_coroutine(x):
+    @x(a=SHARED[2])
+    async def coroutine():
+        return x.a is SHARED[2]
+
+    return driven(coroutine())
+
+
+@operation
+def declared_name():
+    with declared(user=SHARED[0]):
+        return declared.user is SHARED[0]
+
+
+# --- carry -----------------------------------------------------------------------------------------------------------
+
+
+@of(*XLOCALS)
+def captured(x):
+    with x(a=SHARED[0]), x(b=SHARED[1]):
+        snapshot = xctx.capture()
+    with snapshot:
+        found = x.a is SHARED[0], x.b is SHARED[1]
+    return found, snapshot.run(lambda: x.b is SHARED[1])
+
+
+@of(*XLOCALS)
+def carried_function(x):
+    with x(a=SHARED[0]):
+        function = xctx.carry(lambda: x.a is SHARED[0])
+    return function()
+
+
+@of(*XLOCALS)
+def isolated_generator(x):
+    @xctx.isolated
+    def generator():
+        with x(a=SHARED[0]):
+            yield x.a is SHARED[0]
+
+    return list(generator())
+
+
+@operation
+def variables_set_by_a_snapshot():
+    with WITH_VARIABLE:
+        return VARIABLE.get() is SHARED[3]
+
+
+VARIABLE = contextvars.ContextVar("variable")
+VARIABLE.set(None)  # to a variable that had no value CPython gives none back where memory fails
+
+
+def with_variable():
+    VARIABLE.set(SHARED[3])
+    return xctx.capture(contextvars=[VARIABLE])
+
+
+WITH_VARIABLE = contextvars.copy_context().run(with_variable)
+
+
+@operation
+def pickled():
+    with declared(user=1):
+        snapshot = xctx.capture(declared)
+    with pickle.loads(pickle.dumps(snapshot)):
+        return declared.user
+
+
+@operation
+def on_the_wire():
+    with carrying(user="ada"):
+        headers = xctx.wire.inject({}, carrying)
+    with xctx.wire.extract(headers, carrying):
+        return carrying.user
+
+
+# --- local -----------------------------------------------------------------------------------------------------------
+
+
+@of(*KEYS)
+def local_made(key):
+    store = xctx.local(key=key)
+    store.a = SHARED[0]
+    return store.a is SHARED[0]
+
+
+@of(*LOCALS)
+def local_set(store):
+    store.a = SHARED[0]
+    try:
+        return store.a is SHARED[0], hasattr(store, "nothing")
+    finally:
+        del store.a
+
+
+@of(*LOCALS)
+def local_many(store):
+    vars(store).update(NAMES)
+    try:
+        return len(vars(store)), store.name3 is SHARED[0], len(dir(store)) > 20
+    finally:
+        vars(store).clear()
+
+
+@of(*KEYS)
+def local_with_init(key):
+    class Derived(xctx.local, key=key):
+        def __init__(self, value):
+            self.value = value
+
+    return Derived(SHARED[0]).value is SHARED[0]
+
+
+@of(*LOCALS)
+def local_copied(store):
+    store.a = SHARED[0]
+    try:
+        return __import__("copy").copy(store).a is SHARED[0]
+    finally:
+        store.__release_local__()
+
+
+@operation
+def looked_at():
+    store = xctx.local(key=xctx.keys.thread)
+    store.a = 1
+    unit = xctx.keys.thread.current()
+    return xctx.debug.units_of(store) == [(unit, {"a": 1})], (store, {"a": 1}) in xctx.debug.stores_of(unit)
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+
+@of(*KEYS)
+def unit(key):
+    return key.current() is key.current(), repr(key)
+
+
+@operation
+def value_of_a_key():
+    key = xctx.keys.Key(lambda: (1, 2))
+    key.current()
+    key.forget((1, 2))
+    return key.of((1, 2))
+
+
+# --- proxies ---------------------------------------------------------------------------------------------------------
+
+
+@operation
+def wrapper():
+    p = xctx.LocalWrapper([1, 2])
+    p.append(3)
+    p += [4]
+    return len(p), p[0], list(p), p == [1, 2, 3, 4], repr(p), xctx.unwrap(p), p * 2
+
+
+@operation
+def wrapper_of_a_new_type():
+    class New:
+        def __add__(self, other):
+            return other
+
+    return xctx.LocalWrapper(New()) + 1
+
+
+@operation
+def local_proxy():
+    p = xctx.LocalProxy(lambda: {"a": SHARED[0]})
+    return len(p), p["a"] is SHARED[0], list(p), xctx.is_proxy(p), p.get("b")
+
+
+@operation
+def local_proxy_of_a_store():
+    p = xctx.LocalProxy(declared, "user", unbound_message="nobody")
+    with declared(user="ada"):
+        return p.title(), p + "!", f"{p}"
+
+
+# --- batches ---------------------------------------------------------------------------------------------------------
+
+
+@operation
+def batch():
+    executor = xctx.BatchExecutor(lambda: SHARED[0], 3)
+    found = [executor.load() is SHARED[0] for _ in range(7)]
+    handle = executor.as_local()
+    found.append(handle.load() is SHARED[0])
+    return found, len(executor.close())
+
+
+@operation
+def batch_of_batches():
+    executor = xctx.BatchExecutor.from_batches(range, 4)
+    return [executor.load() for _ in range(6)], executor.close()
+
+
+# --- locks -----------------------------------------------------------------------------------------------------------
+
+if offers("SharedLock"):
+    LOCKS = [("plain", xctx.SharedLock()), ("reentrant", xctx.SharedRLock())]
+
+    @of(*LOCKS)
+    def lock(each):
+        with each.exclusive():
+            pass
+        with each.shared():
+            pass
+        got = each.acquire(timeout=0)
+        each.release()
+        return got
+
+    @of(*LOCKS)
+    def lock_upgraded(each):
+        with each.upgradable():
+            each.upgrade()
+        return True
+
+    @of(*LOCKS)
+    def lock_in_a_task(each):
+        async def main():
+            async with each.exclusive():
+                return True
+
+        return driven(main())
+
+    @operation
+    def lock_made():
+        with xctx.SharedLock() as made:
+            return made is not None
+
+
+# --- how each is tried ----------------------------------------------------------------------------------------------
+
+
+def driven(coroutine):
+    """The result of a coroutine that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it waits")
+
+
+def is_clean():
+    """Nothing is bound, and the locks are free."""
+    for _name, x in XLOCALS:
+        assert vars(x) == {}, f"{x!r} is bound"
+    assert vars(declared) == {} and vars(carrying) == {}
+    assert VARIABLE.get() is None
+    if offers("SharedLock"):
+        for name, each in LOCKS:
+            assert each.acquire(blocking=False), f"the {name} lock is held"
+            each.release()
+
+
+def reset():
+    """Takes away what an operation that failed while it cleaned up left of its own."""
+    for _name, store in LOCALS:
+        vars(store).clear()
+
+
+def counts():
+    return [sys.getrefcount(each) for each in SHARED]
+
+
+def try_everything(name, most=400):
+    """Runs it with the first, the second ... allocation failing, and with all from there on. Gives what went wrong."""
+    import _testcapi
+
+    func = OPERATIONS[name]
+    expected = func()
+    func()
+    is_clean()
+    reset()
+    gc.collect()
+    gc.disable()
+    before, bindings, wrong = counts(), live_bindings(), []
+    for number in range(most):
+        raised = None
+        try:
+            _testcapi.set_nomemory(number, number + 1)
+            try:
+                found = func()
+            finally:
+                _testcapi.remove_mem_hooks()
+        except MemoryError:
+            raised = "MemoryError"
+        except (AssertionError, SystemError, ReferenceError) as exc:
+            raised = repr(exc)
+            wrong.append(f"allocation {number}: {raised}")
+        except Exception as exc:  # what pickle, or an import, makes of a MemoryError
+            raised = repr(exc)
+        try:
+            is_clean()
+        except BaseException as exc:
+            return [*wrong, f"allocation {number}, {raised}: {exc!r}"]
+        if raised is None and found != expected:
+            wrong.append(f"allocation {number}: it gave {found!r}")
+        found = None
+        reset()
+        if raised is None and number > 20:
+            quiet += 1
+            if quiet == 3:
+                break
+        else:
+            quiet = 0
+    again = func()
+    if again != expected:
+        wrong.append(f"afterwards it gives {again!r}, not {expected!r}")
+    is_clean()
+    reset()
+    again = None
+    gc.collect()
+    for was, now in zip(before, counts(), strict=True):
+        # CPython loses the closure of a function where there is no memory for the function, and the value of a variable
+        # where there is none for resetting it.
+        if now < was or (now > was and not name.startswith(("decorated", "isolated", "carried_function", "variables"))):
+            wrong.append(f"a count of references was {was} and is {now}")
+    if live_bindings() > bindings:
+        wrong.append(f"{live_bindings() - bindings} bindings live on")
+    return wrong
