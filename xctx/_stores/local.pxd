@@ -34,7 +34,8 @@ cdef class local:
     cdef PyObject **context_values   # of a store IN_CONTEXT: the first in its list. On the heap, as it outlives the store
 
 
-cdef dict names_here(local store)   # a new dict
+cdef dict names_here(local store)   # a new one
+
 # For snapshots.
 cdef object values_to_carry(local store)
 cdef object new_content(local store, dict names)
