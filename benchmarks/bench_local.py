@@ -1,9 +1,10 @@
 """local beside the four that it stands in for, and asgiref's."""
 
+import contextlib
 import threading
 
 import xctx
-from benchmarks.harness import Case, Contender
+from benchmarks.harness import Case, Contender, Reenterable
 from benchmarks.rooms import two_threads
 
 
@@ -54,11 +55,43 @@ def cases():
         if key == "greenlet":
             for name, statement in [("hasattr", "hasattr(store, 'b')"), ("getattr", "getattr(store, 'b', None)")]:
                 made.append(case(f"miss ({name})", statement, {"threading.local": 1.0}))
+    made += cases_of_works()
     store, old = xctx.local(), threading.local()
     for operation, body in [("get", reader), ("set", writer)]:
         name = f"{operation} by two threads"
         made.append(two_threads("local (greenlet)", name, body(store), peers=[("threading.local", body(old), ())]))
     return made
+
+
+def cases_of_works():
+    store, x = xctx.local(key=xctx.keys.work), xctx.xlocal()
+
+    @contextlib.contextmanager
+    def inside():
+        with xctx.work(), x(a=1):
+            store.a = 1
+            yield
+
+    return [
+        Case(
+            "local (work)",
+            "get",
+            [
+                Contender("xctx", "store.a", {"store": store}, Reenterable(inside)),
+                Contender("xctx, an xlocal", "x.a", {"x": x}, Reenterable(inside), reference=True),
+            ],
+            {"xctx, an xlocal": 1.3},
+        ),
+        Case(
+            "local (work)",
+            "open and end a unit of work",
+            [
+                Contender("xctx", "with work(): pass", {"work": xctx.work}),
+                Contender("xctx, a block", "with x(a=1): pass", {"x": x}, reference=True),
+            ],
+            {"xctx, a block": 2.0},
+        ),
+    ]
 
 
 def reader(store):

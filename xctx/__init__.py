@@ -10,6 +10,7 @@ from xctx._proxy.proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._stores.fields import field
 from xctx._stores.local import local
 from xctx._stores.transparent import transparent
+from xctx._stores.works import work
 from xctx._stores.xlocal import xlocal
 from xctx._wire.declarations import carried
 
@@ -32,5 +33,6 @@ __all__ = [
     "nothing",
     "transparent",
     "unwrap",
+    "work",
     "xlocal",
 ]

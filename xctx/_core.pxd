@@ -28,3 +28,7 @@ cdef class Key:
 
 
 cdef Key as_key(object key)
+
+# Says how the current unit of work is found: the room of stores, which is above this one, does when it is imported. Gives
+# the kind of such units.
+cdef const UnitKind *found_by(Unit (*current)(object key, bint create)) noexcept

@@ -3,14 +3,16 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Keys, and the kinds of units: who is running.
 
-A *unit* is the record of one process, thread, greenlet, task or context (see ``_runtime/units.pyx``). A *key* says which
-kind of unit a store goes by, and finds the unit that runs here. The thread state counts context changes and greenlet
-switches, so while that count stands still the unit is the same, and no library is asked (see ``_runtime/state.h``).
+A *unit* is the record of one process, thread, greenlet, task, unit of work or context (see ``_runtime/units.pyx``). A *key*
+says which kind of unit a store goes by, and finds the unit that runs here. The thread state counts context changes and
+greenlet switches, so while that count stands still the unit is the same, and no library is asked (see
+``_runtime/state.h``).
 
 A kind of unit is one ``UnitKind``: what it can do, and how the current unit is found. The ladder, from coarse to fine:
 
     process > thread > greenlet > task          a unit of each; where there is none of the finer kind, the coarser one's
     flow                                        what was given this PEP 567 context on purpose, in this process
+    work                                        the innermost open unit of work that this flow is in, or the greenlet
     context                                     the PEP 567 context: no unit of its own is needed to keep things in it
     value                                       what a callable returns
 """
@@ -25,8 +27,8 @@ from xctx._runtime.python cimport (PyDict_GetItemWithError_, PyThread_get_thread
 from xctx._runtime.runtime cimport (connect, xctx_fork_count, xctx_found_begin, xctx_found_drop, xctx_found_hit,
                                     xctx_found_set, xctx_here, xctx_now)
 from xctx._runtime.scheduling cimport greenlet_is_dead, running_greenlet, running_task
-from xctx._runtime.units cimport (CONTEXT, FLOW, GREENLET, PROCESS, TASK, THREAD, VALUE, Referent, end_unit, new_referent,
-                                  new_unit, register, registered_unit, unit_of)
+from xctx._runtime.units cimport (CONTEXT, FLOW, GREENLET, PROCESS, TASK, THREAD, VALUE, WORK, Referent, end_unit,
+                                  new_referent, new_unit, register, registered_unit, unit_of)
 from _functools import partial   # from the C modules: the interpreter would have to load the others
 from _weakref import ref
 
@@ -256,6 +258,29 @@ flow_kind.current = current_process
 flow_kind.of = context_of
 
 
+# --- units of work -----------------------------------------------------------------------------------------------------
+
+# Which unit of work this flow is in is bound in the context, as everything under the key `flow` is: see
+# _stores/works.pyx, which says here how it is found. It is asked each time: opening one switches nothing that is counted.
+cdef Unit work_of(object key, object thing):
+    if isinstance(thing, Unit) and (<Unit>thing).unit_kind == &work_kind:
+        return None if (<Unit>thing).ended or (<Unit>thing).forks != xctx_fork_count() else <Unit>thing
+    return greenlet_of(key, thing)
+
+
+cdef const UnitKind *found_by(Unit (*current)(object key, bint create)) noexcept:
+    work_kind.current = current
+    return &work_kind
+
+
+cdef UnitKind work_kind
+work_kind.name = b"work"
+work_kind.index = WORK
+work_kind.shared_by_threads = True
+work_kind.current = current_greenlet
+work_kind.of = work_of
+
+
 # --- contexts ----------------------------------------------------------------------------------------------------------
 
 cdef Unit current_context(object key, bint create):
@@ -405,7 +430,7 @@ cdef class Key:
 
         Args:
             thing: a greenlet, an asyncio or trio task, a :class:`contextvars.Context`, a :class:`threading.Thread` or its
-                ident, or (for a callable's key) a value, as this key goes by.
+                ident, a unit of work's :class:`Unit`, or (for a callable's key) a value, as this key goes by.
 
         Returns:
             The living :class:`Unit`, or None.
@@ -485,12 +510,13 @@ thread = key_of_kind(&thread_kind)
 greenlet = key_of_kind(&greenlet_kind)
 task = key_of_kind(&task_kind)
 flow = key_of_kind(&flow_kind)
+work = key_of_kind(&work_kind)
 context = key_of_kind(&context_kind)
 
 
 def ladder_key(name):
     """The key of the ladder with that name: how a key is unpickled."""
-    for key in (process, thread, greenlet, task, flow, context):
+    for key in (process, thread, greenlet, task, flow, work, context):
         if key.name == name:
             return key
-    raise ValueError(f"no key {name!r}: the ladder is process, thread, greenlet, task, flow, context")
+    raise ValueError(f"no key {name!r}: the ladder is process, thread, greenlet, task, flow, work, context")

@@ -1,9 +1,10 @@
-"""ASGI: a request or a websocket runs with what its headers carry to this service."""
+"""ASGI: a request or a websocket is a unit of work, and runs with what its headers carry to this service."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from xctx._carry.snapshot import AppliedBlock
+from xctx._stores.works import work
 from xctx._stores.xlocal import xlocal
 from xctx._wire.fields import chosen
 from xctx._wire.report import Report
@@ -18,13 +19,14 @@ _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 class Middleware:
-    """Runs an ASGI 3 application with the carried names bound that the ``baggage`` headers of a request have::
+    """Runs each request of an ASGI 3 application as a unit of work, with the carried names bound that came with it::
 
         app = xctx.asgi.Middleware(app)
 
-    They are bound from the call of the application until it returns, raises or is cancelled, hence while it streams its
-    response; and for a websocket, for as long as it is open. Whether they are seen by tasks that the
-    application starts, the key of the xlocal says.
+    It is a unit of work (:class:`xctx.work`), and the names of its ``baggage`` headers are bound, from the call of the
+    application until it returns, raises or is cancelled, hence while it streams its response and runs what it left to
+    the background; and for a websocket, for as long as it is open. Each message of that may be one inside:
+    ``with xctx.work():``. Whether the names are seen by tasks that the application starts, the key of the xlocal says.
 
     Args:
         app: the application.
@@ -49,5 +51,5 @@ class Middleware:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        with AppliedBlock(extract(scope.get("headers") or (), *self._xlocals, report=self._report)):
+        with work(), AppliedBlock(extract(scope.get("headers") or (), *self._xlocals, report=self._report)):
             await self.app(scope, receive, send)

@@ -1,11 +1,13 @@
-"""Celery: a task runs with the carried names that were bound where it was sent.
+"""Celery: a task is a unit of work, and runs with the carried names that were bound where it was sent.
 
 ``xctx.celery.install()`` is called once where the application is made: by programs that send tasks, and by the workers.
 """
 
+import contextlib
 from typing import Any
 
 from xctx._carry.snapshot import AppliedBlock
+from xctx._stores.works import work
 from xctx._stores.xlocal import xlocal
 from xctx._wire.fields import chosen
 from xctx._wire.report import Report
@@ -14,11 +16,14 @@ from xctx.wire import extract, inject
 __all__ = ["install", "uninstall"]
 
 OURS = "xctx.celery"
-HELD = "xctx_block"
+HELD = "xctx_work"
 
 
 def install(*xlocals: xlocal, report: Report | None = None) -> None:
-    """From now on each Celery message has a ``baggage`` header, and each task runs with what its message has.
+    """From now on each task is a unit of work, and each message has a ``baggage`` header, whose names its task has.
+
+    A task is a unit of work (:class:`xctx.work`) from its prerun signal to its postrun signal, also where it is run
+    eagerly, inside that of its caller: what it left bound is not seen by the next task of that worker.
 
     The header is made where the task is sent: by a request, or by another task, with what is bound there then. So
     retries, chains, groups and callbacks have what the task before them had. A task that is run eagerly runs in the
@@ -46,8 +51,11 @@ def install(*xlocals: xlocal, report: Report | None = None) -> None:
     def before_run(task: Any, **_: Any) -> None:
         request = task.request
         header = request.get("baggage") or (request.headers or {}).get("baggage")
+        stack = contextlib.ExitStack()
+        stack.enter_context(work())
+        setattr(request, HELD, stack)
         if header:
-            setattr(request, HELD, AppliedBlock(extract({"baggage": header}, *xlocals, report=report)).__enter__())
+            stack.enter_context(AppliedBlock(extract({"baggage": header}, *xlocals, report=report)))
 
     uninstall()
     signals.before_task_publish.connect(before_publish, weak=False, dispatch_uid=OURS)
@@ -56,9 +64,9 @@ def install(*xlocals: xlocal, report: Report | None = None) -> None:
 
 
 def after_run(task: Any, **_: Any) -> None:
-    block: AppliedBlock | None = vars(task.request).pop(HELD, None)
-    if block is not None:
-        block.__exit__(None, None, None)
+    stack: contextlib.ExitStack | None = vars(task.request).pop(HELD, None)
+    if stack is not None:
+        stack.close()
 
 
 def uninstall() -> None:

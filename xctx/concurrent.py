@@ -16,9 +16,10 @@ at ``submit``, ``start``, ``map`` or the like, never in the worker. Libraries di
 ``"empty"``
     Nothing is seen: the work runs in a context of its own which is empty.
 
-`contextvars` names context variables that come along in a copy. Tasks and :func:`to_thread` copy them all, as asyncio
-does. What goes to another process is pickled: `missing` says what becomes of values that cannot be pickled, as for
-:func:`xctx.capture`.
+The work is in the unit of work of its caller (:class:`xctx.work`), unless it starts empty; with ``work="new"``, each
+call is a unit of work of its own. `contextvars` names context variables that come along in a copy. Tasks and
+:func:`to_thread` copy them all, as asyncio does. What goes to another process is pickled: `missing` says what becomes
+of values that cannot be pickled, as for :func:`xctx.capture`.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ from xctx._carry.policy import (
     CarryingToProcesses,
     CarryPolicy,
     Missing,
+    Work,
     take_along,
 )
 from xctx._carry.snapshot import capture, copy_context, current_context
@@ -70,6 +72,7 @@ class ThreadPoolExecutor(Carrying, concurrent.futures.ThreadPoolExecutor):
     Args:
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
+        work: ``"same"`` or ``"new"``.
         args, kwargs: as for the class that it extends.
     """
 
@@ -84,6 +87,7 @@ class ProcessPoolExecutor(CarryingToProcesses, concurrent.futures.ProcessPoolExe
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
         missing: ``"error"`` or ``"skip"``.
+        work: ``"same"`` or ``"new"``.
         args, kwargs: as for the class that it extends.
     """
 
@@ -96,6 +100,7 @@ class CarryingExecutor(concurrent.futures.Executor):
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
         missing: ``"error"`` or ``"skip"``, for an executor of processes.
+        work: ``"same"`` or ``"new"``.
     """
 
     def __init__(
@@ -105,10 +110,11 @@ class CarryingExecutor(concurrent.futures.Executor):
         bindings: Bindings = "copy",
         contextvars: Iterable[pep567.ContextVar[Any]] = (),
         missing: Missing = "error",
+        work: Work = "same",
     ) -> None:
         self._executor = executor
         self._policy = CarryPolicy(
-            bindings, contextvars, missing, never_shared="an executor may run the work at the same time"
+            bindings, contextvars, missing, work=work, never_shared="an executor may run the work at the same time"
         )
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
@@ -167,6 +173,7 @@ class Thread(_Runs, Carrying, threading.Thread):
     Args:
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
+        work: ``"same"`` or ``"new"``.
         args, kwargs: as for the class that it extends.
     """
 
@@ -177,7 +184,7 @@ class Thread(_Runs, Carrying, threading.Thread):
     def start(self) -> None:
         """Starts the thread, with what is seen now."""
         snapshot = self._policy.take() if self._has_context else None
-        self._call = self._policy.call(_enter) if snapshot is None else snapshot(_enter)
+        self._call = self._policy.call(_enter) if snapshot is None else snapshot(self._policy.in_work(_enter))
         try:
             super().start()
         except BaseException:
@@ -217,6 +224,7 @@ class Pool(CarryingToProcesses, multiprocessing.pool.Pool):
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
         missing: ``"error"`` or ``"skip"``.
+        work: ``"same"`` or ``"new"``.
         args, kwargs: as for the class that it extends; ``context=multiprocessing.get_context("spawn")`` says how
             processes are started.
     """

@@ -1,4 +1,4 @@
-"""Dask: functions run on the workers with the carried names that were bound where they were submitted.
+"""Dask: functions run on the workers as units of work, with the carried names bound where they were submitted.
 
 ``xctx.dask.install(client)`` does so for all that a client submits or maps; :func:`carrying` for one function, which
 may be part of a ``dask.delayed`` graph. The workers must have imported what declares the names, as the module of a
@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
+from xctx._stores.works import work
 from xctx._stores.xlocal import xlocal
 from xctx._wire.fields import chosen
 from xctx._wire.report import Report
@@ -31,7 +32,8 @@ class Carrying:
         self.baggage = baggage
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return extract({"baggage": self.baggage}).run(self.__wrapped__, *args, **kwargs)
+        with work():
+            return extract({"baggage": self.baggage}).run(self.__wrapped__, *args, **kwargs)
 
     def __dask_tokenize__(self) -> tuple[Any, ...]:
         from dask.tokenize import normalize_token
@@ -45,12 +47,12 @@ class Carrying:
 
 
 async def carrying_on(func: Callable[..., Any], baggage: str, /, *args: Any, **kwargs: Any) -> Any:
-    with extract({"baggage": baggage}):
+    with work(), extract({"baggage": baggage}):
         return await func(*args, **kwargs)
 
 
 def carrying(func: Callable[_P, _R], /, *xlocals: xlocal, report: Report | None = None) -> Callable[_P, _R]:
-    """Gives `func` so that it runs with the carried names that are bound now, wherever it is run.
+    """Gives `func` so that it runs as a unit of work, with the carried names that are bound now, wherever it is run.
 
     Functions that carry different values are different functions to Dask, so no request gets the result of another.
 
@@ -68,15 +70,17 @@ def carrying(func: Callable[_P, _R], /, *xlocals: xlocal, report: Report | None 
     if not callable(func):
         raise TypeError(f"{func!r} cannot be called: a function was wanted")
     headers: dict[str, str] = inject({}, *xlocals, report=report)
-    if not headers:
-        return func
+    return as_work(func, headers["baggage"]) if headers else func
+
+
+def as_work(func: Callable[_P, _R], baggage: str) -> Callable[_P, _R]:
     if inspect.iscoroutinefunction(func):
-        return cast("Callable[_P, _R]", functools.partial(carrying_on, func, headers["baggage"]))
-    return Carrying(func, headers["baggage"])
+        return cast("Callable[_P, _R]", functools.partial(carrying_on, func, baggage))
+    return Carrying(func, baggage)
 
 
 def install(client: _C, *xlocals: xlocal, report: Report | None = None) -> _C:
-    """From now on what this client submits or maps runs with the carried names that were bound where it was submitted.
+    """From now on what this client submits or maps runs as a unit of work, with the carried names bound there.
 
     Actors are left as they are, because they answer many requests; so are graphs (``dask.delayed``, arrays, data
     frames), because a result may be shared with other requests. Make their functions :func:`carrying`.
@@ -107,7 +111,8 @@ def install(client: _C, *xlocals: xlocal, report: Report | None = None) -> _C:
         ) -> Any:
             if kwargs.get("actor") or kwargs.get("actors") or not callable(func):
                 return original(func, *args, **kwargs)
-            return original(carrying(func, *xlocals, report=report), *args, **kwargs)
+            headers: dict[str, str] = inject({}, *xlocals, report=report)
+            return original(as_work(func, headers.get("baggage", "")), *args, **kwargs)
 
         functools.update_wrapper(carried, original)
         carried.__xctx_original__ = original  # type: ignore[attr-defined]

@@ -3,6 +3,16 @@
 What these functions show may have changed by the time they return.
 """
 
+from xctx._stores import blocks
 from xctx._stores.inspection import explain, live_bindings, stores_of, units_of
 
-__all__ = ["explain", "live_bindings", "stores_of", "units_of"]
+__all__ = ["explain", "live_bindings", "stores_of", "track", "units_of"]
+
+
+def track(on: bool = True) -> None:
+    """Has it noted from now on, or no more, where each block is entered.
+
+    Then a unit of work that ends with blocks left open inside warns, by a RuntimeWarning, of what they have bound, and
+    where. Entering a block takes longer meanwhile.
+    """
+    blocks.track(on)

@@ -2,8 +2,8 @@
 
 Each is used in place of the class or function of the same name in gevent. It takes along what its caller sees in all
 xlocals when work is handed over: at ``spawn``, ``start``, ``map`` or the like, never in the worker. `bindings` is
-``"copy"``, ``"share"`` or ``"empty"``, as :mod:`xctx.concurrent` tells; gevent's own greenlets start empty. This module
-imports gevent.
+``"copy"``, ``"share"`` or ``"empty"``, and `work` is ``"same"`` or ``"new"``, as :mod:`xctx.concurrent` tells; gevent's
+own greenlets start empty. This module imports gevent.
 """
 
 import contextvars as pep567
@@ -15,7 +15,7 @@ import gevent.pool
 import gevent.threadpool
 
 from xctx._carry.calls import SharedCall
-from xctx._carry.policy import Bindings, Carrying, carried, take_along
+from xctx._carry.policy import Bindings, Carrying, Work, carried, take_along
 
 __all__ = ["Greenlet", "Group", "Pool", "ThreadPool", "ThreadPoolExecutor", "spawn", "spawn_later"]
 
@@ -26,6 +26,7 @@ class Greenlet(Carrying, gevent.Greenlet):
     Args:
         bindings: ``"copy"``, ``"share"`` or ``"empty"``. It does not reach the function that the greenlet runs.
         contextvars: context variables that come along in a copy. Likewise.
+        work: ``"same"`` or ``"new"``. Likewise.
         args, kwargs: as for the class that it extends.
     """
 
@@ -61,6 +62,7 @@ def spawn(
     *args: Any,
     bindings: Bindings = "copy",
     contextvars: Iterable[pep567.ContextVar[Any]] = (),
+    work: Work = "same",
     **kwargs: Any,
 ) -> Greenlet:
     """As :func:`gevent.spawn`, with what is seen now in all xlocals.
@@ -68,9 +70,10 @@ def spawn(
     Args:
         bindings: ``"copy"``, ``"share"`` or ``"empty"``. It does not reach `func`.
         contextvars: context variables that come along in a copy. Likewise.
+        work: ``"same"`` or ``"new"``. Likewise.
         func, args, kwargs: as for the function that it extends.
     """
-    greenlet = Greenlet(func, *args, bindings=bindings, contextvars=contextvars, **kwargs)
+    greenlet = Greenlet(func, *args, bindings=bindings, contextvars=contextvars, work=work, **kwargs)
     greenlet.start()
     return greenlet
 
@@ -81,13 +84,14 @@ def spawn_later(
     *args: Any,
     bindings: Bindings = "copy",
     contextvars: Iterable[pep567.ContextVar[Any]] = (),
+    work: Work = "same",
     **kwargs: Any,
 ) -> Greenlet:
     """As :func:`gevent.spawn_later`, with what is seen now, not later, in all xlocals.
 
     Arguments as for :func:`spawn`.
     """
-    greenlet = Greenlet(func, *args, bindings=bindings, contextvars=contextvars, **kwargs)
+    greenlet = Greenlet(func, *args, bindings=bindings, contextvars=contextvars, work=work, **kwargs)
     greenlet.start_later(seconds)
     return greenlet
 
@@ -119,6 +123,7 @@ class Group(_Spawning, gevent.pool.Group):
     Args:
         bindings: ``"copy"``, ``"share"`` or ``"empty"``.
         contextvars: context variables that come along in a copy.
+        work: ``"same"`` or ``"new"``.
         args: as for the class that it extends.
     """
 
@@ -130,6 +135,7 @@ class Pool(_Spawning, gevent.pool.Pool):
     Args:
         bindings: ``"copy"``, ``"share"`` or ``"empty"``.
         contextvars: context variables that come along in a copy.
+        work: ``"same"`` or ``"new"``.
         args, kwargs: as for the class that it extends.
     """
 
@@ -141,6 +147,7 @@ class ThreadPool(Carrying, gevent.threadpool.ThreadPool):
     Args:
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
+        work: ``"same"`` or ``"new"``.
         args, kwargs: as for the class that it extends.
     """
 
@@ -152,5 +159,6 @@ class ThreadPoolExecutor(Carrying, gevent.threadpool.ThreadPoolExecutor):
     Args:
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
+        work: ``"same"`` or ``"new"``.
         args, kwargs: as for the class that it extends.
     """

@@ -11,6 +11,8 @@ key            unit                                            what an xlocal's 
                outside one
 ``flow``       whatever was given this PEP 567 context on      visible wherever the context was carried on purpose, in
                purpose, in this process                        this process (the default)
+``work``       the innermost unit of work that is open here,   throughout that unit of work
+               or the greenlet outside any
 ``context``    the PEP 567 context                             as a context variable: child contexts inherit
 any callable   the hashable it returns                         where it returns the same value
 =============  ==============================================  ==================================================
@@ -18,6 +20,6 @@ any callable   the hashable it returns                         where it returns 
 ``key.current()`` gives the current :class:`Unit`, ``Key(func)`` makes a key from a callable.
 """
 
-from xctx._core import Key, Unit, context, flow, greenlet, process, task, thread
+from xctx._core import Key, Unit, context, flow, greenlet, process, task, thread, work
 
-__all__ = ["Key", "Unit", "context", "flow", "greenlet", "process", "task", "thread"]
+__all__ = ["Key", "Unit", "context", "flow", "greenlet", "process", "task", "thread", "work"]

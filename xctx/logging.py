@@ -13,31 +13,50 @@ Each takes what is to be added as keywords: ``request_id=current`` adds what `cu
 ``id=(current, "request_id")`` adds it by another name. The object may be an xlocal, a local, or any other that has
 attributes; a callable is called without arguments. Where there is nothing, or the look-up raises, `missing` is added.
 
+An xlocal or local that is given without a keyword adds each name that it has, and :class:`xctx.work` adds all that is
+bound in xlocals and kept in locals of the unit of work: ``xctx.logging.install(xctx.work)`` is all that a formatter
+which writes every attribute needs. What each record has of its own is not replaced.
+
 In a string, characters that do not print, such as the end of a line, are escaped, so that nothing that came from
 outside can forge records.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
+
+from xctx._stores.inspection import all_here, names_of
+from xctx._stores.local import local
+from xctx._stores.works import work
+from xctx._stores.xlocal import xlocal
 
 __all__ = ["Filter", "install", "processor"]
 
 # The attributes that each record has by itself. Any other name can be added.
 TAKEN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+_Store = xlocal | local | type[work]
 _Source = Any  # an xlocal, a local or another object; a pair of one and a name; a callable
 
 
 class Fields:
     """What is to be added, and where it is looked up. Never changes."""
 
-    __slots__ = ("missing", "sources")
+    __slots__ = ("missing", "readers", "sources", "taken")
 
-    def __init__(self, missing: object, sources: Mapping[str, _Source], taken: frozenset[str] = frozenset()) -> None:
-        if not sources:
+    def __init__(
+        self,
+        stores: tuple[_Store, ...],
+        missing: object,
+        sources: Mapping[str, _Source],
+        taken: frozenset[str] = frozenset(),
+    ) -> None:
+        if not sources and not stores:
             raise TypeError("nothing is to be added: say what, as in request_id=current")
         self.missing = missing
+        self.taken = taken
+        self.readers = [all_names(store) for store in stores]
         self.sources: list[tuple[str, Callable[[], Any]]] = []
         for name, source in sources.items():
             if name in taken:
@@ -67,9 +86,29 @@ class Fields:
                     value = read()
                 except Exception:  # no program is to fail because it logs
                     value = self.missing
-                if isinstance(value, str) and not value.isprintable():
-                    value = "".join(each if each.isprintable() else repr(each)[1:-1] for each in value)
-                target[name] = value
+                target[name] = printable(value)
+        for names in self.readers:
+            with contextlib.suppress(Exception):
+                for name, value in names().items():
+                    if name not in target and name not in self.taken:
+                        target[name] = printable(value)
+
+
+def printable(value: Any) -> Any:
+    if isinstance(value, str) and not value.isprintable():
+        return "".join(each if each.isprintable() else repr(each)[1:-1] for each in value)
+    return value
+
+
+def all_names(store: _Store) -> Callable[[], dict[str, Any]]:
+    """What gives all names and values of a store as they are here."""
+    if store is work:
+        return all_here
+    if isinstance(store, local):
+        return lambda: names_of(store)
+    if isinstance(store, xlocal):
+        return lambda: vars(store)
+    raise TypeError(f"an xlocal, a local or xctx.work was wanted, or a keyword argument, not {store!r}")
 
 
 class Filter(logging.Filter):
@@ -82,19 +121,20 @@ class Filter(logging.Filter):
         handler.setFormatter(logging.Formatter("%(request_id)s %(user)s %(message)s"))
 
     Args:
+        stores: xlocals and locals of which all names are added; :class:`xctx.work` for all that there are.
         missing: what a record gets where there is nothing.
         sources: the names to add, and where they are looked up: see :mod:`xctx.logging`.
 
     Raises:
-        TypeError: there are none, or one is a pair of something else.
+        TypeError: there are none of either, or one is something else.
         ValueError: a record has an attribute of that name itself.
 
     Thread-safety: never changes.
     """
 
-    def __init__(self, /, *, missing: object = "-", **sources: _Source) -> None:
+    def __init__(self, /, *stores: _Store, missing: object = "-", **sources: _Source) -> None:
         super().__init__()
-        self._fields = Fields(missing, sources, TAKEN)
+        self._fields = Fields(stores, missing, sources, TAKEN)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Adds to a record. Always true."""
@@ -102,7 +142,7 @@ class Filter(logging.Filter):
         return True
 
 
-def install(*, missing: object = "-", **sources: _Source) -> Callable[[], None]:
+def install(*stores: _Store, missing: object = "-", **sources: _Source) -> Callable[[], None]:
     """From now on each record that is made has these names, in all loggers and handlers.
 
     It puts a ``LogRecord`` factory around the one there is. A call that gives one of the names by ``extra`` then fails,
@@ -115,7 +155,7 @@ def install(*, missing: object = "-", **sources: _Source) -> Callable[[], None]:
 
     Thread-safety: logging has one factory for all; call it at the start.
     """
-    fields = Fields(missing, sources, TAKEN)
+    fields = Fields(stores, missing, sources, TAKEN)
     before = logging.getLogRecordFactory()
     active = True
 
@@ -136,7 +176,7 @@ def install(*, missing: object = "-", **sources: _Source) -> Callable[[], None]:
 
 
 def processor(
-    *, missing: object = "-", **sources: _Source
+    *stores: _Store, missing: object = "-", **sources: _Source
 ) -> Callable[[Any, str, MutableMapping[str, Any]], MutableMapping[str, Any]]:
     """Makes a processor for structlog::
 
@@ -144,7 +184,7 @@ def processor(
 
     Args, Raises: as those of :class:`Filter`; any name may be added.
     """
-    fields = Fields(missing, sources)
+    fields = Fields(stores, missing, sources)
 
     def add(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         fields.add(event)

@@ -1,9 +1,10 @@
-"""WSGI: a request runs with what its headers carry to this service (PEP 3333)."""
+"""WSGI: a request is a unit of work, and runs with what its headers carry to this service (PEP 3333)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from xctx._carry.snapshot import Snapshot, snapshot_of
+from xctx._stores.works import WorkSteps
 from xctx._stores.xlocal import xlocal
 from xctx._wire.fields import chosen
 from xctx._wire.incoming import arrived
@@ -15,12 +16,14 @@ _App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Middleware:
-    """Runs a WSGI application with the carried names bound that a request's ``baggage`` header has::
+    """Runs each request of a WSGI application as a unit of work, with the carried names bound that its headers have::
 
         app = xctx.wsgi.Middleware(app)
 
-    They are bound while the application is called, each time it yields a part of the body, and while the body is
-    closed, in any thread or greenlet in which the server does that; never in between, when the server runs.
+    The application is called in the unit of work (:class:`xctx.work`), and so it makes each part of the body and closes
+    it, in any thread or greenlet in which the server does that; never in between, when the server runs. The unit of
+    work ends when the server has closed the body, or at once where that is a list, a tuple or a file that the server
+    sends. The names that a ``baggage`` header carries are bound as long.
 
     Args:
         app: the application.
@@ -43,29 +46,48 @@ class Middleware:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         header = environ.get("HTTP_BAGGAGE")
-        if not header:
-            return self.app(environ, start_response)
-        values = arrived({"baggage": header}, self._xlocals, self._report)
-        if not values:
-            return self.app(environ, start_response)
-        snapshot = snapshot_of(values.items(), barriers=False)
-        body = snapshot.run(self.app, environ, start_response)
+        values = arrived({"baggage": header}, self._xlocals, self._report) if header else None
+        request = _Request(snapshot_of(values.items(), barriers=False) if values else None)
+        try:
+            body: Iterable[bytes] = request.run(self.app, environ, start_response)
+        except BaseException:
+            request.end()
+            raise
         # Servers look at what these are: how long a list is, or whether a file can be sent at once. None of this
         # runs code of the application.
         wrapper = environ.get("wsgi.file_wrapper")
         if type(body) in (list, tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
+            request.end()
             return body
-        return _Body(body, snapshot)
+        return _Body(body, request)
+
+
+class _Request:
+    """The unit of work of a request, and the names that arrived with it."""
+
+    __slots__ = ("_snapshot", "_steps")
+
+    def __init__(self, snapshot: Snapshot | None) -> None:
+        self._snapshot = snapshot
+        self._steps = WorkSteps(True)
+
+    def run(self, func: Callable[..., Any], *args: Any) -> Any:
+        if self._snapshot is not None:
+            return self._steps.run(self._snapshot.run, (func, *args), {})
+        return self._steps.run(func, args, {})
+
+    def end(self) -> None:
+        self._steps.close()
 
 
 class _Body:
-    """A body that makes its parts, and is closed, with the names bound that arrived."""
+    """A body that makes its parts, and is closed, in the unit of work of its request."""
 
-    __slots__ = ("_body", "_parts", "_snapshot")
+    __slots__ = ("_body", "_parts", "_request")
 
-    def __init__(self, body: Iterable[bytes], snapshot: Snapshot) -> None:
+    def __init__(self, body: Iterable[bytes], request: _Request) -> None:
         self._body = body
-        self._snapshot = snapshot
+        self._request = request
         self._parts: Iterator[bytes] | None = None
 
     def __iter__(self) -> Iterator[bytes]:
@@ -73,10 +95,14 @@ class _Body:
 
     def __next__(self) -> bytes:
         if self._parts is None:
-            self._parts = self._snapshot.run(iter, self._body)
-        return self._snapshot.run(next, self._parts)
+            self._parts = self._request.run(iter, self._body)
+        part: bytes = self._request.run(next, self._parts)
+        return part
 
     def close(self) -> None:
         close = getattr(self._body, "close", None)
-        if close is not None:
-            self._snapshot.run(close)
+        try:
+            if close is not None:
+                self._request.run(close)
+        finally:
+            self._request.end()

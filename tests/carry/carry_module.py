@@ -10,6 +10,7 @@ on_thread = xctx.xlocal(key=xctx.keys.thread)
 on_greenlet = xctx.xlocal(key=xctx.keys.greenlet)
 on_task = xctx.xlocal(key=xctx.keys.task)
 on_flow = xctx.xlocal(key=xctx.keys.flow)
+on_work = xctx.xlocal(key=xctx.keys.work)
 on_context = xctx.xlocal(key=xctx.keys.context)
 on_callable = xctx.xlocal(key=xctx.keys.Key(threading.get_ident, "callable"))
 
@@ -19,6 +20,7 @@ ALL = {
     "greenlet": on_greenlet,
     "task": on_task,
     "flow": on_flow,
+    "work": on_work,
     "context": on_context,
     "callable": on_callable,
 }

@@ -315,7 +315,7 @@ def test_a_key_that_raises_leaves_nothing_bound(y):
 @pytest.mark.parametrize(
     ("call", "error"),
     [
-        (lambda: xctx.capture(1), "takes xlocals, it was given 1"),
+        (lambda: xctx.capture(1), "takes xlocals and locals, it was given 1"),
         (lambda: xctx.capture(contextvars=[1]), "context variables, not 1"),
         (lambda: xctx.capture(what=1), "no keyword argument 'what'"),
         (lambda: xctx.capture()(1), "wraps a function, not 1"),

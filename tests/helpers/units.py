@@ -170,15 +170,15 @@ class Kind:
 
 # The name, how to run a function there, whether the context comes along, the keys, what it needs.
 _TABLE = [
-    Kind("thread", in_thread, THREAD_INHERITS, _keys("thread greenlet task flow context callable")),
-    Kind("thread+context", in_thread_with_context, True, _keys("thread greenlet task flow context callable")),
-    Kind("greenlet", in_greenlet, False, _keys("greenlet task flow context"), "greenlet"),
-    Kind("greenlet+context", in_greenlet_sharing_context, True, _keys("greenlet task"), "greenlet"),
-    Kind("gevent", in_gevent, False, _keys("greenlet task flow context"), "gevent"),
+    Kind("thread", in_thread, THREAD_INHERITS, _keys("thread greenlet work task flow context callable")),
+    Kind("thread+context", in_thread_with_context, True, _keys("thread greenlet work task flow context callable")),
+    Kind("greenlet", in_greenlet, False, _keys("greenlet work task flow context"), "greenlet"),
+    Kind("greenlet+context", in_greenlet_sharing_context, True, _keys("greenlet work task"), "greenlet"),
+    Kind("gevent", in_gevent, False, _keys("greenlet work task flow context"), "gevent"),
     Kind("asyncio", in_asyncio_task, True, _keys("task flow context")),
     Kind("trio", in_trio_task, True, _keys("task flow context"), "trio"),
     Kind("context", in_context, True, _keys("flow context")),
-    Kind("fork", in_fork, True, _keys("process thread greenlet task flow context callable")),
+    Kind("fork", in_fork, True, _keys("process thread greenlet work task flow context callable")),
 ]
 KINDS = {kind.name: kind for kind in _TABLE}
-KEYS = ["process", "thread", "greenlet", "task", "flow", "context", "callable"]
+KEYS = ["process", "thread", "greenlet", "task", "flow", "work", "context", "callable"]

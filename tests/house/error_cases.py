@@ -256,7 +256,7 @@ SECTIONS = {
         ),
         (
             ValueError,
-            "no key …: the ladder is process, thread, greenlet, task, flow, context",
+            "no key …: the ladder is process, thread, greenlet, task, flow, work, context",
             "a key is unpickled that this version does not have",
             no_such_rung,
         ),
@@ -407,7 +407,7 @@ SECTIONS = {
         ),
         (
             TypeError,
-            "__enter__ takes no arguments, it was given …",
+            "… takes no arguments, it was given …",
             "``x(a=1).__enter__(2)``",
             lambda: xctx.xlocal()(a=1).__enter__(2),
         ),
@@ -428,6 +428,24 @@ SECTIONS = {
             "cannot pickle a binding of an xlocal: bind the values where they are needed",
             "what calling an xlocal gave is pickled",
             pickles(lambda: xctx.xlocal()(a=1)),
+        ),
+        (
+            RuntimeError,
+            "this unit of work is left, but it was not entered",
+            "``__exit__`` is called once too often",
+            lambda: xctx.work().__exit__(None, None, None),
+        ),
+        (
+            TypeError,
+            "a unit of work decorates a function, not …",
+            "``xctx.work()(thing)``",
+            lambda: xctx.work()(1),
+        ),
+        (
+            TypeError,
+            "cannot pickle a unit of work: take a snapshot, by xctx.capture()",
+            "``xctx.work()`` is pickled",
+            pickles(xctx.work),
         ),
     ],
     "local": [
@@ -586,6 +604,7 @@ SECTIONS["To other machines"] = error_cases_carry.WIRE
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
+    "a unit of work has ended in which blocks were left open: …": "a warning that debug.track() asks for",
     "this block is entered already": "a block is not in reach of a program: the with statement has it",
     "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "an old greenlet",
     "no room for a fork handler": "no memory is left while xctx is imported",

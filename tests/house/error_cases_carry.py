@@ -26,6 +26,13 @@ def found_elsewhere(change):
     return cause
 
 
+def another_key_elsewhere():
+    module.kept = xctx.local(key=xctx.keys.flow)
+    pickled = pickle.dumps(xctx.capture(module.kept))
+    module.kept = xctx.local()
+    pickle.loads(pickled).run(int)
+
+
 def unpicklable():
     module.current = current = xctx.xlocal()
     with current(a=lambda: 1):
@@ -63,7 +70,19 @@ def awaits_a_tasks():
 
 
 CARRY = [
-    (TypeError, "capture takes xlocals, it was given …", "``capture(thing)``", lambda: xctx.capture(1)),
+    (TypeError, "capture takes xlocals and locals, it was given …", "``capture(thing)``", lambda: xctx.capture(1)),
+    (
+        TypeError,
+        "capture takes locals with the keys flow, work and context, it was given …, which goes by …",
+        "``capture(xctx.local())``",
+        lambda: xctx.capture(xctx.local()),
+    ),
+    (
+        LookupError,
+        "… goes by … in this process, and flow or context was wanted",
+        "a snapshot is applied in a process in which a local has another key",
+        another_key_elsewhere,
+    ),
     (TypeError, "nothing takes xlocals, it was given …", "``nothing(thing)``", lambda: xctx.nothing(1)),
     (
         TypeError,
@@ -126,6 +145,12 @@ CARRY = [
         "bindings is 'copy', 'share' or 'empty', not …",
         "``ThreadPoolExecutor(bindings=...)`` and the like",
         lambda: concurrent.ThreadPoolExecutor(bindings="all"),
+    ),
+    (
+        ValueError,
+        "work is 'same' or 'new', not …",
+        "``ThreadPoolExecutor(work=...)`` and the like",
+        lambda: concurrent.ThreadPoolExecutor(work="old"),
     ),
     (
         ValueError,
@@ -270,6 +295,12 @@ WIRE = [
         "nothing is to be added: say what, as in request_id=current",
         "``logging.Filter()``",
         lambda: logging.Filter(),
+    ),
+    (
+        TypeError,
+        "an xlocal, a local or xctx.work was wanted, or a keyword argument, not …",
+        "``logging.Filter(thing)``",
+        lambda: logging.Filter(1),
     ),
     (
         ValueError,

@@ -47,12 +47,16 @@ class Carrying(xctx.xlocal):
 
 VALUE_KEY = xctx.keys.Key(lambda: 1)
 KEYS = [
-    *((name, getattr(xctx.keys, name)) for name in ("process", "thread", "greenlet", "task", "flow", "context")),
+    *(
+        (name, getattr(xctx.keys, name))
+        for name in ("process", "thread", "greenlet", "task", "flow", "work", "context")
+    ),
     ("callable", VALUE_KEY),
     ("object", xctx.keys.Key(lambda: list)),
 ]
 XLOCALS = [(name, xctx.xlocal(key=key)) for name, key in KEYS]
 LOCALS = [(name, xctx.local(key=key)) for name, key in KEYS]
+of_work = dict(LOCALS)["work"]
 declared, carrying = Declared(), Carrying()
 
 
@@ -256,6 +260,37 @@ def looked_at():
     store.a = 1
     unit = xctx.keys.thread.current()
     return xctx.debug.units_of(store) == [(unit, {"a": 1})], (store, {"a": 1}) in xctx.debug.stores_of(unit)
+
+
+# --- units of work ---------------------------------------------------------------------------------------------------
+
+
+@operation
+def unit_of_work():
+    with xctx.work() as unit:
+        of_work.a = SHARED[0]
+        with xctx.work():
+            return unit.alive, hasattr(of_work, "a")
+
+
+@operation
+def unit_of_work_by_decorator():
+    @xctx.work()
+    def function():
+        of_work.a = SHARED[1]
+        return of_work.a is SHARED[1]
+
+    return function()
+
+
+@operation
+def unit_of_work_in_steps():
+    @xctx.work()
+    def generator():
+        of_work.a = SHARED[1]
+        yield of_work.a is SHARED[1]
+
+    return list(generator())
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

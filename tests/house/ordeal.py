@@ -28,6 +28,7 @@ import xctx
 from xctx._carry.isolated import OwnContext
 from xctx._carry.snapshot import AppliedBlock
 from xctx._runtime import functions
+from xctx._stores.works import WorkSteps
 
 PY_TP_CLEAR = 51  # Include/typeslots.h
 
@@ -124,7 +125,14 @@ REACHES = {
 
 
 def made():
-    for key in (xctx.keys.greenlet, xctx.keys.flow, xctx.keys.context, xctx.keys.process, xctx.keys.Key(lambda: 1)):
+    for key in (
+        xctx.keys.greenlet,
+        xctx.keys.flow,
+        xctx.keys.work,
+        xctx.keys.context,
+        xctx.keys.process,
+        xctx.keys.Key(lambda: 1),
+    ):
         store = xctx.local(key=key)
         store.value = 1
         yield store, store.__dict__
@@ -138,6 +146,9 @@ def made():
         yield snapshot, snapshot(print), xctx.capture()
         yield type(scope).__enter__, type(scope).__exit__, type(scope).__enter__.__get__(scope)
         yield key.current().__callback__
+    # In a context of its own: what runs afterwards is not to be in a unit of work.
+    work, of_work = xctx.work(), contextvars.copy_context()
+    yield work, of_work, of_work.run(work.__enter__), of_work.run(work.__aenter__), WorkSteps()
     variable = contextvars.ContextVar("variable")
     variable.set(1)
     snapshot = xctx.capture(contextvars=[variable])
@@ -389,5 +400,5 @@ def use_when_cleared(cls):
 # Of these no program gets hold of an object: bases, what exists while something waits, what only C refers to.
 NOT_SHOWN = {
     "Proxy", "BindingVariable", "Waiter", "ThreadWaiter", "GreenletWaiter", "TaskWaiter", "Attempt", "LocalQueue",
-    "View", "LocalWrapper", "_AttributeOfTargets", "_ThreadRecord",
+    "View", "LocalWrapper", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen",
 }  # fmt: skip

@@ -17,6 +17,7 @@ EXAMPLES = ROOT / "examples"
 PROGRAMS = {
     "flask_gunicorn": (["flask", "gunicorn", "gevent"], ["--requests", "200"], "flask.request is a xctx.LocalProxy"),
     "asgi_uvicorn": (["starlette", "uvicorn"], ["--requests", "200"], "uvicorn listens on port"),
+    "fastapi_work": (["fastapi", "uvicorn"], ["--requests", "150"], "uvicorn listens on port"),
     "sqlalchemy_sessions": (["sqlalchemy"], ["--units", "25"], "each unit had its own session, and none was left"),
     "batch_ids": ([], ["--ids", "4000"], "each handed out once, none missing"),
     "flask_proxy": (["flask"], [], "outside of a request: <LocalProxy unbound> False <LocalProxy unbound>"),

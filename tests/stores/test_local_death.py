@@ -39,7 +39,7 @@ ends = pytest.mark.parametrize("key_name", ["thread", "greenlet", "task"])  # th
 # --- threads ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key_name", ["thread", "greenlet", "task", "context", "callable"])
+@pytest.mark.parametrize("key_name", ["thread", "greenlet", "task", "work", "context", "callable"])
 def test_a_thread_exits(key, key_name, fill, log, in_thread):
     store = xctx.local(key=key)
     in_thread(lambda: fill(store))

@@ -17,7 +17,7 @@ pytestmark = [
 ]
 
 # But for `context`, which a fork carries along as it does any other context variable.
-rungs = pytest.mark.parametrize("key_name", ["process", "thread", "greenlet", "task", "callable"])
+rungs = pytest.mark.parametrize("key_name", ["process", "thread", "greenlet", "task", "work", "callable"])
 
 
 class Value:
@@ -174,7 +174,7 @@ def test_a_fork_from_a_thread(key, in_fork, in_thread, pipe):
     assert b"c" not in pipe.read()
 
 
-@pytest.mark.parametrize("key_name", ["process", "thread", "greenlet", "task", "callable"])
+@pytest.mark.parametrize("key_name", ["process", "thread", "greenlet", "task", "work", "callable"])
 def test_a_fork_from_a_greenlet(key, key_name, in_fork, greenlet, pipe):
     store = xctx.local(key=key)
     main = greenlet.getcurrent()
@@ -199,7 +199,7 @@ def test_a_fork_from_a_greenlet(key, key_name, in_fork, greenlet, pipe):
 
         return in_fork(child)
 
-    shared = key_name not in ("greenlet", "task")
+    shared = key_name not in ("greenlet", "task", "work")
     seen = greenlet.greenlet(from_within).switch()
     assert seen == (False, (False, False, "after"), False)
     assert pipe.read() == b""

@@ -28,6 +28,7 @@ KEYS = {
     "thread": "keys.thread",
     "greenlet": "keys.greenlet",
     "task": "keys.task",
+    "work": "keys.work",
     "context": "keys.context",
     "callable": "keys.Key(threading.get_ident)",
 }

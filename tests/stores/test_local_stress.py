@@ -102,7 +102,7 @@ def test_every_thread_finds_its_own(key):
     stores.clear()
 
 
-@pytest.mark.parametrize("key_name", ["process", "callable"])
+@pytest.mark.parametrize("key_name", ["process", "work", "callable"])
 def test_threads_that_are_one_unit(key_name):
     key = keys.process if key_name == "process" else keys.Key(lambda: threading.get_ident() % 2)
     stores = [xctx.local(key=key) for _ in range(4)]
@@ -135,7 +135,7 @@ def test_threads_that_are_one_unit(key_name):
     stores.clear()
 
 
-@pytest.mark.parametrize("key_name", ["process", "thread", "greenlet", "task", "context", "callable"])
+@pytest.mark.parametrize("key_name", ["process", "thread", "greenlet", "task", "work", "context", "callable"])
 def test_short_threads_and_short_stores(key):
     """Units die while stores die, and somebody looks on."""
     stores = [xctx.local(key=key) for _ in range(4)]

@@ -1004,7 +1004,7 @@ def test_a_greenlet_that_does_a_part_of_the_step(x, key_name):
         return seen
 
     seen = contextvars.copy_context().run(consume)
-    assert seen == (None if key_name in ("greenlet", "task") else "inner")
+    assert seen == (None if key_name in ("greenlet", "task", "work") else "inner")
 
 
 def test_gevent_greenlets(x):

@@ -129,6 +129,12 @@ def units(unit: Unit) -> None:
     xctx.keys.no_such_key  # type: ignore[attr-defined]
 
 
+def units_of_work() -> None:
+    xctx.work(1)  # type: ignore[call-arg]
+    xctx.work()(1)  # type: ignore[arg-type]
+    xctx.capture(xctx.keys.work)  # type: ignore[arg-type]
+
+
 def private() -> None:
     xctx.Scope  # type: ignore[attr-defined]
     xctx.no_such_name  # type: ignore[attr-defined]

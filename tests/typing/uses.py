@@ -310,6 +310,28 @@ def what_is_kept() -> None:
     assert_type(xctx.debug.stores_of(xctx.keys.greenlet()), list[tuple[xctx.local, dict[str, Any]]])
 
 
+@xctx.work()
+def plain_job(number: int) -> str:
+    return str(number)
+
+
+@xctx.work()
+async def job(number: int) -> str:
+    async with xctx.work() as inner:
+        assert_type(inner, Unit)
+    return str(number)
+
+
+def units_of_work() -> None:
+    with xctx.work() as unit:
+        assert_type(unit, Unit)
+        assert_type(xctx.work.current(), Unit | None)
+    assert_type(plain_job(1), str)
+    assert_type(asyncio.run(job(1)), str)
+    kept = xctx.local(key=xctx.keys.work)
+    assert_type(xctx.capture(kept), xctx.Snapshot)
+
+
 def main() -> None:
     declared_names()
     inherited_names()
@@ -326,6 +348,7 @@ def main() -> None:
     batches()
     keys_and_units()
     what_is_kept()
+    units_of_work()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import sys
 from celery import Celery
 from wire_names import current, request_id
 
+import xctx
 import xctx.celery
 
 folder = os.environ["XCTX_CELERY_FOLDER"]
@@ -60,3 +61,17 @@ def fails():
 @app.task
 def pid():
     return os.getpid()
+
+
+kept = xctx.local(key=xctx.keys.work)
+
+
+@app.task
+def leaves_open(name, fails=False):
+    """What it finds kept and bound; then it leaves something of both."""
+    found = sorted(vars(kept)), vars(current)
+    kept.name = name
+    current(request_id=name).__enter__()
+    if fails:
+        raise LookupError(name)
+    return found

@@ -222,3 +222,97 @@ def test_only_the_xlocals_that_are_named_and_a_report(serve):
         xctx.asgi.Middleware(handle, xctx.xlocal())
     with pytest.raises(TypeError, match="an ASGI application was wanted"):
         xctx.asgi.Middleware(None)
+
+
+# --- units of work ---------------------------------------------------------------------------------------------------
+
+kept = xctx.local(key=xctx.keys.work)
+bound = xctx.xlocal()
+
+
+class Value:
+    """Tells when it dies."""
+
+    def __init__(self, died):
+        self.died = died
+
+    def __del__(self):
+        self.died.set()
+
+
+def test_a_request_is_a_unit_of_work_until_its_last_byte(serve):
+    units, died = [], threading.Event()
+
+    async def handle(scope, receive, send):
+        before = dict(vars(kept)), vars(bound), xctx.work.current() in units
+        units.append(xctx.work.current())
+        await asyncio.to_thread(setattr, kept, "user", "ada")  # as a dependency in a thread pool does
+        kept.value = Value(died)
+        bound(left="open").__enter__()
+        await start(send)
+        await part(send, repr(before))
+        await asyncio.create_task(later())
+        assert not died.is_set()
+        await part(send, kept.user, more=False)
+        await asyncio.sleep(0)
+        kept.user
+
+    async def later():
+        kept.user = kept.user.title()
+
+    port = serve(application(handle))
+    for _ in range(3):
+        died.clear()
+        assert get(port) == (200, "({}, {}, False)Ada")
+        assert died.wait(60)
+    assert not any(unit.alive for unit in units)
+
+
+def test_a_client_that_hangs_up_ends_it(serve):
+    died = threading.Event()
+
+    async def handle(scope, receive, send):
+        kept.value = Value(died)
+        await start(send)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    port = serve(application(handle))
+    client = socket.create_connection(("127.0.0.1", port), timeout=60)
+    client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    assert died.wait(60)
+
+
+def test_one_that_raises_ends_it(serve):
+    died = threading.Event()
+
+    async def handle(scope, receive, send):
+        kept.value = Value(died)
+        raise LookupError("on purpose")
+
+    assert get(serve(application(handle)))[0] == 500
+    assert died.wait(60)
+
+
+def test_a_websocket_is_one_and_each_message_may_be_one():
+    async def app(scope, receive, send):
+        kept.n = 0
+        while True:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            with xctx.work():
+                seen.append(vars(kept).copy())
+                kept.text = message["text"]
+            kept.n += 1
+
+    async def receive():
+        return messages.pop(0)
+
+    seen = []
+    messages = [{"type": "websocket.receive", "text": "a"}] * 2 + [{"type": "websocket.disconnect"}]
+    asyncio.run(xctx.asgi.Middleware(app)({"type": "websocket"}, receive, None))
+    assert seen == [{}, {}]
+    assert xctx.work.current() is None

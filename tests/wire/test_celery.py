@@ -15,6 +15,8 @@ if not installed("celery") or not hasattr(os, "fork"):
 
 from wire_names import current
 
+import xctx
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
@@ -139,7 +141,6 @@ def test_a_task_run_eagerly_sees_what_its_caller_has_bound(tasks):
 def test_installing_twice_is_as_once_and_uninstalling_undoes_it(tasks):
     from celery import signals
 
-    import xctx
     import xctx.celery
 
     receivers = [signals.before_task_publish, signals.task_prerun, signals.task_postrun]
@@ -154,3 +155,19 @@ def test_installing_twice_is_as_once_and_uninstalling_undoes_it(tasks):
     xctx.celery.install()
     with current(**BOUND):
         assert tasks.seen.apply(headers={"baggage": "attempt=2"}).get() == [{**BOUND, "attempt": 2}]
+
+
+def test_a_task_is_a_unit_of_work_and_the_next_starts_clean(tasks, worker):
+    for name in "abc":
+        assert worker(tasks.leaves_open.delay(name)) == [[], {}]
+        with pytest.raises(LookupError):
+            worker(tasks.leaves_open.delay(name, fails=True))
+
+
+def test_run_eagerly_it_is_one_inside_its_callers(tasks):
+    with xctx.work() as unit:
+        tasks.kept.caller = 1
+        assert tasks.leaves_open.apply(["a"]).get() == ([], {})
+        assert xctx.work.current() is unit
+        assert vars(tasks.kept) == {"caller": 1}
+        assert not vars(current)

@@ -130,3 +130,18 @@ def test_installing_again_is_as_once(client):
         assert isinstance(xctx.dask.carrying(seen), xctx.dask.Carrying)
         assert repr(xctx.dask.carrying(seen)).endswith("carrying request-id, attempt>")
     assert xctx.dask.carrying(seen) is seen
+
+
+kept = xctx.local(key=xctx.keys.work)
+
+
+def leaves_open(name):
+    found = sorted(vars(kept)), vars(current), xctx.work.current() is not None
+    kept.name = name
+    current(request_id=name).__enter__()
+    return found
+
+
+def test_a_task_is_a_unit_of_work_and_the_next_starts_clean(client):
+    assert client.gather(client.map(leaves_open, ["a", "b", "c"])) == [([], {}, True)] * 3
+    assert client.submit(leaves_open, "d").result() == ([], {}, True)

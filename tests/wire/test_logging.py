@@ -209,3 +209,60 @@ def test_structlog():
         {"event": "y", "request_id": "said", "name": "n\\n"},
         {"event": "z", "request_id": "-", "name": "n\\n"},
     ]
+
+
+# --- all that belongs to a unit of work ------------------------------------------------------------------------------
+
+kept = xctx.local(key=xctx.keys.work)
+
+
+def record_of(caplog_filter, **extra):
+    record = logging.makeLogRecord({"msg": "said", **extra})
+    assert caplog_filter.filter(record)
+    return {name: value for name, value in vars(record).items() if name not in xctx.logging.TAKEN}
+
+
+def test_all_names_of_a_unit_of_work_are_added():
+    x, y = xctx.xlocal(), xctx.xlocal(key=xctx.keys.work)
+    everything = xctx.logging.Filter(xctx.work)
+    assert record_of(everything) == {}
+    with xctx.work(), x(request_id="r-1", args="not in place of the record's"):
+        kept.user = "ada\nforged"
+        with y(tenant=7):
+            assert record_of(everything) == {"request_id": "r-1", "user": "ada\\nforged", "tenant": 7}
+            assert record_of(everything, user="given") == {"request_id": "r-1", "user": "given", "tenant": 7}
+    assert record_of(everything) == {}
+
+
+def test_all_names_of_a_store():
+    x = xctx.xlocal()
+    some = xctx.logging.Filter(x, kept, user=(kept, "name"))
+    with xctx.work(), x(a=1):
+        assert record_of(some) == {"a": 1, "user": "-"}
+        kept.name, kept.b = "ada", 2
+        assert record_of(some) == {"a": 1, "b": 2, "user": "ada"}
+        added = xctx.logging.processor(x, kept)(None, "info", {"event": "said"})
+        assert added == {"event": "said", "a": 1, "b": 2, "name": "ada"}
+
+
+def test_installed_it_is_in_each_record():
+    seen = []
+    handler = logging.Handler()
+    handler.emit = seen.append
+    logger = logging.getLogger("test.works")
+    logger.addHandler(handler)
+    undo = xctx.logging.install(xctx.work)
+    try:
+        with xctx.work():
+            kept.user = "ada"
+            logger.error("inside")
+        logger.error("outside")
+    finally:
+        undo()
+        logger.removeHandler(handler)
+    assert [getattr(record, "user", None) for record in seen] == ["ada", None]
+
+
+def test_what_is_no_store():
+    with pytest.raises(TypeError, match=r"an xlocal, a local or xctx\.work was wanted, or a keyword argument, not 3"):
+        xctx.logging.Filter(3)

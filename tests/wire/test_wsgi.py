@@ -250,3 +250,69 @@ def test_only_the_xlocals_that_are_named_and_a_report():
         xctx.wsgi.Middleware(plain, xctx.xlocal())
     with pytest.raises(TypeError, match="a WSGI application was wanted"):
         xctx.wsgi.Middleware(None)
+
+
+# --- units of work ---------------------------------------------------------------------------------------------------
+
+kept = xctx.local(key=xctx.keys.work)
+
+
+def test_a_request_is_a_unit_of_work_until_its_body_is_closed(serve):
+    units = []
+
+    def app(environ, start_response):
+        assert not vars(kept)
+        kept.unit = xctx.work.current()
+        units.append(kept.unit)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return stream()
+
+    def stream():
+        try:
+            for _ in range(3):
+                assert xctx.work.current() is kept.unit
+                yield b"x"
+        finally:
+            units.append(kept.unit)  # as it is closed
+
+    with serve(validator(xctx.wsgi.Middleware(validator(app)))) as port:
+        for _ in range(3):
+            assert get(port) == (200, "xxx")
+    assert [(unit.kind, unit.alive) for unit in units] == [("work", False)] * 6
+    assert len(set(units)) == 3
+
+
+def test_a_list_ends_it_at_once_and_stays_a_list():
+    def app(environ, start_response):
+        kept.unit = xctx.work.current()
+        units.append(kept.unit)
+        if environ:
+            raise LookupError("on purpose")
+        return [b"x"]
+
+    units = []
+    app = xctx.wsgi.Middleware(app)
+    assert app({}, None) == [b"x"]
+    with pytest.raises(LookupError):
+        app({"raise": True}, None)
+    assert [unit.alive for unit in units] == [False, False]
+
+
+def test_what_it_left_bound_the_next_request_of_that_thread_does_not_see():
+    x = xctx.xlocal()
+
+    def app(environ, start_response):
+        seen.append(vars(x))
+        x(a=1).__enter__()
+        yield b"a"
+        seen.append(vars(x))
+        yield b"b"
+
+    seen = []
+    app = xctx.wsgi.Middleware(app)
+    for _ in range(2):
+        body = app({}, None)
+        list(body)
+        body.close()
+    assert seen == [{}, {"a": 1}] * 2
+    assert not vars(x)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from xctx._carry.snapshot import AppliedBlock, Snapshot, current_context
+from xctx._stores.works import work
 
 _T = TypeVar("_T")
 
@@ -13,18 +14,28 @@ class Call(Generic[_T]):
     """A callable that runs in a new context, with a snapshot applied; or with nothing bound where there is none.
 
     It pickles if the callable and the values do.
+
+    Args:
+        new_work: whether each call is a unit of work of its own.
     """
 
-    __slots__ = ("__weakref__", "__wrapped__", "snapshot")
+    __slots__ = ("__weakref__", "__wrapped__", "new_work", "snapshot")
 
-    def __init__(self, snapshot: Snapshot | None, func: Callable[..., _T]) -> None:
+    def __init__(self, snapshot: Snapshot | None, func: Callable[..., _T], new_work: bool = False) -> None:
         self.snapshot = snapshot
         self.__wrapped__ = func
+        self.new_work = new_work
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> _T:
         if self.snapshot is None:
-            return pep567.Context().run(self.__wrapped__, *args, **kwargs)
-        return pep567.Context().run(self.snapshot.run, self.__wrapped__, *args, **kwargs)
+            return pep567.Context().run(self._run, *args, **kwargs)
+        return pep567.Context().run(self.snapshot.run, self._run, *args, **kwargs)
+
+    def _run(self, /, *args: Any, **kwargs: Any) -> _T:
+        if self.new_work:
+            with work():
+                return self.__wrapped__(*args, **kwargs)
+        return self.__wrapped__(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name == "__wrapped__":  # not set yet, as when this is unpickled
@@ -35,7 +46,7 @@ class Call(Generic[_T]):
         return f"<{self.__wrapped__!r} with {self.snapshot or 'nothing'}>"
 
     def __reduce__(self) -> Any:
-        return Call, (self.snapshot, self.__wrapped__)
+        return Call, (self.snapshot, self.__wrapped__, self.new_work)
 
 
 class SharedCall(Call[_T]):
@@ -46,12 +57,12 @@ class SharedCall(Call[_T]):
 
     __slots__ = ("context",)
 
-    def __init__(self, snapshot: Snapshot | None, func: Callable[..., _T]) -> None:
-        super().__init__(snapshot, func)
+    def __init__(self, snapshot: Snapshot | None, func: Callable[..., _T], new_work: bool = False) -> None:
+        super().__init__(snapshot, func, new_work)
         self.context = current_context()
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> _T:
         if self.snapshot is None:
-            return self.__wrapped__(*args, **kwargs)
+            return self._run(*args, **kwargs)
         with AppliedBlock(self.snapshot, True):
-            return self.__wrapped__(*args, **kwargs)
+            return self._run(*args, **kwargs)

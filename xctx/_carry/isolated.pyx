@@ -121,12 +121,13 @@ cdef int note_unit(Binding top, void *arg) except -1:
     cdef OwnContext here = <OwnContext>arg
     cdef Key key = (<xlocal>top.owner).key
     cdef Unit unit
-    if not key.cached or key.shared_by_threads:
+    if key.func is not None or key.cached and key.shared_by_threads:
         return 0   # no step can be taken by another unit, or all units see it
     if here.units is None:
         here.units = {}
     if key not in here.units:
         unit = key.find(False)
-        if unit is not None:   # otherwise these bindings are other units', seen in a copied context
+        # Otherwise these bindings are other units', seen in a copied context, or a unit of work's, which the context has.
+        if unit is not None and not unit.unit_kind.shared_by_threads:
             here.units[key] = unit
     return 0

@@ -7,12 +7,14 @@ from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 from xctx._carry.calls import Call, SharedCall
 from xctx._carry.snapshot import Snapshot, capture
+from xctx._stores import works
 
 _T = TypeVar("_T")
 _C = TypeVar("_C", bound=type)
 
 Bindings: TypeAlias = Literal["copy", "share", "empty"]
 Missing: TypeAlias = Literal["error", "skip"]
+Work: TypeAlias = Literal["same", "new"]
 
 THREADS = "threads run at the same time, and cannot be in one context"
 PROCESSES = "processes have no context in common"
@@ -25,6 +27,7 @@ class CarryPolicy:
         bindings: ``"copy"``, ``"share"`` or ``"empty"``, as :mod:`xctx.concurrent` tells.
         contextvars: context variables that come along too.
         missing: what becomes of values that cannot be pickled, as :func:`xctx.capture` tells.
+        work: ``"same"`` or ``"new"``, as :mod:`xctx.concurrent` tells.
         never_shared: why the work cannot run in the context of its caller, or None where it can.
 
     Raises:
@@ -33,7 +36,7 @@ class CarryPolicy:
     Thread-safety: never changes.
     """
 
-    __slots__ = ("bindings", "contextvars", "missing")
+    __slots__ = ("bindings", "contextvars", "missing", "new_work")
 
     def __init__(
         self,
@@ -41,8 +44,11 @@ class CarryPolicy:
         contextvars: Iterable[pep567.ContextVar[Any]] = (),
         missing: Missing = "error",
         *,
+        work: Work = "same",
         never_shared: str | None = None,
     ) -> None:
+        if work not in ("same", "new"):
+            raise ValueError(f"work is 'same' or 'new', not {work!r}")
         if bindings not in ("copy", "share", "empty"):
             raise ValueError(f"bindings is 'copy', 'share' or 'empty', not {bindings!r}")
         if bindings == "share" and never_shared is not None:
@@ -50,6 +56,7 @@ class CarryPolicy:
         self.bindings = bindings
         self.contextvars = tuple(contextvars)
         self.missing = missing
+        self.new_work = work == "new"
         self.take()  # so that wrong arguments are told now, and not by the first call
 
     def take(self) -> Snapshot | None:
@@ -60,7 +67,11 @@ class CarryPolicy:
 
     def call(self, func: Callable[..., _T]) -> Call[_T]:
         """A callable that takes along what is seen now."""
-        return (SharedCall if self.bindings == "share" else Call)(self.take(), func)
+        return (SharedCall if self.bindings == "share" else Call)(self.take(), func, self.new_work)
+
+    def in_work(self, func: Callable[..., _T]) -> Callable[..., _T]:
+        """The function as a unit of work of its own, where that is wanted."""
+        return works.work()(func) if self.new_work else func
 
 
 class Carrying:
@@ -69,6 +80,7 @@ class Carrying:
     Args:
         bindings: ``"copy"``, ``"share"`` where the class can, or ``"empty"``.
         contextvars: context variables that come along.
+        work: ``"same"`` or ``"new"``.
         args, kwargs: as for the class that it extends.
     """
 
@@ -80,9 +92,10 @@ class Carrying:
         *args: Any,
         bindings: Bindings = "copy",
         contextvars: Iterable[pep567.ContextVar[Any]] = (),
+        work: Work = "same",
         **kwargs: Any,
     ) -> None:
-        self._policy = CarryPolicy(bindings, contextvars, never_shared=self._never_shared)
+        self._policy = CarryPolicy(bindings, contextvars, work=work, never_shared=self._never_shared)
         super().__init__(*args, **kwargs)
 
 
@@ -93,6 +106,7 @@ class CarryingToProcesses:
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
         missing: ``"error"`` or ``"skip"``.
+        work: ``"same"`` or ``"new"``.
         args, kwargs: as for the class that it extends.
     """
 
@@ -104,9 +118,10 @@ class CarryingToProcesses:
         bindings: Bindings = "copy",
         contextvars: Iterable[pep567.ContextVar[Any]] = (),
         missing: Missing = "error",
+        work: Work = "same",
         **kwargs: Any,
     ) -> None:
-        self._policy = CarryPolicy(bindings, contextvars, missing, never_shared=PROCESSES)
+        self._policy = CarryPolicy(bindings, contextvars, missing, work=work, never_shared=PROCESSES)
         super().__init__(*args, **kwargs)
 
 

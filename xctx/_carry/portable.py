@@ -13,14 +13,27 @@ from xctx._stores.xlocal import xlocal
 PLAIN = {type(None), bool, int, float, complex, str, bytes, bytearray}
 
 
+_Place = tuple[str, str]
+_Named = Iterable[tuple[Any, dict[str, Any]]]
+_Going = list[tuple[_Place, dict[str, Any]]]
+
+
 def portable(
-    named: Iterable[tuple[Any, dict[str, Any]]], variables: Iterable[tuple[Any, Any]], protocol: int, skip: bool
-) -> tuple[list[tuple[tuple[str, str], dict[str, Any]]], list[tuple[tuple[str, str], Any]]]:
+    named: _Named,
+    variables: Iterable[tuple[Any, Any]],
+    locals_: _Named,
+    kept: _Named | None,
+    protocol: int,
+    skip: bool,
+) -> tuple[_Going, list[tuple[_Place, Any]], _Going, _Going | None]:
     """What of a snapshot can be pickled, with the names under which things are found again.
 
     Args:
         named: xlocals, or their module and qualified name, with the names and values of each.
         variables: context variables, or their module and qualified name, with values.
+        locals_: locals that were named, likewise.
+        kept: locals, likewise, of the unit of work that comes along; None where none does. What of it cannot go is
+            left out.
         skip: whether what cannot go is left out.
 
     Raises:
@@ -28,13 +41,10 @@ def portable(
     """
     problems: list[str] = []
     pickles = judge(protocol)
-    going: list[tuple[tuple[str, str], dict[str, Any]]] = []
-    for owner, names in named:
-        place = place_of(owner, problems)
-        if place is not None:
-            told = f"of {place[0]}.{place[1]}"
-            going.append((place, dict(those_that_go(names.items(), pickles, told, problems))))
-    going_variables: list[tuple[tuple[str, str], Any]] = []
+    going = those_of_stores(named, pickles, problems)
+    going_locals = those_of_stores(locals_, pickles, problems)
+    going_kept = None if kept is None else those_of_stores(kept, pickles, [])
+    going_variables: list[tuple[_Place, Any]] = []
     for var, value in variables:
         place = place_of(var, problems)
         if place is not None:
@@ -43,7 +53,17 @@ def portable(
             ]
     if problems and not skip:
         raise TypeError(f"this snapshot cannot be pickled: {'; '.join(problems)}")
-    return going, going_variables
+    return going, going_variables, going_locals, going_kept
+
+
+def those_of_stores(named: _Named, pickles: Callable[[Any], str | None], problems: list[str]) -> _Going:
+    going: _Going = []
+    for owner, names in named:
+        place = place_of(owner, problems)
+        if place is not None:
+            told = f"of {place[0]}.{place[1]}"
+            going.append((place, dict(those_that_go(names.items(), pickles, told, problems))))
+    return going
 
 
 def place_of(thing: Any, problems: list[str]) -> tuple[str, str] | None:

@@ -7,13 +7,17 @@ from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport Place
 from xctx._stores.statements cimport OpenByHand
 from xctx._stores.xlocal cimport xlocal
+from xctx._stores.local cimport local
 
 
 @cython.final
 cdef class SnapshotExtras:
+    cdef list contents          # pairs of a local and its context values; or None
     cdef list variables         # pairs of a context variable and its value; or None
     cdef tuple unresolved       # what came from another process and was not looked for yet; or None
     cdef OpenByHand opened      # blocks entered by hand; or None. Set once, under the critical section
+
+    cdef list all_variables(self)
 
 
 cdef enum Repeating:   # how often it was applied in empty contexts, or what became of that
@@ -43,6 +47,7 @@ cdef class Snapshot:
     cdef Application apply_repeatably(self)
     cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1
     cdef int resolve(self, SnapshotExtras extras) except -1
+    cdef int take_local(self, local store) except -1
     cdef int take_variables(self, contextvars) except -1
 
 

@@ -18,24 +18,31 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from xctx._carry.application cimport (Application, apply_again, bind_in, is_empty_here, make_repeatable, new_application,
                                       take_off, undo)
 from xctx._carry.variables cimport set_variables
-from xctx._core cimport Key
+from xctx._core cimport Key, Unit
 from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState, xctx_copy_context,
                                    xctx_forbid_instances, xctx_publish_before, xctx_tstate, xctx_type_put)
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
-from xctx._runtime.runtime cimport connect
+from xctx._runtime.runtime cimport connect, xctx_fork_count
+from xctx._runtime.units cimport WORK
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of,
                                   each_chain, find_place, visible_here, xctx_entering)
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
+from xctx._stores.works cimport UnitOfWork, is_work, open_work
 from xctx._stores.xlocal cimport validated, xlocal
+from xctx._stores.local cimport IN_CONTEXT, carried_names, keep_in_unit, local, new_content, values_to_carry
 from xctx import _core
+from xctx._runtime.importable import object_of_type_at
+from xctx._stores import works
+from xctx._stores.inspection import stores_of
 from contextvars import ContextVar, Token
 
 
 connect()
 
 cdef object MISSING = Token.MISSING
+cdef xlocal HERE = works.here   # of units of work
 
 
 # --- taking one ------------------------------------------------------------------------------------------------------
@@ -47,8 +54,11 @@ cdef object capture_call(PyObject *_module, PyObject **args, Py_ssize_t n, PyObj
     cdef Py_ssize_t i
     taken.barriers = True
     for i in range(n):
+        if isinstance(<object>args[i], local):
+            taken.take_local(<local>args[i])
+            continue
         if not isinstance(<object>args[i], xlocal):
-            raise TypeError(f"capture takes xlocals, it was given {<object>args[i]!r}")
+            raise TypeError(f"capture takes xlocals and locals, it was given {<object>args[i]!r}")
         if not taken.has(<xlocal>args[i]):
             top = binding_here(<xlocal>args[i], tstate)
             taken.add(bind_nothing(<xlocal>args[i]) if top is None else flatten(top))
@@ -132,6 +142,13 @@ def from_pickle(whole, barriers, skips, unresolved):
 cdef class SnapshotExtras:
     """What few snapshots have."""
 
+    cdef list all_variables(self):
+        """Pairs of a context variable and its value: those that were named, and those of locals."""
+        cdef list variables = list(self.variables or ())
+        for store, values in self.contents or ():
+            variables.append(((<local>store).var, values))
+        return variables
+
 
 @cython.final
 @cython.no_gc_clear
@@ -155,6 +172,9 @@ cdef class Snapshot:
 
     cdef int add(self, Binding flattened) except -1:
         if self.first is None:
+            self.first = flattened
+        elif is_work(flattened):   # the first: which unit others are bound for depends on it
+            self.others = [self.first] if self.others is None else [self.first, *self.others]
             self.first = flattened
         elif self.others is None:
             self.others = [flattened]
@@ -209,19 +229,22 @@ cdef class Snapshot:
         if extras is not None and extras.unresolved is not None:
             self.resolve(extras)
         try:
+            if self.first is not None and is_work(self.first):
+                self.bind_one(application, self.first if is_of_here(self.first) else bind_nothing(HERE), shared, place)
+                application.main = application.entries
             if self.whole and not shared and xctx_tstate().context != NULL:
                 hiding.snapshot = <PyObject*>self
                 hiding.application = <PyObject*>application
                 hiding.place = place
                 each_chain(xctx_tstate(), hide_others, &hiding)
-            if self.first is not None:
+            if self.first is not None and not is_work(self.first):
                 self.bind_one(application, self.first, shared, place)
                 application.main = application.entries
             if self.others is not None:
                 for flattened in self.others:
                     self.bind_one(application, <Binding>flattened, shared, place)
-            if extras is not None and extras.variables is not None and not shared:
-                application.variables = set_variables(extras.variables)
+            if extras is not None and not shared and (extras.variables is not None or extras.contents is not None):
+                application.variables = set_variables(extras.all_variables())
         except BaseException:
             undo(application)
             raise
@@ -259,14 +282,18 @@ cdef class Snapshot:
 
     cdef int resolve(self, SnapshotExtras extras) except -1:
         """Finds the xlocals and context variables of this process that have the names of those in another one."""
-        from xctx._runtime.importable import object_of_type_at
         cdef Snapshot found = Snapshot.__new__(Snapshot)
         cdef tuple unresolved = self.unresolved()
         if unresolved is None:   # another thread was faster
             return 0
-        named, variables = unresolved
+        named, variables, locals_, kept = unresolved
         for place, names in named:
             found.add(validated(object_of_type_at(xlocal, *place), names))
+        if kept is not None:
+            found.add(new_work(kept))
+        contents = []
+        for place, names in locals_:
+            contents.append(content_for(object_of_type_at(local, *place), names))
         at_places, variables = variables, []
         for place, value in at_places:
             variables.append((object_of_type_at(ContextVar, *place), value))
@@ -275,8 +302,27 @@ cdef class Snapshot:
                 self.first = found.first
                 self.others = found.others
                 extras.variables = variables or None
+                extras.contents = contents or None
                 xctx_publish_before()
                 extras.unresolved = None
+        return 0
+
+    cdef int take_local(self, local store) except -1:
+        """Takes what is kept here in a local that goes where contexts go."""
+        cdef SnapshotExtras extras
+        cdef Binding top
+        if store.key.index == WORK:
+            if not self.has(HERE):
+                top = binding_here(HERE, xctx_tstate())
+                self.add(bind_nothing(HERE) if top is None else flatten(top))
+        elif store.storage == IN_CONTEXT:
+            extras = self.make_extras()
+            if extras.contents is None:
+                extras.contents = []
+            extras.contents.append((store, values_to_carry(store)))
+        else:
+            raise TypeError(f"capture takes locals with the keys flow, work and context, it was given {store!r}, "
+                            f"which goes by {store.key!r}")
         return 0
 
     cdef int take_variables(self, contextvars) except -1:
@@ -305,10 +351,15 @@ cdef class Snapshot:
         cdef tuple unresolved = self.unresolved()
         told = []
         if unresolved is not None:
-            for place, names in unresolved[0]:
+            for place, names in unresolved[0] + unresolved[2]:
                 told.append(f"{place[1]}: {', '.join(names) or 'nothing'}")
+            if unresolved[3] is not None:
+                told.append("a unit of work")
         else:
             for each in self.bindings():
+                if is_work(each):
+                    told.append("a unit of work" if each.names else "no unit of work")
+                    continue
                 told.append(f"{type(each.owner).__name__}: {', '.join(each.names) or 'nothing'}")
         return f"<snapshot of {'; '.join(told) or 'nothing'}>"
 
@@ -317,14 +368,23 @@ cdef class Snapshot:
         cdef Binding each
         cdef SnapshotExtras extras = self.extras
         cdef tuple unresolved = self.unresolved()
+        cdef list locals_ = []
+        cdef object kept = None
         if unresolved is not None:
-            named, variables = unresolved
+            named, variables, locals_, kept = unresolved
         else:
             named = []
             for each in self.bindings():
-                named.append((each.owner, dict(zip(each.names, each.values))))
+                if is_work(each):
+                    kept = kept_for(each)
+                else:
+                    named.append((each.owner, dict(zip(each.names, each.values))))
             variables = [] if extras is None or extras.variables is None else extras.variables
-        return from_pickle, (self.whole, self.barriers, self.skips, portable(named, variables, protocol, self.skips))
+            if extras is not None and extras.contents is not None:
+                for store, values in extras.contents:
+                    locals_.append((store, carried_names(values)))
+        return from_pickle, (self.whole, self.barriers, self.skips,
+                             portable(named, variables, locals_, kept, protocol, self.skips))
 
 
 xctx_forbid_instances(<PyTypeObject*>SnapshotExtras)
@@ -364,6 +424,39 @@ cdef Binding bind_nothing(xlocal owner):
 
 
 cdef Key TASKS = _core.task
+
+
+# --- units of work that go to other processes ------------------------------------------------------------------------
+
+cdef bint is_of_here(Binding of_work) noexcept:
+    """Whether the unit of work of a binding is of this process. That of a parent is none of a forked child's."""
+    return not of_work.names or (<UnitOfWork>of_work.values[0]).unit.forks == xctx_fork_count()
+
+
+cdef object kept_for(Binding of_work):
+    """What is kept for the unit of work of a binding: pairs of a local and its names; None where that has ended."""
+    cdef Unit unit
+    if not of_work.names:
+        return None
+    unit = (<UnitOfWork>of_work.values[0]).unit
+    return stores_of(unit) if unit.alive else None
+
+
+cdef Binding new_work(list kept):
+    """A binding of a new unit of work, which ends with the snapshot, with what was kept for one of another process."""
+    cdef UnitOfWork opened = open_work(None)
+    for place, names in kept:
+        store = object_of_type_at(local, *place)
+        if (<local>store).key.index == WORK:
+            keep_in_unit(<local>store, opened.unit, names)
+    return bind(HERE, None, ("work",), (opened,), None, None, False)
+
+
+cdef tuple content_for(local store, dict names):
+    """A local, and what it is to show where a snapshot is applied."""
+    if store.storage != IN_CONTEXT:
+        raise LookupError(f"{store!r} goes by {store.key!r} in this process, and flow or context was wanted")
+    return store, new_content(store, names)
 
 
 # What a with statement does with a snapshot, and what an ExitStack or a hook does: see xctx._stores.statements.

@@ -11,6 +11,7 @@ from cpython.object cimport PyObject, PyTypeObject
 
 from xctx._runtime.python cimport FREE_THREADED, xctx_forbid_instances, xctx_tstate, xctx_var_reset, xctx_var_set
 from xctx._runtime.runtime cimport connect
+from xctx._stores.context_values cimport ContextValues
 from xctx._stores.blocks cimport end_visit, visit_context
 from contextvars import ContextVar, Token
 
@@ -151,7 +152,8 @@ cdef int remove_layer(VariableLayer gone, object token) except -1:
             break
     shown = tuple(layers)
     if above is None:
-        if here.var.get(MISSING) is here.value:   # otherwise the program has set it to something else since
+        # Otherwise the program has set it to something else since. What it has set in a local is the application's.
+        if here.var.get(MISSING) is here.value or isinstance(here.value, ContextValues):
             if token is not None:
                 xctx_var_reset(here.var, token)
             elif here.beneath is not MISSING:

@@ -13,7 +13,7 @@ cdef extern from "Python.h":
 # Where the units of a kind stand in a thread's "now" (xctx_now.found). A new kind takes the next number, below
 # XCTX_UNIT_KINDS.
 cdef enum UnitIndex:
-    PROCESS, THREAD, GREENLET, TASK, FLOW, CONTEXT, VALUE
+    PROCESS, THREAD, GREENLET, TASK, FLOW, CONTEXT, VALUE, WORK
 
 
 cdef struct UnitKind:
@@ -39,6 +39,7 @@ cdef class Unit(ReferenceType):
     cdef object __weakref__
     cdef const UnitKind *unit_kind    # never changes after it is made
     cdef bint ended                   # set once, under the registry's lock
+    cdef bint over                    # set once: it has ended, and what was kept for it is released
     cdef uint64_t tsid                # never changes: the thread state that it was made in
     cdef uint32_t forks               # never changes: the count of forks in the process that it was made in
     cdef void *address                # never changes: of what it stands for, while that lives

@@ -1,7 +1,7 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False
 # cython: embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Units: the records of processes, threads, greenlets, tasks and contexts, and the registry that finds them.
+"""Units: the records of processes, threads, greenlets, tasks, contexts and units of work, and the registry of them.
 
 A unit is a weak reference to the thing that it stands for. The reference's callback ends the unit, so a thing is kept alive
 by its own program alone, and its address may be used again at once: an ended unit has left the registry by then, and no
@@ -30,7 +30,7 @@ connect()
 
 @cython.final
 cdef class Unit(ReferenceType):
-    """The record of one execution unit: a process, thread, greenlet, task or context, alive once.
+    """The record of one execution unit: a process, thread, greenlet, task, context or unit of work, alive once.
 
     A unit is a weak reference: calling it gives the object it stands for, or None. Units compare by identity, and are hashable.
     They are made by keys (:meth:`Key.current`), never by hand.
@@ -49,14 +49,14 @@ cdef class Unit(ReferenceType):
 
     @property
     def kind(self):
-        """What kind of unit it is, 'process', 'thread', 'greenlet', 'task', 'context', or 'value' for a callable's."""
+        """What kind of unit it is: 'process', 'thread', 'greenlet', 'task', 'work', 'context', or 'value' for a callable's."""
         return self.unit_kind.name.decode()
 
     def __call__(self):
         """What this unit stands for, where that is an object: a greenlet, a task, a context or a key's value; or None."""
-        # Not a Referent: a caller who held one would keep the unit alive.
+        # Not a Referent or UnitOfWork: a caller who held one would keep the unit alive.
         cdef object thing = ReferenceType.__call__(self)
-        return None if isinstance(thing, Referent) else thing
+        return None if self.unit_kind.index == WORK or isinstance(thing, Referent) else thing
 
     def __richcmp__(self, other, int op):
         # By identity, where a plain weak reference compares what it refers to.
@@ -117,7 +117,10 @@ cdef Referent new_referent(void *address, const UnitKind *kind):
 
 
 cdef Unit unit_of(object thing, const UnitKind *kind, bint create):
-    """The unit of a thing that can be referred to weakly and that is known by its address: a greenlet, task or context."""
+    """The unit of a thing that can be referred to weakly and is known by its address: a greenlet, task, context or UnitOfWork.
+
+    The registry holds it, so that it ends also where the collector finds both at once.
+    """
     cdef Unit unit = registered_unit(<void*>thing, kind)
     cdef Unit mine
     if unit is None and create:
@@ -173,7 +176,11 @@ cdef void end_unit(Unit unit) noexcept:
         if unit.table == NULL or release_table == NULL:
             break
         release_table(unit)
-    forget_found(unit)
+    unit.over = True
+    if unit.unit_kind.cached:
+        forget_found(unit)
+    elif unit.table != NULL and release_table != NULL:
+        release_table(unit)   # what another thread has stored before it could know
     if registered:
         Py_DECREF(unit)
 

@@ -20,6 +20,7 @@ context_values.pyx .pxd .pyi  context values: what a store keeps in a context, u
 inherited.pyx .pyi .h         threads that inherit a context, in which nothing is seen under the key `flow`
 unseen.pyx .pxd .pyi          why a name is not seen: what errors say
 xlocal.pyx .pxd .pyi          xlocal
+works.pyx .pxd .pyi           units of work: opened, found, and left with nothing of them behind
 context_dict.py .pyi          the ``__dict__`` of a local whose values lie in a context
 local.pyx .pxd .pyi           local
 inspection.pyx .pyi           what stores keep for whom, for xctx.debug

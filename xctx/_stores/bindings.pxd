@@ -15,6 +15,7 @@ cdef enum:
 @cython.final
 cdef class CopyGroup:
     cdef bint exited        # set once
+    cdef object opened_at   # the file and line in which the block was entered; None unless that is tracked
     cdef object left_from   # likewise, and only without the GIL: a weak reference to a context that is to drop the binding
 
 

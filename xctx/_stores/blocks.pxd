@@ -76,6 +76,7 @@ cdef PyObject *visit_context(PyObject *context, bint *collects)
 cdef void end_visit(PyObject *here, bint collects)
 cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place)
 cdef int unbind_entry(BoundEntry entry) except -1
+cdef Binding keep_those_of(Binding top, Binding before, list left)
 cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1
 
 

@@ -20,7 +20,7 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.weakref cimport PyWeakref_NewRef
-from libc.stdint cimport intptr_t
+from libc.stdint cimport intptr_t, uintptr_t
 
 from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState, Py_REFCNT_,
                                    PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_XDECREF_, xctx_add, xctx_cas_ptr,
@@ -35,6 +35,7 @@ from xctx._stores.bindings cimport (Binding, Home, View, bind, compact, copy_of,
                                     mark_exited, new_home, new_view, put_on_top, remove, transfer)
 from _weakref import ref
 from contextvars import ContextVar
+import sys
 
 
 cdef extern from *:
@@ -95,7 +96,7 @@ cdef class BindingVariable:
 # The variables of as many living xlocals as there is room for: asking a few is faster than looking through a context.
 # Without the GIL a variable that is listed stays, because nobody could tell when other threads are done with it.
 cdef enum:
-    LISTED = 8
+    LISTED = 9   # one is xctx's own: that of units of work
 cdef PyObject *listed[LISTED]   # owned
 cdef intptr_t unlisted = 0      # how many xlocals live besides
 
@@ -565,6 +566,8 @@ cdef object make_visible(Binding made, Place *place):
         find_home(made, place, top, tstate)   # may run any code
         top = chain_of(variable)
     made.checked = variable.strays
+    if tracking:
+        note_place(made)
     if top is not None:
         if top.depth >= top.compact_at:
             top = compact_here(variable)
@@ -581,6 +584,21 @@ cdef object make_visible(Binding made, Place *place):
     if made.hides and made.home.context == NULL:
         made.home.context = tstate.context   # there was none before the variable was set
     return xctx_taken(token)
+
+
+cdef bint tracking = False   # whether it is noted where blocks are entered. Of the process: any thread may set it at any time
+
+
+def track(bint on):
+    """Has it noted where blocks are entered, or no more."""
+    global tracking
+    tracking = on
+
+
+cdef int note_place(Binding made) except -1:
+    frame = sys._getframe()   # compiled functions have none, so it is that of the with statement
+    group_of(made).opened_at = frame.f_code.co_filename, frame.f_lineno
+    return 0
 
 
 cdef int find_home(Binding made, Place *place, Binding top, PyThreadState *tstate) except -1:
@@ -781,3 +799,60 @@ cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1:
     if made is not top:
         xctx_var_set((<BindingVariable>top.owner).var, made)
     return 0
+
+
+# --- what was left open ----------------------------------------------------------------------------------------------
+
+cdef Binding keep_those_of(Binding top, Binding before, list left):
+    """Takes out of the current context's chain what has come to it since its top was `before`.
+
+    A block that is exited already stays: this context is a copy, made while that block was open. So does one of a generator,
+    which only code that the generator runs can see.
+
+    Args:
+        top: the top of the chain, held by the caller until all is done, because releasing it may run any code.
+        before: the former top, or None.
+        left: gets the bindings that were taken out, the innermost first.
+
+    Returns:
+        The new top, or None.
+    """
+    cdef bint collects = xctx_hold_collector()   # finalisers might change the chain
+    cdef set known = set()
+    cdef list links = []
+    cdef Binding link = before
+    cdef Binding made = None
+    cdef bint changed = False
+    try:
+        while link is not None:
+            known.add(<uintptr_t><void*>link)
+            if link.copies is not None:
+                known.add(<uintptr_t><void*>link.copies)
+            link = link.outer
+        link = top
+        while link is not None:
+            if is_exited(link) or is_generators(link) or is_among(link, known):
+                links.append(link)
+            else:
+                left.append(link)
+            link = link.outer
+        if not left:
+            return top
+        while links:
+            link = links.pop()
+            changed |= link.outer is not made
+            made = copy_of(link, link.unit, made) if changed else link
+        xctx_var_set((<BindingVariable>top.owner).var, made)
+        return made
+    finally:
+        xctx_release_collector(collects)
+
+
+cdef bint is_generators(Binding link) noexcept:
+    # By a with statement of a generator, which leaves it when it is closed; nobody else sees it.
+    return link.hides and not link.home.by_hand
+
+
+cdef bint is_among(Binding link, set known) except -1:
+    return (<uintptr_t><void*>link in known
+            or link.copies is not None and <uintptr_t><void*>link.copies in known)

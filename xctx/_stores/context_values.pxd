@@ -20,6 +20,7 @@ cdef class ContextValues:
     cdef PyObject *next
 
 
+cdef ContextValues context_values(PyObject **head, object content, bint of_flow)
 cdef object publish(PyObject **head, object var, object content, bint of_flow)
 cdef ContextValues current_values(object var)
 cdef PyObject **detach_list(PyObject **head) noexcept

@@ -62,16 +62,12 @@ cdef PyObject *remove_from_list(PyObject *values) noexcept:
     return content
 
 
-cdef object publish(PyObject **head, object var, object content, bint of_flow):
-    """Makes the content current in this context.
+cdef ContextValues context_values(PyObject **head, object content, bint of_flow):
+    """Values that are in no context yet.
 
     Args:
         head: of the store's list.
-        var: the store's context variable.
         of_flow: whether the store's key is `flow`.
-
-    Returns:
-        The context variable's token.
     """
     cdef ContextValues made = ContextValues.__new__(ContextValues)
     made.forks = xctx_fork_count()
@@ -85,7 +81,12 @@ cdef object publish(PyObject **head, object var, object content, bint of_flow):
         (<ContextValues>made.next).prev = <PyObject*>made
     head[0] = <PyObject*>made
     xctx_unlock(lock)
-    token = xctx_var_set(var, made)
+    return made
+
+
+cdef object publish(PyObject **head, object var, object content, bint of_flow):
+    """Makes the content current in this context; gives the token of `var`, the store's context variable."""
+    token = xctx_var_set(var, context_values(head, content, of_flow))
     xctx_count_contexts(xctx_tstate())   # setting it may have made a context
     return token
 

@@ -8,18 +8,21 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 from xctx._runtime.runtime cimport connect, xctx_fork_count
-from xctx._runtime.python cimport (FREE_THREADED, xctx_is_dying, xctx_lock, xctx_mutex, xctx_thread_in_context,
-                                   xctx_tstate, xctx_unlock)
+from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_is_dying, xctx_lock, xctx_mutex,
+                                   xctx_thread_in_context, xctx_tstate, xctx_unlock)
 from xctx._core cimport Unit
-from xctx._stores.bindings cimport Binding, is_exited, look_up
-from xctx._stores.blocks cimport BoundEntry, binding_here
-from xctx._stores.local cimport SHARED_BY_THREADS, local
+from xctx._stores.bindings cimport Binding, is_exited, look_up, merge
+from xctx._stores.blocks cimport BoundEntry, binding_here, each_chain, visible_here
+from xctx._stores.context_values cimport as_new_dict
+from xctx._stores.local cimport SHARED_BY_THREADS, local, names_here
 from xctx._stores.names cimport interned
 from xctx._stores.statements cimport Block
 from xctx._stores.unit_table cimport UnitTable
 from xctx._stores.unseen cimport IN_BLOCKS, NEVER_BOUND, WAS_BOUND, Past, is_made, past_of, reason_of, why_chain_hides
 from xctx._stores.values cimport UnitValues, stores_lock, values_of
+from xctx._stores.works cimport is_work
 from xctx._stores.xlocal cimport xlocal
+from xctx._stores.works import work
 from gc import get_objects
 from threading import enumerate as enumerate_threads
 
@@ -55,7 +58,7 @@ cdef bint is_alive(Unit unit) noexcept:
 cdef dict kept(local store, Unit unit):
     """A new dict of what the store keeps for the unit, or None."""
     cdef dict names = {}
-    cdef dict whole = None
+    cdef object whole = None
     cdef UnitValues *values
     cdef int i
     xctx_lock(lock)
@@ -63,12 +66,12 @@ cdef dict kept(local store, Unit unit):
     if values != NULL:
         xctx_lock(&values.lock)
         if values.dict != NULL:
-            whole = <dict>values.dict
+            whole = <object>values.dict
         for i in range(values.count):
             names[<object>values.items[i].name] = <object>values.items[i].value
         xctx_unlock(&values.lock)
     xctx_unlock(lock)
-    return None if values == NULL else names if whole is None else whole.copy()
+    return None if values == NULL else names if whole is None else as_new_dict(<PyObject*>whole)
 
 
 def stores_of(Unit unit not None):
@@ -163,6 +166,36 @@ cdef object thread_name(unsigned long ident):
         if thread.ident == ident:
             return thread.name
     return ident
+
+
+def names_of(local store not None):
+    """A new dict of what the store keeps for the unit that runs here. Unlike its ``__dict__``, it leaves that as it is kept."""
+    return names_here(store)
+
+
+def all_here():
+    """A new dict of all names that are bound here in xlocals, and kept for this unit of work in locals.
+
+    Of a name that several have, the first found counts.
+    """
+    cdef dict names = {}
+    cdef PyThreadState *tstate = xctx_tstate()
+    unit = work.current()
+    if unit is not None:
+        for _store, kept_names in stores_of(unit):
+            names = {**kept_names, **names}
+    if tstate.context != NULL:
+        each_chain(tstate, add_visible, <void*>names)
+    return names
+
+
+cdef int add_visible(Binding top, void *arg) except -1:
+    cdef dict names = <dict>arg
+    top = visible_here(top, xctx_tstate())
+    if top is not None and not is_work(top):
+        for name, value in merge(top).items():
+            names.setdefault(name, value)
+    return 0
 
 
 def units_of(local store not None):

@@ -1,14 +1,20 @@
 """What other compiled rooms use of local."""
 from cpython.object cimport PyObject
 
-from xctx._core cimport Key
+from xctx._core cimport Key, Unit
 from xctx._stores.values cimport StoreValues
 
 
 cdef enum Storage:        # where a store keeps its names and values
     PER_UNIT              # in unit values that one thread uses at a time
-    SHARED_BY_THREADS     # in unit values that are a dict, where several threads may be one unit
+    SHARED_BY_THREADS     # in unit values that are replaced as a whole, where several threads may be one unit
     IN_CONTEXT            # in a context variable
+
+
+cdef enum OfWork:         # whether the key is `work`: what is read most is found without asking the key
+    OTHER
+    PLAIN                 # of a local that is of no class derived from it
+    DERIVED
 
 
 cdef class local:
@@ -17,6 +23,7 @@ cdef class local:
     cdef Storage storage
     cdef object var          # the context variable of a store IN_CONTEXT
     cdef bint ends_at_fork   # of such a store: its key is `flow`, and a forked child sees nothing of its parent's
+    cdef OfWork of_work
     cdef bint initialises    # there is an __init__ to be called in each unit
     cdef object args
     cdef object kwargs
@@ -25,3 +32,12 @@ cdef class local:
     # Guarded by the lock of values.pyx.
     cdef StoreValues kept            # in units
     cdef PyObject **context_values   # of a store IN_CONTEXT: the first in its list. On the heap, as it outlives the store
+
+
+cdef dict names_here(local store)   # a new one
+
+# For snapshots.
+cdef object values_to_carry(local store)
+cdef object new_content(local store, dict names)
+cdef dict carried_names(object values)
+cdef int keep_in_unit(local store, Unit unit, dict names) except -1

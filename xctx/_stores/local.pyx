@@ -8,17 +8,24 @@ What a store keeps for a unit are its unit values (values.pyx). Under the keys `
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 
 from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyMem_RawCalloc, PyThreadState,
-                                   Py_DECREF_, Py_IS_TYPE_, Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor,
-                                   inquiry, object_init, traverseproc, visitproc, xctx_dict_get, xctx_find_in_type,
-                                   xctx_taken, xctx_tstate, xctx_type_put, xctx_var_reset)
+                                   PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_DECREF_, Py_IS_TYPE_,
+                                   Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry, object_init,
+                                   traverseproc, visitproc, xctx_find_in_type, xctx_taken, xctx_tstate, xctx_type_put,
+                                   xctx_var_reset)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set,
                                     xctx_fork_count, xctx_next_serial)
+from xctx._runtime.units cimport WORK
 from xctx._core cimport Key, Unit, as_key
-from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, current_values, detach_list,
-                                          publish, read_content, release_list, traverse_list, with_name)
+from xctx._stores.bindings cimport Binding
+from xctx._stores.blocks cimport binding_here
+from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, context_values, current_values,
+                                          detach_list, publish, read_content, release_list, traverse_list, with_name)
 from xctx._stores.names cimport is_reserved, plain_name
 from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, discard_values, erase, new_values, read,
-                                  release_chain, shared_dict_of, traverse, values_of, write)
+                                  release_chain, release_unit, replace_shared, share_values, shared_content, traverse,
+                                  values_of, write)
+from xctx._stores.works cimport UnitOfWork
+from xctx._stores.xlocal cimport xlocal
 from xctx._stores.context_dict import ContextDict
 # Underscored for a cheap start: each interpreter has these loaded, `functools` and `weakref` it would have to load.
 from _functools import partial
@@ -26,6 +33,7 @@ from _weakref import ref
 from contextvars import ContextVar
 
 from xctx import _core
+from xctx._stores import works
 
 
 cdef extern from "xctx/_stores/getattro.h":
@@ -51,6 +59,7 @@ cdef extern from *:
 
 connect()
 
+cdef xlocal HERE = works.here   # of units of work
 cdef Key default_key = _core.greenlet
 
 
@@ -70,8 +79,8 @@ cdef class local:
     Raises:
         TypeError: arguments are given and there is no ``__init__`` to take them, or `key` is no key.
 
-    Thread-safety: all operations, from any thread. Under the ``process`` key and those of callables, several threads may share
-        one unit's attributes, each operation on which is atomic.
+    Thread-safety: all operations, from any thread. Under the keys ``process`` and ``work`` and those of callables, several
+        threads may share one unit's attributes, each operation on which is atomic.
     Lifetime: a unit's values are released when it ends, all when the store dies. In a forked child every unit starts empty,
         except under the ``context`` key. Without the GIL, a store that several threads use ten thousand times lives from then on
         as long as a function or module does there: on 3.13t for ever.
@@ -96,6 +105,8 @@ cdef class local:
                 raise MemoryError()
         elif self.key.shared_by_threads:
             self.storage = SHARED_BY_THREADS
+            if self.key.index == WORK and not FREE_THREADED:   # without the GIL, looking in takes the lock
+                self.of_work = PLAIN if type(self) is local else DERIVED
         self.kept.serial = xctx_next_serial()
         self.kept.store = <PyObject*>self
         self.kept.forks = xctx_fork_count()
@@ -114,6 +125,8 @@ cdef class local:
         cdef PyObject *found
         cdef descrgetfunc get = NULL
         cdef bint in_class = False
+        if self.of_work == PLAIN and read_of_work(self, <PyObject*>name, &found):
+            return <object>missing if found == NULL else xctx_taken(found)
         attribute = None
         if Py_TYPE(self) != <PyTypeObject*>local or is_reserved(<PyObject*>name):
             if is_reserved(<PyObject*>name) and name == "__dict__":
@@ -138,7 +151,7 @@ cdef class local:
         if self.storage == PER_UNIT:
             write(values_here(self, True), name, value)
         elif self.storage == SHARED_BY_THREADS:
-            shared_dict_here(self, True)[plain_name(name)] = value
+            set_shared(self, plain_name(name), value)
         else:
             set_in_context(self, name, value)
 
@@ -155,8 +168,7 @@ cdef class local:
                 del names[name]
                 publish(self.context_values, self.var, as_content(names), self.ends_at_fork)
         elif self.storage == SHARED_BY_THREADS:
-            names = shared_dict_here(self, False)
-            found = names is not None and names.pop(name, <object>missing) is not <object>missing
+            found = delete_shared(self, name)
         else:
             values = values_here(self, False)
             found = values != NULL and erase(values, name)
@@ -247,10 +259,9 @@ cdef bint set_by_descriptor(local self, object name, PyObject *value) except -1:
 cdef int new_values_for(local store, Unit unit) except -1:
     """Makes unit values for a unit that has none."""
     if store.storage == SHARED_BY_THREADS:
-        names = {}
-        new_values(&store.kept, unit, <PyObject*>names)
+        share_values(&store.kept, unit)
     else:
-        new_values(&store.kept, unit, NULL)
+        new_values(&store.kept, unit)
     return 0
 
 
@@ -271,7 +282,7 @@ cdef UnitValues *find_values(local store, bint create) except? NULL:
     if unit is not None:
         values = values_of(&store.kept, unit)
         if values == NULL and (create or store.initialises):
-            values = new_values(&store.kept, unit, NULL)
+            values = new_values(&store.kept, unit)
             if store.initialises:
                 initialise_for(store, unit)
                 # That ran any code: this may be the child of a fork by now, or the unit may have ended. Then it is done anew.
@@ -282,23 +293,65 @@ cdef UnitValues *find_values(local store, bint create) except? NULL:
     return values
 
 
-cdef dict shared_dict_here(local store, bint create):
-    """The dict of a store SHARED_BY_THREADS for the current unit; None where there is none, unless `create`."""
-    # The key is asked once: a callable may give another value the next time.
+cdef Unit shared_unit(local store, bint create):
+    """The current unit of a store SHARED_BY_THREADS; None where nothing is kept for it, unless `create`.
+
+    The key is asked once in each operation: a callable may give another value the next time.
+    """
     cdef Unit unit = store.key.find(create or store.initialises)
-    cdef dict names = None
-    cdef dict mine
-    if unit is not None:
-        names = shared_dict_of(&store.kept, unit)
-        if names is None and (create or store.initialises):
-            mine = {}
-            new_values(&store.kept, unit, <PyObject*>mine)
-            names = shared_dict_of(&store.kept, unit)
-            if names is None:
-                names = mine   # another thread has ended the unit
-            if names is mine and store.initialises:
-                initialise_for(store, unit)
-    return names
+    if unit is not None and shared_content(&store.kept, unit) is None:
+        if not create and not store.initialises:
+            return None
+        if share_values(&store.kept, unit) and store.initialises:
+            initialise_for(store, unit)
+        if unit.over:   # another thread has ended it meanwhile
+            release_unit(unit)
+    return unit
+
+
+cdef int set_shared(local store, object name, object value) except -1:
+    cdef Unit unit = shared_unit(store, True)
+    while True:
+        content = shared_content(&store.kept, unit)
+        if isinstance(content, dict):
+            (<dict>content)[name] = value
+            return 0
+        if content is None:
+            if unit.over:
+                return 0   # it has ended while this was done: the value goes with it
+            unit = shared_unit(store, True)
+        elif replace_shared(&store.kept, unit, content, with_name(<PyObject*>content, name, value)):
+            return 0
+
+
+cdef bint delete_shared(local store, object name) except -1:
+    """Deletes a name, a plain str; tells whether it was there."""
+    cdef Unit unit = shared_unit(store, False)
+    cdef dict names
+    while unit is not None:
+        content = shared_content(&store.kept, unit)
+        if isinstance(content, dict):
+            return (<dict>content).pop(name, <object>missing) is not <object>missing
+        names = {} if content is None else as_new_dict(<PyObject*>content)
+        if name not in names:
+            break
+        del names[name]
+        if replace_shared(&store.kept, unit, content, as_content(names)):
+            return True
+    return False
+
+
+cdef dict shared_dict(local store):
+    """The dict that holds what a store SHARED_BY_THREADS keeps for the current unit, from now on."""
+    cdef Unit unit = shared_unit(store, True)
+    cdef dict names
+    while True:
+        content = shared_content(&store.kept, unit)
+        if isinstance(content, dict):
+            return <dict>content
+        names = {} if content is None else as_new_dict(<PyObject*>content)
+        if content is None or replace_shared(&store.kept, unit, content, names):
+            return names
 
 
 cdef int initialise(local store) except -1:
@@ -371,10 +424,35 @@ cdef PyObject *value_here(local store, PyObject *name) except? NULL:
         return NULL if values == NULL else read(values, name)
     if store.storage == IN_CONTEXT:
         return read_content(content_here(store), name)
-    names = shared_dict_here(store, False)
-    if names is not None:
-        xctx_dict_get(<PyObject*>names, name, &found)
-    return found
+    if store.of_work == DERIVED and read_of_work(store, name, &found):
+        return found
+    unit = shared_unit(store, False)
+    if unit is not None:
+        content = shared_content(&store.kept, unit)
+        if content is not None:
+            return read_content(<PyObject*>content, name)
+    return NULL
+
+
+cdef inline bint read_of_work(local store, PyObject *name, PyObject **found) except -1:
+    """Whether the store keeps few names for the unit of work that is current; if so, the value of one, as `value_here`.
+
+    It holds none of what it finds, and so runs nothing but these lines.
+    """
+    cdef Binding top
+    cdef PyObject *work
+    cdef UnitValues *values
+    top = binding_here(HERE, xctx_tstate())
+    if top is None or not PyTuple_GET_SIZE_(<PyObject*>top.values):
+        return False
+    work = PyTuple_GET_ITEM_(<PyObject*>top.values, 0)
+    if (<UnitOfWork>work).unit.over:
+        return False
+    values = values_of(&store.kept, (<UnitOfWork>work).unit)
+    if values == NULL or not PyTuple_CheckExact_(values.dict):
+        return False
+    found[0] = read_content(values.dict, name)
+    return found[0] != NULL or not is_reserved(name)   # such a name may be the class's
 
 
 cdef dict names_here(local store):
@@ -383,7 +461,9 @@ cdef dict names_here(local store):
     if store.storage == IN_CONTEXT:
         return as_new_dict(content_here(store))
     if store.storage == SHARED_BY_THREADS:
-        return dict(shared_dict_here(store, False) or ())
+        unit = shared_unit(store, False)
+        content = None if unit is None else shared_content(&store.kept, unit)
+        return {} if content is None else as_new_dict(<PyObject*>content)
     values = values_here(store, False)
     return {} if values == NULL else contents(values)
 
@@ -392,7 +472,7 @@ cdef object dict_here(local store):
     if store.storage == IN_CONTEXT:
         return ContextDict(partial(names_in_context, store), partial(put_in_context, store), partial(publish_in_context, store))
     if store.storage == SHARED_BY_THREADS:
-        return shared_dict_here(store, True)
+        return shared_dict(store)
     return as_dict(values_here(store, True))
 
 
@@ -407,6 +487,33 @@ def put_in_context(local store not None, name, value):
 def publish_in_context(local store not None, dict names not None):
     """Makes these the names and values that the store keeps in the current context. The dict becomes the store's."""
     publish(store.context_values, store.var, as_content(names), store.ends_at_fork)
+
+
+# --- what snapshots take along ---------------------------------------------------------------------------------------
+
+cdef object values_to_carry(local store):
+    """What the context variable of a store IN_CONTEXT holds here; where that is nothing, what stands for it."""
+    cdef PyObject *content = content_here(store)   # has __init__ called where that is due
+    cdef ContextValues found = current_values(store.var)
+    if content == NULL or found is None:
+        return new_content(store, {})
+    return found
+
+
+cdef object new_content(local store, dict names):
+    """What the context variable of a store IN_CONTEXT is to hold."""
+    return context_values(store.context_values, as_content(names), store.ends_at_fork)
+
+
+cdef dict carried_names(object values):
+    return as_new_dict((<ContextValues?>values).content)
+
+
+cdef int keep_in_unit(local store, Unit unit, dict names) except -1:
+    """Has a store keep these names for a unit of work that nobody else knows yet."""
+    share_values(&store.kept, unit)
+    replace_shared(&store.kept, unit, (), as_content(names))
+    return 0
 
 
 # --- the collector, and the death of a store -------------------------------------------------------------------------

@@ -46,6 +46,6 @@ cdef class OpenByHand:
 
 
 cdef Block new_block(object opener, BlockKind *kind)
-cdef int install_block_methods(type cls, BlockKind *kind) except -1
+cdef int install_block_methods(type cls, BlockKind *kind, str enter=*, str leave=*) except -1
 cdef object by_hand(object opener, str name)
 cdef OpenByHand new_open_by_hand()

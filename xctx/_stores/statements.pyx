@@ -160,7 +160,7 @@ cdef class EnterExit:
         if self.leaves:
             return self.kind.leave_by_hand(opener)
         if args:
-            raise TypeError(f"__enter__ takes no arguments, it was given {args!r}")
+            raise TypeError(f"{self.name} takes no arguments, it was given {args!r}")
         return self.kind.enter_by_hand(opener)
 
 
@@ -176,15 +176,15 @@ cdef int check_opener(EnterExit method, object opener) except -1:
     return 0
 
 
-cdef int install_block_methods(type cls, BlockKind *kind) except -1:
-    """Gives a type that cannot be derived from its ``__enter__`` and ``__exit__``."""
+cdef int install_block_methods(type cls, BlockKind *kind, str enter="__enter__", str leave="__exit__") except -1:
+    """Gives a type that cannot be derived from its ``__enter__`` and ``__exit__``, or those of ``async with``."""
     cdef EnterExit made
     for leaves in (False, True):
         made = EnterExit.__new__(EnterExit)
         made.of = cls
         made.kind = kind
         made.leaves = leaves
-        made.name = "__exit__" if leaves else "__enter__"
+        made.name = leave if leaves else enter
         xctx_type_put(<PyObject*>cls, made.name, made)
     return 0
 

@@ -25,8 +25,10 @@ cdef struct UnitValues:
     # The store's list: guarded by the lock of values.pyx.
     UnitValues *prev
     UnitValues *next
-    # What follows is changed by the unit alone, with `lock` held for the sake of those who look from outside.
+    # Of a unit that threads share it is never NULL, guarded by the lock of values.pyx, and either a tuple or a dict: see
+    # context_values.pxd. All that follows is then not used.
     PyObject *dict     # owned; NULL until it is needed, from then on it alone counts
+    # This and what follows is changed by the unit alone, with `lock` held for the sake of those who look from outside.
     uint16_t count
     uint16_t room
     xctx_mutex lock
@@ -43,10 +45,13 @@ cdef struct StoreValues:   # what one store keeps in all units: a part of the st
 
 
 cdef xctx_mutex *stores_lock() noexcept
-cdef UnitValues *new_values(StoreValues *of_store, Unit unit, PyObject *content) except NULL
+cdef UnitValues *new_values(StoreValues *of_store, Unit unit) except NULL
+cdef bint share_values(StoreValues *of_store, Unit unit) except -1
 cdef int discard_values(StoreValues *of_store, Unit unit) except -1
-cdef dict shared_dict_of(StoreValues *of_store, Unit unit)
+cdef object shared_content(StoreValues *of_store, Unit unit)
+cdef bint replace_shared(StoreValues *of_store, Unit unit, object content, object changed) noexcept
 cdef UnitValues *detach_all(StoreValues *of_store) noexcept
+cdef void release_unit(Unit unit) noexcept
 cdef void release_chain(UnitValues *values) noexcept
 cdef int traverse(StoreValues *of_store, visitproc visit, void *arg) noexcept
 cdef PyObject *read_slowly(UnitValues *values, PyObject *name) except? NULL

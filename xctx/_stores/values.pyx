@@ -13,8 +13,9 @@ all its unit values in a list; a unit has those of all stores in a table, by the
 
 Unit values are touched only by the code that runs in their unit, so reading takes no lock. Two things reach in from outside:
 the death of a store (nobody can be reading through it then) and :mod:`xctx.debug`, which is the reason why writers hold the
-lock of the unit values. Where several threads are one unit (a process, a callable's value), unit values are a dict from the
-start, and dicts do their own locking.
+lock of the unit values. Where several threads may be one unit (a process, a unit of work, a callable's value), what is kept
+is a tuple that never changes, of names and values, and is replaced under the lock of this module; or a dict, once it is
+large or somebody asked for it, and dicts do their own locking.
 """
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
@@ -31,6 +32,8 @@ from xctx._stores.unit_table cimport add_to_table, grow_table, remove_from_table
 
 
 connect()
+
+cdef tuple NOTHING = ()
 
 
 # Guards the lists of all stores and the changes of all tables. While it is held, no other lock is taken, but for that of unit
@@ -53,12 +56,25 @@ xctx_at_fork(XCTX_FORK_STORES, NULL, NULL, make_lock_anew)
 
 # --- unit values, stores and units -----------------------------------------------------------------------------------
 
-cdef UnitValues *new_values(StoreValues *of_store, Unit unit, PyObject *content) except NULL:
-    """Unit values for a unit that has none.
+cdef UnitValues *new_values(StoreValues *of_store, Unit unit) except NULL:
+    """Unit values for a unit that has none, and that one thread uses at a time."""
+    cdef bint _mine
+    return add_values(of_store, unit, NULL, &_mine)
+
+
+cdef bint share_values(StoreValues *of_store, Unit unit) except -1:
+    """Makes unit values for a unit that threads share. False where another thread was faster."""
+    cdef bint mine
+    add_values(of_store, unit, <PyObject*>NOTHING, &mine)
+    return mine
+
+
+cdef UnitValues *add_values(StoreValues *of_store, Unit unit, PyObject *content, bint *mine) except NULL:
+    """Unit values, made unless threads share the unit and there are some.
 
     Args:
-        content: a dict, for a unit that threads share; another thread may have been faster, then its unit values are given.
-            NULL for any other unit.
+        content: what a unit that threads share begins with; NULL for any other unit.
+        mine: set to whether they were made.
     """
     cdef UnitValues *made = <UnitValues*>PyMem_RawCalloc(1, sizeof(UnitValues))
     cdef UnitValues *theirs = NULL
@@ -91,6 +107,7 @@ cdef UnitValues *new_values(StoreValues *of_store, Unit unit, PyObject *content)
         Py_XINCREF_(content)
         made.dict = content
     xctx_unlock(&lock)
+    mine[0] = table != NULL
     if table == NULL:
         PyMem_RawFree(made)
         if theirs == NULL:
@@ -131,16 +148,37 @@ cdef int discard_values(StoreValues *of_store, Unit unit) except -1:
     return 0
 
 
-cdef dict shared_dict_of(StoreValues *of_store, Unit unit):
-    """What the store keeps for a unit that threads share, or None. The dict is held: another thread may end the unit."""
+cdef object shared_content(StoreValues *of_store, Unit unit):
+    """What the store keeps for a unit that threads share, or None. It is held: another thread may replace it."""
     cdef UnitValues *values
-    cdef dict names = None
+    cdef object content = None
     xctx_lock(&lock)
     values = values_of(of_store, unit)
     if values != NULL:
-        names = <dict>values.dict
+        content = <object>values.dict
     xctx_unlock(&lock)
-    return names
+    return content
+
+
+cdef bint replace_shared(StoreValues *of_store, Unit unit, object content, object changed) noexcept:
+    """Replaces what the store keeps for a unit that threads share. False where another thread has replaced it before.
+
+    Args:
+        content: what there was, held by the caller.
+        changed: what takes its place.
+    """
+    cdef UnitValues *values
+    cdef bint done
+    xctx_lock(&lock)
+    values = values_of(of_store, unit)
+    done = values != NULL and values.dict == <PyObject*>content
+    if done:
+        Py_INCREF(changed)   # the unit values'
+        values.dict = <PyObject*>changed
+    xctx_unlock(&lock)
+    if done:
+        Py_DECREF_(<PyObject*>content)   # theirs: the caller holds it yet, so nothing dies here
+    return done
 
 
 cdef UnitValues *detach_all(StoreValues *of_store) noexcept:
@@ -178,7 +216,8 @@ cdef void release_unit(Unit unit) noexcept:
                 values.next = chain
                 chain = values
     xctx_unlock(&lock)
-    xctx_cache_empty()   # a thread that ends is still the same unit while its values are finalised
+    if unit.unit_kind.cached:
+        xctx_cache_empty()   # a thread that ends is still the same unit while its values are finalised
     PyMem_RawFree(table)
     release_chain(chain)
 

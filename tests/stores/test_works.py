@@ -1,0 +1,797 @@
+"""Units of work: what is kept and bound for one is there for all that works for it, and gone at its end."""
+
+import asyncio
+import contextlib
+import contextvars
+import gc
+import threading
+import weakref
+
+import pytest
+from makers import run_threads
+
+import xctx
+from xctx import debug, keys
+
+store = xctx.local(key=keys.work)
+current = xctx.xlocal()
+bound = xctx.xlocal(key=keys.work)
+
+pytestmark = pytest.mark.usefixtures("nothing_stays_bound")
+
+
+@pytest.fixture(autouse=True)
+def nothing_outside():
+    """Each test starts with nothing outside of any unit of work, and leaves none open."""
+    vars(store).clear()
+    assert xctx.work.current() is None
+    yield
+    assert xctx.work.current() is None
+
+
+# --- ways to be in one ------------------------------------------------------------------------------------------------
+
+
+def by_with(func):
+    with xctx.work():
+        return func()
+
+
+def by_async_with(func):
+    async def main():
+        async with xctx.work():
+            await asyncio.sleep(0)
+            return func()
+
+    return asyncio.run(main())
+
+
+def by_function(func):
+    return xctx.work()(func)()
+
+
+def by_coroutine(func):
+    @xctx.work()
+    async def main():
+        await asyncio.sleep(0)
+        return func()
+
+    return asyncio.run(main())
+
+
+def by_generator(func):
+    @xctx.work()
+    def generator():
+        yield func()
+
+    with contextlib.closing(generator()) as steps:
+        return next(steps)
+
+
+def by_async_generator(func):
+    @xctx.work()
+    async def generator():
+        await asyncio.sleep(0)
+        yield func()
+
+    async def main():
+        async with contextlib.aclosing(generator()) as steps:
+            return await anext(steps)
+
+    return asyncio.run(main())
+
+
+def by_hand(func):
+    opener = xctx.work()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(opener)
+        return func()
+
+
+WAYS = [by_with, by_async_with, by_function, by_coroutine, by_generator, by_async_generator, by_hand]
+every_way = pytest.mark.parametrize("inside", WAYS)
+
+
+@every_way
+def test_what_is_set_inside_is_there_and_gone_at_its_end(inside, thing, no_collector):
+    store.a = "outside"
+    released = []
+
+    def work():
+        assert not hasattr(store, "a")
+        value = thing()
+        weakref.finalize(value, released.append, "released")
+        store.a = value
+        del value
+        assert not released
+        return xctx.work.current()
+
+    unit = inside(work)
+    assert released == ["released"]
+    assert not unit.alive and unit.kind == "work"
+    assert xctx.work.current() is None
+    assert store.a == "outside"
+
+
+@every_way
+def test_it_ends_where_it_raises(inside, thing, no_collector):
+    def work():
+        store.a = value = thing()
+        units.append((xctx.work.current(), weakref.ref(value)))
+        del value
+        raise LookupError("on purpose")
+
+    units = []
+    with pytest.raises(LookupError, match="on purpose"):
+        inside(work)
+    ((unit, ref),) = units
+    assert not unit.alive
+    assert ref() is None
+
+
+@every_way
+def test_each_entry_is_a_unit_of_its_own(inside):
+    def outer():
+        store.a = 1
+        first = xctx.work.current()
+
+        def inner():
+            assert not hasattr(store, "a")
+            store.a = 2
+            return xctx.work.current()
+
+        second = by_with(inner)
+        assert first.alive and not second.alive and first is not second
+        assert xctx.work.current() is first
+        return store.a
+
+    assert inside(outer) == 1
+
+
+def test_one_opener_again_and_nested():
+    work = xctx.work()
+    with work as first:
+        store.a = 1
+        with work as second:
+            assert (first, second) == (first, xctx.work.current())
+            assert not hasattr(store, "a")
+        assert store.a == 1
+    with work as third:
+        assert len({first, second, third}) == 3
+        assert not hasattr(store, "a")
+
+
+def test_what_the_block_is_called():
+    with xctx.work() as unit:
+        assert unit is keys.work.current() is xctx.work.current() is keys.work()
+        assert keys.work.of(unit) is unit
+        assert unit() is None
+        assert unit.alive
+    assert keys.work.of(unit) is None
+    assert keys.work.current().kind in ("thread", "greenlet")
+
+
+def test_errors():
+    with pytest.raises(RuntimeError, match="this unit of work is left, but it was not entered"):
+        xctx.work().__exit__(None, None, None)
+    with pytest.raises(TypeError, match="cannot pickle a unit of work"):
+        __import__("pickle").dumps(xctx.work())
+    with pytest.raises(TypeError, match="a unit of work decorates a function, not 3"):
+        xctx.work()(3)
+
+
+def test_outside_of_any_it_goes_by_the_greenlet(in_thread):
+    store.a = 1
+    assert not in_thread(lambda: hasattr(store, "a"))
+    assert store.a == 1
+
+
+def test_bindings_of_the_unit_of_work_are_seen_in_that_one_alone():
+    with bound(a=0):
+        with xctx.work():
+            assert not hasattr(bound, "a")
+            with bound(a=1):
+                assert bound.a == 1
+                with xctx.work():
+                    assert not hasattr(bound, "a")
+                assert bound.a == 1
+                assert asyncio.run(looked_at_by_a_task()) == 1
+        assert bound.a == 0
+
+
+async def looked_at_by_a_task():
+    async def look():
+        return bound.a
+
+    return await asyncio.create_task(look())
+
+
+# --- where it goes ---------------------------------------------------------------------------------------------------
+
+
+def seen_and_set():
+    seen = getattr(store, "a", None)
+    store.b = "set there"
+    return seen
+
+
+def test_it_is_seen_where_the_context_is_carried(unit_kind):
+    with xctx.work():
+        store.a = "set here"
+        carried = unit_kind.carries_context and unit_kind.name not in ("thread", "fork")
+        assert unit_kind.run(seen_and_set) == ("set here" if carried else None)
+        assert hasattr(store, "b") == carried
+    gc.collect()  # trio leaves garbage, which has the context
+
+
+@pytest.mark.parametrize("how", ["snapshot", "carry"])
+def test_it_goes_along_with_what_is_carried(how, unit_kind):
+    with xctx.work():
+        store.a = "set here"
+        func = xctx.carry(seen_and_set) if how == "carry" else xctx.capture()(seen_and_set)
+        in_child = unit_kind.name == "fork"
+        assert unit_kind.run(func) == (None if in_child else "set here")
+        assert hasattr(store, "b") != in_child
+    gc.collect()  # trio leaves garbage, which has the context
+
+
+def test_in_a_snapshot_that_was_taken_outside_it_is_not_seen():
+    outside = xctx.capture()
+    with xctx.work():
+        store.a = 1
+        with outside:
+            assert xctx.work.current() is None
+            assert not hasattr(store, "a")
+        assert store.a == 1
+
+
+def test_threads_pools_and_tasks_of_xctx():
+    from xctx import concurrent
+
+    async def main():
+        return [
+            await concurrent.to_thread(seen_and_set),
+            await concurrent.create_task(coroutine()),
+            await concurrent.run_in_executor(None, seen_and_set),
+        ]
+
+    async def coroutine():
+        return seen_and_set()
+
+    with xctx.work():
+        store.a = 1
+        with concurrent.ThreadPoolExecutor(1) as pool:
+            assert pool.submit(seen_and_set).result() == 1
+        seen = []
+        thread = concurrent.Thread(target=lambda: seen.append(seen_and_set()))
+        thread.start()
+        thread.join()
+        assert seen == [1]
+        assert asyncio.run(main()) == [1, 1, 1]
+
+
+def test_greenlets_of_gevent(gevent):
+    import xctx.gevent
+
+    with xctx.work():
+        store.a = 1
+        assert gevent.spawn(seen_and_set).get() is None
+        assert xctx.gevent.spawn(seen_and_set).get() == 1
+        assert xctx.gevent.Pool(2).map(lambda _: seen_and_set(), range(2)) == [1, 1]
+
+
+def test_a_forked_child_is_in_none(in_fork, thing):
+    with xctx.work() as unit:
+        store.a = thing()
+
+        def child():
+            before = hasattr(store, "a"), xctx.work.current(), unit.alive
+            with xctx.work():
+                store.a = "child's"
+                inside = store.a
+            return before, inside, hasattr(store, "a")
+
+        assert in_fork(child) == ((False, None, False), "child's", False)
+        assert store.a.name == "thing"
+
+
+def test_the_block_is_left_in_a_forked_child_as_well(in_fork):
+    block = xctx.work()
+    with block:
+        store.a = 1
+
+        def child():
+            block.__exit__(None, None, None)  # by hand, of what a with statement opened
+            return xctx.work.current()
+
+        with pytest.raises(RuntimeError, match="was not entered"):
+            in_fork(child)
+
+
+# --- its end ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancelled_task_ends_it(thing, no_collector):
+    refs = []
+
+    @xctx.work()
+    async def job():
+        store.a = value = thing()
+        refs.append(weakref.ref(value))
+        del value
+        await asyncio.Event().wait()
+
+    async def main():
+        task = asyncio.create_task(job())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        (ref,) = refs
+        assert ref() is not None
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert ref() is None
+
+    asyncio.run(main())
+
+
+def test_a_killed_greenlet_ends_it(gevent, thing, no_collector):
+    refs = []
+
+    def job():
+        with xctx.work():
+            store.a = value = thing()
+            refs.append(weakref.ref(value))
+            del value
+            gevent.sleep(60)
+
+    job = gevent.spawn(job)
+    gevent.sleep(0)
+    assert refs[0]() is not None
+    job.kill()
+    assert refs[0]() is None
+
+
+def test_a_dropped_one_ends(thing, no_collector):
+    def generator():
+        store.a = value = thing()
+        refs.append(weakref.ref(value))
+        del value
+        yield
+
+    refs = []
+    steps = xctx.work()(generator)()
+    next(steps)
+    assert refs[0]() is not None
+    del steps
+    assert refs[0]() is None
+
+
+def test_one_that_is_in_garbage_ends(thing):
+    cycle = []
+    context = contextvars.copy_context()
+
+    def enter():
+        xctx.work().__enter__()
+        store.a = value = thing()
+        cycle.extend((context, cycle))
+        return weakref.ref(value)
+
+    ref = context.run(enter)
+    del context, cycle
+    gc.collect()
+    assert ref() is None
+
+
+def test_values_are_released_in_the_unit_that_ends_it():
+    class Value:
+        def __del__(self):
+            said.append((threading.get_ident(), xctx.work.current(), store.__dict__.get("late")))
+            if len(said) < 3:
+                store.late = Value()
+
+    said = []
+    with xctx.work() as unit:
+        store.a = Value()
+    assert said == [(threading.get_ident(), unit, None)] * 3
+    assert not vars(store)
+
+
+def test_a_task_that_outlives_it_is_in_the_one_outside():
+    async def job(inner, outer):
+        store.a = "job's"
+        assert xctx.work.current() is inner
+        running.set()
+        await ended.wait()
+        assert xctx.work.current() is outer
+        assert not hasattr(store, "a")
+        store.b = "for the outer one"
+
+    async def main():
+        with xctx.work() as outer:
+            with xctx.work() as inner:
+                task = asyncio.create_task(job(inner, outer))
+                await running.wait()
+                assert store.a == "job's"
+            ended.set()
+            await task
+            assert store.b == "for the outer one"
+
+    running, ended = asyncio.Event(), asyncio.Event()
+    asyncio.run(main())
+
+
+def test_a_thread_that_outlives_it_keeps_what_it_holds_and_no_more(thing):
+    running, ended = threading.Event(), threading.Event()
+    seen = []
+
+    def job():
+        held = store.a
+        running.set()
+        ended.wait()
+        seen.extend((held.name, hasattr(store, "b"), xctx.work.current()))
+        store.c = "the thread's own"
+        seen.append(store.c)
+
+    with xctx.work():
+        store.a, store.b = thing("a"), thing("b")
+        refs = [weakref.ref(store.a), weakref.ref(store.b)]
+        from xctx import concurrent
+
+        thread = concurrent.Thread(target=job)
+        thread.start()
+        running.wait()
+    assert [ref() is not None for ref in refs] == [True, False]
+    ended.set()
+    thread.join()
+    assert seen == ["a", False, None, "the thread's own"]
+    assert refs[0]() is None
+    assert not vars(store)
+
+
+def test_a_task_that_starts_its_like_keeps_no_chain(count_objects):
+    async def job(done, left):
+        with xctx.work():
+            await asyncio.sleep(0)
+            if left:
+                asyncio.get_running_loop().call_soon(lambda: asyncio.ensure_future(job(done, left - 1)))
+                most.append(count_objects("UnitOfWork"))
+            else:
+                done.set_result(None)
+
+    most = []
+
+    async def once():
+        done = asyncio.get_running_loop().create_future()
+        started = asyncio.ensure_future(job(done, 100))
+        await done
+        await started
+
+    asyncio.run(once())
+    assert max(most) < 40
+
+
+# --- one unit of work, many threads ----------------------------------------------------------------------------------
+
+
+def test_initialised_once_a_unit_of_work():
+    class Store(xctx.local, key=keys.work):
+        def __init__(self, start):
+            self.n = start
+            calls.append(start)
+
+    calls = []
+    made = Store(7)
+    for _ in range(3):
+        with xctx.work():
+            assert made.n == 7
+            made.n += 1
+            assert xctx.capture().run(lambda: made.n) == 8
+    assert calls == [7] * 4
+
+
+def test_threads_share_it_and_initialise_it_once():
+    class Store(xctx.local, key=keys.work):
+        def __init__(self):
+            calls.append(xctx.work.current())
+
+    calls = []
+    made = Store()
+    del calls[:]
+    with xctx.work() as unit:
+        snapshot = xctx.capture()
+
+        def run(i):
+            snapshot.run(setattr, made, f"name{i}", i)
+
+        run_threads(8, run)
+        assert vars(made) == {f"name{i}": i for i in range(8)}
+        assert calls == [unit]
+
+
+def test_no_operation_is_lost():
+    with xctx.work():
+        snapshot = xctx.capture()
+
+        def run(i):
+            for n in range(200):
+                setattr(store, f"a{i}", n)
+                setattr(store, f"b{i}", n)
+                delattr(store, f"b{i}")
+                assert getattr(store, f"a{i}") == n
+                assert not hasattr(store, f"b{i}")
+
+        run_threads(4, lambda i: snapshot.run(run, i))
+        assert vars(store) == {f"a{i}": 199 for i in range(4)}
+
+
+def test_it_ends_while_others_work_for_it():
+    # What they store when it has ended goes with it, or is their own, and nobody finds it later.
+    def job(started, stop, snapshot):
+        started.wait()
+        snapshot.run(stores, stop)
+
+    def stores(stop):
+        while not stop.is_set():
+            store.a = store.b = 1
+            store.__dict__.get("a")
+            store.a = 2
+
+    for _ in range(20):
+        started, stop = threading.Barrier(3), threading.Event()
+        with xctx.work():
+            snapshot = xctx.capture()
+            threads = [threading.Thread(target=job, args=(started, stop, snapshot)) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            started.wait()
+        with xctx.work():
+            assert not hasattr(store, "a")
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert not vars(store)
+
+
+def test_many_names_and_what_can_be_done_with_them():
+    with xctx.work():
+        for i in range(40):
+            setattr(store, f"n{i}", i)
+        assert [getattr(store, f"n{i}") for i in range(40)] == list(range(40))
+        for i in range(0, 40, 2):
+            delattr(store, f"n{i}")
+        assert vars(store) == {f"n{i}": i for i in range(1, 40, 2)}
+        vars(store)["more"] = 1
+        assert store.more == 1
+        with pytest.raises(AttributeError):
+            del store.n0
+        store.__release_local__()
+        assert not vars(store)
+
+
+def test_debug_shows_what_is_kept_for_it():
+    with xctx.work() as unit:
+        store.a = 1
+        assert debug.stores_of(unit) == [(store, {"a": 1})]
+        assert (unit, {"a": 1}) in debug.units_of(store)
+    assert debug.stores_of(unit) == []
+
+
+def test_a_store_that_dies_releases_what_it_has(thing, no_collector):
+    with xctx.work():
+        mine = xctx.local(key=keys.work)
+        mine.a = value = thing()
+        ref = weakref.ref(value)
+        del value
+        assert ref() is not None
+        del mine
+        assert ref() is None
+
+
+def test_a_value_that_refers_to_its_store_is_collected(thing):
+    with xctx.work():
+        mine = xctx.local(key=keys.work)
+        mine.a = value = thing()
+        value.store = mine
+        ref = weakref.ref(value)
+        del value, mine
+        gc.collect()
+        assert ref() is None
+
+
+# --- what is left open -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def left_open():
+    """Blocks that a test leaves open, held so that nothing closes them."""
+    return []
+
+
+def test_what_was_bound_inside_and_left_open_is_gone(key, left_open, no_collector, thing):
+    x = xctx.xlocal(key=key)
+    value = thing()
+    ref = weakref.ref(value)
+    with x(a="outside"), xctx.work():
+        block = x(a=value, b=1)
+        del value
+        block.__enter__()
+        assert x.b == 1
+        left_open.append(x)
+        del block
+    assert not vars(x)
+    assert ref() is None
+
+
+def test_what_was_bound_outside_stays(key):
+    x = xctx.xlocal(key=key)
+    with x(a=1):
+        scope = x(b=2)
+        scope.__enter__()
+        with xctx.work():
+            x(c=3).__enter__()
+        if key is not keys.work:
+            assert vars(x) == {"a": 1, "b": 2}
+        scope.__exit__(None, None, None)
+        assert vars(x) == {"a": 1}
+
+
+def test_what_was_left_inside_though_it_was_bound_outside_stays_left():
+    scope = current(a=1)
+    scope.__enter__()
+    with xctx.work():
+        current(b=2).__enter__()
+        scope.__exit__(None, None, None)
+        assert vars(current) == {"b": 2}
+    assert not vars(current)
+
+
+def test_beneath_and_above(left_open):
+    outer, left, later = current(a=1), current(a=2), current(a=3)
+    with outer:
+        with xctx.work():
+            left.__enter__()
+        with later:
+            assert current.a == 3
+        assert current.a == 1
+    assert not vars(current)
+
+
+def test_a_unit_of_work_that_is_left_open_inside_ends_too(thing, no_collector):
+    with xctx.work():
+        opened = xctx.work()
+        inner = opened.__enter__()
+        store.a = value = thing()
+        ref = weakref.ref(value)
+        del value
+    assert not inner.alive
+    assert ref() is None
+    assert xctx.work.current() is None
+    opened.__exit__(None, None, None)
+    assert xctx.work.current() is None
+
+
+def test_a_block_that_a_suspended_generator_left_open_is_left_later_in_peace():
+    def generator():
+        with current(a=1):
+            yield
+
+    with xctx.work():
+        steps = generator()
+        next(steps)
+    assert not vars(current)
+    steps.close()
+    assert not vars(current)
+
+
+@every_way
+def test_nothing_is_left_in_the_context(inside, nothing_left_bound):
+    def work():
+        store.a = 1
+        if inside not in (by_generator, by_async_generator):
+            current(a=1).__enter__()
+
+    inside(work)
+
+
+def test_copies_of_the_context_keep_what_they_have():
+    with xctx.work():
+        current(a=1).__enter__()
+        copy = contextvars.copy_context()
+    assert not vars(current)
+    assert copy.run(lambda: (current.a, xctx.work.current())) == (1, None)
+
+
+def test_it_tells_what_was_left_open_and_where():
+    debug.track()
+    try:
+        with pytest.warns(RuntimeWarning, match=r"were left open: user, request of xlocal, entered in .*test_works"):
+            with xctx.work():
+                current(user=1, request=2).__enter__()
+        with pytest.warns(RuntimeWarning, match=r"blocks were left open: a unit of work, entered in .*, line \d+$"):
+            with xctx.work():
+                xctx.work().__enter__()
+        with xctx.work(), current(user=1):  # warnings are errors: there is none
+            pass
+    finally:
+        debug.track(False)
+    with xctx.work():
+        current(user=1).__enter__()
+
+
+# --- generators ------------------------------------------------------------------------------------------------------
+
+
+def test_between_the_steps_of_a_generator_its_consumer_is_not_in_its_unit_of_work():
+    def generator():
+        with xctx.work():
+            store.a = 1
+            yield xctx.work.current()
+            yield store.a
+
+    steps = generator()
+    unit = next(steps)
+    assert unit.alive and xctx.work.current() is None and not hasattr(store, "a")
+    with xctx.work():
+        store.a = 2
+        assert next(steps) == 1
+        assert store.a == 2
+    assert unit.alive  # it is suspended, in its own block
+    steps.close()
+    assert not unit.alive
+
+
+def test_an_async_generator_likewise():
+    async def generator():
+        async with xctx.work():
+            store.a = 1
+            yield xctx.work.current()
+            await asyncio.sleep(0)
+            yield store.a
+
+    async def main():
+        async with contextlib.aclosing(generator()) as steps:
+            unit = await anext(steps)
+            assert unit.alive and xctx.work.current() is None and not hasattr(store, "a")
+            assert await anext(steps) == 1
+        assert not unit.alive
+
+    asyncio.run(main())
+
+
+def test_what_a_suspended_generator_has_bound_stays_its_own():
+    def generator():
+        with current(a=1):
+            yield
+            yield current.a
+
+    with xctx.work():
+        steps = generator()
+        next(steps)
+    assert not vars(current)
+    assert next(steps) == 1
+    steps.close()
+
+
+def test_a_context_manager_opens_one_for_its_caller():
+    @contextlib.contextmanager
+    def request():
+        with xctx.work() as unit:
+            store.user = "ada"
+            yield unit
+
+    with request() as unit:
+        assert xctx.work.current() is unit
+        assert store.user == "ada"
+    assert not unit.alive
+
+
+def test_default_factories_are_called_once_a_unit_of_work():
+    class Store(xctx.local, key=keys.work):
+        names: list = xctx.field(default_factory=list)
+
+    made = Store()
+    for _ in range(2):
+        with xctx.work():
+            made.names.append(1)
+            assert xctx.capture().run(lambda: made.names) == [1]

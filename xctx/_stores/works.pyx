@@ -1,0 +1,412 @@
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""Units of work: opened, found, and left with nothing of them behind.
+
+Which unit of work a flow of control is in, is bound in an xlocal of this module's own, `here`. So it goes where bindings
+with the key `flow` go, and snapshots take it along like any other. Its value is a `UnitOfWork`, which the unit refers to: it
+lives as long as any context has it, and its unit ends when the block is left, whatever has it still. Then the unit of work
+outside counts again, in those contexts as well.
+
+What a `local` keeps for a unit of work are unit values, as for any unit that threads share (values.pyx).
+
+    context A   here: --> UnitOfWork 2 --outer--> UnitOfWork 1        inside two blocks
+    context B   here: ---------------------------------^             a task that was started between them
+"""
+cimport cython
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.tuple cimport PyTuple_GET_SIZE
+
+from xctx._core cimport Key, Unit, UnitKind, found_by
+from xctx._runtime.functions cimport StepContext, kind_of
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, xctx_copy_context, xctx_forbid_instances, xctx_publish_before,
+                                   xctx_tstate)
+from xctx._runtime.runtime cimport connect
+from xctx._runtime.units cimport end_unit, unit_of
+from xctx._stores.bindings cimport Binding, group_of
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, each_chain, end_binding,
+                                  find_place, keep_those_of, make_visible, new_binding, xctx_entering)
+from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
+                                      new_open_by_hand)
+from xctx._stores.xlocal cimport xlocal
+from xctx import _core
+from xctx._runtime import functions
+from _functools import partial
+
+
+connect()
+
+cdef xlocal here = xlocal()
+here.place = __name__, "here"   # found again by this name in another process
+globals()["here"] = here
+cdef tuple NAMES = ("work",)
+cdef Key GREENLET = _core.greenlet
+
+
+# --- the current one -------------------------------------------------------------------------------------------------
+
+@cython.final
+@cython.no_gc_clear
+cdef class UnitOfWork:
+    """What the unit of a unit of work refers to.
+
+    Thread-safety: may be read from any thread; `outer` is read and set under the critical section.
+    Lifetime: held by the bindings of `here`, and by units of work that were opened inside.
+    """
+
+    def __repr__(self):   # the unit is None while it is made, when finalisers may get hold of this
+        return f"<xctx unit of work{'' if self.unit is None or not self.unit.ended else ' that has ended'}>"
+
+
+cdef UnitOfWork current_work():
+    """The innermost open unit of work, or None."""
+    cdef Binding top = binding_here(here, xctx_tstate())
+    cdef UnitOfWork work
+    if top is None or not PyTuple_GET_SIZE(top.values):   # of a snapshot that was taken outside of any
+        return None
+    work = <UnitOfWork>top.values[0]
+    return innermost_open(work) if work.unit.over else work
+
+
+cdef UnitOfWork innermost_open(UnitOfWork work):
+    cdef UnitOfWork outer
+    while work is not None and work.unit.over:
+        with cython.critical_section(work):
+            outer = work.outer
+        work = outer
+    return work
+
+
+cdef Unit find_current(object key, bint create):
+    cdef UnitOfWork work = current_work()
+    return GREENLET.find(create) if work is None else work.unit
+
+
+cdef bint is_work(Binding binding) noexcept:
+    """Whether it is a binding that says which unit of work its flow is in."""
+    return binding.owner is here
+
+
+cdef const UnitKind *KIND_OF_UNIT = found_by(find_current)
+
+
+# --- opening and ending ----------------------------------------------------------------------------------------------
+
+cdef UnitOfWork open_work(UnitOfWork outer):
+    """A new unit of work inside another one, or None. It is not bound yet."""
+    cdef UnitOfWork opened = UnitOfWork.__new__(UnitOfWork)
+    if outer is not None:
+        # Of those that have ended, none is kept by those that are opened inside: a task that starts the next one like
+        # itself, and ends, would make the chain longer each time.
+        with cython.critical_section(outer):
+            outer.outer = innermost_open(outer.outer)
+        opened.outer = outer
+    opened.unit = unit_of(opened, KIND_OF_UNIT, True)
+    return opened
+
+
+cdef Binding bind_work(UnitOfWork work):
+    return new_binding(here, NAMES, (work,), False)
+
+
+cdef int end_work(UnitOfWork work, bint clears) except -1:
+    """Ends the unit of work. Where it was opened in this context, it takes out what was bound there since, and left open."""
+    cdef object before = work.before
+    work.before = None
+    end_unit(work.unit)
+    if clears and before is not None:
+        clear_left_open(before)
+    return 0
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class LeftOpen:
+    """What is left open in a context. Used by one call alone."""
+    cdef object before      # the copy of the context as it was
+    cdef list chains        # the chains that have had anything taken out of them, held until that is done
+    cdef list bindings      # what was taken out
+
+
+cdef int clear_left_open(object before) except -1:
+    cdef LeftOpen found = LeftOpen.__new__(LeftOpen)
+    cdef Binding link
+    found.before = before
+    each_chain(xctx_tstate(), clear_chain, <void*>found)
+    if found.bindings is not None:
+        for link in found.bindings:
+            # One that a snapshot has bound lives on where that was taken.
+            if is_work(link) and not link.barrier:
+                end_unit((<UnitOfWork>link.values[0]).unit)
+        warn_of(found.bindings)
+    return 0
+
+
+cdef int clear_chain(Binding top, void *arg) except -1:
+    cdef LeftOpen found = <LeftOpen>arg
+    cdef list left = []
+    was = found.before.get((<xlocal>top.owner).var)
+    if was is top:
+        return 0
+    keep_those_of(top, <Binding>was if isinstance(was, Binding) else None, left)
+    if left:
+        if found.bindings is None:
+            found.chains = []
+            found.bindings = []
+        found.chains.append(top)
+        found.bindings += left
+    return 0
+
+
+cdef int warn_of(list bindings) except -1:
+    """Warns of those of which it is known where they were bound."""
+    cdef Binding link
+    told = []
+    for link in bindings:
+        if link.copies is not None and link.copies.opened_at is not None:
+            what = f"{', '.join(link.names) or 'nothing'} of {type(link.owner).__name__}"
+            file, line = link.copies.opened_at
+            told.append(f"{'a unit of work' if is_work(link) else what}, entered in {file}, line {line}")
+    if told:
+        import warnings
+        left = "; ".join(told)
+        warnings.warn(f"a unit of work has ended in which blocks were left open: {left}", RuntimeWarning, stacklevel=1)
+    return 0
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
+
+@cython.final
+@cython.no_gc_clear
+cdef class work:
+    """A unit of work: a request, a job, a message, and all that works for it.
+
+    ``with xctx.work():`` opens one for the block, ``async with`` likewise. As a decorator, ``@xctx.work()`` opens one for each
+    call of a function, coroutine function, generator or async generator; a generator is in it while it runs, not while it
+    is suspended. It can be used again, and nested: each entry is a unit of work of its own, inside the current one.
+
+    All that is carried from there is in it: tasks, threads through :mod:`xctx.concurrent`, greenlets through
+    :mod:`xctx.gevent`, what runs with a snapshot. A plain thread and a forked child are not. At its end, whatever a
+    ``local(key=xctx.keys.work)`` keeps for it is released, and what was bound inside and left open is taken out of the
+    context. Tasks and threads that live on are in the unit of work outside from then on, or in none.
+
+    Thread-safety: may be entered in several units at the same time, from any thread.
+    Lifetime: a unit of work ends when its block is left; when it is dropped, at the latest.
+    """
+    cdef OpenByHand opened   # or None: set once, under the critical section
+
+    def __call__(self, func, /):
+        """Decorates a function of any kind: each call is a unit of work.
+
+        Raises:
+            TypeError: `func` is not callable.
+        """
+        from xctx._runtime.wrappers import wrap
+        return wrap(func, partial(WorkSteps, callable(func) and kind_of(func) not in IN_STEPS), "a unit of work decorates")
+
+    @staticmethod
+    def current():
+        """The innermost unit of work that is open here, as a :class:`~xctx.keys.Unit`; or None."""
+        cdef UnitOfWork found = current_work()
+        return None if found is None else found.unit
+
+    def __getattribute__(self, name):
+        if name in BLOCK_METHODS:
+            return by_hand(self, name)
+        return PyObject_GenericGetAttr(self, name)
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("cannot pickle a unit of work: take a snapshot, by xctx.capture()")
+
+
+cdef frozenset BLOCK_METHODS = frozenset(("__enter__", "__exit__", "__aenter__", "__aexit__"))
+
+
+cdef object enter(Block block):
+    return enter_by(block, BY_STATEMENT)
+
+
+cdef object enter_by(Block block, xctx_entering how):
+    cdef UnitOfWork opened = open_work(current_work())
+    cdef Place place
+    cdef Binding made
+    opened.before = xctx_copy_context()
+    made = bind_work(opened)
+    block.undo = make_visible(made, &place if find_place(&place, how) else NULL)
+    block.context = xctx_tstate().context
+    block.made = made
+    block.opener = None
+    return opened.unit
+
+
+cdef object leave(Block block):
+    cdef Binding made = block.made
+    cdef UnitOfWork opened
+    cdef bint was_here
+    if made is None:
+        raise RuntimeError("this unit of work is left, but it was not entered")
+    token = block.undo
+    block.made = block.undo = None
+    opened = <UnitOfWork>made.values[0]
+    was_here = block.context == xctx_tstate().context
+    # Its values are released while it is still the current one, so what their finalisers keep for it is released in turn.
+    try:
+        end_unit(opened.unit)
+    finally:
+        end_binding(made, token, block.context)
+        end_work(opened, was_here)
+    return False
+
+
+cdef object enter_by_hand(object opener):
+    cdef OpenByHand opened = opened_by_hand(<work>opener)
+    cdef Block block = new_block(opener, &KIND)
+    unit = enter_by(block, BY_HAND)
+    try:
+        opened.add(group_of(block.made), block.made.unit, block)
+    except BaseException:
+        leave(block)
+        raise
+    return unit
+
+
+cdef object leave_by_hand(object opener):
+    """Leaves the innermost block here that was entered by hand, or else the last one of all."""
+    cdef OpenByHand opened = opened_by_hand(<work>opener)
+    cdef Block block = opened.take_innermost(chain_of(here))
+    if block is None:
+        block = opened.take_last(here.key.find(False))
+    if block is None:
+        raise RuntimeError("this unit of work is left, but it was not entered")
+    return leave(block)
+
+
+cdef OpenByHand opened_by_hand(work opener):
+    with cython.critical_section(opener):
+        if opener.opened is None:
+            opened = new_open_by_hand()
+            xctx_publish_before()
+            opener.opened = opened
+        return opener.opened
+
+
+cdef BlockKind KIND
+KIND.enter = enter
+KIND.leave = leave
+KIND.enter_by_hand = enter_by_hand
+KIND.leave_by_hand = leave_by_hand
+install_block_methods(work, &KIND)
+
+
+# --- async with ------------------------------------------------------------------------------------------------------
+
+@cython.final
+@cython.no_gc_clear
+cdef class Done:
+    """What is awaited where nothing is to be waited for."""
+    cdef object result
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration(self.result)
+
+
+cdef object done(object result):
+    cdef Done made = Done.__new__(Done)
+    made.result = result
+    return made
+
+
+cdef object enter_async(Block block):
+    return done(enter(block))
+
+
+cdef object leave_async(Block block):
+    return done(leave(block))
+
+
+cdef object enter_async_by_hand(object opener):
+    return done(enter_by_hand(opener))
+
+
+cdef object leave_async_by_hand(object opener):
+    return done(leave_by_hand(opener))
+
+
+cdef BlockKind ASYNC_KIND
+ASYNC_KIND.enter = enter_async
+ASYNC_KIND.leave = leave_async
+ASYNC_KIND.enter_by_hand = enter_async_by_hand
+ASYNC_KIND.leave_by_hand = leave_async_by_hand
+install_block_methods(work, &ASYNC_KIND, "__aenter__", "__aexit__")
+
+
+# --- in steps --------------------------------------------------------------------------------------------------------
+
+# What these bind in one step may be for the next, and between the steps others bind in the same context.
+cdef tuple IN_STEPS = (functions.GENERATOR, functions.ASYNC_GENERATOR)
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class WorkSteps(StepContext):
+    """One unit of work in steps, each of which may be taken in another unit: a call of a generator, a response.
+
+    Thread-safety: one step at a time, by any thread.
+    Lifetime: held by the call. The unit of work ends with :meth:`close`, or with this.
+    """
+    cdef bint clears         # what was left open in the context of the first step is taken out at the end
+    cdef UnitOfWork opened   # None before the first step, and once it is over
+    cdef Binding made        # these three of the step that is taken: as those of a block
+    cdef object token
+    cdef PyObject *context
+    cdef object first        # the context of the first step; None unless it clears
+
+    def __cinit__(self, bint clears=False):
+        self.clears = clears
+
+    cdef int enter(self) except -1:
+        cdef Place place
+        if self.opened is None:
+            self.opened = open_work(current_work())
+            if self.clears:
+                self.opened.before = xctx_copy_context()
+                self.first = <object>xctx_tstate().context
+        self.made = bind_work(self.opened)
+        self.token = make_visible(self.made, &place if find_place(&place, BY_STEP) else NULL)
+        self.context = xctx_tstate().context
+        return 0
+
+    cdef int leave(self) except -1:
+        cdef Binding made = self.made
+        token = self.token
+        self.made = self.token = None
+        end_binding(made, token, self.context)
+        return 0
+
+    cdef int end(self) except -1:
+        cdef UnitOfWork opened = self.opened
+        cdef object first = self.first
+        if opened is not None:
+            try:
+                self.enter()
+                try:
+                    end_unit(opened.unit)
+                finally:
+                    self.leave()
+            finally:
+                self.opened = self.first = None
+                end_work(opened, <PyObject*>first == xctx_tstate().context)
+        return 0
+
+    cdef bint spans_awaits(self) noexcept:
+        return True
+
+
+xctx_forbid_instances(<PyTypeObject*>UnitOfWork)
+xctx_forbid_instances(<PyTypeObject*>LeftOpen)
+xctx_forbid_instances(<PyTypeObject*>Done)
