@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import contextvars
-import os
 import signal
 import threading
 
@@ -61,7 +60,7 @@ def in_signal_handler(func):
     seen = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(func()))
     try:
-        os.kill(os.getpid(), signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR1)  # to this thread: another would have it handled some time later
     finally:
         signal.signal(signal.SIGUSR1, before)
     return seen.pop()
