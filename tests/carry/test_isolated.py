@@ -7,6 +7,7 @@ import types
 import weakref
 
 import pytest
+from helpers.packages import FREE_THREADED
 
 import xctx
 
@@ -208,7 +209,9 @@ def test_one_that_the_garbage_collector_ends(keep, x, thing):
         del cycle
         gc.collect()
         assert vars(x) == {"mine": 1}
-    assert seen == [["a"]]
+    # Without the GIL the collector ends what it finds in any order. Where it begins with the function's own generator,
+    # that runs in the context of the unit that collects.
+    assert seen == [["a"]] or (FREE_THREADED and seen == [["mine"]])
     assert ref() is None
 
 

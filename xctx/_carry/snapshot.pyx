@@ -33,9 +33,7 @@ from xctx._stores.works cimport UnitOfWork, is_work, open_work
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx._stores.local cimport IN_CONTEXT, carried_names, keep_in_unit, local, new_content, values_to_carry
 from xctx import _core
-from xctx._runtime.importable import object_of_type_at
 from xctx._stores import works
-from xctx._stores.inspection import stores_of
 from contextvars import ContextVar, Token
 
 
@@ -286,6 +284,7 @@ cdef class Snapshot:
         cdef tuple unresolved = self.unresolved()
         if unresolved is None:   # another thread was faster
             return 0
+        from xctx._runtime.importable import object_of_type_at   # not at the top: importing xctx stays cheap
         named, variables, locals_, kept = unresolved
         for place, names in named:
             found.add(validated(object_of_type_at(xlocal, *place), names))
@@ -439,11 +438,13 @@ cdef object kept_for(Binding of_work):
     if not of_work.names:
         return None
     unit = (<UnitOfWork>of_work.values[0]).unit
+    from xctx._stores.inspection import stores_of
     return stores_of(unit) if unit.alive else None
 
 
 cdef Binding new_work(list kept):
     """A binding of a new unit of work, which ends with the snapshot, with what was kept for one of another process."""
+    from xctx._runtime.importable import object_of_type_at
     cdef UnitOfWork opened = open_work(None)
     for place, names in kept:
         store = object_of_type_at(local, *place)

@@ -33,7 +33,7 @@ from xctx._stores.local import local
 from xctx._lock import names
 import os
 import sys
-import warnings
+import _warnings   # underscored for a cheap start: each interpreter has this loaded
 
 connect()
 
@@ -724,9 +724,9 @@ cdef int warn() except -1:
     try:
         frame = sys._getframe(0)
     except ValueError:   # called by C alone
-        warnings.warn(DEATH, OwnerDiedWarning, 1)
+        _warnings.warn(DEATH, OwnerDiedWarning, 1)
         return 0
-    warnings.warn_explicit(DEATH, OwnerDiedWarning, frame.f_code.co_filename, frame.f_lineno,
+    _warnings.warn_explicit(DEATH, OwnerDiedWarning, frame.f_code.co_filename, frame.f_lineno,
                            frame.f_globals.get("__name__") or "<unknown>", {})
     return 0
 

@@ -9,15 +9,12 @@ has died.
 One file is one lock: however often a process opens it, what its units hold is kept once.
 """
 
-import contextlib
 import os
 import stat
 import sys
 import time
 from _thread import RLock
-from collections.abc import Callable
-from typing import Any
-from weakref import ref
+from _weakref import ref  # underscored for a cheap start: each interpreter has this loaded
 
 from xctx._lock.unit_lock import leave_names, reserve_file, use_file
 
@@ -25,8 +22,13 @@ PARENTS = ("/dev/shm", "/tmp", "/var/tmp")
 # A user of the machine can make any directory there first. Then the next name is taken, so one has to make them all.
 TRIES = 64
 
-# How the lock's Common is made of a descriptor, a path, and whether the file stays when nobody uses it any more.
-Make = Callable[[int, str, bool], Any]
+TYPE_CHECKING = False  # importing xctx does not import typing
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    # How the lock's Common is made of a descriptor, a path, and whether the file stays when nobody uses it any more.
+    Make = Callable[[int, str, bool], Any]
 
 # Process: the locks that are open, by device and inode. Guarded by `guard`, which is made anew in a forked child.
 opened: "dict[tuple[int, int], ref[Any]]" = {}
@@ -42,7 +44,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=renew_guard)
 
 
-def once(fd: int, path: str, lasting: bool, make: Make) -> Any:
+def once(fd: int, path: str, lasting: bool, make: "Make") -> "Any":
     """What `make` gives, or gave when this process opened the file before. Takes over `fd`."""
     about = os.fstat(fd)
     file = about.st_dev, about.st_ino
@@ -66,7 +68,7 @@ def forget(file: tuple[int, int], gone: "ref[Any]") -> None:
 # --- by a name ------------------------------------------------------------------------------------------------------
 
 
-def open_named(name: object, make: Make) -> Any:
+def open_named(name: object, make: "Make") -> "Any":
     """What `make` makes of the file of that name.
 
     Raises:
@@ -124,8 +126,10 @@ def open_directory(path: str) -> int:
     Raises:
         PermissionError: it is a link, another user's, or open to others.
     """
-    with contextlib.suppress(FileExistsError):
+    try:  # noqa: SIM105 (importing xctx does not import contextlib)
         os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
     try:
         place = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except NotADirectoryError:
@@ -206,7 +210,7 @@ def still_named(place: int, name: str, fd: int) -> bool:
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs"}
 
 
-def open_at(path: str, create: bool, mode: int, make: Make) -> Any:
+def open_at(path: str, create: bool, mode: int, make: "Make") -> "Any":
     """What `make` makes of the file at a path.
 
     Raises:
@@ -220,8 +224,11 @@ def open_at(path: str, create: bool, mode: int, make: Make) -> Any:
     except FileNotFoundError:
         if not create:
             raise
-        with contextlib.suppress(FileExistsError):
+        try:
             made = os.open(path, flags | os.O_CREAT | os.O_EXCL, mode)
+        except FileExistsError:
+            pass
+        else:
             try:
                 os.fchmod(made, mode)
             finally:
@@ -252,11 +259,14 @@ def file_system(path: str) -> str:
     """The kind of the file system that a path is on, or an empty string where nothing tells."""
     number = os.stat(path).st_dev
     wanted = f"{os.major(number)}:{os.minor(number)}"
-    with contextlib.suppress(OSError), open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
-        for line in mounts:
-            fields = line.split()
-            if fields[2] == wanted and "-" in fields:
-                return fields[fields.index("-") + 1]
+    try:
+        with open("/proc/self/mountinfo", errors="surrogateescape") as mounts:
+            for line in mounts:
+                fields = line.split()
+                if fields[2] == wanted and "-" in fields:
+                    return fields[fields.index("-") + 1]
+    except OSError:
+        pass
     return ""
 
 
@@ -266,7 +276,7 @@ def file_system(path: str) -> str:
 _watched = [False, False]  # forks, multiprocessing
 
 
-def watch_children(leave: Callable[[], None]) -> None:
+def watch_children(leave: "Callable[[], None]") -> None:
     """Has `leave` called when such a process, this one or a child, comes to its end."""
 
     def look() -> None:
@@ -283,7 +293,7 @@ def watch_children(leave: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=look)
 
 
-def at_its_end(leave: Callable[[], None]) -> None:
+def at_its_end(leave: "Callable[[], None]") -> None:
     multiprocessing = sys.modules["multiprocessing"]
     if multiprocessing.process.parent_process() is not None:
         sys.modules["multiprocessing.util"].Finalize(None, leave, exitpriority=-100)

@@ -1,16 +1,19 @@
 """Generators that bind for their caller."""
 
-from collections.abc import Callable
-from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR, CO_ITERABLE_COROUTINE
 from types import FunctionType
-from typing import Any, TypeVar
 
+from xctx._runtime.functions import ASYNC_GENERATOR, GENERATOR, ITERABLE_COROUTINE
 from xctx._stores.blocks import set_transparent
 
-_F = TypeVar("_F", bound=Callable[..., Any])
+TYPE_CHECKING = False  # importing xctx does not import typing
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def transparent(func: _F) -> _F:
+def transparent(func: "_F") -> "_F":
     """Marks a generator function or async generator function: what its generators bind, their caller sees too.
 
     Otherwise it is seen only by what the generator runs. A driver of one's own needs it, one that takes a step of a
@@ -29,7 +32,7 @@ def transparent(func: _F) -> _F:
     """
     inner = func.__func__ if isinstance(func, (staticmethod, classmethod)) else func
     flags = inner.__code__.co_flags if isinstance(inner, FunctionType) else 0
-    if not flags & (CO_GENERATOR | CO_ASYNC_GENERATOR) or flags & CO_ITERABLE_COROUTINE:
+    if not flags & (GENERATOR | ASYNC_GENERATOR) or flags & ITERABLE_COROUTINE:
         raise TypeError(f"transparent marks a generator function or an async generator function, not {func!r}")
     code = inner.__code__
     if code.co_consts[-1:] != (transparent,):
