@@ -727,7 +727,7 @@ cdef int warn() except -1:
         _warnings.warn(DEATH, OwnerDiedWarning, 1)
         return 0
     _warnings.warn_explicit(DEATH, OwnerDiedWarning, frame.f_code.co_filename, frame.f_lineno,
-                           frame.f_globals.get("__name__") or "<unknown>", {})
+                            frame.f_globals.get("__name__") or "<unknown>", {})
     return 0
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     # How the lock's Common is made of a descriptor, a path, and whether the file stays when nobody uses it any more.
-    Make = Callable[[int, str, bool], Any]
+    _Make = Callable[[int, str, bool], Any]
 
 # Process: the locks that are open, by device and inode. Guarded by `guard`, which is made anew in a forked child.
 opened: "dict[tuple[int, int], ref[Any]]" = {}
@@ -44,7 +44,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=renew_guard)
 
 
-def once(fd: int, path: str, lasting: bool, make: "Make") -> "Any":
+def once(fd: int, path: str, lasting: bool, make: "_Make") -> "Any":
     """What `make` gives, or gave when this process opened the file before. Takes over `fd`."""
     about = os.fstat(fd)
     file = about.st_dev, about.st_ino
@@ -68,7 +68,7 @@ def forget(file: tuple[int, int], gone: "ref[Any]") -> None:
 # --- by a name ------------------------------------------------------------------------------------------------------
 
 
-def open_named(name: object, make: "Make") -> "Any":
+def open_named(name: object, make: "_Make") -> "Any":
     """What `make` makes of the file of that name.
 
     Raises:
@@ -210,7 +210,7 @@ def still_named(place: int, name: str, fd: int) -> bool:
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs"}
 
 
-def open_at(path: str, create: bool, mode: int, make: "Make") -> "Any":
+def open_at(path: str, create: bool, mode: int, make: "_Make") -> "Any":
     """What `make` makes of the file at a path.
 
     Raises:
