@@ -2,10 +2,28 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Applications: what one application of a snapshot has bound, until it is undone.
 
-A context maps its variables by an immutable mapping. So in a context in which no variable is set, which is what a thread or
-greenlet begins with, what a function bound by a snapshot needs is one mapping, and the next call can use the same: it is put
-into the context, and the empty one is put back at the end. The bindings in it belong to one application at a time, and only
-where nobody else has come to refer to them (no copied context, no chain) are they used again.
+A context maps its variables by an immutable mapping. The application of a call keeps the mapping that was there before, and
+the one that it has made; if the context still has the latter at the end, it is given the former back, at one stroke.
+Whatever happened meanwhile, this is right: that the mapping is the same object says that nothing in the context has changed.
+Otherwise (a context variable was set and stays so) what was bound is taken out variable by variable. Blocks do not keep a
+mapping, because they may be open for long, and in a mapping are values that others may have replaced since.
+
+In a context in which no variable is set, which is what a thread or greenlet begins with, what a function bound by a snapshot
+needs is one mapping, and the next call can use the same: it is put into the context, and the empty one is put back at the end.
+The bindings in it belong to one application at a time, and only where nobody else has come to refer to them (no copied
+context, no chain) are they used again.
+
+That a mapping is replaced as a whole is as if the variables in which the two differ were set one by one:
+- Other threads copy contexts, even current ones. A copy has one mapping or the other. Nothing is written into a mapping.
+- A greenlet that is switched to has another context. Coming back, the context is compared, and the mapping in it.
+- The program's code may set variables, enter the same snapshot again, copy the context, or leave blocks that were entered
+  outside: each makes another mapping, or holds this one. An application that is in use is not to be had for a second entry.
+- Memory: giving a mapping back needs none. Making one may fail, before anything is changed.
+- Finalisers run where a mapping is released, when all is done that needs it; what they find is the state afterwards. Those
+  that 3.11 runs while something is bound may set a variable in the context. So a mapping counts as the one before only if
+  nothing was changed in between: each is taken in the same store that replaces it.
+- Context variables keep what they were last found to be (on builds with a GIL). They are told: those of the application, in
+  which alone the two mappings differ. `context_ver` is not counted up, so all others go on.
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
@@ -13,7 +31,7 @@ from cpython.ref cimport Py_INCREF
 
 from xctx._carry.variables cimport reset_variables
 from xctx._runtime.python cimport (PyThreadState, Py_REFCNT_, xctx_context_vars, xctx_forbid_instances, xctx_swap_vars,
-                                   xctx_tstate)
+                                   xctx_taken, xctx_tstate, xctx_var_changed)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport FLOW
 from xctx._stores.bindings cimport Binding, mark_exited
@@ -38,19 +56,35 @@ cdef class Application:
 xctx_forbid_instances(<PyTypeObject*>Application)
 
 
-cdef Application new_application():
-    return Application.__new__(Application)
+cdef Application new_application(bint of_call):
+    cdef Application made = Application.__new__(Application)
+    made.swaps = of_call
+    return made
 
 
 cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier, Place *place) except -1:
     """Binds for the current unit what a flattened binding says, or nothing where that is None: a part of the application."""
-    application.entries = bind_snapshot(variable, flattened, barrier, application.entries, place)
+    cdef PyObject *kept = NULL
+    if not application.swaps:
+        application.entries = bind_snapshot(variable, flattened, barrier, application.entries, place, NULL)
+        return 0
+    application.entries = bind_snapshot(variable, flattened, barrier, application.entries, place, &kept)
+    # Nothing ran since the variable was set.
+    if application.applied is None and kept != NULL:
+        application.before = xctx_taken(kept)
+    elif kept == NULL or xctx_taken(kept) is not application.applied:
+        application.swaps = False
+        application.before = application.applied = None
+        return 0
+    application.applied = <object>xctx_context_vars(xctx_tstate().context)
     return 0
 
 
 cdef int undo(Application application) except -1:
     """Takes out what it bound, of the current context and of the one in which it was applied."""
     cdef BoundEntry entry = application.entries
+    if application.applied is not None and is_swapped_back(application):
+        return 0
     try:
         if application.variables is not None:
             reset_variables(application.variables)
@@ -61,15 +95,51 @@ cdef int undo(Application application) except -1:
     return 0
 
 
+cdef bint is_swapped_back(Application application) except -1:
+    # Where the context has the mapping that was applied, it is given the one from before.
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef object applied = application.applied   # held to the end: releasing it may run any code
+    cdef object before = application.before
+    application.before = application.applied = None
+    if (application.variables is not None or tstate.context != <PyObject*>application.entries.context
+            or xctx_context_vars(tstate.context) != <PyObject*>applied):
+        return False
+    swap(application, before, False)
+    mark_all_exited(application)
+    return True
+
+
+cdef int swap(Application application, object mapping, bint binds) except -1:
+    # Has the current context map as this one does, which differs in the application's variables alone.
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef BoundEntry entry = application.entries
+    cdef PyObject *before
+    Py_INCREF(mapping)
+    before = xctx_swap_vars(tstate, <PyObject*>mapping)
+    while entry is not None:
+        xctx_var_changed(tstate, <PyObject*>(<BindingVariable>entry.made.owner).var, <PyObject*>entry.made if binds else NULL)
+        entry = entry.outer
+    xctx_taken(before)   # released here
+    return 0
+
+
+cdef int mark_all_exited(Application application) except -1:
+    cdef BoundEntry entry = application.entries
+    while entry is not None:
+        mark_exited(entry.made)
+        entry = entry.outer
+    return 0
+
+
 # --- applied again ---------------------------------------------------------------------------------------------------
 
 cdef object EMPTY_CONTEXT = Context()
-cdef PyObject *EMPTY = xctx_context_vars(<PyObject*>EMPTY_CONTEXT)   # there is one only: compared
+cdef object EMPTY = <object>xctx_context_vars(<PyObject*>EMPTY_CONTEXT)   # there is one only
 
 
 cdef bint is_empty_here(PyThreadState *tstate) noexcept:
     """Whether no variable is set in the current context, which exists."""
-    return tstate.context != NULL and xctx_context_vars(tstate.context) == EMPTY
+    return tstate.context != NULL and xctx_context_vars(tstate.context) == <PyObject*>EMPTY
 
 
 cdef bint make_repeatable(Application application, object snapshot) except -1:
@@ -87,6 +157,7 @@ cdef bint make_repeatable(Application application, object snapshot) except -1:
         return False
     from gc import get_referents
     applied = <object>xctx_context_vars(xctx_tstate().context)
+    application.before = application.applied = None
     parts = []
     found = [applied]
     while found:
@@ -97,11 +168,6 @@ cdef bint make_repeatable(Application application, object snapshot) except -1:
                 if not isinstance(each, ContextVar):
                     found.append(each)
     part = each = None
-    entry = application.entries
-    while entry is not None:
-        entry.token = None   # it would keep this context alive
-        entry = entry.outer
-    application.context = <object>xctx_tstate().context
     application.snapshot = snapshot
     application.applied = applied
     applied = None
@@ -126,12 +192,10 @@ cdef bint apply_again(Application application, object snapshot) except -1:
         made = entry.made
         if made.unit is not None and made.unit.forks != xctx_fork_count():
             return False
-        entry.context = tstate.context
+        entry.context = <object>tstate.context
         entry = entry.outer
-    application.context = <object>tstate.context
     application.snapshot = snapshot
-    Py_INCREF(application.applied)
-    xctx_swap_vars(tstate, <PyObject*>application.applied)
+    swap(application, application.applied, True)
     return True
 
 
@@ -140,24 +204,20 @@ cdef bint take_off(Application application) except -1:
     cdef PyThreadState *tstate = xctx_tstate()
     cdef BoundEntry entry = application.entries
     cdef bint alone
-    if tstate.context != <PyObject*>application.context or not shows_just(application, tstate):
+    if tstate.context != <PyObject*>entry.context or not shows_just(application, tstate):
         application.applied = application.parts = None
         undo(application)
         return False
-    Py_INCREF(<object>EMPTY)
-    xctx_swap_vars(tstate, EMPTY)
-    application.context = None
+    swap(application, EMPTY, False)
     # When they were counted, the context had one more.
     alone = references_to(application.parts) == application.references - 1
     while entry is not None:
         if entry.made.copies is not None:
             alone = False
+        entry.context = None   # which is not to be kept alive
         entry = entry.outer
     if not alone:
-        entry = application.entries
-        while entry is not None:
-            mark_exited(entry.made)
-            entry = entry.outer
+        mark_all_exited(application)
     return alone
 
 

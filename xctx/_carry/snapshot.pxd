@@ -43,8 +43,8 @@ cdef class Snapshot:
     cdef SnapshotExtras make_extras(self)
     cdef tuple unresolved(self)
     cdef bint hides_all(self)
-    cdef Application apply(self, bint shared, Place *place)
-    cdef Application apply_repeatably(self)
+    cdef Application apply(self, bint shared, Place *place, bint of_call=*)
+    cdef Application apply_repeatably(self, bint of_call)
     cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1
     cdef int resolve(self, SnapshotExtras extras) except -1
     cdef int take_local(self, local store) except -1

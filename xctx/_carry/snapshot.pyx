@@ -213,15 +213,16 @@ cdef class Snapshot:
         """Whether nothing is seen, where this is applied, of what was bound outside."""
         return self.whole and self.barriers
 
-    cdef Application apply(self, bint shared, Place *place):
+    cdef Application apply(self, bint shared, Place *place, bint of_call=False):
         """Binds all of it for the current unit.
 
         Args:
             shared: whether it is applied in the context that it was taken in. Then what goes by the context, and what
                 the same unit bound, is seen already.
             place: the generator whose block this is, as `find_place` found it; NULL if there is none.
+            of_call: whether it is undone at the end of a call, and not of a block.
         """
-        cdef Application application = new_application()
+        cdef Application application = new_application(of_call)
         cdef SnapshotExtras extras = self.extras
         cdef Hiding hiding
         if extras is not None and extras.unresolved is not None:
@@ -248,20 +249,20 @@ cdef class Snapshot:
             raise
         return application
 
-    cdef Application apply_repeatably(self):
+    cdef Application apply_repeatably(self, bint of_call):
         """The same, outside of generators, where `end_application` will undo it: that keeps it for the next time, if it can."""
         cdef Application application = None
         if self.repeating == REPEATS_NO_MORE or self.extras is not None or not is_empty_here(xctx_tstate()):
-            return self.apply(False, NULL)
+            return self.apply(False, NULL, of_call)
         if self.repeating == REPEATS:
             with cython.critical_section(self):
                 application = self.ready
                 self.ready = None
             if application is None:   # it is applied somewhere else
-                return self.apply(False, NULL)
+                return self.apply(False, NULL, of_call)
             if apply_again(application, self):
                 return application
-        application = self.apply(False, NULL)
+        application = self.apply(False, NULL, of_call)
         if self.repeating == NEVER_YET:   # most snapshots are applied once
             self.repeating = ONCE
         elif self.repeating == ONCE:
@@ -391,7 +392,7 @@ xctx_forbid_instances(<PyTypeObject*>SnapshotExtras)
 
 cdef int end_application(Application application) except -1:
     cdef Snapshot snapshot
-    if application.applied is None:
+    if application.parts is None:
         return undo(application)
     snapshot = <Snapshot>application.snapshot
     application.snapshot = None
@@ -474,7 +475,7 @@ cdef object enter_by(Block block, xctx_entering how):
     elif how == BY_HAND:
         block.undo = snapshot.apply(False, NULL)
     else:
-        block.undo = snapshot.apply_repeatably()
+        block.undo = snapshot.apply_repeatably(False)
     block.opener = None
     return snapshot
 
@@ -547,7 +548,7 @@ cdef void set_wrapping(wrapping function) noexcept:
 
 
 cdef object call_in(Snapshot snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
-    cdef Application application = snapshot.apply_repeatably()
+    cdef Application application = snapshot.apply_repeatably(True)
     try:
         return PyObject_Vectorcall_(func, args, n, kwnames)
     finally:

@@ -126,14 +126,108 @@ typedef struct {
 /* Borrowed from the context. */
 static inline PyObject *xctx_context_vars(PyObject *context) { return ((xctx_context_begin *)context)->vars; }
 
-/* Has the current context map as another one did: takes the reference over, and returns the one to what was there. Counted
- * like a switch of contexts, so that no variable takes what it has cached for right. */
+/* How struct _pycontextvarobject of internal/pycore_context.h begins. With a GIL a variable notes what it was last found to
+ * be, borrowed from the mapping; that is right for as long as the thread state has this id and this context_ver. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *name;
+    PyObject *otherwise;
+#ifndef Py_GIL_DISABLED
+    PyObject *cached;
+    uint64_t cached_tsid;
+    uint64_t cached_tsver;
+#endif
+} xctx_var_begin;
+
+/* To be told of each change to what the current context maps a variable to; NULL where it has no value any more. */
+static inline void xctx_var_changed(const PyThreadState *tstate, PyObject *var, PyObject *value) {
+#ifndef Py_GIL_DISABLED
+    xctx_var_begin *begin = (xctx_var_begin *)var;
+    begin->cached = value;
+    begin->cached_tsid = tstate->id;
+    begin->cached_tsver = tstate->context_ver;
+#else
+    (void)tstate;
+    (void)var;
+    (void)value;
+#endif
+}
+
+/* Has the current context map as another mapping does: takes the reference over, and gives the one to what was there.
+ * xctx_var_changed is to be told of each variable in which the two differ, before any other code runs: before what is given
+ * back is released, too.
+ *
+ * CPython's own way to set a variable replaces the mapping by the same store. So whoever copies this context has either
+ * mapping, whole, and keeps it. */
 static inline PyObject *xctx_swap_vars(PyThreadState *tstate, PyObject *vars) {
     xctx_context_begin *context = (xctx_context_begin *)tstate->context;
     PyObject *before = context->vars;
     context->vars = vars;
-    tstate->context_ver++;
     return before;
+}
+
+/* Two methods of a mapping, which the type has in every version: set(key, value) and delete(key) give another mapping. */
+typedef struct {
+    PyCFunction set;      /* METH_VARARGS */
+    PyCFunction without;  /* METH_O; the same mapping where it has no such key */
+} xctx_mapping_methods;
+
+static inline int xctx_find_mapping_methods(xctx_mapping_methods *found) {
+    PyObject *context = PyContext_New();
+    const PyMethodDef *each;
+    if (context == NULL) return -1;
+    for (each = Py_TYPE(xctx_context_vars(context))->tp_methods; each != NULL && each->ml_name != NULL; each++) {
+        if (each->ml_flags == METH_VARARGS && strcmp(each->ml_name, "set") == 0) found->set = each->ml_meth;
+        if (each->ml_flags == METH_O && strcmp(each->ml_name, "delete") == 0) found->without = each->ml_meth;
+    }
+    Py_DECREF(context);
+    if (found->set != NULL && found->without != NULL) return 0;
+    PyErr_SetString(PyExc_SystemError, "the mapping of a context has not the methods that xctx uses");
+    return -1;
+}
+
+/* A mapping that differs from another one in one variable: a new reference, or NULL with an error. The arguments of `set` are
+ * a tuple on the stack, because it only unpacks them: making one would take a sixth of the time. */
+static inline PyObject *xctx_mapping_with(const xctx_mapping_methods *methods, PyObject *vars, PyObject *var, PyObject *value) {
+    struct {
+        PyTupleObject tuple;
+        PyObject *second;
+    } args = {0};
+    Py_SET_TYPE(&args.tuple, &PyTuple_Type);
+    Py_SET_REFCNT((PyObject *)&args.tuple, 1);
+    Py_SET_SIZE((PyVarObject *)&args.tuple, 2);
+    args.tuple.ob_item[0] = var;
+    args.second = value;
+    return methods->set(vars, (PyObject *)&args.tuple);
+}
+
+/* Sets a context variable in the current context, which is made where there is none; has it no value there, if `value` is
+ * NULL. 0, or -1 with an error, and then nothing has changed. The same as PyContextVar_Set, without a token, which takes
+ * longer to make than all the rest of it, and which that one may find no memory for when the variable is set already.
+ *
+ * No foreign code runs before the variable is set and all is consistent. Releasing what was there may run any; `kept`, where
+ * it is not NULL, gets a reference to the mapping as it was, so nothing is released. */
+static inline int xctx_var_put(const xctx_mapping_methods *methods, PyThreadState *tstate, PyObject *var, PyObject *value,
+                               PyObject **kept) {
+    int collects = xctx_hold_collector();
+    PyObject *before = NULL, *vars = NULL;
+    if (XCTX_UNLIKELY(tstate->context == NULL)) {
+        PyObject *copy = PyContext_CopyCurrent();   /* has one made */
+        if (copy == NULL) goto end;
+        Py_DECREF(copy);
+    }
+    before = xctx_context_vars(tstate->context);
+    vars = value == NULL ? methods->without(before, var) : xctx_mapping_with(methods, before, var, value);
+    if (XCTX_LIKELY(vars != NULL)) {
+        before = xctx_swap_vars(tstate, vars);
+        xctx_var_changed(tstate, var, value);
+    }
+end:
+    xctx_release_collector(collects);
+    if (XCTX_UNLIKELY(vars == NULL)) return -1;
+    if (kept == NULL) Py_DECREF(before);
+    else *kept = before;
+    return 0;
 }
 
 /* --- types ------------------------------------------------------------------------------------------------------------- */

@@ -54,7 +54,8 @@ cdef extern from "xctx/_runtime/cpython.h":
     int xctx_var_reset_ "xctx_var_reset"(PyObject *variable, PyObject *token)
 
     PyObject *xctx_context_vars(PyObject *context)
-    object xctx_swap_vars(PyThreadState *, PyObject *vars)   # takes the reference over
+    PyObject *xctx_swap_vars(PyThreadState *, PyObject *vars)   # takes the reference over, gives another one
+    void xctx_var_changed(PyThreadState *, PyObject *variable, PyObject *value)
 
     PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name)   # a new reference
     bint xctx_type_has(PyTypeObject *type, PyObject *name)

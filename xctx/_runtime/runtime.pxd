@@ -53,6 +53,10 @@ cdef extern from "xctx/_runtime/state.h" nogil:
     void xctx_cache_empty()
     void xctx_count_contexts(PyThreadState *tstate)
 
+cdef extern from "xctx/_runtime/state.h":
+    int xctx_put(PyThreadState *, PyObject *variable, PyObject *value, PyObject **kept) except -1   # a new reference
+    int xctx_put_ "xctx_put"(PyThreadState *, PyObject *variable, PyObject *value, PyObject **kept)   # the caller looks for an error
+
 
 cdef xctx_process *process_state() noexcept
 

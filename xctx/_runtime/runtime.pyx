@@ -3,7 +3,7 @@
 """The home of the state that all compiled rooms share: state.h tells what it is, and state.c holds it."""
 
 cdef extern from "xctx/_runtime/state.h":
-    xctx_process *xctx_set_up_process()
+    xctx_process *xctx_set_up_process() except? NULL
 
 
 cdef xctx_process *process_state() noexcept:

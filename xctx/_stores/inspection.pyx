@@ -135,11 +135,11 @@ def explain(xlocal store not None, str name not None):
 cdef str open_elsewhere(xlocal store, str name):
     """Tells of a block that is open and binds the name, in whatever context; None where there is none."""
     cdef Binding made
-    cdef PyObject *context
+    cdef object context
     for each in get_objects():
         if isinstance(each, Block):
             made = (<Block>each).made
-            context = (<Block>each).context
+            context = (<Block>each).undo
         elif isinstance(each, BoundEntry):
             made = (<BoundEntry>each).made
             context = (<BoundEntry>each).context
@@ -151,9 +151,9 @@ cdef str open_elsewhere(xlocal store, str name):
     return None
 
 
-cdef str where(PyObject *context, Unit unit):
+cdef str where(object context, Unit unit):
     """In which thread, where one is in that context now, and for which unit that a thread does not say."""
-    cdef unsigned long ident = xctx_thread_in_context(context)
+    cdef unsigned long ident = xctx_thread_in_context(<PyObject*>context)
     cdef str told = "in another context"
     if ident:
         told = f"in the thread {thread_name(ident)!r}"

@@ -6,7 +6,7 @@ A scope holds what is to be bound. A block is one entry of a scope: it holds wha
 Which block an exit is about, says xctx._stores.statements.
 """
 cimport cython
-from cpython.object cimport PyTypeObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._runtime.python cimport PyObject_GenericGetAttr, xctx_forbid_instances, xctx_publish_before, xctx_tstate
@@ -76,8 +76,7 @@ cdef object enter_by(Block block, xctx_entering how):
     cdef Scope scope = <Scope>block.opener
     cdef Place place
     made = new_binding(scope.owner, scope.names, scope.values, False)
-    block.undo = make_visible(made, &place if find_place(&place, how) else NULL)
-    block.context = xctx_tstate().context
+    block.undo = make_visible(made, &place if find_place(&place, how) else NULL, NULL)
     block.made = made
     block.opener = None
     return scope.owner
@@ -88,9 +87,9 @@ cdef object leave(Block block):
     cdef bint left
     if made is not None:
         left = is_exited(made)   # by hand, maybe in another context
-        token = block.undo
+        context = block.undo
         block.made = block.undo = None
-        end_binding(made, token, block.context)
+        end_binding(made, <PyObject*>context)
         if not left:
             return False
     raise RuntimeError("this binding is left, but it was not entered")
@@ -133,7 +132,7 @@ cdef object leave_innermost(Scope scope):
                 found = link
         link = link.outer
     if found is not None:
-        end_binding(found, None, NULL)
+        end_binding(found, NULL)
         return False
     raise RuntimeError("this binding is left, but it was not entered")
 

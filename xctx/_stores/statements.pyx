@@ -82,7 +82,6 @@ cdef void dealloc_block(PyObject *o) noexcept:
             heir = new_block(None, (<Block>o).kind)
             heir.made = (<Block>o).made
             heir.undo = (<Block>o).undo
-            heir.context = (<Block>o).context
             (<Block>o).made = None
             (<Block>o).undo = None
             heir.kind.leave(heir)

@@ -231,8 +231,7 @@ cdef object enter_by(Block block, xctx_entering how):
     cdef Binding made
     opened.before = xctx_copy_context()
     made = bind_work(opened)
-    block.undo = make_visible(made, &place if find_place(&place, how) else NULL)
-    block.context = xctx_tstate().context
+    block.undo = make_visible(made, &place if find_place(&place, how) else NULL, NULL)
     block.made = made
     block.opener = None
     return opened.unit
@@ -244,15 +243,15 @@ cdef object leave(Block block):
     cdef bint was_here
     if made is None:
         raise RuntimeError("this unit of work is left, but it was not entered")
-    token = block.undo
+    context = block.undo
     block.made = block.undo = None
     opened = <UnitOfWork>made.values[0]
-    was_here = block.context == xctx_tstate().context
+    was_here = <PyObject*>context == xctx_tstate().context
     # Its values are released while it is still the current one, so what their finalisers keep for it is released in turn.
     try:
         end_unit(opened.unit)
     finally:
-        end_binding(made, token, block.context)
+        end_binding(made, <PyObject*>context)
         end_work(opened, was_here)
     return False
 
@@ -361,9 +360,8 @@ cdef class WorkSteps(StepContext):
     """
     cdef bint clears         # what was left open in the context of the first step is taken out at the end
     cdef UnitOfWork opened   # None before the first step, and once it is over
-    cdef Binding made        # these three of the step that is taken: as those of a block
-    cdef object token
-    cdef PyObject *context
+    cdef Binding made        # these two of the step that is taken: as those of a block
+    cdef object context
     cdef object first        # the context of the first step; None unless it clears
 
     def __cinit__(self, bint clears=False):
@@ -377,15 +375,14 @@ cdef class WorkSteps(StepContext):
                 self.opened.before = xctx_copy_context()
                 self.first = <object>xctx_tstate().context
         self.made = bind_work(self.opened)
-        self.token = make_visible(self.made, &place if find_place(&place, BY_STEP) else NULL)
-        self.context = xctx_tstate().context
+        self.context = make_visible(self.made, &place if find_place(&place, BY_STEP) else NULL, NULL)
         return 0
 
     cdef int leave(self) except -1:
         cdef Binding made = self.made
-        token = self.token
-        self.made = self.token = None
-        end_binding(made, token, self.context)
+        context = self.context
+        self.made = self.context = None
+        end_binding(made, <PyObject*>context)
         return 0
 
     cdef int end(self) except -1:
