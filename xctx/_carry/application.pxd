@@ -10,13 +10,15 @@ from xctx._stores.blocks cimport BindingVariable, BoundEntry, Place
 cdef class Application:
     cdef BoundEntry entries     # what was bound, the last first
     cdef BoundEntry main        # of these the one of the snapshot's first binding; or None
+    cdef BoundEntry own         # of these the last one of what is in the snapshot; those before hide others
     cdef list variables         # context variables that came along, as `set_variables` gave them; or None
     # Of a call, where nothing was bound or set in between; otherwise these are None:
     cdef bint swaps             # whether they are wanted
     cdef object before          # what the context mapped before
     cdef object applied         # what it maps where this is applied; likewise of one that can be applied again
-    # Of one that can be applied again, in another context in which no variable is set:
+    # Of one that can be used again:
     cdef object snapshot        # None while it is not applied
+    # Of one that can be applied again as a whole, in another context in which no variable is set:
     cdef list parts             # otherwise None: all that `applied` is made of and that others could hold, to tell whether they do
     cdef Py_ssize_t references  # how many references to the parts there are where nobody else has any
 
@@ -24,6 +26,10 @@ cdef class Application:
 cdef Application new_application(bint of_call)
 cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier, Place *place) except -1
 cdef int undo(Application application) except -1
+cdef bint can_be_spare(Application application) noexcept
+cdef bint is_of_this_process(Application application) noexcept
+cdef int bind_again(Application application, bint of_call) except -1
+cdef bint detach(Application application) except -1
 cdef bint is_empty_here(PyThreadState *tstate) noexcept
 cdef bint make_repeatable(Application application, object snapshot) except -1
 cdef bint apply_again(Application application, object snapshot) except -1

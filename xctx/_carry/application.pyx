@@ -34,8 +34,8 @@ from xctx._runtime.python cimport (PyThreadState, Py_REFCNT_, xctx_context_vars,
                                    xctx_taken, xctx_tstate, xctx_var_changed)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport FLOW
-from xctx._stores.bindings cimport Binding, mark_exited
-from xctx._stores.blocks cimport BindingVariable, BoundEntry, Place, bind_snapshot, chain_of, unbind_entry
+from xctx._stores.bindings cimport Binding, mark_exited, take_from_chain
+from xctx._stores.blocks cimport BindingVariable, BoundEntry, Place, bind_snapshot, chain_of, make_visible, unbind_entry
 from contextvars import Context, ContextVar
 
 
@@ -69,7 +69,11 @@ cdef int bind_in(Application application, BindingVariable variable, Binding flat
         application.entries = bind_snapshot(variable, flattened, barrier, application.entries, place, NULL)
         return 0
     application.entries = bind_snapshot(variable, flattened, barrier, application.entries, place, &kept)
-    # Nothing ran since the variable was set.
+    return note_mappings(application, kept)
+
+
+cdef int note_mappings(Application application, PyObject *kept) except -1:
+    # Told of what the context mapped before a variable was set, or NULL. Nothing ran since.
     if application.applied is None and kept != NULL:
         application.before = xctx_taken(kept)
     elif kept == NULL or xctx_taken(kept) is not application.applied:
@@ -131,7 +135,70 @@ cdef int mark_all_exited(Application application) except -1:
     return 0
 
 
-# --- applied again ---------------------------------------------------------------------------------------------------
+# --- used again ------------------------------------------------------------------------------------------------------
+
+cdef bint can_be_spare(Application application) noexcept:
+    """Whether the bindings that were made for it are right for another application of its snapshot, in any context.
+
+    They are if they are right in any thread (under the keys `flow` and `context`), if nothing was made for this application
+    alone, and if what is seen of them does not depend on what they are on top of.
+    """
+    cdef BoundEntry entry = application.own
+    while entry is not None:
+        if not is_right_anywhere(entry.made) or not entry.made.barrier:
+            return False
+        entry = entry.outer
+    return application.own is not None
+
+
+cdef bint is_right_anywhere(Binding made) noexcept:
+    cdef BindingVariable variable = <BindingVariable>made.owner
+    return (variable.key.index == FLOW or variable.key.inherits) and variable.factories is None
+
+
+cdef bint is_of_this_process(Application application) noexcept:
+    """Whether what it has bound is not from before a fork."""
+    cdef BoundEntry entry = application.own
+    while entry is not None:
+        if entry.made.unit is not None and entry.made.unit.forks != xctx_fork_count():
+            return False
+        entry = entry.outer
+    return True
+
+
+cdef int bind_again(Application application, bint of_call) except -1:
+    """Binds what a detached application had bound."""
+    cdef BoundEntry entry = application.own
+    cdef PyObject *kept = NULL
+    application.swaps = of_call
+    while entry is not None:
+        if application.swaps:
+            entry.context = make_visible(entry.made, NULL, &kept)
+            note_mappings(application, kept)
+            kept = NULL
+        else:
+            entry.context = make_visible(entry.made, NULL, NULL)
+        entry = entry.outer
+    return 0
+
+
+cdef bint detach(Application application) except -1:
+    """Has what it has bound, once it is undone, be used again. False where something else refers to a part of that."""
+    cdef BoundEntry entry = application.own
+    application.entries = entry
+    while entry is not None:
+        entry.context = None   # which is not to be kept alive
+        if Py_REFCNT_(<PyObject*>entry.made) != 1 or entry.made.copies is not None:
+            return False
+        entry = entry.outer
+    entry = application.own
+    while entry is not None:
+        take_from_chain(entry.made)
+        entry = entry.outer
+    return True
+
+
+# --- applied again as a whole ----------------------------------------------------------------------------------------
 
 cdef object EMPTY_CONTEXT = Context()
 cdef object EMPTY = <object>xctx_context_vars(<PyObject*>EMPTY_CONTEXT)   # there is one only
@@ -150,7 +217,7 @@ cdef bint make_repeatable(Application application, object snapshot) except -1:
     cdef BoundEntry entry = application.entries
     cdef list found
     while entry is not None:
-        if not ((<BindingVariable>entry.made.owner).key.index == FLOW or (<BindingVariable>entry.made.owner).key.inherits):
+        if not is_right_anywhere(entry.made):
             return False
         entry = entry.outer
     if application.entries is None:
@@ -187,11 +254,9 @@ cdef bint apply_again(Application application, object snapshot) except -1:
     """Applies it in the current context, which is empty. False where it cannot be: it is from before a fork."""
     cdef PyThreadState *tstate = xctx_tstate()
     cdef BoundEntry entry = application.entries
-    cdef Binding made
+    if not is_of_this_process(application):
+        return False
     while entry is not None:
-        made = entry.made
-        if made.unit is not None and made.unit.forks != xctx_fork_count():
-            return False
         entry.context = <object>tstate.context
         entry = entry.outer
     application.snapshot = snapshot

@@ -31,7 +31,9 @@ cdef class Snapshot:
     cdef list others            # more of them; or None
     cdef SnapshotExtras extras  # what few snapshots have; or None
     cdef Application ready      # that can be applied again, and is not applied; or None. Guarded by the critical section
+    cdef Application spare      # likewise, whose bindings can be used again, in any context. Guarded likewise
     cdef Repeating repeating
+    cdef bint again             # it was applied before, in a context that was not empty
     cdef bint whole             # of all xlocals: what is not in it is not seen either
     cdef bint barriers          # what the unit bound outside is not seen
     cdef bint skips             # pickling leaves out what cannot go
@@ -45,6 +47,8 @@ cdef class Snapshot:
     cdef bint hides_all(self)
     cdef Application apply(self, bint shared, Place *place, bint of_call=*)
     cdef Application apply_repeatably(self, bint of_call)
+    cdef Application apply_what_is_spare(self, bint of_call)
+    cdef int hide_others(self, Application application, Place *place) except -1
     cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1
     cdef int resolve(self, SnapshotExtras extras) except -1
     cdef int take_local(self, local store) except -1

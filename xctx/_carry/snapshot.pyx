@@ -15,8 +15,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._carry.application cimport (Application, apply_again, bind_in, is_empty_here, make_repeatable, new_application,
-                                      take_off, undo)
+from xctx._carry.application cimport (Application, apply_again, bind_again, bind_in, can_be_spare, detach, is_empty_here,
+                                      is_of_this_process, make_repeatable, new_application, take_off, undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key, Unit
 from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState, xctx_copy_context,
@@ -27,6 +27,7 @@ from xctx._runtime.units cimport WORK
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of,
                                   each_chain, find_place, visible_here, xctx_entering)
+from xctx._stores.names cimport is_reserved
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
 from xctx._stores.works cimport UnitOfWork, is_work, open_work
@@ -224,24 +225,21 @@ cdef class Snapshot:
         """
         cdef Application application = new_application(of_call)
         cdef SnapshotExtras extras = self.extras
-        cdef Hiding hiding
         if extras is not None and extras.unresolved is not None:
             self.resolve(extras)
         try:
-            if self.first is not None and is_work(self.first):
-                self.bind_one(application, self.first if is_of_here(self.first) else bind_nothing(HERE), shared, place)
-                application.main = application.entries
-            if self.whole and not shared and xctx_tstate().context != NULL:
-                hiding.snapshot = <PyObject*>self
-                hiding.application = <PyObject*>application
-                hiding.place = place
-                each_chain(xctx_tstate(), hide_others, &hiding)
-            if self.first is not None and not is_work(self.first):
-                self.bind_one(application, self.first, shared, place)
+            if self.first is not None:
+                if is_work(self.first) and not is_of_here(self.first):
+                    self.bind_one(application, bind_nothing(HERE), shared, place)
+                else:
+                    self.bind_one(application, self.first, shared, place)
                 application.main = application.entries
             if self.others is not None:
                 for flattened in self.others:
                     self.bind_one(application, <Binding>flattened, shared, place)
+            application.own = application.entries
+            if self.whole and not shared:
+                self.hide_others(application, place)
             if extras is not None and not shared and (extras.variables is not None or extras.contents is not None):
                 application.variables = set_variables(extras.all_variables())
         except BaseException:
@@ -252,14 +250,16 @@ cdef class Snapshot:
     cdef Application apply_repeatably(self, bint of_call):
         """The same, outside of generators, where `end_application` will undo it: that keeps it for the next time, if it can."""
         cdef Application application = None
-        if self.repeating == REPEATS_NO_MORE or self.extras is not None or not is_empty_here(xctx_tstate()):
+        if self.extras is not None:
             return self.apply(False, NULL, of_call)
+        if self.repeating == REPEATS_NO_MORE or not is_empty_here(xctx_tstate()):
+            return self.apply_what_is_spare(of_call)
         if self.repeating == REPEATS:
             with cython.critical_section(self):
                 application = self.ready
                 self.ready = None
             if application is None:   # it is applied somewhere else
-                return self.apply(False, NULL, of_call)
+                return self.apply_what_is_spare(of_call)
             if apply_again(application, self):
                 return application
         application = self.apply(False, NULL, of_call)
@@ -272,6 +272,39 @@ cdef class Snapshot:
         else:
             self.repeating = REPEATS_NO_MORE
         return application
+
+    cdef Application apply_what_is_spare(self, bint of_call):
+        """The same, whatever is set in the current context: with the bindings of an earlier application, if they can be had."""
+        cdef Application application = None
+        if self.spare is not None:
+            with cython.critical_section(self):
+                application = self.spare
+                self.spare = None
+        if application is None or not is_of_this_process(application):
+            application = self.apply(False, NULL, of_call)
+            if self.again and can_be_spare(application):
+                application.snapshot = self
+            self.again = True   # most snapshots are applied once
+            return application
+        try:
+            bind_again(application, of_call)
+            if self.whole:
+                self.hide_others(application, NULL)
+        except BaseException:
+            undo(application)
+            raise
+        application.snapshot = self
+        return application
+
+    cdef int hide_others(self, Application application, Place *place) except -1:
+        # When what is in the snapshot is bound already: its context variables have that at hand, so they need no search.
+        cdef Hiding hiding
+        if xctx_tstate().context != NULL:
+            hiding.snapshot = <PyObject*>self
+            hiding.application = <PyObject*>application
+            hiding.place = place
+            each_chain(xctx_tstate(), hide_other, &hiding)
+        return 0
 
     cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1:
         cdef Key key = (<xlocal>flattened.owner).key
@@ -338,7 +371,7 @@ cdef class Snapshot:
         return 0
 
     def __getattribute__(self, name):
-        if name == "__enter__" or name == "__exit__":
+        if is_reserved(<PyObject*>name) and (name == "__enter__" or name == "__exit__"):
             return by_hand(self, name)
         return PyObject_GenericGetAttr(self, name)
 
@@ -391,11 +424,14 @@ xctx_forbid_instances(<PyTypeObject*>SnapshotExtras)
 
 
 cdef int end_application(Application application) except -1:
-    cdef Snapshot snapshot
-    if application.parts is None:
-        return undo(application)
-    snapshot = <Snapshot>application.snapshot
+    cdef Snapshot snapshot = <Snapshot>application.snapshot
     application.snapshot = None
+    if application.parts is None:
+        undo(application)
+        if snapshot is not None and detach(application):
+            with cython.critical_section(snapshot):
+                snapshot.spare = application
+        return 0
     if not take_off(application):
         snapshot.repeating = REPEATS_NO_MORE   # it would take time again, for nothing
     else:
@@ -410,7 +446,7 @@ cdef struct Hiding:
     Place *place
 
 
-cdef int hide_others(Binding top, void *arg) except -1:
+cdef int hide_other(Binding top, void *arg) except -1:
     cdef Hiding *hiding = <Hiding*>arg
     # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
     if not (<Snapshot>hiding.snapshot).has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:

@@ -65,6 +65,7 @@ cdef class Binding:
 
 cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier)
 cdef int put_on_top(Binding made, Binding outer) except -1
+cdef int take_from_chain(Binding made) except -1
 cdef Home new_home(object generator, void *code, void *frame, void *outermost, PyObject *context, bint by_hand, bint mixed)
 cdef View new_view(Binding chain, bint whole, PyObject *context, void *running, Py_ssize_t hidden)
 cdef CopyGroup group_of(Binding binding)

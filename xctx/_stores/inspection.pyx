@@ -140,7 +140,7 @@ cdef str open_elsewhere(xlocal store, str name):
         if isinstance(each, Block):
             made = (<Block>each).made
             context = (<Block>each).undo
-        elif isinstance(each, BoundEntry):
+        elif isinstance(each, BoundEntry) and (<BoundEntry>each).context is not None:
             made = (<BoundEntry>each).made
             context = (<BoundEntry>each).context
         else:

@@ -15,6 +15,7 @@ from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, group_of, is_exited
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, BindingVariable, Place, chain_of, end_binding, find_place,
                                   is_hidden, make_visible, new_binding, xctx_entering)
+from xctx._stores.names cimport is_reserved
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
 from _functools import partial
@@ -46,7 +47,7 @@ cdef class Scope:
         return wrap(args[0], partial(ScopeSteps, self), "a binding decorates")
 
     def __getattribute__(self, name):
-        if name == "__enter__" or name == "__exit__":
+        if is_reserved(<PyObject*>name) and (name == "__enter__" or name == "__exit__"):
             return by_hand(self, name)
         return PyObject_GenericGetAttr(self, name)
 

@@ -25,6 +25,7 @@ from xctx._runtime.units cimport end_unit, unit_of
 from xctx._stores.bindings cimport Binding, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, each_chain, end_binding,
                                   find_place, keep_those_of, make_visible, new_binding, xctx_entering)
+from xctx._stores.names cimport is_reserved
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
 from xctx._stores.xlocal cimport xlocal
@@ -210,7 +211,7 @@ cdef class work:
         return None if found is None else found.unit
 
     def __getattribute__(self, name):
-        if name in BLOCK_METHODS:
+        if is_reserved(<PyObject*>name) and name in BLOCK_METHODS:
             return by_hand(self, name)
         return PyObject_GenericGetAttr(self, name)
 
