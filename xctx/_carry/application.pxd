@@ -1,7 +1,8 @@
 """Applications of snapshots."""
 cimport cython
+from cpython.object cimport PyObject
 
-from xctx._runtime.python cimport PyThreadState
+from xctx._core cimport Key
 from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport BindingVariable, BoundEntry, Place
 
@@ -18,19 +19,31 @@ cdef class Application:
     cdef object applied         # what it maps where this is applied; likewise of one that can be applied again
     # Of one that can be used again:
     cdef object snapshot        # None while it is not applied
-    # Of one that can be applied again as a whole, in another context in which no variable is set:
+    cdef bint depends           # what is hidden depends on which unit or generator runs, so it is not to be made again
+    # Of one that can be made again as a whole. What dies with a mapping is guarded by the critical section.
+    cdef bint applies           # whether it is applied
+    cdef PyObject *applied_at   # `applied`: compared only
     cdef list parts             # otherwise None: all that `applied` is made of and that others could hold, to tell whether they do
     cdef Py_ssize_t references  # how many references to the parts there are where nobody else has any
+
+
+@cython.final
+cdef class Repeatable:
+    cdef Application application   # these four never change
+    cdef PyObject *beneath         # the mapping in which it can be applied: compared only, while `application` has `applied`
+    cdef object of_beneath         # weak references to that one and to the one that is applied; None for the empty one
+    cdef object of_applied
+    cdef bint busy                 # it is applied
 
 
 cdef Application new_application(bint of_call)
 cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier, Place *place) except -1
 cdef int undo(Application application) except -1
+cdef bint is_right_under(Key key) noexcept
 cdef bint can_be_spare(Application application) noexcept
 cdef bint is_of_this_process(Application application) noexcept
 cdef int bind_again(Application application, bint of_call) except -1
 cdef bint detach(Application application) except -1
-cdef bint is_empty_here(PyThreadState *tstate) noexcept
-cdef bint make_repeatable(Application application, object snapshot) except -1
-cdef bint apply_again(Application application, object snapshot) except -1
+cdef Repeatable make_repeatable(Application application)
+cdef bint apply_again(Repeatable ready) except -1
 cdef bint take_off(Application application) except -1

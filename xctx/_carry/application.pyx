@@ -30,13 +30,15 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
 from xctx._carry.variables cimport reset_variables
+from xctx._core cimport Key
 from xctx._runtime.python cimport (PyThreadState, Py_REFCNT_, xctx_context_vars, xctx_forbid_instances, xctx_swap_vars,
                                    xctx_taken, xctx_tstate, xctx_var_changed)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport FLOW
 from xctx._stores.bindings cimport Binding, mark_exited, take_from_chain
 from xctx._stores.blocks cimport BindingVariable, BoundEntry, Place, bind_snapshot, chain_of, make_visible, unbind_entry
-from contextvars import Context, ContextVar
+from _weakref import ref
+from contextvars import Context
 
 
 connect()
@@ -49,8 +51,22 @@ cdef class Application:
     """One application of a snapshot, until it is undone; or one after the other.
 
     Thread-safety: used by the code that applies it and the code that undoes it, one after the other.
-    Lifetime: held by the call or block that applied it; by the snapshot, where it waits to be applied again.
+    Lifetime: held by the call or block that applied it; by the snapshot, where it waits to be used again.
     """
+
+    def __call__(self, _reference):
+        """Told of the death of a mapping that it depends on: see `Repeatable`. It may come from any thread."""
+        # Released at the end, when nothing has them any more: that may run any code.
+        cdef object before, parts, applied   # no-cython-lint
+        cdef BoundEntry entries
+        with cython.critical_section(self):
+            before = self.before
+            parts = self.parts
+            self.before = self.parts = None
+            if not self.applies:
+                applied = self.applied  # no-cython-lint
+                entries = self.entries  # no-cython-lint
+                self.applied = self.entries = self.main = self.own = None
 
 
 xctx_forbid_instances(<PyTypeObject*>Application)
@@ -113,8 +129,8 @@ cdef bint is_swapped_back(Application application) except -1:
     return True
 
 
-cdef int swap(Application application, object mapping, bint binds) except -1:
-    # Has the current context map as this one does, which differs in the application's variables alone.
+cdef object swap(Application application, object mapping, bint binds):
+    # Has the current context map as this one does, which differs in the application's variables alone. Gives what was there.
     cdef PyThreadState *tstate = xctx_tstate()
     cdef BoundEntry entry = application.entries
     cdef PyObject *before
@@ -123,8 +139,7 @@ cdef int swap(Application application, object mapping, bint binds) except -1:
     while entry is not None:
         xctx_var_changed(tstate, <PyObject*>(<BindingVariable>entry.made.owner).var, <PyObject*>entry.made if binds else NULL)
         entry = entry.outer
-    xctx_taken(before)   # released here
-    return 0
+    return xctx_taken(before)
 
 
 cdef int mark_all_exited(Application application) except -1:
@@ -153,7 +168,12 @@ cdef bint can_be_spare(Application application) noexcept:
 
 cdef bint is_right_anywhere(Binding made) noexcept:
     cdef BindingVariable variable = <BindingVariable>made.owner
-    return (variable.key.index == FLOW or variable.key.inherits) and variable.factories is None
+    return is_right_under(variable.key) and variable.factories is None
+
+
+cdef bint is_right_under(Key key) noexcept:
+    """Whether what is bound under it in a context is seen there by any thread, greenlet and task of this process."""
+    return key.index == FLOW or key.inherits
 
 
 cdef bint is_of_this_process(Application application) noexcept:
@@ -204,43 +224,83 @@ cdef object EMPTY_CONTEXT = Context()
 cdef object EMPTY = <object>xctx_context_vars(<PyObject*>EMPTY_CONTEXT)   # there is one only
 
 
-cdef bint is_empty_here(PyThreadState *tstate) noexcept:
-    """Whether no variable is set in the current context, which exists."""
-    return tstate.context != NULL and xctx_context_vars(tstate.context) == <PyObject*>EMPTY
+@cython.final
+@cython.no_gc_clear
+cdef class Repeatable:
+    """An application that can be made again by one store, in any context that maps what the first one mapped then.
+
+    While it waits it has the mapping that was applied, and a weak reference to the one beneath, at whose death it is emptied.
+    While it is applied it has the one beneath, which is to be given back, and a weak reference to the one that was applied:
+    that dies when something is set in the context, and then the one beneath is released. So no value is kept alive that
+    nobody could see. (Where the one beneath is empty, there is nothing of anybody's in either, and both are kept.)
+
+    Thread-safety: `busy` is guarded by the critical section of the snapshot, and says who may use the rest.
+    Lifetime: held by the snapshot.
+    """
 
 
-cdef bint make_repeatable(Application application, object snapshot) except -1:
-    """Has an application that was just made in an empty context be one that can be applied again. False where it cannot.
+xctx_forbid_instances(<PyTypeObject*>Repeatable)
 
-    That is where the same bindings are right in any thread: under the keys `flow` and `context`.
+
+cdef Repeatable make_repeatable(Application application):
+    """Has an application that was just made be one that can be made again, and is in use; gives None where it cannot be.
+
+    It can where the same bindings are right in any thread (under the keys `flow` and `context`) and in any generator.
     """
     cdef BoundEntry entry = application.entries
-    cdef list found
+    cdef Repeatable made
+    if application.applied is None or application.depends:
+        return None
     while entry is not None:
-        if not is_right_anywhere(entry.made):
-            return False
+        if not is_right_anywhere(entry.made) or entry.made.home is not None:
+            return None
         entry = entry.outer
-    if application.entries is None:
-        return False
-    from gc import get_referents
-    applied = <object>xctx_context_vars(xctx_tstate().context)
-    application.before = application.applied = None
-    parts = []
-    found = [applied]
-    while found:
-        part = found.pop()
-        parts.append(part)
-        if not isinstance(part, Binding):
-            for each in get_referents(part):
-                if not isinstance(each, ContextVar):
-                    found.append(each)
-    part = each = None
-    application.snapshot = snapshot
-    application.applied = applied
-    applied = None
+    made = Repeatable.__new__(Repeatable)
+    made.application = application
+    made.beneath = <PyObject*>application.before
+    made.busy = True
+    parts = parts_of(application)
+    if application.before is not EMPTY:
+        made.of_beneath = ref(application.before, application)
+        made.of_applied = ref(application.applied, application)
     application.parts = parts
     application.references = references_to(parts)
-    return True
+    application.applied_at = <PyObject*>application.applied
+    application.applies = True
+    if made.of_applied is not None:
+        application.applied = None
+    return made
+
+
+cdef list parts_of(Application application):
+    # All that only the mapping that was applied is made of, itself left out.
+    cdef BoundEntry entry = application.entries
+    cdef set known = set()
+    cdef list parts = []
+    cdef list found = [application.before]
+    while found:
+        part = found.pop()
+        known.add(<size_t><PyObject*>part)
+        found.extend(nodes_in(part))
+    found = nodes_in(application.applied)
+    while found:
+        part = found.pop()
+        if <size_t><PyObject*>part not in known:
+            parts.append(part)
+            found.extend(nodes_in(part))
+    while entry is not None:
+        parts.append(entry.made)
+        entry = entry.outer
+    return parts
+
+
+cdef list nodes_in(object node):
+    # The nodes of a mapping's tree right beneath its root or a node. The values are anybody's.
+    from gc import get_referents   # few programs need it
+    return [each for each in get_referents(node) if type(each).__name__ in NODES]
+
+
+cdef frozenset NODES = frozenset(("hamt_bitmap_node", "hamt_array_node", "hamt_collision_node"))
 
 
 cdef Py_ssize_t references_to(list parts) noexcept:
@@ -250,32 +310,45 @@ cdef Py_ssize_t references_to(list parts) noexcept:
     return count
 
 
-cdef bint apply_again(Application application, object snapshot) except -1:
-    """Applies it in the current context, which is empty. False where it cannot be: it is from before a fork."""
+cdef bint apply_again(Repeatable ready) except -1:
+    """Applies it in the current context, which maps what is beneath. False where it cannot be: it is from before a fork."""
     cdef PyThreadState *tstate = xctx_tstate()
+    cdef Application application = ready.application
     cdef BoundEntry entry = application.entries
+    cdef object applied = application.applied
     if not is_of_this_process(application):
         return False
     while entry is not None:
         entry.context = <object>tstate.context
         entry = entry.outer
-    application.snapshot = snapshot
-    swap(application, application.applied, True)
+    application.before = <object>ready.beneath   # the context has it
+    application.applies = True
+    if ready.of_applied is not None:
+        application.applied = None   # from here on the context has it
+    swap(application, applied, True)
     return True
 
 
 cdef bint take_off(Application application) except -1:
-    """Undoes an application that can be applied again. False where it cannot be any more."""
+    """Undoes an application that can be made again. False where it cannot be any more."""
     cdef PyThreadState *tstate = xctx_tstate()
     cdef BoundEntry entry = application.entries
+    cdef object before
     cdef bint alone
-    if tstate.context != <PyObject*>entry.context or not shows_just(application, tstate):
+    with cython.critical_section(application):
+        before = application.before
+        application.before = None
+    if before is None or tstate.context != <PyObject*>entry.context or not shows_just(application, tstate):
         application.applied = application.parts = None
         undo(application)
         return False
-    swap(application, EMPTY, False)
-    # When they were counted, the context had one more.
-    alone = references_to(application.parts) == application.references - 1
+    applied = swap(application, before, False)
+    if application.applied is None:
+        application.applied = applied
+    applied = None
+    application.applies = False
+    alone = (Py_REFCNT_(<PyObject*>application.applied) == 1
+             and references_to(application.parts) == application.references)
     while entry is not None:
         if entry.made.copies is not None:
             alone = False
@@ -290,8 +363,10 @@ cdef bint shows_just(Application application, PyThreadState *tstate) except -1:
     """Whether nothing is set in the current context but what was applied."""
     cdef BoundEntry entry = application.entries
     cdef Py_ssize_t count = 0
-    if xctx_context_vars(tstate.context) == <PyObject*>application.applied:
+    if xctx_context_vars(tstate.context) == application.applied_at:
         return True
+    if application.applied is None:
+        return False
     # Blocks that were entered and left since have it map anew what it did.
     while entry is not None:
         if chain_of(<BindingVariable>entry.made.owner) is not entry.made:

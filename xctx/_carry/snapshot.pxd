@@ -2,7 +2,7 @@
 cimport cython
 from cpython.object cimport PyObject
 
-from xctx._carry.application cimport Application
+from xctx._carry.application cimport Application, Repeatable
 from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport Place
 from xctx._stores.statements cimport OpenByHand
@@ -20,8 +20,8 @@ cdef class SnapshotExtras:
     cdef list all_variables(self)
 
 
-cdef enum Repeating:   # how often it was applied in empty contexts, or what became of that
-    NEVER_YET, ONCE, TWICE, REPEATS, REPEATS_NO_MORE
+cdef enum:
+    PATIENCE = 3   # how often an application that can be made again may turn out useless
 
 
 @cython.final
@@ -30,10 +30,13 @@ cdef class Snapshot:
     cdef Binding first          # flattened; of most snapshots the only one
     cdef list others            # more of them; or None
     cdef SnapshotExtras extras  # what few snapshots have; or None
-    cdef Application ready      # that can be applied again, and is not applied; or None. Guarded by the critical section
-    cdef Application spare      # likewise, whose bindings can be used again, in any context. Guarded likewise
-    cdef Repeating repeating
-    cdef bint again             # it was applied before, in a context that was not empty
+    # These are guarded by the critical section.
+    cdef Repeatable ready       # an application that can be made again; or None
+    cdef Application spare      # one that is undone, whose bindings can be used again, whatever is set; or None
+    cdef PyObject *last         # what the context mapped when it was last applied: compared only
+    cdef int times              # how often it did so in a row
+    cdef int failures           # at most about PATIENCE
+    cdef bint again             # it was applied before
     cdef bint whole             # of all xlocals: what is not in it is not seen either
     cdef bint barriers          # what the unit bound outside is not seen
     cdef bint skips             # pickling leaves out what cannot go
@@ -47,6 +50,7 @@ cdef class Snapshot:
     cdef bint hides_all(self)
     cdef Application apply(self, bint shared, Place *place, bint of_call=*)
     cdef Application apply_repeatably(self, bint of_call)
+    cdef Repeatable take_ready(self, PyObject *mapping, bint *remakes)
     cdef Application apply_what_is_spare(self, bint of_call)
     cdef int hide_others(self, Application application, Place *place) except -1
     cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1

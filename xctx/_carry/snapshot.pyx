@@ -15,11 +15,11 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._carry.application cimport (Application, apply_again, bind_again, bind_in, can_be_spare, detach, is_empty_here,
-                                      is_of_this_process, make_repeatable, new_application, take_off, undo)
+from xctx._carry.application cimport (Application, Repeatable, apply_again, bind_again, bind_in, can_be_spare, detach,
+                                      is_of_this_process, is_right_under, make_repeatable, new_application, take_off, undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key, Unit
-from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState, xctx_copy_context,
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState, xctx_context_vars, xctx_copy_context,
                                    xctx_forbid_instances, xctx_publish_before, xctx_tstate, xctx_type_put)
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
 from xctx._runtime.runtime cimport connect, xctx_fork_count
@@ -249,29 +249,55 @@ cdef class Snapshot:
 
     cdef Application apply_repeatably(self, bint of_call):
         """The same, outside of generators, where `end_application` will undo it: that keeps it for the next time, if it can."""
-        cdef Application application = None
-        if self.extras is not None:
+        cdef PyThreadState *tstate = xctx_tstate()
+        cdef Repeatable ready = None
+        cdef Application application
+        cdef bint remakes = False
+        if self.extras is not None or tstate.context == NULL:
             return self.apply(False, NULL, of_call)
-        if self.repeating == REPEATS_NO_MORE or not is_empty_here(xctx_tstate()):
-            return self.apply_what_is_spare(of_call)
-        if self.repeating == REPEATS:
-            with cython.critical_section(self):
-                application = self.ready
-                self.ready = None
-            if application is None:   # it is applied somewhere else
-                return self.apply_what_is_spare(of_call)
-            if apply_again(application, self):
+        if self.failures < PATIENCE:
+            ready = self.take_ready(xctx_context_vars(tstate.context), &remakes)
+            if ready is not None and apply_again(ready):
+                application = ready.application
+                application.snapshot = self
                 return application
-        application = self.apply(False, NULL, of_call)
-        if self.repeating == NEVER_YET:   # most snapshots are applied once
-            self.repeating = ONCE
-        elif self.repeating == ONCE:
-            self.repeating = TWICE
-        elif make_repeatable(application, self):
-            self.repeating = REPEATS
-        else:
-            self.repeating = REPEATS_NO_MORE
+        if not remakes:
+            return self.apply_what_is_spare(of_call)
+        application = self.apply(False, NULL, True)
+        try:
+            ready = make_repeatable(application)
+        except BaseException:
+            undo(application)
+            raise
+        if ready is not None:
+            application.snapshot = self
+            with cython.critical_section(self):
+                self.ready = ready
+            return application
+        self.failures = PATIENCE
+        if not of_call:
+            application.before = application.applied = None
         return application
+
+    cdef Repeatable take_ready(self, PyObject *mapping, bint *remakes):
+        # What can be applied at one stroke where the context has this mapping; or None, and whether one is to be made for it.
+        cdef Repeatable ready
+        with cython.critical_section(self):
+            ready = self.ready
+            if ready is not None:
+                if ready.busy:   # it is applied somewhere else
+                    return None
+                if ready.beneath == mapping and ready.application.applied is not None:
+                    ready.busy = True
+                    return ready
+            if self.last != mapping:   # most snapshots are applied once
+                self.last = mapping
+                self.times = 0
+            self.times += 1
+            remakes[0] = self.times >= 3
+            if remakes[0]:
+                self.times = 0
+        return None
 
     cdef Application apply_what_is_spare(self, bint of_call):
         """The same, whatever is set in the current context: with the bindings of an earlier application, if they can be had."""
@@ -425,18 +451,23 @@ xctx_forbid_instances(<PyTypeObject*>SnapshotExtras)
 
 cdef int end_application(Application application) except -1:
     cdef Snapshot snapshot = <Snapshot>application.snapshot
+    cdef bint repeats
     application.snapshot = None
-    if application.parts is None:
+    if not application.applies:
         undo(application)
         if snapshot is not None and detach(application):
             with cython.critical_section(snapshot):
                 snapshot.spare = application
         return 0
-    if not take_off(application):
-        snapshot.repeating = REPEATS_NO_MORE   # it would take time again, for nothing
-    else:
-        with cython.critical_section(snapshot):
-            snapshot.ready = application
+    repeats = take_off(application)
+    with cython.critical_section(snapshot):
+        if not repeats:
+            snapshot.failures += 1   # to make it again each time would take longer than to do without
+        if snapshot.ready is not None and snapshot.ready.application is application:
+            if repeats:
+                snapshot.ready.busy = False
+            else:
+                snapshot.ready = None
     return 0
 
 
@@ -449,7 +480,11 @@ cdef struct Hiding:
 cdef int hide_other(Binding top, void *arg) except -1:
     cdef Hiding *hiding = <Hiding*>arg
     # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
-    if not (<Snapshot>hiding.snapshot).has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:
+    if (<Snapshot>hiding.snapshot).has(<xlocal>top.owner):
+        return 0
+    if top.home is not None or not is_right_under((<xlocal>top.owner).key):
+        (<Application>hiding.application).depends = True
+    if visible_here(top, xctx_tstate()) is not None:
         bind_in(<Application>hiding.application, <BindingVariable>top.owner, None, True, hiding.place)
     return 0
 
