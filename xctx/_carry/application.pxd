@@ -13,10 +13,10 @@ cdef class Application:
     cdef BoundEntry main        # of these the one of the snapshot's first binding; or None
     cdef BoundEntry own         # of these the last one of what is in the snapshot; those before hide others
     cdef list variables         # context variables that came along, as `set_variables` gave them; or None
-    # Of a call, where nothing was bound or set in between; otherwise these are None:
-    cdef bint swaps             # whether they are wanted
+    # Mappings, while they are noted, and where nothing else was set in between; otherwise None:
+    cdef bint notes
     cdef object before          # what the context mapped before
-    cdef object applied         # what it maps where this is applied; likewise of one that can be applied again
+    cdef object applied         # what it maps where this is applied
     # Of one that can be used again:
     cdef object snapshot        # None while it is not applied
     cdef bint depends           # what is hidden depends on which unit or generator runs, so it is not to be made again
@@ -36,13 +36,13 @@ cdef class Repeatable:
     cdef bint busy                 # it is applied
 
 
-cdef Application new_application(bint of_call)
+cdef Application new_application(bint notes)
 cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier, Place *place) except -1
 cdef int undo(Application application) except -1
 cdef bint is_right_under(Key key) noexcept
 cdef bint can_be_spare(Application application) noexcept
 cdef bint is_of_this_process(Application application) noexcept
-cdef int bind_again(Application application, bint of_call) except -1
+cdef int bind_again(Application application) except -1
 cdef bint detach(Application application) except -1
 cdef Repeatable make_repeatable(Application application)
 cdef bint apply_again(Repeatable ready) except -1

@@ -2,28 +2,34 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Applications: what one application of a snapshot has bound, until it is undone.
 
-A context maps its variables by an immutable mapping. The application of a call keeps the mapping that was there before, and
-the one that it has made; if the context still has the latter at the end, it is given the former back, at one stroke.
-Whatever happened meanwhile, this is right: that the mapping is the same object says that nothing in the context has changed.
-Otherwise (a context variable was set and stays so) what was bound is taken out variable by variable. Blocks do not keep a
-mapping, because they may be open for long, and in a mapping are values that others may have replaced since.
+Usually a snapshot is applied many times: by each call of a function, by each task or request. What is bound can then be used
+again, in two ways.
 
-In a context in which no variable is set, which is what a thread or greenlet begins with, what a function bound by a snapshot
-needs is one mapping, and the next call can use the same: it is put into the context, and the empty one is put back at the end.
-The bindings in it belong to one application at a time, and only where nobody else has come to refer to them (no copied
-context, no chain) are they used again.
+- The bindings of an application that is undone are *spare*: the next one puts them on top of whatever is bound then. They
+  belong to one application at a time, and only where nobody else has come to refer to them (no copied context, no chain) are
+  they used again.
+- A context maps its variables by an immutable mapping. Where a snapshot is applied again and again while a context maps the
+  same, the mapping that this comes to is kept as well, and the next application is *one store*: the mapping is put into the
+  context, and the one from before is put back at the end. A thread or greenlet begins with a context in which nothing is
+  set, and there is one empty mapping, so all of these count as the same; so do copies in which nothing was set since.
 
-That a mapping is replaced as a whole is as if the variables in which the two differ were set one by one:
-- Other threads copy contexts, even current ones. A copy has one mapping or the other. Nothing is written into a mapping.
-- A greenlet that is switched to has another context. Coming back, the context is compared, and the mapping in it.
-- The program's code may set variables, enter the same snapshot again, copy the context, or leave blocks that were entered
-  outside: each makes another mapping, or holds this one. An application that is in use is not to be had for a second entry.
-- Memory: giving a mapping back needs none. Making one may fail, before anything is changed.
-- Finalisers run where a mapping is released, when all is done that needs it; what they find is the state afterwards. Those
-  that 3.11 runs while something is bound may set a variable in the context. So a mapping counts as the one before only if
-  nothing was changed in between: each is taken in the same store that replaces it.
-- Context variables keep what they were last found to be (on builds with a GIL). They are told: those of the application, in
-  which alone the two mappings differ. `context_ver` is not counted up, so all others go on.
+At the end the context must have the very mapping that was put there: so nothing in it was changed meanwhile. Otherwise (a
+context variable was set, a block is left open) what was bound is taken out variable by variable, as it is for spare ones.
+
+That a mapping is replaced as a whole comes to the same as if the variables in which the two differ were set one by one:
+
+- Other threads copy contexts, even current ones. A copy has the one mapping or the other, and keeps it. CPython's own way to
+  set a variable is the same store, with the GIL or without.
+- A greenlet that is switched to has another context, or it changes this one: both are seen at the end.
+- The program may set variables, enter the same snapshot again, copy the context, leave blocks that were entered outside:
+  each of these makes another mapping, or refers to this one. What is in use is not to be had for a second application.
+- Memory: putting a mapping into the context needs none. Where there is too little to make one, the context keeps the old one.
+- Finalisers run where a mapping is released, which is done last; what they find is the state afterwards. Those that 3.11 runs
+  while something is bound may set a variable. So a mapping counts as the one before only if it is what was taken out of the
+  context by the store that put the next one there.
+- With a GIL, context variables note what they were last found to be. They are told: those of the application, in which alone
+  the two mappings differ. `context_ver` is not counted up, so what is noted of all others stays right.
+- Nothing is kept alive that nobody could see, while it is applied or afterwards: see `Repeatable`.
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
@@ -72,39 +78,40 @@ cdef class Application:
 xctx_forbid_instances(<PyTypeObject*>Application)
 
 
-cdef Application new_application(bint of_call):
+cdef Application new_application(bint notes):
+    """An application in which nothing is bound yet, and which notes the mappings before and after or does not."""
     cdef Application made = Application.__new__(Application)
-    made.swaps = of_call
+    made.notes = notes
     return made
 
 
 cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier, Place *place) except -1:
     """Binds for the current unit what a flattened binding says, or nothing where that is None: a part of the application."""
     cdef PyObject *kept = NULL
-    if not application.swaps:
-        application.entries = bind_snapshot(variable, flattened, barrier, application.entries, place, NULL)
+    application.entries = bind_snapshot(variable, flattened, barrier, application.entries, place,
+                                        &kept if application.notes else NULL)
+    if not application.notes:
         return 0
-    application.entries = bind_snapshot(variable, flattened, barrier, application.entries, place, &kept)
-    return note_mappings(application, kept)
-
-
-cdef int note_mappings(Application application, PyObject *kept) except -1:
-    # Told of what the context mapped before a variable was set, or NULL. Nothing ran since.
+    # Nothing ran since the variable was set.
     if application.applied is None and kept != NULL:
         application.before = xctx_taken(kept)
     elif kept == NULL or xctx_taken(kept) is not application.applied:
-        application.swaps = False
-        application.before = application.applied = None
+        forget_mappings(application)
         return 0
     application.applied = <object>xctx_context_vars(xctx_tstate().context)
+    return 0
+
+
+cdef int forget_mappings(Application application) except -1:
+    """Keeps no mapping any more."""
+    application.notes = False
+    application.before = application.applied = None
     return 0
 
 
 cdef int undo(Application application) except -1:
     """Takes out what it bound, of the current context and of the one in which it was applied."""
     cdef BoundEntry entry = application.entries
-    if application.applied is not None and is_swapped_back(application):
-        return 0
     try:
         if application.variables is not None:
             reset_variables(application.variables)
@@ -112,41 +119,6 @@ cdef int undo(Application application) except -1:
         while entry is not None:
             unbind_entry(entry)
             entry = entry.outer
-    return 0
-
-
-cdef bint is_swapped_back(Application application) except -1:
-    # Where the context has the mapping that was applied, it is given the one from before.
-    cdef PyThreadState *tstate = xctx_tstate()
-    cdef object applied = application.applied   # held to the end: releasing it may run any code
-    cdef object before = application.before
-    application.before = application.applied = None
-    if (application.variables is not None or tstate.context != <PyObject*>application.entries.context
-            or xctx_context_vars(tstate.context) != <PyObject*>applied):
-        return False
-    swap(application, before, False)
-    mark_all_exited(application)
-    return True
-
-
-cdef object swap(Application application, object mapping, bint binds):
-    # Has the current context map as this one does, which differs in the application's variables alone. Gives what was there.
-    cdef PyThreadState *tstate = xctx_tstate()
-    cdef BoundEntry entry = application.entries
-    cdef PyObject *before
-    Py_INCREF(mapping)
-    before = xctx_swap_vars(tstate, <PyObject*>mapping)
-    while entry is not None:
-        xctx_var_changed(tstate, <PyObject*>(<BindingVariable>entry.made.owner).var, <PyObject*>entry.made if binds else NULL)
-        entry = entry.outer
-    return xctx_taken(before)
-
-
-cdef int mark_all_exited(Application application) except -1:
-    cdef BoundEntry entry = application.entries
-    while entry is not None:
-        mark_exited(entry.made)
-        entry = entry.outer
     return 0
 
 
@@ -186,18 +158,11 @@ cdef bint is_of_this_process(Application application) noexcept:
     return True
 
 
-cdef int bind_again(Application application, bint of_call) except -1:
+cdef int bind_again(Application application) except -1:
     """Binds what a detached application had bound."""
     cdef BoundEntry entry = application.own
-    cdef PyObject *kept = NULL
-    application.swaps = of_call
     while entry is not None:
-        if application.swaps:
-            entry.context = make_visible(entry.made, NULL, &kept)
-            note_mappings(application, kept)
-            kept = NULL
-        else:
-            entry.context = make_visible(entry.made, NULL, NULL)
+        entry.context = make_visible(entry.made, NULL, NULL)
         entry = entry.outer
     return 0
 
@@ -242,6 +207,28 @@ cdef class Repeatable:
 xctx_forbid_instances(<PyTypeObject*>Repeatable)
 
 
+cdef object swap(Application application, object mapping, bint binds):
+    # Has the current context map as this one does, which differs in the application's variables alone. Gives the one that
+    # was there, so that it is released when all is done.
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef BoundEntry entry = application.entries
+    cdef PyObject *before
+    Py_INCREF(mapping)
+    before = xctx_swap_vars(tstate, <PyObject*>mapping)
+    while entry is not None:
+        xctx_var_changed(tstate, <PyObject*>(<BindingVariable>entry.made.owner).var, <PyObject*>entry.made if binds else NULL)
+        entry = entry.outer
+    return xctx_taken(before)
+
+
+cdef int mark_all_exited(Application application) except -1:
+    cdef BoundEntry entry = application.entries
+    while entry is not None:
+        mark_exited(entry.made)
+        entry = entry.outer
+    return 0
+
+
 cdef Repeatable make_repeatable(Application application):
     """Has an application that was just made be one that can be made again, and is in use; gives None where it cannot be.
 
@@ -250,9 +237,11 @@ cdef Repeatable make_repeatable(Application application):
     cdef BoundEntry entry = application.entries
     cdef Repeatable made
     if application.applied is None or application.depends:
+        forget_mappings(application)
         return None
     while entry is not None:
         if not is_right_anywhere(entry.made) or entry.made.home is not None:
+            forget_mappings(application)
             return None
         entry = entry.outer
     made = Repeatable.__new__(Repeatable)

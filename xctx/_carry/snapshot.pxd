@@ -48,10 +48,10 @@ cdef class Snapshot:
     cdef SnapshotExtras make_extras(self)
     cdef tuple unresolved(self)
     cdef bint hides_all(self)
-    cdef Application apply(self, bint shared, Place *place, bint of_call=*)
-    cdef Application apply_repeatably(self, bint of_call)
+    cdef Application apply(self, bint shared, Place *place, bint notes=*)
+    cdef Application apply_repeatably(self)
     cdef Repeatable take_ready(self, PyObject *mapping, bint *remakes)
-    cdef Application apply_what_is_spare(self, bint of_call)
+    cdef Application apply_what_is_spare(self)
     cdef int hide_others(self, Application application, Place *place) except -1
     cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1
     cdef int resolve(self, SnapshotExtras extras) except -1

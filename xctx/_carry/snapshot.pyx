@@ -214,16 +214,16 @@ cdef class Snapshot:
         """Whether nothing is seen, where this is applied, of what was bound outside."""
         return self.whole and self.barriers
 
-    cdef Application apply(self, bint shared, Place *place, bint of_call=False):
+    cdef Application apply(self, bint shared, Place *place, bint notes=False):
         """Binds all of it for the current unit.
 
         Args:
             shared: whether it is applied in the context that it was taken in. Then what goes by the context, and what
                 the same unit bound, is seen already.
             place: the generator whose block this is, as `find_place` found it; NULL if there is none.
-            of_call: whether it is undone at the end of a call, and not of a block.
+            notes: whether it is to note what the context mapped before, and what afterwards.
         """
-        cdef Application application = new_application(of_call)
+        cdef Application application = new_application(notes)
         cdef SnapshotExtras extras = self.extras
         if extras is not None and extras.unresolved is not None:
             self.resolve(extras)
@@ -247,14 +247,14 @@ cdef class Snapshot:
             raise
         return application
 
-    cdef Application apply_repeatably(self, bint of_call):
+    cdef Application apply_repeatably(self):
         """The same, outside of generators, where `end_application` will undo it: that keeps it for the next time, if it can."""
         cdef PyThreadState *tstate = xctx_tstate()
         cdef Repeatable ready = None
         cdef Application application
         cdef bint remakes = False
         if self.extras is not None or tstate.context == NULL:
-            return self.apply(False, NULL, of_call)
+            return self.apply(False, NULL)
         if self.failures < PATIENCE:
             ready = self.take_ready(xctx_context_vars(tstate.context), &remakes)
             if ready is not None and apply_again(ready):
@@ -262,7 +262,7 @@ cdef class Snapshot:
                 application.snapshot = self
                 return application
         if not remakes:
-            return self.apply_what_is_spare(of_call)
+            return self.apply_what_is_spare()
         application = self.apply(False, NULL, True)
         try:
             ready = make_repeatable(application)
@@ -275,8 +275,6 @@ cdef class Snapshot:
                 self.ready = ready
             return application
         self.failures = PATIENCE
-        if not of_call:
-            application.before = application.applied = None
         return application
 
     cdef Repeatable take_ready(self, PyObject *mapping, bint *remakes):
@@ -299,7 +297,7 @@ cdef class Snapshot:
                 self.times = 0
         return None
 
-    cdef Application apply_what_is_spare(self, bint of_call):
+    cdef Application apply_what_is_spare(self):
         """The same, whatever is set in the current context: with the bindings of an earlier application, if they can be had."""
         cdef Application application = None
         if self.spare is not None:
@@ -307,13 +305,13 @@ cdef class Snapshot:
                 application = self.spare
                 self.spare = None
         if application is None or not is_of_this_process(application):
-            application = self.apply(False, NULL, of_call)
+            application = self.apply(False, NULL)
             if self.again and can_be_spare(application):
                 application.snapshot = self
             self.again = True   # most snapshots are applied once
             return application
         try:
-            bind_again(application, of_call)
+            bind_again(application)
             if self.whole:
                 self.hide_others(application, NULL)
         except BaseException:
@@ -546,7 +544,7 @@ cdef object enter_by(Block block, xctx_entering how):
     elif how == BY_HAND:
         block.undo = snapshot.apply(False, NULL)
     else:
-        block.undo = snapshot.apply_repeatably(False)
+        block.undo = snapshot.apply_repeatably()
     block.opener = None
     return snapshot
 
@@ -619,7 +617,7 @@ cdef void set_wrapping(wrapping function) noexcept:
 
 
 cdef object call_in(Snapshot snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames):
-    cdef Application application = snapshot.apply_repeatably(True)
+    cdef Application application = snapshot.apply_repeatably()
     try:
         return PyObject_Vectorcall_(func, args, n, kwnames)
     finally:
