@@ -305,9 +305,9 @@ cdef bint apply_again(Repeatable ready) except -1:
     cdef Application application = ready.application
     cdef BoundEntry entry = application.entries
     cdef object applied = application.applied
-    if not is_of_this_process(application):
-        return False
     while entry is not None:
+        if entry.made.unit is not None and entry.made.unit.forks != xctx_fork_count():
+            return False
         entry.context = <object>tstate.context
         entry = entry.outer
     application.before = <object>ready.beneath   # the context has it

@@ -21,7 +21,7 @@ cdef class SnapshotExtras:
 
 
 cdef enum:
-    PATIENCE = 3   # how often an application that can be made again may turn out useless
+    MOST_PATIENCE = 1 << 20
 
 
 @cython.final
@@ -33,9 +33,8 @@ cdef class Snapshot:
     # These are guarded by the critical section.
     cdef Repeatable ready       # an application that can be made again; or None
     cdef Application spare      # one that is undone, whose bindings can be used again, whatever is set; or None
-    cdef PyObject *last         # what the context mapped when it was last applied: compared only
-    cdef int times              # how often it did so in a row
-    cdef int failures           # at most about PATIENCE
+    cdef int waited             # how often it was applied otherwise since one was last made ready
+    cdef int patience           # how often more than twice that is to be before another one is made ready
     cdef bint again             # it was applied before
     cdef bint whole             # of all xlocals: what is not in it is not seen either
     cdef bint barriers          # what the unit bound outside is not seen

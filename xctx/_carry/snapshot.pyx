@@ -255,12 +255,11 @@ cdef class Snapshot:
         cdef bint remakes = False
         if self.extras is not None or tstate.context == NULL:
             return self.apply(False, NULL)
-        if self.failures < PATIENCE:
-            ready = self.take_ready(xctx_context_vars(tstate.context), &remakes)
-            if ready is not None and apply_again(ready):
-                application = ready.application
-                application.snapshot = self
-                return application
+        ready = self.take_ready(xctx_context_vars(tstate.context), &remakes)
+        if ready is not None and apply_again(ready):
+            application = ready.application
+            application.snapshot = self
+            return application
         if not remakes:
             return self.apply_what_is_spare()
         application = self.apply(False, NULL, True)
@@ -273,12 +272,11 @@ cdef class Snapshot:
             application.snapshot = self
             with cython.critical_section(self):
                 self.ready = ready
-            return application
-        self.failures = PATIENCE
         return application
 
     cdef Repeatable take_ready(self, PyObject *mapping, bint *remakes):
         # What can be applied at one stroke where the context has this mapping; or None, and whether one is to be made for it.
+        # Making one takes the time of some applications. So it is made the more seldom the fewer there are that use it.
         cdef Repeatable ready
         with cython.critical_section(self):
             ready = self.ready
@@ -287,14 +285,14 @@ cdef class Snapshot:
                     return None
                 if ready.beneath == mapping and ready.application.applied is not None:
                     ready.busy = True
+                    if self.patience > 0:
+                        self.patience -= 1
                     return ready
-            if self.last != mapping:   # most snapshots are applied once
-                self.last = mapping
-                self.times = 0
-            self.times += 1
-            remakes[0] = self.times >= 3
+            self.waited += 1
+            remakes[0] = self.waited > self.patience + 2
             if remakes[0]:
-                self.times = 0
+                self.waited = 0
+                self.patience = min(2 * self.patience + 4, MOST_PATIENCE)
         return None
 
     cdef Application apply_what_is_spare(self):
@@ -459,8 +457,6 @@ cdef int end_application(Application application) except -1:
         return 0
     repeats = take_off(application)
     with cython.critical_section(snapshot):
-        if not repeats:
-            snapshot.failures += 1   # to make it again each time would take longer than to do without
         if snapshot.ready is not None and snapshot.ready.application is application:
             if repeats:
                 snapshot.ready.busy = False
