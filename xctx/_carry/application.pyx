@@ -33,6 +33,7 @@ That a mapping is replaced as a whole comes to the same as if the variables in w
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.ref cimport Py_INCREF
 
 from xctx._carry.variables cimport reset_variables
@@ -293,9 +294,9 @@ cdef frozenset NODES = frozenset(("hamt_bitmap_node", "hamt_array_node", "hamt_c
 
 
 cdef Py_ssize_t references_to(list parts) noexcept:
-    cdef Py_ssize_t count = 0
-    for part in parts:
-        count += Py_REFCNT_(<PyObject*>part)
+    cdef Py_ssize_t i, count = 0
+    for i in range(PyList_GET_SIZE(parts)):
+        count += Py_REFCNT_(PyList_GET_ITEM(parts, i))
     return count
 
 

@@ -34,7 +34,7 @@ cdef class Snapshot:
     cdef Repeatable ready       # an application that can be made again; or None
     cdef Application spare      # one that is undone, whose bindings can be used again, whatever is set; or None
     cdef int waited             # how often it was applied otherwise since one was last made ready
-    cdef int patience           # how often more than twice that is to be before another one is made ready
+    cdef int patience           # how often it is to be, before another one is made ready; and two times more
     cdef bint again             # it was applied before
     cdef bint whole             # of all xlocals: what is not in it is not seen either
     cdef bint barriers          # what the unit bound outside is not seen

@@ -153,6 +153,19 @@ static inline void xctx_var_changed(const PyThreadState *tstate, PyObject *var, 
 #endif
 }
 
+/* Whether the variable has noted that it is this value in the current context. With 0 it may be so all the same. */
+static inline int xctx_var_is(const PyThreadState *tstate, PyObject *var, PyObject *value) {
+#ifndef Py_GIL_DISABLED
+    const xctx_var_begin *begin = (const xctx_var_begin *)var;
+    return begin->cached == value && begin->cached_tsver == tstate->context_ver && begin->cached_tsid == tstate->id;
+#else
+    (void)tstate;
+    (void)var;
+    (void)value;
+    return 0;
+#endif
+}
+
 /* Has the current context map as another mapping does: takes the reference over, and gives the one to what was there.
  * xctx_var_changed is to be told of each variable in which the two differ, before any other code runs: before what is given
  * back is released, too.

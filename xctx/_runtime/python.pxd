@@ -56,6 +56,7 @@ cdef extern from "xctx/_runtime/cpython.h":
     PyObject *xctx_context_vars(PyObject *context)
     PyObject *xctx_swap_vars(PyThreadState *, PyObject *vars)   # takes the reference over, gives another one
     void xctx_var_changed(PyThreadState *, PyObject *variable, PyObject *value)
+    bint xctx_var_is(PyThreadState *, PyObject *variable, PyObject *value)
 
     PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name)   # a new reference
     bint xctx_type_has(PyTypeObject *type, PyObject *name)

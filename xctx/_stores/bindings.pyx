@@ -202,7 +202,8 @@ cdef Binding copy_of(Binding binding, Unit unit, Binding outer):
     return made
 
 
-cdef void mark_exited(Binding binding):
+cdef void mark_guarded(Binding binding):
+    # The part of `mark_exited` for a binding that others may be copying.
     with cython.critical_section(binding):
         binding.exited = True
         if binding.copies is not None:

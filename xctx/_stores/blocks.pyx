@@ -26,7 +26,7 @@ from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyThreadState, Py
                                    PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, xctx_add, xctx_cas_ptr, xctx_forbid_instances,
                                    xctx_hold_collector, xctx_iterate_context, xctx_load_int, xctx_load_ptr,
                                    xctx_publish_before, xctx_referent, xctx_release_collector, xctx_store_int,
-                                   xctx_store_ptr, xctx_tstate)
+                                   xctx_store_ptr, xctx_tstate, xctx_var_is)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial,
                                     xctx_put, xctx_put_)
 from xctx._runtime.scheduling cimport running_greenlet
@@ -658,7 +658,11 @@ cdef int end_binding(Binding made, PyObject *context) except -1:
     """
     cdef BindingVariable variable = <BindingVariable>made.owner
     cdef PyThreadState *tstate = xctx_tstate()
-    cdef Binding top = chain_of(variable)
+    cdef Binding top
+    if context == tstate.context and xctx_var_is(tstate, <PyObject*>variable.var, <PyObject*>made):
+        mark_exited(made)
+        return take_off(variable, made)
+    top = chain_of(variable)
     mark_exited(made)
     if context == tstate.context:
         if top is made:
