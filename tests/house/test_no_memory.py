@@ -36,6 +36,6 @@ def parameters():
             yield pytest.param(name, marks=marks)
 
 
-@pytest.mark.parametrize("name", parameters())
+@pytest.mark.parametrize("name", list(parameters()))
 def test_nothing_is_left_where_memory_fails(name):
     assert in_fork(lambda: no_memory.try_everything(name)) == []
