@@ -13,6 +13,7 @@ import contextvars
 import copy
 import gc
 import importlib
+import importlib.util
 import os
 import pickle
 import pkgutil
@@ -24,6 +25,15 @@ import threading
 import time
 import weakref
 
+# What xctx imports when it is first needed.
+IMPORTED_LATE = (
+    "annotationlib",
+    "asyncio",
+    "difflib",
+    "multiprocessing.context",
+    "multiprocessing.reduction",
+    "typing",
+)
 LIMIT = 300  # seconds in which a round must end, on a busy machine and under a sanitizer too
 DEEPEST = 4  # how deep hostile objects act within hostile objects
 THREADS = 3
@@ -295,6 +305,9 @@ def import_all():
     for module in pkgutil.walk_packages(xctx.__path__, "xctx."):
         if module.name.startswith(("xctx._", "xctx.debug", "xctx.wire")):
             importlib.import_module(module.name)
+    for name in IMPORTED_LATE:
+        if importlib.util.find_spec(name):
+            importlib.import_module(name)
 
 
 def ignore_signals():
