@@ -273,7 +273,7 @@ def test_in_a_forked_child_it_goes_on(x, in_fork, key_name):
 
     each = work()
     next(each)
-    # No rung but `context` survives a fork.
+    # Only what is bound under `context` survives a fork.
     assert in_fork(lambda: (next(each), next(each), vars(x))) == ({"a": 1} if key_name == "context" else {}, {}, {})
     assert next(each) == {"a": 1}
 

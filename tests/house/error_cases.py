@@ -284,7 +284,7 @@ SECTIONS = {
             AttributeError,
             "'…' object has nothing bound to '…' here: the blocks that bound it were left, or nothing carried them "
             "here (xctx.debug.explain tells which)",
-            "a name is read outside of the block that binds it, or in a thread, greenlet or context that does not have it",
+            "a name is read outside of the block that binds it, or in a unit or context that does not have it",
             reads_left,
         ),
         (

@@ -1,4 +1,4 @@
-"""local across os.fork: the child starts empty on every rung, and finalises nothing that is the parent's."""
+"""local across os.fork: the child starts empty under every key, and finalises nothing of the parent's."""
 
 import os
 import sys
