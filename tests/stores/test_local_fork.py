@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from helpers.effort import sized
 
 import xctx
 from xctx import debug, keys
@@ -268,6 +269,7 @@ def test_a_fork_in_the_midst_of_the_forking_units_own_first_touch(key, in_fork):
     assert made.__dict__ == {"begun": True, "ended": True}
 
 
+@pytest.mark.sampled
 @rungs
 @pytest.mark.parametrize("what", ["set", "new", "dict"])
 def test_forks_while_other_threads_are_at_it(key, in_fork, what):
@@ -305,7 +307,7 @@ def test_forks_while_other_threads_are_at_it(key, in_fork, what):
     for thread in threads:
         thread.start()
     try:
-        for _ in range(15):
+        for _ in range(sized(5, 15)):
             assert in_fork(child) == (False, 50, 1)
     finally:
         stop.set()
