@@ -28,7 +28,7 @@ def isolated(func):
     Each call runs in a copy of the context in which it takes its first step. So what a generator, async generator or
     coroutine binds stays with it between its steps, what its caller binds later does not reach it, and the same holds for
     context variables. When another unit (task, thread or greenlet) resumes it, it goes on seeing what it saw. An event loop,
-    for example, closes an async generator that was dropped in a task of its own.
+    for example, uses a task of its own to close an async generator that was dropped.
 
     Args:
         func: a generator function, async generator function, coroutine function or any other callable.
