@@ -76,7 +76,7 @@ def extract(carrier: Any, /, *xlocals: xlocal, report: Report | None = None) -> 
         report: called with what was left out, and why, in place of the log.
 
     Returns:
-        What arrived, as a snapshot: ``with extract(headers):`` binds it, and so does ``extract(headers).run(func)``, in
+        A snapshot of what arrived. ``with extract(headers):`` binds it, and so does ``extract(headers).run(func)``, in
         any unit. It is bound in addition to what is bound there.
 
     Raises:

@@ -144,7 +144,7 @@ def test_applications_left_in_any_order(x, order):
         only_x, only_y = xctx.capture(x), xctx.capture(y)
     with x(a="taken"):
         whole_x = xctx.capture()
-    # What each shows in the two; None where it says nothing about one.
+    # What each snapshot shows in the two xlocals; None where it says nothing about one.
     kinds = {
         "nothing": (nothing, {}, {}),
         "x": (only_x, {"a": "taken"}, None),

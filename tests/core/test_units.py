@@ -144,7 +144,7 @@ def test_addresses_of_greenlets_are_used_again_and_units_are_not(greenlet):
         addresses.add(id(made))
         del made
     assert len(units) == 200
-    if os.environ.get("PYTHONMALLOC") != "malloc":  # the sanitizer's, which gives no address twice for long
+    if os.environ.get("PYTHONMALLOC") != "malloc":  # of the sanitizer, which does not use an address again for long
         assert len(addresses) < 200
     assert not any(unit.alive for unit in units)
 

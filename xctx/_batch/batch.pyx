@@ -351,7 +351,7 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
 
     @property
     def stats(self):
-        """The numbers so far: values handed out, batches begun, calls that had to wait."""
+        """How many values were handed out, how many batches were begun, how many calls had to wait: a named tuple."""
         cdef BatchCore* core = self.core
         cdef uint64_t loads, fills, waits
         batch_lock(core)

@@ -49,7 +49,7 @@ cdef class Unit(ReferenceType):
 
     @property
     def kind(self):
-        """What kind of unit it is: 'process', 'thread', 'greenlet', 'task', 'work', 'context', or 'value' for a callable's."""
+        """'process', 'thread', 'greenlet', 'task', 'work' or 'context'; or 'value' if a callable's key made the unit."""
         return self.unit_kind.name.decode()
 
     def __call__(self):
