@@ -67,8 +67,8 @@ cdef class local:
     """Attributes of execution units: each unit has its own, and they end with it. `key` says what a unit is.
 
     It replaces ``threading.local`` (key ``thread``, or the default), ``gevent.local.local`` (the default), a fork-safe local
-    (any key but ``context``), and werkzeug's ``Local`` (keys ``flow`` and ``context``). A subclass's ``__init__`` is called in each
-    unit that uses the object, with the arguments of the constructor; all units share the attributes in its ``__slots__``.
+    (any key but ``context``), and werkzeug's ``Local`` (keys ``flow`` and ``context``). A subclass's ``__init__`` is called in
+    each unit that uses the object, with the arguments of the constructor; all units share the attributes in its ``__slots__``.
 
     Args:
         key: one of :mod:`xctx.keys`, or a callable that returns a hashable. Default: the class's key, which is
