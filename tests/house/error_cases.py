@@ -612,7 +612,6 @@ LEFT_OUT = {
     "a type that was to be given another __getattribute__ has none of its own": "a mistake in xctx itself",
     "this thread has no state to keep values in": "the interpreter has no memory for a dict, or is past its end",
     "maximum recursion depth exceeded…": "CPython's own, a little earlier",
-    "module 'xctx' has no attribute …": "what each module says",
 }
 if offers("SharedLock"):
     LEFT_OUT |= error_cases_lock.LEFT_OUT
