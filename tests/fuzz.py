@@ -166,7 +166,7 @@ class World:
             lambda it: it.forget(self.anything()),
             lambda it: it.__release_local__(),
         ]
-        # What else these can do waits for other threads, which may wait in turn.
+        # The other methods of these wait for other threads, which may wait in turn.
         self.calm_types = (xctx.SharedLock, xctx.BatchExecutor)
         self.calm_uses = [
             lambda it: it.acquire(timeout=0) if isinstance(it, xctx.SharedLock) else it.load(block=False),
@@ -272,7 +272,7 @@ def round_of(seed, count):
         if not getattr(sys, "_is_gil_enabled", lambda: True)():
             raise ImportError  # greenlet would switch the GIL on
         import greenlet  # noqa: F401
-    import_all()  # a function that traces, or a signal, in the middle of an import may leave its lock held
+    import_all()  # a signal or trace function in the middle of an import may leave its lock held
     sys.unraisablehook = threading.excepthook = lambda *args: None
     sys.setrecursionlimit(500)
     world = World(seed)

@@ -52,7 +52,7 @@ __all__ = [
     "xlocal",
 ]
 
-# Imported when a program first asks for one, so that importing xctx stays cheap and needs no package of others.
+# Each is imported when a program first uses it, so that importing xctx stays cheap and needs no other package.
 _MODULES = ("asgi", "celery", "concurrent", "dask", "debug", "gevent", "logging", "pytest", "telemetry", "wire", "wsgi")
 
 if not TYPE_CHECKING:  # or type checkers would take any name

@@ -117,7 +117,7 @@ class Sender(xctx.concurrent.Process):
 @pytest.mark.parametrize("bindings", ["copy", "empty"])
 @pytest.mark.parametrize("method", START_METHODS)
 def test_a_process_that_carries(method, x, key_name, bindings):
-    # Of the default start method, which is the whole program's.
+    # With the default start method, which is that of the whole program.
     before = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method(method, force=True)
     try:

@@ -230,14 +230,6 @@ def test_no_generated_c_lies_beside_its_source():
     assert [path for path in PACKAGE.rglob("*.c") if path.with_suffix(".pyx").exists()] == []
 
 
-@pytest.mark.parametrize("module", COMPILED)
-def test_a_module_that_reaches_the_state_of_the_runtime_connects_to_it(module):
-    """Its pointer to that state is NULL until then."""
-    reaches = "xctx/_runtime/state.h" in EXTENSIONS[f"xctx.{module}"]["depends"]
-    connects = re.search(r"^connect\(\)$", SOURCES[module].read_text(), re.MULTILINE)
-    assert not reaches or connects or module == "_runtime.runtime"
-
-
 def test_builds_in_the_tree_use_what_other_builds_use():
     assert PROJECT["dependency-groups"]["build"] == PROJECT["build-system"]["requires"]
     assert PROJECT["dependency-groups"]["examples"] == PROJECT["project"]["optional-dependencies"]["examples"]

@@ -52,7 +52,7 @@ def decorator(request):
 
 # --- functions of each kind -------------------------------------------------------------------------------------------
 
-# Each does what the caller says: `act` is called with what came in, and says what goes out.
+# Each does what the caller says: `act` is called with what is sent in, and returns what is yielded.
 
 
 def plain(act):

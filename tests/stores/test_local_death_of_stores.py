@@ -423,7 +423,7 @@ def test_what_units_leave_behind(key, key_name, other_unit, unit_kind, no_collec
 
     tracemalloc.start()
     try:
-        # Of three each, for what else goes on in this process: a leak is in all of them.
+        # The least of three, because other things go on in this process, and a leak would be in all three.
         bare = max(growth(lambda: None) for _ in range(3))  # asyncio has some
         touched = min(growth(touch) for _ in range(3))
     finally:

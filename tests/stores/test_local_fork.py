@@ -1,4 +1,4 @@
-"""local across os.fork: the child starts empty on every rung, and finalises nothing that is the parent's."""
+"""local across os.fork: the child starts empty under every key, and finalises nothing of the parent's."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from xctx import debug, keys
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here"),
-    # 3.12 and later warn where other threads run: that they do is what is tested.
+    # 3.12 and later warn if other threads run, as they do here on purpose.
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
 
