@@ -542,3 +542,13 @@ def test_a_generator_that_runs_sees_its_own_beneath(call_in, many, snapshot):
                 assert x.a == "consumer"
 
     contextvars.Context().run(calls)
+
+
+def test_what_is_kept_for_the_next_time_is_no_open_block(call_in, many, snapshot, in_a_context):
+    def calls(outside):
+        for _ in range(CALLS):
+            call_in(snapshot, seen, many)
+            told = xctx.debug.explain(many[-1], "a")
+            assert "a block that is open" not in told or outside[-1] is not None
+
+    in_a_context(calls)

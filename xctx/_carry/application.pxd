@@ -20,16 +20,17 @@ cdef class Application:
     # Of one that can be used again:
     cdef object snapshot        # None while it is not applied
     cdef bint depends           # what is hidden depends on which unit or generator runs, so it is not to be made again
-    # Of one that can be made again as a whole. What dies with a mapping is guarded by the critical section.
+    # Of one that can be made again as a whole. `before`, `applied`, `parts` are guarded by the critical section.
     cdef bint applies           # whether it is applied
     cdef PyObject *applied_at   # `applied`: compared only
-    cdef list parts             # otherwise None: all that `applied` is made of and that others could hold, to tell whether they do
-    cdef Py_ssize_t references  # how many references to the parts there are where nobody else has any
+    cdef list parts             # otherwise None: what only `applied` is made of, by which it is told whether others refer to it
+    cdef Py_ssize_t references  # how many references to the parts there are if others have none
 
 
 @cython.final
 cdef class Repeatable:
-    cdef Application application   # these four never change
+    # None of these changes, but for the last.
+    cdef Application application
     cdef PyObject *beneath         # the mapping in which it can be applied: compared only, while `application` has `applied`
     cdef object of_beneath         # weak references to that one and to the one that is applied; None for the empty one
     cdef object of_applied

@@ -16,11 +16,13 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._carry.application cimport (Application, Repeatable, apply_again, bind_again, bind_in, can_be_spare, detach,
-                                      is_of_this_process, is_right_under, make_repeatable, new_application, take_off, undo)
+                                      is_of_this_process, is_right_under, make_repeatable, new_application, take_off,
+                                      undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key, Unit
-from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState, xctx_context_vars, xctx_copy_context,
-                                   xctx_forbid_instances, xctx_publish_before, xctx_tstate, xctx_type_put)
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState, xctx_context_vars,
+                                   xctx_copy_context, xctx_forbid_instances, xctx_publish_before, xctx_tstate,
+                                   xctx_type_put)
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport WORK
@@ -248,7 +250,7 @@ cdef class Snapshot:
         return application
 
     cdef Application apply_repeatably(self):
-        """The same, outside of generators, where `end_application` will undo it: that keeps it for the next time, if it can."""
+        """The same, outside of generators. `end_application` must undo it, and keeps what can be used again."""
         cdef PyThreadState *tstate = xctx_tstate()
         cdef Repeatable ready = None
         cdef Application application
@@ -256,10 +258,13 @@ cdef class Snapshot:
         if self.extras is not None or tstate.context == NULL:
             return self.apply(False, NULL)
         ready = self.take_ready(xctx_context_vars(tstate.context), &remakes)
-        if ready is not None and apply_again(ready):
-            application = ready.application
-            application.snapshot = self
-            return application
+        if ready is not None:
+            if apply_again(ready):
+                application = ready.application
+                application.snapshot = self
+                return application
+            with cython.critical_section(self):
+                self.ready = None
         if not remakes:
             return self.apply_what_is_spare()
         application = self.apply(False, NULL, True)
@@ -275,8 +280,8 @@ cdef class Snapshot:
         return application
 
     cdef Repeatable take_ready(self, PyObject *mapping, bint *remakes):
-        # What can be applied at one stroke where the context has this mapping; or None, and whether one is to be made for it.
-        # Making one takes the time of some applications. So it is made the more seldom the fewer there are that use it.
+        # Takes what can be applied at one stroke in a context with this mapping. Gives None if there is nothing, and says whether
+        # to make one. That takes as long as a few applications, so it is done the less often the less often it turned out useful.
         cdef Repeatable ready
         with cython.critical_section(self):
             ready = self.ready
@@ -296,7 +301,7 @@ cdef class Snapshot:
         return None
 
     cdef Application apply_what_is_spare(self):
-        """The same, whatever is set in the current context: with the bindings of an earlier application, if they can be had."""
+        """The same, in any context, with the bindings of an earlier application if there are any that are not in use."""
         cdef Application application = None
         if self.spare is not None:
             with cython.critical_section(self):
@@ -319,7 +324,7 @@ cdef class Snapshot:
         return application
 
     cdef int hide_others(self, Application application, Place *place) except -1:
-        # When what is in the snapshot is bound already: its context variables have that at hand, so they need no search.
+        # Called when what is in the snapshot is bound, because context variables then have it cached and need no search.
         cdef Hiding hiding
         if xctx_tstate().context != NULL:
             hiding.snapshot = <PyObject*>self

@@ -26,8 +26,8 @@
  *   context_ver   begins with 1, and counts up whenever a context is entered or left, so that context variables know that
  *                 what they have cached may be wrong. greenlet counts it up at each switch for the same reason. It is not
  *                 counted when a thread gets its first context, nor when a thread that ends loses its last one: for these
- *                 xctx_count_contexts in state.h counts it. xctx also counts it where it exchanges what it is about itself:
- *                 xctx_swap_vars below, and xctx_swap_context in _stores/blocks.pyx, which writes `context` too. */
+ *                 xctx_count_contexts in state.h counts it. xctx also counts it where it exchanges the context itself, in
+ *                 xctx_swap_context of _stores/blocks.pyx, which writes `context` too. */
 #if PY_VERSION_HEX >= 0x030D0000
 #  define xctx_tstate PyThreadState_GetUnchecked
 #else
@@ -129,8 +129,8 @@ typedef struct {
 /* Borrowed from the context. */
 static inline PyObject *xctx_context_vars(PyObject *context) { return ((xctx_context_begin *)context)->vars; }
 
-/* How struct _pycontextvarobject of internal/pycore_context.h begins. With a GIL a variable notes what it was last found to
- * be, borrowed from the mapping; that is right for as long as the thread state has this id and this context_ver. */
+/* How struct _pycontextvarobject of internal/pycore_context.h begins. With a GIL a variable caches the value that was last found
+ * for it, borrowed from the mapping. The value is right for as long as the thread state has this id and this context_ver. */
 typedef struct {
     PyObject_HEAD
     PyObject *name;
@@ -142,7 +142,7 @@ typedef struct {
 #endif
 } xctx_var_begin;
 
-/* To be told of each change to what the current context maps a variable to; NULL where it has no value any more. */
+/* Must be called for each change to what the current context maps a variable to, with NULL if the variable has no value then. */
 static inline void xctx_var_changed(const PyThreadState *tstate, PyObject *var, PyObject *value) {
 #ifndef Py_GIL_DISABLED
     xctx_var_begin *begin = (xctx_var_begin *)var;
@@ -156,7 +156,7 @@ static inline void xctx_var_changed(const PyThreadState *tstate, PyObject *var, 
 #endif
 }
 
-/* Whether the variable has noted that it is this value in the current context. With 0 it may be so all the same. */
+/* Whether the variable has cached that its value in the current context is this one. If not, it may be so all the same. */
 static inline int xctx_var_is(const PyThreadState *tstate, PyObject *var, PyObject *value) {
 #ifndef Py_GIL_DISABLED
     const xctx_var_begin *begin = (const xctx_var_begin *)var;
@@ -169,12 +169,12 @@ static inline int xctx_var_is(const PyThreadState *tstate, PyObject *var, PyObje
 #endif
 }
 
-/* Has the current context map as another mapping does: takes the reference over, and gives the one to what was there.
- * xctx_var_changed is to be told of each variable in which the two differ, before any other code runs: before what is given
- * back is released, too.
+/* Exchanges the mapping of the current context: takes over the reference to the new one, and returns the reference to the
+ * old one. The caller must call xctx_var_changed for each variable in which the two differ, before any other code runs, and so
+ * before it releases the old one.
  *
- * CPython's own way to set a variable replaces the mapping by the same store. So whoever copies this context has either
- * mapping, whole, and keeps it. */
+ * CPython replaces the mapping by the same store when it sets a variable, with the GIL or without. So a copy of this context
+ * has one of the two mappings, whole, and keeps it. */
 static inline PyObject *xctx_swap_vars(PyThreadState *tstate, PyObject *vars) {
     xctx_context_begin *context = (xctx_context_begin *)tstate->context;
     PyObject *before = context->vars;
@@ -182,7 +182,7 @@ static inline PyObject *xctx_swap_vars(PyThreadState *tstate, PyObject *vars) {
     return before;
 }
 
-/* Two methods of a mapping, which the type has in every version: set(key, value) and delete(key) give another mapping. */
+/* Two methods that mappings have in every version: set(key, value) and delete(key) return another mapping. */
 typedef struct {
     PyCFunction set;      /* METH_VARARGS */
     PyCFunction without;  /* METH_O; the same mapping where it has no such key */
@@ -202,8 +202,8 @@ static inline int xctx_find_mapping_methods(xctx_mapping_methods *found) {
     return -1;
 }
 
-/* A mapping that differs from another one in one variable: a new reference, or NULL with an error. The arguments of `set` are
- * a tuple on the stack, because it only unpacks them: making one would take a sixth of the time. */
+/* Makes a mapping that differs from another one in one variable: a new reference, or NULL with an error. `set` only unpacks
+ * its arguments, so the tuple of them is on the stack: to allocate one would take a sixth of the time. */
 static inline PyObject *xctx_mapping_with(const xctx_mapping_methods *methods, PyObject *vars, PyObject *var, PyObject *value) {
     struct {
         PyTupleObject tuple;
@@ -217,12 +217,12 @@ static inline PyObject *xctx_mapping_with(const xctx_mapping_methods *methods, P
     return methods->set(vars, (PyObject *)&args.tuple);
 }
 
-/* Sets a context variable in the current context, which is made where there is none; has it no value there, if `value` is
- * NULL. 0, or -1 with an error, and then nothing has changed. The same as PyContextVar_Set, without a token, which takes
- * longer to make than all the rest of it, and which that one may find no memory for when the variable is set already.
+/* Sets a context variable in the current context, which is made if there is none; or unsets it, if `value` is NULL. Returns 0,
+ * or -1 with an error, and then nothing has changed. PyContextVar_Set does the same and makes a token, for which it may find
+ * no memory when the variable is set already.
  *
- * No foreign code runs before the variable is set and all is consistent. Releasing what was there may run any; `kept`, where
- * it is not NULL, gets a reference to the mapping as it was, so nothing is released. */
+ * No other code runs before the variable is set and all is consistent. Then the old mapping is released, which may run any
+ * code; unless `kept` is not NULL: that gets the reference to it. */
 static inline int xctx_var_put(const xctx_mapping_methods *methods, PyThreadState *tstate, PyObject *var, PyObject *value,
                                PyObject **kept) {
     int collects = xctx_hold_collector();

@@ -132,7 +132,7 @@ static inline xctx_now *xctx_here(void) {
     return xctx_known_now;
 }
 
-/* Sets a context variable in the current context, or unsets it where `value` is NULL: see xctx_var_put. */
+/* Sets a context variable in the current context, or unsets it if `value` is NULL: see xctx_var_put in cpython.h. */
 static inline int xctx_put(PyThreadState *tstate, PyObject *var, PyObject *value, PyObject **kept) {
     return xctx_var_put(&xctx_the_process->mapping, tstate, var, value, kept);
 }
