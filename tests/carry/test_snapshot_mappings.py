@@ -1,4 +1,4 @@
-"""What a context maps its variables to is replaced at one stroke where a snapshot is applied again and again, and undone.
+"""What a context maps is replaced at one stroke where a snapshot is applied again and again, and is put back likewise.
 
 `test_snapshot_again.py` is about contexts in which nothing is set; here something is.
 """
@@ -184,10 +184,8 @@ def test_copies_made_outside_share_what_is_mapped(call_in, many, snapshot, in_a_
         copies = [contextvars.copy_context() for _ in range(3)]
         for each in copies:
             assert each.run(seen, many) == outside
-            assert each.run(call_in, snapshot, lambda: [other.run(seen, many) for other in copies if other is not each]) == [
-                outside,
-                outside,
-            ]
+            others = [other for other in copies if other is not each]
+            assert each.run(call_in, snapshot, seen_in, others, many) == [outside, outside]
             assert each.run(seen, many) == outside
         assert seen(many) == outside
         return copies
@@ -224,6 +222,10 @@ def test_threads_with_copies_of_one_context(call_in, many, snapshot, in_a_contex
 
     in_a_context(calls)
     assert wrong == []
+
+
+def seen_in(contexts, many):
+    return [each.run(seen, many) for each in contexts]
 
 
 def in_thread_of(context, func, *args):
@@ -512,9 +514,8 @@ def test_other_threads_see_what_is_theirs_though_the_mapping_is_the_same(call_in
             for _ in range(CALLS):
                 assert call_in(snapshot, getattr, x, "a", None) is None
             # The copy has the same mapping, and this thread's binding is not seen in another one.
-            assert in_thread_of(copied, lambda: [call_in(snapshot, seen, many) for _ in range(CALLS)]) == [
-                all_of(many)
-            ] * CALLS
+            found = in_thread_of(copied, lambda: [call_in(snapshot, seen, many) for _ in range(CALLS)])
+            assert found == [all_of(many)] * CALLS
             assert call_in(snapshot, getattr, x, "a", None) is None
 
     contextvars.Context().run(calls)

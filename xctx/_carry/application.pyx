@@ -67,8 +67,8 @@ cdef class Application:
         cdef object before, parts, applied   # no-cython-lint
         cdef BoundEntry entries
         with cython.critical_section(self):
-            before = self.before
-            parts = self.parts
+            before = self.before  # no-cython-lint
+            parts = self.parts  # no-cython-lint
             self.before = self.parts = None
             if not self.applies:
                 applied = self.applied  # no-cython-lint
