@@ -125,6 +125,12 @@ REACHES = {
 
 
 def made():
+    x = xctx.xlocal()
+    with x(a=1):
+        again = xctx.capture(x)
+    for _ in range(4):
+        again.run(int)
+    yield again
     for key in (
         xctx.keys.greenlet,
         xctx.keys.flow,

@@ -222,7 +222,7 @@ cdef object swap(Application application, object mapping, bint binds):
     return xctx_taken(before)
 
 
-cdef int mark_all_exited(Application application) except -1:
+cdef int set_all_exited(Application application) except -1:
     cdef BoundEntry entry = application.entries
     while entry is not None:
         mark_exited(entry.made)
@@ -345,7 +345,7 @@ cdef bint take_off(Application application) except -1:
         entry.context = None   # which is not to be kept alive
         entry = entry.outer
     if not alone:
-        mark_all_exited(application)
+        set_all_exited(application)
     return alone
 
 

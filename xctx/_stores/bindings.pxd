@@ -73,7 +73,7 @@ cdef Binding copy_of(Binding binding, Unit unit, Binding outer)
 cdef dict merge(Binding top)
 cdef Binding flatten(Binding top)
 cdef PyObject *look_up_merged(Binding top, PyObject *name) except? NULL
-cdef void mark_guarded(Binding binding)
+cdef void set_exited(Binding binding)
 cdef Binding remove(Binding top, Binding binding)
 cdef Binding compact(Binding top)
 cdef Binding transfer(Binding top, Unit before, Unit now)
@@ -99,7 +99,7 @@ cdef inline void mark_exited(Binding binding):
     if not FREE_THREADED and binding.copies is None:
         binding.exited = True
     else:
-        mark_guarded(binding)
+        set_exited(binding)
 
 
 cdef inline PyObject *look_up(Binding top, PyObject *name) except? NULL:

@@ -202,7 +202,7 @@ cdef Binding copy_of(Binding binding, Unit unit, Binding outer):
     return made
 
 
-cdef void mark_guarded(Binding binding):
+cdef void set_exited(Binding binding):
     # The part of `mark_exited` for a binding that others may be copying.
     with cython.critical_section(binding):
         binding.exited = True
