@@ -17,7 +17,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from xctx._core cimport Key, as_key
 from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, OVERTAKEN, PAUSE_MS, READERS_MAY_ENTER,
                                    SHARED, SLOT_IS_FREE, UPGRADABLE, WAITS, Attempt, Mapping, Row, UnitLock, and64,
-                                   announce_upgrade, check_locks, clean_up_all, is_beneath, load32, load64, has_lost_name,
+                                   announce_upgrade, check_locks, clean_up_all, counts, has_row, is_beneath, load32, load64, has_lost_name,
                                    mapping_of, new_attempt, new_mapping, new_row, new_unit_lock, overtake, pause, queued,
                                    readers_in, refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
                                    tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_head, xctx_row, xctx_unit_lock)
@@ -344,6 +344,8 @@ cdef class SharedLock:
         if unit.mode != EXCLUSIVE:
             raise ValueError("only a unit that holds the lock exclusively can say that all is mended; this one holds it "
                              f"{MODES[unit.mode] or 'not at all'}")
+        if not has_row(unit):
+            tell_of_loss()
         and64(&unit.head.word, ~<uint64_t>DIED)
 
     @property
@@ -583,6 +585,8 @@ cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds, bin
             return True
         elif found == MISUSED:
             misuse(owner, mode)
+        elif found == LOST:
+            tell_of_loss()
         elif monotonic() >= until:
             return False
         else:
@@ -623,6 +627,8 @@ cdef bint upgrade(SharedLock lock, double seconds) except -1:
 
 cdef int begin_upgrade(UnitLock owner) except -1:
     cdef int found = MISUSED
+    if not counts(&owner.c):
+        tell_of_loss()
     xctx_lock(&owner.guard)
     if owner.c.mode == UPGRADABLE and owner.c.busy:
         found = BUSY
@@ -668,7 +674,9 @@ cdef int begin(UnitLock owner, int mode, bint reentrant) noexcept:
     cdef xctx_unit_lock *unit = &owner.c
     cdef int found = BEGUN
     xctx_lock(&owner.guard)
-    if unit.mode != NONE and not (reentrant and (mode <= unit.mode or unit.mode == UPGRADABLE)):
+    if not counts(unit):
+        found = LOST
+    elif unit.mode != NONE and not (reentrant and (mode <= unit.mode or unit.mode == UPGRADABLE)):
         found = MISUSED
     elif unit.mode != NONE and mode <= unit.mode:
         unit.depth += 1
@@ -796,6 +804,8 @@ cdef bint downgrade(SharedLock lock, int mode) except -1:
     cdef UnitLock owner = find_unit_lock(lock)
     cdef int held
     cdef bint busy
+    if not has_row(&owner.c):
+        tell_of_loss()
     xctx_lock(&owner.guard)
     held, busy = owner.c.mode, owner.c.busy
     if held > mode and not busy:
@@ -834,6 +844,8 @@ async def acquire_in_task(SharedLock lock, UnitLock owner, Unit asker, int mode,
             return result
         elif found == MISUSED:
             misuse(owner, mode)
+        elif found == LOST:
+            tell_of_loss()
         elif is_beneath(owner):
             overtake(owner)
         elif monotonic() >= until:

@@ -13,7 +13,7 @@
  * identifier: no process can be taken for another. A row says by a token whose it is.
  *
  * Some file systems (overlayfs) map another open file than the one that was asked for. There the descriptor is kept (`own`),
- * and a program that closes it loses what it held: it finds out when it releases, and at its next wait.
+ * and a program that closes it loses what it held. It finds out when it releases, and when it wants the lock again.
  *
  * A named file's first byte is locked, shared, by each open file that is mapped as memory. A forked child maps the same open
  * file as its parent, so the family uses the file until the last of them has ended. /proc must be mounted when a process
@@ -51,7 +51,7 @@ typedef struct xctx_mapping {
     ino_t inode;
 #endif
     int carrier;
-    int own;                      /* -1 but for the file systems that need it */
+    int own;                      /* -1 but for the file systems that need it. Never changes while `token` does not */
     void *life;                   /* NULL until this process's first use */
     uint32_t token;               /* likewise 0; also read without the mutex */
     int lasting;                  /* the file stays when nobody uses it any more */
@@ -66,6 +66,19 @@ typedef struct xctx_mapping {
 static inline int xctx_is_mine(xctx_mapping *mapping, uint32_t index) {
     return index < XCTX_ROWS && xctx_load32(&xctx_row_at(mapping->head, index)->owner) == xctx_load32(&mapping->token);
 }
+
+/* Whether a descriptor is of the mapping's file. */
+static inline int xctx_is_of(const xctx_mapping *mapping, int fd) {
+#if XCTX_NO_LOCKS
+    return (void)mapping, (void)fd, 0;
+#else
+    struct stat about;
+    return fd >= 0 && !fstat(fd, &about) && about.st_dev == mapping->device && about.st_ino == mapping->inode;
+#endif
+}
+
+/* Whether the others count this process among the living, once it has come alive. */
+static inline int xctx_counts(const xctx_mapping *mapping) { return mapping->own < 0 || xctx_is_of(mapping, mapping->own); }
 
 /* Ordered with the accesses of the lock's word: see xctx_outlook. */
 static inline uint32_t xctx_queued(xctx_mapping *mapping) { return xctx_load32(&mapping->queued); }
@@ -113,14 +126,16 @@ int xctx_clean_up_all_dead(xctx_mapping *mapping);
 typedef struct {
     xctx_mapping *mapping;        /* the lock that it waits for */
     uint32_t index;               /* the row by which it waits */
+    uint32_t phase;               /* of its attempt */
     uint32_t pid, thread;
     uint64_t since;
 } xctx_link;
 #define XCTX_LONGEST_CYCLE 16
 
-/* Looks for a cycle through the thread of a row, which sleeps there. Gives its length, or 0. Only locks that this process has
- * are looked at, and only threads with a row of their own. Nothing on the cycle has moved meanwhile, so it is there for good. */
-int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, xctx_link *links);
+/* Looks for a cycle through the thread of a row, which is about to sleep there in that phase of an attempt. Gives its length,
+ * or 0. Only locks that this process has are looked at, and only threads with a row of their own. Nothing on the cycle has
+ * moved meanwhile, so it is there for good. */
+int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, uint32_t phase, xctx_link *links);
 
 /* Whether the file of a named lock has lost its name: all that use the memory find out then. */
 int xctx_look_for_name(xctx_mapping *mapping);

@@ -44,7 +44,8 @@ typedef struct {
     uint32_t waiters;        /* how many units wait by this row, */
     uint64_t waiting_since;  /* when the latest of them began (CLOCK_MONOTONIC, ns), */
     uint64_t held_since;     /* and when its owner took the writer slot after a wait, or 0 */
-    uint32_t blocked;        /* its thread sleeps here, without a limit, and runs none of its units meanwhile */
+    uint32_t blocked;        /* the phase of the attempt for which its thread sleeps here, without a limit and without running
+                              * other units of its meanwhile; or 0 */
     char pad[76];
 } xctx_row;
 
