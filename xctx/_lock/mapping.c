@@ -267,7 +267,7 @@ static int come_alive(xctx_mapping *mapping) {
     if ((own = open_anew(fd)) < 0) return errno;
     life = mmap(NULL, 1, PROT_NONE, MAP_SHARED, own, 0);
     if (life == MAP_FAILED || madvise(life, 1, MADV_DONTFORK)) goto failed;
-    do token = xctx_add32(&mapping->head->tokens, 1) + 1;
+    do token = (xctx_add32(&mapping->head->tokens, 1) + 1) & ~XCTX_TAKEN;
     while (token == 0);
     if (xctx_lock_byte(own, F_WRLCK, BYTE_OF(token))) goto failed;
     close(own);
@@ -321,14 +321,17 @@ static int clean_up_if_dead(xctx_mapping *mapping, uint32_t index, uint32_t *liv
     uint32_t owner = xctx_load32(&row->owner);
     int found;
     if (owner == 0 || owner == mapping->token || owner == *living) return 0;
-    found = lives(mapping, owner);
-    if (found > 0) *living = owner;
-    if (found) return found > 0 ? 0 : -1;
+    if (!(owner & XCTX_TAKEN)) {
+        found = lives(mapping, owner);
+        if (found > 0) *living = owner;
+        if (found) return found > 0 ? 0 : -1;
+    }
     if ((errno = come_alive(mapping)) != 0) return -1;
     found = become_cleaner(mapping, row);
     if (found != 1) return found;
-    /* It may have been cleaned up since, and be another's. */
-    if (xctx_load32(&row->owner) == owner) {
+    /* It may have been cleaned up since, and be another's. Otherwise it is taken before anything else: a process that counts as
+     * dead, and is not, then finds out before it changes what is being cleaned up. */
+    if (xctx_cas32(&row->owner, &owner, owner | XCTX_TAKEN)) {
         xctx_clean_up_dead_row(mapping->head, index);
         free_again(mapping->head, index);
     }
