@@ -233,6 +233,11 @@ def test_an_operator_sees_who_holds_and_who_waits(tmp_path):
         assert "python" in holder["program"]
         assert {waiter["thread"] for waiter in said["waiters"]} == {thread.native_id for thread in threads}
         assert all(0 <= waiter["for"] < 6 * LONG for waiter in said["waiters"])
+        metrics = listed(name, "--prometheus").stdout.splitlines()
+        assert "# TYPE xctx_lock_waiters gauge" in metrics
+        assert f'xctx_lock_holders{{lock="{name}"}} 1' in metrics
+        assert f'xctx_lock_waiters{{lock="{name}"}} 2' in metrics
+        assert f'xctx_lock_owner_died{{lock="{name}"}} 0' in metrics
         text = listed(name, "--who").stdout
         assert f"holds exclusive: process {os.getpid()} thread {threading.get_native_id()}" in text
         assert text.count("waits for") == 2

@@ -301,6 +301,22 @@ with Child(lose) as child:
 """
 
 
+def test_readers_of_a_lock_whose_file_was_removed_are_told(tmp_path, monkeypatch):
+    """Where nobody writes or waits, who would find out for them."""
+    monkeypatch.setattr(lock_names, "directory", lambda: str(tmp_path / "locks"))
+    lock = xctx.SharedLock("a")
+    for _ in range(40):
+        with lock:
+            pass
+    os.unlink(lock.path)
+    time.sleep(0.02)  # it looks once in ten milliseconds
+    with pytest.raises(FileNotFoundError, match="was removed"):
+        for _ in range(16):
+            with lock:
+                pass
+    assert lock.mode is None
+
+
 @pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="takes root and unshare")
 @pytest.mark.parametrize("how", ["exclusive", "shared", "upgradable", "waits", "idle"])
 def test_one_that_counts_as_dead_is_told_and_does_the_others_no_harm(how):
@@ -635,6 +651,55 @@ def test_a_plain_block_in_a_task_that_waits_for_another_task_of_its_loop():
         return True
 
     assert in_thread(lambda: asyncio.run(asyncio.wait_for(main(), LONG)))  # where no hub is
+
+
+def test_a_plain_block_in_a_task_beside_a_hub():
+    """The thread has a hub, in which the wait would stop the loop for ever; but another thread is waited for."""
+    gevent = pytest.importorskip("gevent")
+    lock = xctx.SharedLock()
+
+    async def hold(exclusive):
+        with lock.exclusive() if exclusive else lock:
+            await asyncio.sleep(0.01)
+        return "done"
+
+    async def upgrade():
+        with lock.upgradable():
+            await asyncio.sleep(0)
+            lock.upgrade()
+
+    async def main():
+        for first, second in ((True, True), (True, False), (False, True)):
+            found = await asyncio.gather(hold(first), hold(second), return_exceptions=True)
+            assert found[0] == "done"
+            assert "async with" in str(found[1])
+        found = await asyncio.gather(upgrade(), hold(False), return_exceptions=True)
+        assert "async with" in str(found[0])
+        assert found[1] == "done"
+        assert lock.holders() == []
+
+        held = threading.Event()
+
+        def hold_in_thread():
+            with lock.exclusive():
+                held.set()
+                time.sleep(0.01)
+
+        thread = threading.Thread(target=hold_in_thread)
+        thread.start()
+        held.wait(LONG)
+        assert await hold(True) == "done"
+        thread.join(LONG)
+        return True
+
+    def run():
+        gevent.get_hub()
+        try:
+            return asyncio.run(asyncio.wait_for(main(), LONG))
+        finally:
+            gevent.get_hub().destroy()
+
+    assert in_thread(run)
 
 
 def test_greenlets_without_a_hub():

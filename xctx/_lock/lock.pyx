@@ -19,7 +19,7 @@ from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE
                                    SHARED, SLOT_IS_FREE, UPGRADABLE, WAITS, Attempt, Mapping, Row, UnitLock, and64,
                                    announce_upgrade, check_locks, clean_up_all, counts, has_row, is_beneath, load32, load64, has_lost_name,
                                    mapping_of, new_attempt, new_mapping, new_row, new_unit_lock, overtake, pause, queued,
-                                   readers_in, refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
+                                   reads_on, readers_in, refuse_task, refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
                                    tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_head, xctx_row, xctx_unit_lock)
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
 from xctx._runtime.python cimport (PyThread_get_thread_ident, PyThreadState, xctx_forbid_instances, xctx_lock,
@@ -41,6 +41,7 @@ cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
 cdef tuple ON_DEATH = ("warn", "raise", "ignore")
 cdef double FOREVER = float("inf")
 cdef object NO_LIMIT = -1
+cdef object _units_of = None
 
 
 cdef void forget(uint64_t serial, xctx_unit_lock *unit) noexcept:
@@ -483,7 +484,11 @@ cdef Key checked_key(object key):
 
 
 cdef void set_up(SharedLock lock, Common common, str name, str place, Key key, int on_death) except *:
+    global _units_of
     cdef Holders holders = None
+    if _units_of is None:   # now, and not in the midst of waiting
+        from xctx._stores.inspection import units_of
+        _units_of = units_of
     if key.func is None:
         holders = common.holders.get(key)
     if holders is None:
@@ -544,7 +549,7 @@ cdef UnitLock find_unit_lock(SharedLock lock):
 cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
     cdef xctx_unit_lock *unit = unit_lock_here(lock)
     cdef int got = UNTRIED
-    if unit.any == 0 and (mode == SHARED or not (unit.named or queued(unit.mapping))):
+    if unit.any == 0 and (reads_on(unit) if mode == SHARED else not (unit.named or queued(unit.mapping))):
         got = take(unit, mode)
         if got and not load64(&unit.head.word) & DIED:
             return True
@@ -553,7 +558,7 @@ cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
 
 cdef bint enter_slowly(SharedLock lock, xctx_unit_lock *unit, int mode, double seconds, int got) except -1:
     # `got`: of a first look, if there was one.
-    if got == UNTRIED and unit.any == 0 and unit.named and not queued(unit.mapping):
+    if got == UNTRIED and unit.any == 0 and unit.named and (mode == SHARED or not queued(unit.mapping)):
         if has_lost_name(unit.mapping):
             tell_of_removal(lock.mapping)
         got = take(unit, mode)
@@ -575,7 +580,7 @@ cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds, bin
             owner = find_unit_lock(lock)
             found = begin(owner, mode, lock.reentrant)
         if found == BEGUN:
-            got = finish(owner, mode, until, True)
+            got = finish(lock, owner, mode, until, True)
             if got >= 0:
                 if got == HELD and not mend:
                     tell_of_death_if_any(lock, owner)
@@ -605,10 +610,14 @@ cdef int let_other_code_go_on(UnitLock owner, double until) except -1:
     return pause()
 
 
-cdef int finish(UnitLock owner, int mode, double until, bint acquiring) except -2:
+cdef int finish(SharedLock lock, UnitLock owner, int mode, double until, bint acquiring) except -2:
     """The rest of an attempt: HELD, TIME_IS_UP, or FORKED or OVERTAKEN, and it must begin anew."""
     cdef bint upgrading = owner.c.mode == UPGRADABLE
-    cdef int got = wait(new_attempt(owner, mode, until, acquiring))
+    cdef Attempt attempt = new_attempt(owner, mode, until, acquiring)
+    cdef int got
+    if until == FOREVER and attempt.task is not None and current_hub() is not None:
+        refuse_to_stop_the_holder(lock, owner, mode)
+    got = wait(attempt)
     if got == FORKED and upgrading:
         raise RuntimeError("forked while it was waiting to upgrade: the child does not hold the lock")
     return got
@@ -621,8 +630,27 @@ cdef bint upgrade(SharedLock lock, double seconds) except -1:
     while got == OVERTAKEN:
         owner = find_unit_lock(lock)
         begin_upgrade(owner)
-        got = finish(owner, EXCLUSIVE, until, False)
+        got = finish(lock, owner, EXCLUSIVE, until, False)
     return got
+
+
+cdef int refuse_to_stop_the_holder(SharedLock lock, UnitLock owner, int mode) except -1:
+    """Raises where a task is about to wait in a hub, which stops its event loop, and another task of that loop has the lock.
+
+    Greenlets of the hub go on meanwhile and may give the lock back. No further task of the loop can get it.
+    """
+    cdef object loop = current_loop()
+    cdef UnitLock other
+    for unit, kept in _units_of(lock.unit_locks):
+        other = kept.get("unit_lock")
+        if other is None or other is owner or other.c.mode == NONE:
+            continue
+        if mode != EXCLUSIVE and other.c.mode != EXCLUSIVE and not mode == other.c.mode == UPGRADABLE:
+            continue
+        task = unit()
+        if hasattr(task, "get_loop") and task.get_loop() is loop and not task.done():
+            refuse_task()
+    return 0
 
 
 cdef int begin_upgrade(UnitLock owner) except -1:

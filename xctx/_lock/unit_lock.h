@@ -25,6 +25,7 @@ typedef struct {
         uint32_t any;         /* 0: nothing is held and no guard is needed, so it may be acquired at once */
     };
     uint8_t named;            /* its lock has a file that may lose its name. Never changes */
+    uint8_t reads;            /* counts those of a lock with a name: one in XCTX_READS_A_LOOK looks whether it has that still */
     uint32_t turn;            /* counts up when code that runs in the middle of an attempt begins one of its own */
     uint32_t told;            /* the deaths that it has been told of, by their number */
     unsigned long thread;     /* that the attempt is made in, where several threads are one unit */
@@ -80,6 +81,13 @@ static inline int xctx_outlook(xctx_unit_lock *unit) {
         return XCTX_SERVED;
     }
     return xctx_is_mine(unit->mapping, (uint32_t)(word & XCTX_WRITER_SLOT) - 1) ? XCTX_LOCAL : XCTX_KERNEL;
+}
+
+/* A writer looks each time whether the file has lost its name. For a reader that would take too long. */
+#define XCTX_READS_A_LOOK 16
+
+static inline int xctx_unit_reads_on(xctx_unit_lock *unit) {
+    return XCTX_LIKELY(!unit->named) || ++unit->reads % XCTX_READS_A_LOOK != 0;
 }
 
 /* --- acquiring and releasing ------------------------------------------------------------------------------------------- */

@@ -45,6 +45,7 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
     void announce_upgrade "xctx_announce_upgrade"(xctx_head *, xctx_attempt *)
     bint take "xctx_unit_take"(xctx_unit_lock *, int)
     bint release_unit "xctx_unit_release"(xctx_unit_lock *)
+    bint reads_on "xctx_unit_reads_on"(xctx_unit_lock *)
     bint has_row "xctx_unit_has_row"(xctx_unit_lock *)
     bint counts "xctx_unit_counts"(xctx_unit_lock *)
     void and64 "xctx_and64"(uint64_t *, uint64_t)
@@ -168,6 +169,7 @@ cdef bint is_beneath(UnitLock owner) except -1
 cdef int tell_of_removal(Mapping mapping) except -1
 cdef int tell_of_loss() except -1
 cdef int refuse_without_loop() except -1
+cdef int refuse_task() except -1
 cdef int tell_if_queued(xctx_unit_lock *unit, int what) except -1
 
 # Called when a UnitLock dies: what is cached of it by the serial number of its lock is forgotten there.

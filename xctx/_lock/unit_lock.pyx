@@ -663,8 +663,7 @@ cdef class Attempt:
         if not own:
             return 0
         if current_loop() is not None:
-            raise RuntimeError("this wait could not end: another task of this event loop has the lock, and would not go on while "
-                               "this one waits. Wait with `async with`, or await acquire_async()")
+            refuse_task()
         eventlet = " (eventlet's hub is not known to xctx)" if "eventlet.hubs" in sys.modules else ""
         raise RuntimeError(f"this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's runs "
                            f"here that would let it go on{eventlet}")
@@ -1018,6 +1017,11 @@ cdef int wait(Attempt attempt) except? -2:
 
 cdef int refuse_without_loop() except -1:
     raise RuntimeError("a task waits in an asyncio event loop, and none is running here")
+
+
+cdef int refuse_task() except -1:
+    raise RuntimeError("this wait could not end: another task of this event loop has the lock, and would not go on while this one "
+                       "waits. Wait with `async with`, or await acquire_async()")
 
 
 cdef int pause() except -1:
