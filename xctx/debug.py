@@ -16,8 +16,8 @@ def track(on: bool = True) -> None:
     Then a unit of work that ends with blocks left open inside warns, by a RuntimeWarning, of what they have bound, and
     where. Entering a block takes longer meanwhile.
 
-    A deadlock of threads that wait for one another's locks (see :doc:`locks`) is found at once then, rather than after a
-    second.
+    A deadlock of threads that wait for one another's locks (see :doc:`locks`) is found at once then, rather than after
+    a second.
     """
     blocks.track(on)
     look_for_deadlocks_at_once(on)

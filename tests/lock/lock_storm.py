@@ -2,10 +2,10 @@
 
     python tests/lock/lock_storm.py --kills 10000 --seed 17
 
-Each lock guards some cells of shared memory, where a writer leaves a mark while it writes. A unit that gets a lock and is
-told of no death must find no mark, and the same number in all cells; otherwise a write was torn, two wrote at once, or a
-death was not told. Now and then nobody is killed until each unit that lives has used a lock once more: one that does
-not is stuck. In the end all leave, and the locks must be free, with no trace of the dead.
+Each lock guards some cells of shared memory, where a writer leaves a mark while it writes. A unit that gets a lock and
+is told of no death must find no mark, and the same number in all cells; otherwise a write was torn, two wrote at once,
+or a death was not told. Now and then nobody is killed until each unit that lives has used a lock once more: one that
+does not is stuck. In the end all leave, and the locks must be free, with no trace of the dead.
 
 The seed decides who does what, and who is killed after how long; what that hits is up to the machine.
 """
@@ -108,7 +108,7 @@ class Guarded:
             self.lock.mark_consistent()
 
 
-# --- what units do ------------------------------------------------------------------------------------------------------
+# --- what units do --------------------------------------------------------------------------------------------------
 
 
 def use(guarded, rand, pause):
@@ -325,7 +325,7 @@ def no_pause():
     pass
 
 
-# --- the storm ------------------------------------------------------------------------------------------------------------
+# --- the storm ------------------------------------------------------------------------------------------------------
 
 
 class Storm:
@@ -535,7 +535,9 @@ def main():
         with Weather(storm, seed) as weather:
             stops = weather.blow(options.kills)
         writes = sum(guarded.cells[FIRST] for guarded in storm.guarded)
-        print(f"{weather.killed} kills and {stops} stops in {time.monotonic() - began:.0f} s: {writes} writes, none torn")
+        print(
+            f"{weather.killed} kills and {stops} stops in {time.monotonic() - began:.0f} s: {writes} writes, none torn"
+        )
 
 
 if __name__ == "__main__":

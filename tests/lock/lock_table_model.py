@@ -1,10 +1,10 @@
 """How rows of a lock's table come to processes and are used again (xctx/_lock/mapping.c), step by step, for `search`.
 
-Each process has one thread. It begins at any time, as a forked child does, claims a row, reads and writes in turn, gives
-the row back, and ends. It may be killed before any step. It may be *lost*: others take it for dead, but it goes on, as
-on a file system on which a process counts as dead once it has closed a descriptor. It is lost at moments at which it
-holds the lock, waits for it, or is about to want it; not between a look at its row and the store that follows, which
-nothing could prevent from being late.
+Each process has one thread. It begins at any time, as a forked child does, claims a row, reads and writes in turn,
+gives the row back, and ends. It may be killed before any step. It may be *lost*: others take it for dead, but it goes
+on, as on a file system on which a process counts as dead once it has closed a descriptor. It is lost at moments at
+which it holds the lock, waits for it, or is about to want it; not between a look at its row and the store that follows,
+which nothing could prevent from being late.
 
 The lock itself is as simple as can be: units that wait ask again and again, and nobody lets readers in. lock_model.py
 has the rest.

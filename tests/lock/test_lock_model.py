@@ -154,7 +154,7 @@ def test_without_admission_readers_wait_for_ever():
         search(Model([["S"], ["X", "X", "X"]], [0, 1], broken="admission"))
 
 
-# --- the order of stores ------------------------------------------------------------------------------------------------
+# --- the order of stores --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("programs", "rows", "crashes", "passes"), LATE, ids=str)
@@ -174,7 +174,7 @@ def test_what_the_dead_have_stored_must_be_there():
         search(Model([["X"], ["X"]], [0, 1], 1, late=True, broken="what the dead stored is there"))
 
 
-# --- rows: claimed, given back, used again --------------------------------------------------------------------------------
+# --- rows: claimed, given back, used again --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("programs", "rows", "crashes", "losses"), TABLES, ids=str)

@@ -54,11 +54,11 @@ set_forget(forget)
 
 
 class OwnerDiedWarning(RuntimeWarning):
-    """One who held a lock exclusively has died, so what the lock guards may be half-written.
+    """A unit that held a lock exclusively has died, so what the lock guards may be half-written.
 
-    Everybody who acquires the lock is warned, in whatever process, until somebody who holds it exclusively has mended what it
-    guards and says so by :meth:`SharedLock.mark_consistent`. Who writes is warned each time; who reads, once in each task,
-    greenlet or thread. A lock that was made with ``on_death="raise"`` raises this instead, and then it is not held.
+    Each unit that acquires the lock is warned, in whatever process, until one that holds it exclusively has mended what it
+    guards and says so by :meth:`SharedLock.mark_consistent`. A writer is warned each time; a reader, once in each task, greenlet
+    or thread. A lock that was made with ``on_death="raise"`` raises this instead, and then it is not held.
     """
 
 
@@ -95,8 +95,8 @@ cdef class SharedLock:
     and process that has it: one forked after it was made, or one it is given to as an argument (of a ``Process``, or among a
     pool's `initargs`), however that is started. With a name, any process of the same user can open it.
 
-    Writers do not starve readers, nor readers writers, nor writers one another. Who dies while holding it gives it back: a
-    process that is killed, a thread, greenlet or task that ends. One that is stopped (SIGSTOP) goes on holding it.
+    Writers do not starve readers, nor readers writers, nor writers one another. Whatever dies while holding it gives it back: a
+    process that is killed, a thread, greenlet or task that ends. A process that is stopped (SIGSTOP) goes on holding it.
 
     While it waits, a thread sleeps, and a greenlet lets gevent's hub run. A task waits with ``async with`` and the methods
     that end in ``_async``; the others stop its event loop, and all tasks of that with it.
@@ -104,7 +104,7 @@ cdef class SharedLock:
     Args:
         name: of the lock, by which other processes find it; None for one that only those have to whom it is handed.
         key: what a holder is: one of :mod:`xctx.keys`, or a callable; not ``context``.
-        on_death: what acquiring does where one who was writing has died and nobody has called :meth:`mark_consistent` since:
+        on_death: what acquiring does where a writer has died and nobody has called :meth:`mark_consistent` since:
             "warn" (:class:`OwnerDiedWarning`), "raise" it and not hold the lock, or "ignore" it.
 
     Raises:
@@ -151,8 +151,8 @@ cdef class SharedLock:
         """The lock whose file is at a path of the user's choice: for a group of users, or containers that share a volume.
 
         The file is made where it does not exist. It is never removed, and grows with the number of threads that use the lock.
-        Who may open the file to write may use the lock. It must be on a file system of this machine: where processes map a
-        file of another machine's, they do not see each other's changes.
+        Any process that may open the file for writing may use the lock. It must be on a file system of this machine: processes
+        that map a file of another machine do not see each other's changes.
 
         Args:
             path: of the file; its directory must exist.
@@ -190,7 +190,7 @@ cdef class SharedLock:
                 negative, or given together with ``blocking=False``.
 
         Warns:
-            OwnerDiedWarning: one who was writing died. Where the warning is made an error, the lock is not acquired.
+            OwnerDiedWarning: a writer died. Where the warning is made an error, the lock is not acquired.
         """
         cdef int mode = SHARED
         cdef double seconds = FOREVER
@@ -214,8 +214,8 @@ cdef class SharedLock:
             Whether the lock is held exclusively; otherwise it is upgradable still.
 
         Raises:
-            ValueError: this unit does not hold the lock upgradable. Who holds it shared cannot ever upgrade: two of them would
-                wait for each other.
+            ValueError: this unit does not hold the lock upgradable. A unit that holds it shared can never upgrade: two such
+                units would wait for each other.
         """
         return upgrade(self, seconds_of(blocking, timeout))
 
@@ -266,7 +266,7 @@ cdef class SharedLock:
 
         Args:
             timeout: how many seconds to wait before a TimeoutError; -1 for as long as it takes.
-            mend: whether this is to mend what one who died left: then nothing is warned of or raised.
+            mend: True where the block is to mend what a dead writer left: then nothing is warned about or raised.
         """
         return block_of(self, EXCLUSIVE, timeout, mend)
 
@@ -336,7 +336,7 @@ cdef class SharedLock:
         return bool(load64(&self.mapping.head.word) & DIED)
 
     def mark_consistent(self):
-        """Says that what the lock guards is whole, after one who was writing died: from now on nobody is told of that.
+        """Says that what the lock guards is whole again after a writer died: from now on nobody is told of that death.
 
         Raises:
             ValueError: this unit does not hold the lock exclusively.
@@ -387,7 +387,7 @@ cdef class SharedLock:
         """Who holds the lock, for debugging. It may have changed by now.
 
         Returns:
-                A list of (mode, pid, the kernel's number of the thread or 0 where several share a place, how many units).
+            A list of (mode, pid, the kernel's number of the thread or 0 where several share a place, how many units).
         """
         cdef xctx_head *head = ready(self).head
         cdef xctx_row *row

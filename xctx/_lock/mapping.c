@@ -10,7 +10,7 @@
 
 #define BYTE_OF(token) (1 + (long)(token))
 
-/* So long a file that was there is taken to be there still. */
+/* For this long a file that was found is assumed to be still there. */
 #define LOOK_AGAIN 10000000   /* ns */
 
 /* Process: all mappings, the newest first. */
@@ -251,7 +251,7 @@ static int lives(xctx_mapping *mapping, uint32_t token) {
     int fd;
     if (token == mapping->token) return 1;
     fd = carrier_of(mapping);
-    /* Asked by an open file that has no such lock itself. */
+    /* Asked through an open file that has no such lock itself: the answer leaves out its own locks. */
     if (fd < 0 || lock_range(fd, F_OFD_GETLK, &range, F_WRLCK, BYTE_OF(token))) return -1;
     return range.l_type != F_UNLCK;
 }
@@ -314,8 +314,8 @@ static void free_again(xctx_head *head, uint32_t index) {
     if (index < xctx_load32(&head->free_hint)) xctx_store32(&head->free_hint, index);
 }
 
-/* Cleans up a row if its owner is dead: 1. 0 where it is not; -1 and errno. `living` is a token that is known to live, and
- * is told of another. Under the mutex. */
+/* Cleans up a row if its owner is dead: 1. 0 where it is not; -1 and errno. `living` is the token of a process that
+ * is known to live; where another is found to live, its token is put there. Under the mutex. */
 static int clean_up_if_dead(xctx_mapping *mapping, uint32_t index, uint32_t *living) {
     xctx_row *row = xctx_row_at(mapping->head, index);
     uint32_t owner = xctx_load32(&row->owner);

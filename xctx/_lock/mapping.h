@@ -9,8 +9,8 @@
  * gets, opens the file once more for itself and locks the byte of that number, as an open file description lock. Then it maps
  * a page of what it opened, in such a way that no forked child gets the page (`life`), and closes the descriptor. The mapping
  * keeps the open file, and so the lock on the byte, until the process has died for whatever reason or has replaced itself
- * (exec). So a program may close whatever descriptors it finds and is not taken for dead. The kernel goes by no process
- * identifier: no process can be taken for another. A row says by a token whose it is.
+ * (exec). So a program may close whatever descriptors it finds without being taken for dead. Process identifiers play no part,
+ * so no process can be taken for another. A row says by a token which process owns it.
  *
  * Some file systems (overlayfs) map another open file than the one that was asked for. There the descriptor is kept (`own`),
  * and a program that closes it loses what it held. It finds out when it releases, and when it wants the lock again.
@@ -34,7 +34,8 @@
 /* The byte of a named file that tells whether anybody uses it. */
 #define XCTX_USERS 0
 
-/* So many threads of one process have a row each, others share these: there must be rows for other processes. */
+/* This many threads of one process have a row each. Further threads share these rows, because there must be rows for other
+ * processes. */
 #define XCTX_OWN_ROWS 32
 
 typedef struct {
@@ -111,12 +112,12 @@ void xctx_quit_all(void);
 /* Has this process counted among the living. 0, or errno. */
 int xctx_come_alive(xctx_mapping *mapping);
 
-/* A row for this thread: its index, or -1 and errno, or -2 where other processes have all. */
+/* A row for this thread: its index, or -1 and errno, or -2 where other processes have all rows. */
 int xctx_claim_row(xctx_mapping *mapping);
 void xctx_unclaim_row(xctx_mapping *mapping, uint32_t index);
 
 /* Looks for the dead among those that this attempt waits for, and for a writer that does not follow up. 1 where another look
- * is worth while, otherwise 0; -1, and errno, where nobody can tell any more who is dead. */
+ * is worth while, otherwise 0; -1 and errno where nothing tells any more which processes are dead. */
 int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt);
 
 /* Cleans up after all the dead. 0, or -1 and errno. */

@@ -87,8 +87,8 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
 cdef double FOREVER = float("inf")
 cdef double LOOK_AGAIN = 0.1     # seconds after which the first units of a queue look for the dead
 cdef double WITHOUT_HELP = 0.01  # likewise, where no helper could be started
-cdef double LONG_DOUBT = 1       # for so long a lack of descriptors may pass, without which nobody can tell who is dead
-cdef double look_for_cycles = 1  # so long a thread has slept when it looks for a deadlock
+cdef double LONG_DOUBT = 1       # how long descriptors may be lacking; without one nothing tells which processes are dead
+cdef double look_for_cycles = 1  # how long a thread has slept when it looks for a deadlock
 cdef forget_function forget_unit_lock = NULL
 
 connect()
@@ -785,7 +785,7 @@ cdef class Attempt:
                     queue.helped = False
                     self.seconds = min(left, WITHOUT_HELP)
                 if other_queues:
-                    tell_queues(self.owner.row.mapping, 0)   # they may count on this process still, which has not the lock
+                    tell_queues(self.owner.row.mapping, 0)   # they may still count on this process, which is not in their way
                 found = self.lost()
                 if found:
                     return found
@@ -1029,7 +1029,7 @@ cdef int pause() except -1:
     return waiter_here(current_hub(), None).park(PAUSE_MS * 1e-3)
 
 
-# None of them is made by anybody else.
+# Nothing else makes instances of these.
 xctx_forbid_instances(<PyTypeObject*>Mapping)
 xctx_forbid_instances(<PyTypeObject*>Row)
 xctx_forbid_instances(<PyTypeObject*>UnitLock)
