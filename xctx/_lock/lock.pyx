@@ -17,10 +17,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from xctx._core cimport Key, as_key
 from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, OVERTAKEN, PAUSE_MS, READERS_MAY_ENTER,
                                    SHARED, SLOT_IS_FREE, UPGRADABLE, WAITS, Attempt, Mapping, Row, UnitLock, and64,
-                                   announce_upgrade, check_locks, clean_up_all, counts, has_row, is_beneath, load32, load64, has_lost_name,
-                                   mapping_of, new_attempt, new_mapping, new_row, new_unit_lock, overtake, pause, queued,
-                                   reads_on, readers_in, refuse_task, refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
-                                   tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_head, xctx_row, xctx_unit_lock)
+                                   announce_upgrade, check_locks, clean_up_all, counts, has_row, is_beneath, load32, load64,
+                                   has_lost_name, mapping_of, new_attempt, new_mapping, new_row, new_unit_lock, overtake,
+                                   pause, queued, reads_on, readers_in, refuse_task, refuse_without_loop, release_unit, row_at,
+                                   set_forget, step_down, take, tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_head,
+                                   xctx_row, xctx_unit_lock)
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
 from xctx._runtime.python cimport (PyThread_get_thread_ident, PyThreadState, xctx_forbid_instances, xctx_lock,
                                    xctx_mend_metatype, xctx_tstate, xctx_unlock)

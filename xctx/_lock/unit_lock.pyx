@@ -1020,8 +1020,8 @@ cdef int refuse_without_loop() except -1:
 
 
 cdef int refuse_task() except -1:
-    raise RuntimeError("this wait could not end: another task of this event loop has the lock, and would not go on while this one "
-                       "waits. Wait with `async with`, or await acquire_async()")
+    raise RuntimeError("this wait could not end: another task of this event loop has the lock, and would not go on while this "
+                       "one waits. Wait with `async with`, or await acquire_async()")
 
 
 cdef int pause() except -1:
