@@ -65,7 +65,7 @@ class OwnerDiedWarning(RuntimeWarning):
 
 @cython.final
 cdef class Common:
-    """What the locks of one process have in common that lead to the same memory: one name is one lock, however often it is
+    """What those locks of one process have in common that lead to the same memory: one name is one lock, however often it is
     opened.
 
     Lifetime: of the locks. A Row refers to the mapping alone, and a `local` releases its rows when it dies; so nothing here
@@ -187,7 +187,7 @@ cdef class SharedLock:
             Whether the lock is held.
 
         Raises:
-            ValueError: this unit holds the lock already (a :class:`SharedRLock`: for reading, and asks to write); `timeout` is
+            ValueError: this unit holds the lock already (of a :class:`SharedRLock`: to read, and it asks to write); `timeout` is
                 negative, or given together with ``blocking=False``.
 
         Warns:
@@ -601,7 +601,7 @@ cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds, bin
 
 
 cdef int let_other_code_go_on(UnitLock owner, double until) except -1:
-    """This unit is busy with an attempt of other code: of what this code interrupted, of another task or thread of it."""
+    """This unit is busy with an attempt of other code: of code that this interrupted, or of another task or thread of the unit."""
     cdef bint here = not owner.c.shared_by_threads or owner.c.thread == PyThread_get_thread_ident()
     if is_beneath(owner):
         return overtake(owner)

@@ -28,17 +28,18 @@
  * writer slot is given up in its place; and if `mode` says that it was writing, XCTX_DIED tells those who come next, until
  * one of them clears it. The store that takes the slot also says which row took it. A process that cleans up first puts its
  * token into `cleaner` of the row, so that no two do, and then marks the row as taken from its owner. If it dies as well, the
- * next one takes over and does everything from the start. tests/lock/lock_model.py and lock_table_model.py try every order of
- * all these steps, with deaths.
+ * next one takes over and does everything from the start; if it is stopped meanwhile, the others wait for it, as for any
+ * holder that is stopped. tests/lock/lock_model.py and lock_table_model.py try every order of all these steps, with deaths.
  *
  * Sleeping. `wake_counter` counts wake-ups. A sleeper reads it, sets its flag in the word, looks once more whether it must
  * wait, and sleeps only while the counter stands still. A unit that changes what somebody may wait for looks for the flag
  * afterwards. A waker may die in between, so nobody sleeps for longer than XCTX_LONGEST_SLEEP without looking for the dead.
  *
  * Memory order. All accesses that decide are sequentially consistent. Only `mode` of a row, and what people read there, is
- * stored with release order (xctx_store32_release): another process reads `mode` when the row's owner has died, after the
- * kernel has told of the death, and by then all that the owner stored is there. Release order is needed in the owner: what
- * it wrote while it held the lock must not be moved behind the store that says that it does not write any more. */
+ * stored with release order (xctx_store32_release). Another process reads `mode` when the row's owner has died, after the
+ * kernel has told of the death, and by then all that the owner stored is there; or when the owner has said XCTX_PENDING, by
+ * a later and sequentially consistent change of the word. Release order is needed in the owner: what it wrote while it held
+ * the lock must not be moved behind the store that says that it does not write any more. */
 #ifndef XCTX_LOCK_PROTOCOL_H
 #define XCTX_LOCK_PROTOCOL_H
 

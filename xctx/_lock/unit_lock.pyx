@@ -984,8 +984,8 @@ cdef bint is_beneath(UnitLock owner) except -1:
 
 
 cdef int overtake(UnitLock owner) except -1:
-    """Takes the place of an attempt beneath this code, which then begins anew: as a thread that waits for a lock of the
-    interpreter's has no claim on it that its signal handlers would have to respect."""
+    """Takes the place of an attempt beneath this code, which then begins anew. A thread that waits for one of the
+    interpreter's own locks has no claim on it either that its signal handlers would have to respect."""
     cdef xctx_unit_lock *unit = &owner.c
     cdef Attempt attempt = <Attempt>owner.attempt if owner.attempt != NULL else None
     xctx_lock(&owner.guard)
