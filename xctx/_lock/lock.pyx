@@ -601,7 +601,7 @@ cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds, bin
 
 
 cdef int let_other_code_go_on(UnitLock owner, double until) except -1:
-    """This unit is busy with an attempt of other code: of code that this interrupted, or of another task or thread of the unit."""
+    """This unit is busy with an attempt of code that this interrupted, or of another task or thread of the unit."""
     cdef bint here = not owner.c.shared_by_threads or owner.c.thread == PyThread_get_thread_ident()
     if is_beneath(owner):
         return overtake(owner)
