@@ -136,23 +136,26 @@ def test_a_deadlock_that_the_last_one_cannot_see(tmp_path, at_once):
             second.acquire(exclusive=True)
             child.say("got it")
 
-    with Child(last) as child:
-        assert child.hear() == "holds"
-        third = xctx.SharedLock()
-        results = queue.SimpleQueue()
-        threads = []
-        for wanted, held in ((first, third), (third, second)):
-            threads.append(threading.Thread(target=wait_for, args=(wanted, results, held)))
-            threads[-1].start()
-            assert results.get(timeout=LONG) == "holds"
-            eventually(lambda lock=wanted: lock.waiters)
-        child.say()
-        assert results.get(timeout=LONG).startswith("deadlock: ")
-        assert child.hear() == "got it"
-        assert child.wait() == 0
-        assert results.get(timeout=LONG) == "got it"
-        for thread in threads:
-            thread.join(LONG)
+    def close_the_circle():
+        with Child(last) as child:
+            assert child.hear() == "holds"
+            third = xctx.SharedLock()
+            results = queue.SimpleQueue()
+            threads = []
+            for wanted, held in ((first, third), (third, second)):
+                threads.append(threading.Thread(target=wait_for, args=(wanted, results, held)))
+                threads[-1].start()
+                assert results.get(timeout=LONG) == "holds"
+                eventually(lambda lock=wanted: lock.waiters)
+            child.say()
+            assert results.get(timeout=LONG).startswith("deadlock: ")
+            assert child.hear() == "got it"
+            assert child.wait() == 0
+            assert results.get(timeout=LONG) == "got it"
+            for thread in threads:
+                thread.join(LONG)
+
+    in_thread(close_the_circle)  # and so the child's thread has no hub, in which it would wait
 
 
 def test_one_that_was_let_in_and_is_stopped_is_in_no_deadlock(at_once):
