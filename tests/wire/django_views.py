@@ -125,6 +125,21 @@ async def waits(request):
         closed.append(kept.user)
 
 
+def endless_plain(request):
+    def parts():
+        try:
+            while True:
+                yield b"x" * 100_000
+        finally:
+            closed.append(kept.user)
+
+    return StreamingHttpResponse(parts())
+
+
+def cached(request):
+    return HttpResponse(kept.user)
+
+
 def file(request):
     class File(io.BytesIO):
         def close(self):
@@ -134,18 +149,17 @@ def file(request):
     return FileResponse(File(b"in a file"))
 
 
-def left(request):
-    return HttpResponse(json.dumps([unit.alive for unit in units]))
-
-
 urlpatterns = [
-    path(each.__name__, each) for each in (view, async_view, raises, streams, async_streams, endless, waits, file, left)
-]
+    path(each.__name__, each)
+    for each in (
+        view, async_view, raises, streams, async_streams, endless, endless_plain, waits, cached, file,
+    )
+]  # fmt: skip
 
 
 def when_finished(**_):
     unit = xctx.work.current()
-    finished.append(unit is not None and unit.alive and kept.user)
+    finished.append(unit is not None and unit.alive and getattr(kept, "user", None))
 
 
 request_finished.connect(when_finished)

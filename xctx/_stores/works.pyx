@@ -421,6 +421,11 @@ cdef class WorkSteps(StepContext):
     cdef bint spans_awaits(self) noexcept:
         return True
 
+    def __del__(self):
+        # Of a call or response that was dropped half-way, as test clients of frameworks do.
+        if self.opened is not None:
+            self.end()
+
 
 xctx_forbid_instances(<PyTypeObject*>UnitOfWork)
 xctx_forbid_instances(<PyTypeObject*>LeftOpen)
