@@ -8,6 +8,7 @@ import threading
 import weakref
 
 import pytest
+from helpers.packages import FREE_THREADED
 from makers import run_threads
 
 import xctx
@@ -229,9 +230,8 @@ def test_it_goes_along_with_what_is_carried(how, unit_kind):
     with xctx.work():
         store.a = "set here"
         func = xctx.carry(seen_and_set) if how == "carry" else xctx.capture()(seen_and_set)
-        in_child = unit_kind.name == "fork"
-        assert unit_kind.run(func) == (None if in_child else "set here")
-        assert hasattr(store, "b") != in_child
+        assert unit_kind.run(func) == "set here"
+        assert hasattr(store, "b") != (unit_kind.name == "fork")  # a child has one of its own
     gc.collect()  # trio leaves garbage, which has the context
 
 
@@ -469,6 +469,63 @@ def test_a_task_that_starts_its_like_keeps_no_chain(count_objects):
 
     asyncio.run(once())
     assert max(most) < 40
+
+
+@pytest.mark.skipif(FREE_THREADED, reason="without the GIL no thread looks into the context of another")
+@pytest.mark.parametrize("into", ["a context", "a copy of it"])
+def test_what_was_left_open_is_gone_where_it_was_opened_and_where_it_ends(into, in_thread):
+    def open_it():
+        block.__enter__()
+        current(left=1).__enter__()
+
+    block, context = xctx.work(), contextvars.Context()
+    with current(a=1):
+        other = contextvars.copy_context()
+    context.run(open_it)
+    if into == "a copy of it":
+        other = context.copy()
+    in_thread(lambda: other.run(block.__exit__, None, None, None))
+    assert context.run(vars, current) == {}
+    assert other.run(vars, current) == ({} if into == "a copy of it" else {"a": 1})
+
+
+def test_a_task_that_lives_on_keeps_the_blocks_that_it_has_left_open():
+    async def job():
+        current(a=1).__enter__()
+        opened.set()
+        await ended.wait()
+        return vars(current), xctx.work.current()
+
+    async def main():
+        with xctx.work():
+            task = asyncio.create_task(job())
+            await opened.wait()
+        assert not vars(current)
+        ended.set()
+        assert await task == ({"a": 1}, None)
+
+    opened, ended = asyncio.Event(), asyncio.Event()
+    asyncio.run(main())
+
+
+def test_locals_with_other_keys_are_not_of_the_unit_of_work():
+    for key in (keys.greenlet, keys.flow, keys.context):
+        other = xctx.local(key=key)
+        with xctx.work():
+            other.a = 1
+        assert other.a == 1
+        del other.a
+
+
+def test_one_that_is_dropped_half_way_leaves_nothing_bound():
+    from xctx._stores.works import WorkSteps
+
+    steps = WorkSteps(True)
+    steps.run(lambda: current(left=1).__enter__(), (), {})
+    unit = steps.run(xctx.work.current, (), {})
+    assert vars(current) == {"left": 1} and unit.alive
+    del steps
+    assert not vars(current) and not unit.alive
 
 
 # --- one unit of work, many threads ----------------------------------------------------------------------------------

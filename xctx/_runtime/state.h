@@ -71,7 +71,7 @@ typedef struct {
  * descriptors and make locks anew, and nothing else. The parent's objects are left alone, neither released nor used. */
 typedef enum {
     XCTX_FORK_UNITS,      /* forgets the registry of units: from here on no unit of the parent is found */
-    XCTX_FORK_STORES,     /* makes the lock of the stores' tables anew */
+    XCTX_FORK_STORES,     /* the lock of the stores' tables, which is held across the fork */
     XCTX_FORK_MAPPINGS,   /* what locks share with other processes; its mutex is held across the fork */
     XCTX_FORK_BATCHES,    /* makes the batch room's lock anew */
     XCTX_FORK_STEPS

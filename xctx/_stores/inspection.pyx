@@ -14,7 +14,7 @@ from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding, is_exited, look_up, merge
 from xctx._stores.blocks cimport BoundEntry, binding_here, each_chain, visible_here
 from xctx._stores.context_values cimport as_new_dict
-from xctx._stores.local cimport SHARED_BY_THREADS, local, names_here
+from xctx._stores.local cimport SHARED_BY_THREADS, living_of_work, local, names_here
 from xctx._stores.names cimport interned
 from xctx._stores.statements cimport Block
 from xctx._stores.unit_table cimport UnitTable
@@ -97,6 +97,23 @@ def stores_of(Unit unit not None):
         held = None if store is None else kept(<local>store, unit)
         if held is not None:
             pairs.append((store, held))
+    return pairs
+
+
+def kept_by_parent(Unit unit not None):
+    """In a forked child: what locals kept for a unit of work of the parent's, a list of pairs (local, dict)."""
+    cdef UnitValues *values
+    cdef object content
+    pairs = []
+    for each in living_of_work():   # not those that the unit knows: some may have died here
+        content = None
+        xctx_lock(lock)
+        values = values_of(&(<local>each).kept, unit)
+        if values != NULL:
+            content = <object>values.dict
+        xctx_unlock(lock)
+        if content is not None:
+            pairs.append((each, as_new_dict(<PyObject*>content)))
     return pairs
 
 

@@ -36,6 +36,8 @@ cdef class local:
 
 cdef dict names_here(local store)   # a new one
 
+cdef list living_of_work()              # the stores with the key `work`, held
+
 # For snapshots.
 cdef object values_to_carry(local store)
 cdef object new_content(local store, dict names)

@@ -108,6 +108,8 @@ cdef class local:
             if self.key.index == WORK and not FREE_THREADED:   # without the GIL, looking in takes the lock
                 self.of_work = PLAIN if type(self) is local else DERIVED
         self.kept.serial = xctx_next_serial()
+        if self.key.index == WORK:
+            stores_of_work[self.kept.serial] = ref(self, partial(stores_of_work.pop, self.kept.serial))
         self.kept.store = <PyObject*>self
         self.kept.forks = xctx_fork_count()
         if FREE_THREADED:
@@ -352,6 +354,20 @@ cdef dict shared_dict(local store):
         names = {} if content is None else as_new_dict(<PyObject*>content)
         if content is None or replace_shared(&store.kept, unit, content, names):
             return names
+
+
+# Weak references to the stores with the key `work`, by their serial numbers.
+cdef dict stores_of_work = {}
+
+
+cdef list living_of_work():
+    """The stores with the key `work`."""
+    stores = []
+    for each in list(stores_of_work.values()):
+        store = each()
+        if store is not None:
+            stores.append(store)
+    return stores
 
 
 cdef int initialise(local store) except -1:

@@ -45,13 +45,22 @@ cdef xctx_mutex *stores_lock() noexcept:
     return &lock
 
 
+# It is held across a fork, so a child finds the tables whole: snapshots look there for what belonged to the parent's unit of
+# work.
+cdef void before_fork() noexcept nogil:
+    xctx_lock(&lock)
+
+
+cdef void after_fork() noexcept nogil:
+    xctx_unlock(&lock)
+
+
 cdef void make_lock_anew() noexcept nogil:
-    # In a forked child, where another thread may have held it.
     memset(&lock, 0, sizeof(lock))
 
 
 make_lock_anew()
-xctx_at_fork(XCTX_FORK_STORES, NULL, NULL, make_lock_anew)
+xctx_at_fork(XCTX_FORK_STORES, before_fork, after_fork, make_lock_anew)
 
 
 # --- unit values, stores and units -----------------------------------------------------------------------------------
