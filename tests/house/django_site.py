@@ -2,13 +2,15 @@
 
 import asyncio
 
-import helpers.django  # noqa: F401: sets it up
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
 from django.urls import path
+from helpers.django import set_up
+
+set_up()
 
 binds = None  # what the middleware runs the rest inside, a function giving a context manager
 looks = None  # what the view calls

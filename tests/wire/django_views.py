@@ -4,14 +4,16 @@ import asyncio
 import io
 import json
 
-import helpers.django  # noqa: F401: sets it up
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.core.signals import request_finished
 from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
+from helpers.django import set_up
 from wire_names import request_id
 
 import xctx
+
+set_up()
 
 kept = xctx.local(key=xctx.keys.work)
 current = xctx.xlocal()

@@ -10,7 +10,6 @@ import threading
 
 import pytest
 from helpers.asgi_servers import each_server
-from helpers.packages import installed
 from wire_names import current, request_id
 
 import xctx.asgi

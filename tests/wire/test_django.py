@@ -44,7 +44,12 @@ STACKS = {
     "beneath plain": ["django_views.unknowing", OURS, PLAIN],
     "beneath plain, awaited": ["django_views.unknowing", OURS, AWAITED],
     "both": [OURS, ADAPTED, AWAITED],
-    "cached": ["django.middleware.cache.UpdateCacheMiddleware", OURS, PLAIN, "django.middleware.cache.FetchFromCacheMiddleware"],
+    "cached": [
+        "django.middleware.cache.UpdateCacheMiddleware",
+        OURS,
+        PLAIN,
+        "django.middleware.cache.FetchFromCacheMiddleware",
+    ],
 }
 
 

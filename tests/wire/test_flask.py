@@ -51,7 +51,9 @@ def site():
         def body():
             try:
                 for _ in range(parts):
-                    yield f"{kept.user} {request_id()} {flask.request.args['user']}\n".encode() * (1 if parts == 3 else 9999)
+                    yield f"{kept.user} {request_id()} {flask.request.args['user']}\n".encode() * (
+                        1 if parts == 3 else 9999
+                    )
             finally:
                 app.closed.append(kept.user)
 
