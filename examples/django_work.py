@@ -3,7 +3,7 @@
 The request's id comes with its headers. A plain middleware, for which Django leaves the event loop, finds out who
 asks, and one of coroutines the tenant. All of that is kept for the request, and seen by what works for it: views of both
 kinds, the tasks and threads that they start, receivers of signals, the bodies that they stream. When the response is
-closed, all of it is gone.
+closed, it is gone.
 
     python examples/django_work.py                            # starts the servers, asks them, says what was wrong
     cd examples; uvicorn django_work:application              # serves
