@@ -1,9 +1,9 @@
 """A Django site, under uvicorn and under gunicorn: each request is a unit of work, from the first line of the settings.
 
 The request's id comes with its headers. A plain middleware, for which Django leaves the event loop, finds out who
-asks, and one of coroutines the tenant. All of that is kept for the request, and seen by what works for it: views of both
-kinds, the tasks and threads that they start, receivers of signals, the bodies that they stream. When the response is
-closed, it is gone.
+asks, and one of coroutines the tenant. All of that is kept for the request, and seen by what works for it: views of
+both kinds, the tasks and threads that they start, receivers of signals, the bodies that they stream. When the response
+is closed, it is gone.
 
     python examples/django_work.py                            # starts the servers, asks them, says what was wrong
     cd examples; uvicorn django_work:application              # serves
