@@ -170,6 +170,9 @@ PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name, PyObject **me
  * change of the type sets it to 0, which stands until the next look-up; and for ever once all numbers are given out. */
 static inline unsigned int xctx_type_version(PyTypeObject *type) { return type->tp_version_tag; }
 
+/* Whether a type may get other methods, as a class that is written in Python. */
+static inline int xctx_is_mutable_type(PyTypeObject *type) { return !PyType_HasFeature(type, Py_TPFLAGS_IMMUTABLETYPE); }
+
 /* Gives a type made by Cython, which takes no attributes afterwards, one more; before anything derives from it. Writes
  * tp_dict, which belongs to the interpreter's own types only from 3.12 on to each interpreter. */
 static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value) {

@@ -197,6 +197,18 @@ static inline void xctx_cache_set(xctx_cache_entry *entry, uint64_t serial, PyTh
     entry->what = what;
 }
 
+/* The same of a store that goes by the unit of work, which may change though nothing is switched, and which threads share.
+ * The entry is right for as long as the unit's table has the version that it had then: no two tables ever have the same. */
+static inline int xctx_cache_knows(const xctx_cache_entry *entry, uint64_t serial, uint64_t version) {
+    return XCTX_LIKELY(entry->ver == version && entry->serial == serial);
+}
+
+static inline void xctx_cache_note(xctx_cache_entry *entry, uint64_t serial, uint64_t version, void *what) {
+    entry->serial = serial;
+    entry->ver = version;
+    entry->what = what;
+}
+
 /* In this thread, the store is looked up anew. */
 static inline void xctx_cache_drop(xctx_cache_entry *entry, uint64_t serial) {
     if (entry->serial == serial) entry->ver = XCTX_NEVER;

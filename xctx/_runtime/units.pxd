@@ -3,6 +3,8 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from xctx._runtime.python cimport xctx_mutex
+
 
 cdef extern from "Python.h":
     # Found where the interpreter has it built in: the module `weakref` would be half of what importing xctx costs.
@@ -45,6 +47,9 @@ cdef class Unit(ReferenceType):
     cdef void *address                # never changes: of what it stands for, while that lives
     cdef PyObject *next_in_bucket     # guarded by the registry's lock
     cdef void *table                  # the unit table, where `local` stores find what they keep for it: theirs alone to use
+    cdef xctx_mutex table_lock        # likewise
+    # Likewise: 0, or what tells that nothing of the table was taken away since it was found. With the GIL only.
+    cdef uint64_t table_version
 
 
 @cython.final

@@ -64,12 +64,14 @@ cdef dict kept(local store, Unit unit):
     xctx_lock(lock)
     values = values_of(&store.kept, unit) if is_alive(unit) else NULL
     if values != NULL:
+        xctx_lock(&unit.table_lock)
         xctx_lock(&values.lock)
         if values.dict != NULL:
             whole = <object>values.dict
         for i in range(values.count):
             names[<object>values.items[i].name] = <object>values.items[i].value
         xctx_unlock(&values.lock)
+        xctx_unlock(&unit.table_lock)
     xctx_unlock(lock)
     return None if values == NULL else names if whole is None else as_new_dict(<PyObject*>whole)
 
