@@ -4,10 +4,11 @@ import re
 import tomllib
 from pathlib import Path
 
-metadata = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+ROOT = Path(__file__).parent.parent
+metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 project = metadata["name"]
-release = metadata["version"]
+(release,) = re.findall(r'^__version__ = "(.*)"$', (ROOT / "xctx" / "__init__.py").read_text(), re.MULTILINE)
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 html_theme = "alabaster"

@@ -1,4 +1,4 @@
-"""Fixtures of all rooms, and how much of the tests a run takes. What needs no fixture stands in tests/helpers.
+"""Fixtures of all rooms, and how much of the tests a run takes. tests/helpers has functions that need no fixture.
 
 Write a test once, over `key` and `unit_kind`::
 
@@ -44,15 +44,15 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    # What is there before the first test stays, so the garbage collector need not look at it: in a process that has
-    # imported all tests each of the many collections would take a tenth of a second.
+    # Objects that exist before the first test stay, so the garbage collector need not look at them: in a process that
+    # has imported all tests, each of the many collections would take a tenth of a second.
     gc.collect()
     gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
-    """Runs each test in a context of its own, so that what one leaves bound on purpose is not seen by the next."""
+    """Runs each test in a context of its own, so that the next test does not see what one leaves bound on purpose."""
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     contextvars.copy_context().run(pyfuncitem.obj, **arguments)
     return True
@@ -63,13 +63,13 @@ def pytest_pyfunc_call(pyfuncitem):
 
 @pytest.fixture(params=KEYS)
 def key_name(request):
-    """The name of a key: each rung of the ladder, and 'callable'."""
+    """The name of a key: each of xctx.keys, and 'callable'."""
     return request.param
 
 
 @pytest.fixture
 def key(key_name):
-    """A key: each rung of the ladder, and one made of a callable (a new one each time: of the thread's ident)."""
+    """A key: each of xctx.keys, and a new one made of a callable, which returns the thread's ident."""
     if key_name == "callable":
         return xctx.keys.Key(threading.get_ident, "callable")
     return getattr(xctx.keys, key_name)
@@ -77,7 +77,7 @@ def key(key_name):
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS)
 def unit_kind(request):
-    """A kind of unit, as a `Kind`; skipped where what it needs is not installed."""
+    """A kind of unit, as a `Kind`; skipped if the package that it needs is not installed."""
     if request.param.reason_to_skip:
         pytest.skip(request.param.reason_to_skip)
     return request.param
@@ -91,13 +91,13 @@ def other_unit(unit_kind):
 
 @pytest.fixture
 def told_apart(key_name, unit_kind):
-    """Whether under `key` a unit of this kind is another one than the one that started it."""
+    """Whether, under `key`, a function that runs in a unit of this kind runs in another unit than its caller."""
     return key_name in unit_kind.told_apart_by
 
 
 @pytest.fixture
 def sees_bindings(key_name, unit_kind):
-    """Whether what an xlocal with `key` has bound is visible in a unit of this kind started inside the block."""
+    """Whether a binding of an xlocal with `key` is visible in a unit of this kind that is started inside the block."""
     if key_name == "context":
         return unit_kind.carries_context
     if key_name == "flow":
@@ -169,7 +169,7 @@ def count_objects():
 
 @pytest.fixture
 def nothing_stays_bound(eventually):
-    """In the end there is no binding that was not there before the test. It waits for threads that still end."""
+    """Checks that no binding is left that was not there before the test. Waits for threads that are still ending."""
     gc.collect()
     before = live_bindings()
     yield
@@ -178,7 +178,7 @@ def nothing_stays_bound(eventually):
 
 @pytest.fixture
 def no_collector():
-    """The garbage collector is off: what dies in the test dies by its reference count."""
+    """The garbage collector is off, so objects die in the test only when nothing refers to them."""
     gc.collect()
     gc.disable()
     yield
@@ -187,7 +187,7 @@ def no_collector():
 
 @pytest.fixture
 def eventually():
-    """eventually(condition): waits until it holds. For what another thread does after it could tell (as its exit)."""
+    """eventually(condition): waits until it holds. For what another thread cannot tell of, such as its own exit."""
     return waiting.eventually
 
 

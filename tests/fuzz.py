@@ -13,6 +13,7 @@ import contextvars
 import copy
 import gc
 import importlib
+import importlib.util
 import os
 import pickle
 import pkgutil
@@ -24,6 +25,15 @@ import threading
 import time
 import weakref
 
+# What xctx imports when it is first needed.
+IMPORTED_LATE = (
+    "annotationlib",
+    "asyncio",
+    "difflib",
+    "multiprocessing.context",
+    "multiprocessing.reduction",
+    "typing",
+)
 LIMIT = 300  # seconds in which a round must end, on a busy machine and under a sanitizer too
 DEEPEST = 4  # how deep hostile objects act within hostile objects
 THREADS = 3
@@ -156,7 +166,7 @@ class World:
             lambda it: it.forget(self.anything()),
             lambda it: it.__release_local__(),
         ]
-        # What else these can do waits for other threads, which may wait in turn.
+        # The other methods of these wait for other threads, which may wait in turn.
         self.calm_types = (xctx.SharedLock, xctx.BatchExecutor)
         self.calm_uses = [
             lambda it: it.acquire(timeout=0) if isinstance(it, xctx.SharedLock) else it.load(block=False),
@@ -262,14 +272,18 @@ def round_of(seed, count):
         if not getattr(sys, "_is_gil_enabled", lambda: True)():
             raise ImportError  # greenlet would switch the GIL on
         import greenlet  # noqa: F401
-    import_all()  # a function that traces, or a signal, in the middle of an import may leave its lock held
+    import_all()  # a signal or trace function in the middle of an import may leave its lock held
     sys.unraisablehook = threading.excepthook = lambda *args: None
     sys.setrecursionlimit(500)
     world = World(seed)
     threads = [threading.Thread(target=world.work, args=(count,), daemon=True) for _ in range(THREADS)]
 
-    def interrupt(*_):
-        raise Interrupt
+    def interrupt(_number, frame):
+        # Only where it is caught: an end in the middle of what follows would leave the timer running.
+        while frame is not None:
+            if frame.f_code is World.work.__code__:
+                raise Interrupt
+            frame = frame.f_back
 
     for thread in threads:
         thread.start()
@@ -295,16 +309,15 @@ def import_all():
     for module in pkgutil.walk_packages(xctx.__path__, "xctx."):
         if module.name.startswith(("xctx._", "xctx.debug", "xctx.wire")):
             importlib.import_module(module.name)
+    for name in IMPORTED_LATE:
+        if importlib.util.find_spec(name):
+            importlib.import_module(name)
 
 
 def ignore_signals():
-    while hasattr(signal, "setitimer"):
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, signal.SIG_IGN)
-        except Interrupt:
-            continue
-        break
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
 
 # --- many rounds -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,22 @@ from xctx._stores.works import work
 from xctx._stores.xlocal import xlocal
 from xctx._wire.declarations import carried
 
+TYPE_CHECKING = False  # importing xctx does not import typing
+if TYPE_CHECKING:
+    from xctx import asgi as asgi
+    from xctx import celery as celery
+    from xctx import concurrent as concurrent
+    from xctx import dask as dask
+    from xctx import debug as debug
+    from xctx import django as django
+    from xctx import gevent as gevent
+    from xctx import logging as logging
+    from xctx import pytest as pytest
+    from xctx import telemetry as telemetry
+    from xctx import wire as wire
+    from xctx import wsgi as wsgi
+
+__version__ = "0.1.0"
 __all__ = [
     "BatchExecutor",
     "LocalProxy",
@@ -36,3 +52,28 @@ __all__ = [
     "work",
     "xlocal",
 ]
+
+# Each is imported when a program first uses it, so that importing xctx stays cheap and needs no other package.
+_MODULES = (
+    "asgi",
+    "celery",
+    "concurrent",
+    "dask",
+    "debug",
+    "django",
+    "gevent",
+    "logging",
+    "pytest",
+    "telemetry",
+    "wire",
+    "wsgi",
+)
+
+if not TYPE_CHECKING:  # or type checkers would take any name
+
+    def __getattr__(name):
+        if name in _MODULES:
+            from importlib import import_module
+
+            return import_module(f"xctx.{name}")
+        raise AttributeError(f"module 'xctx' has no attribute {name!r}")

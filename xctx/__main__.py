@@ -1,9 +1,9 @@
 """What this interpreter offers to xctx, a quick check of an installation, and a small demonstration.
 
     python -m xctx            # what there is: versions, GIL, packages, keys
-    python -m xctx --check    # tries it: threads, greenlets, tasks, a fork; status 1 where anything is wrong
+    python -m xctx --check    # tries threads, greenlets, tasks, a fork and more; status 1 if anything is wrong
     python -m xctx --demo     # a thousand requests at once, with a global and with xctx
-    python -m xctx locks      # the locks with a name: who holds them, who waits (--who, --json, --watch)
+    python -m xctx locks      # the locks with a name: which units hold them, which wait (--who, --json, --watch)
 
 Greenlet is imported only where that leaves the GIL as it is.
 """
@@ -34,11 +34,11 @@ FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 PACKAGES = ("greenlet", "gevent", "trio", "flask", "werkzeug", "sqlalchemy", "celery", "distributed")
 NEEDS = {"gevent": "gevent", "celery": "celery", "dask": "distributed"}  # what some modules of xctx are about
 LADDER = ("process", "thread", "greenlet", "task", "context")
-PATIENCE = 60  # seconds after which a check that hangs is shown with its stacks and ended
+PATIENCE = 60  # seconds after which a check that hangs is ended, and the stacks of its threads are printed
 
 
 class Skip(Exception):
-    """A check cannot be made here; says why."""
+    """A check cannot be made here. The argument says why."""
 
 
 # --- what there is ---------------------------------------------------------------------------------------------------
@@ -78,7 +78,7 @@ def why_no_greenlets() -> str | None:
 
 
 def locks() -> str:
-    """What the locks between processes stand on."""
+    """What the locks between processes are made of here."""
     try:
         with xctx.SharedLock():
             return "shared memory" + (", waiters sleep on a futex" if sys.platform == "linux" else "")
@@ -137,7 +137,7 @@ def expect(holds: object, what: str) -> None:
 
 
 class Value:
-    """Something whose death can be seen."""
+    """An object whose death can be observed by a weak reference."""
 
 
 def check_scopes() -> None:
@@ -229,7 +229,7 @@ def check_gevent() -> None:
     workers = [gevent.spawn(work, number) for number in range(10)]
     gevent.joinall(workers, timeout=30)
     expect(all(worker.value for worker in workers), "gevent's greenlets see what belongs to another")
-    gevent.sleep(0)  # their ends are told in the hub
+    gevent.sleep(0)  # the hub tells of their ends
     expect(not debug.units_of(store), "finished greenlets keep what they stored")
 
 
@@ -256,7 +256,7 @@ def check_fork() -> None:
     store.a = 1
     with x(a=1):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of threads: faulthandler's, which is not in the child
+            warnings.simplefilter("ignore", DeprecationWarning)  # of faulthandler's thread
             child = os.fork()
         if not child:
             status = 2
@@ -331,7 +331,7 @@ def check_carry() -> None:
 
 
 def check_gil() -> None:
-    """Last: that nothing of all this has switched the GIL on."""
+    """Comes last, to see that none of the checks has switched the GIL on."""
     if not FREE_THREADED:
         raise Skip("this build always has one")
     if not gil_was_off:
@@ -357,7 +357,7 @@ CHECKS: dict[str, Callable[[], None]] = {
 
 
 def check() -> int:
-    """Runs the checks, and says what each came to."""
+    """Runs the checks, and prints the outcome of each."""
     if hasattr(sys.stderr, "fileno"):
         faulthandler.dump_traceback_later(PATIENCE, exit=True)
     failed = []
@@ -388,7 +388,7 @@ REQUESTS = 1000
 
 
 class Global:
-    """The user in one place for all: what goes wrong."""
+    """The user in one attribute for all requests, which goes wrong."""
 
     user: str
 
@@ -476,7 +476,7 @@ def demo() -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line: what it prints, and the status that it ends with."""
+    """Runs a command line, and gives the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["locks"]:
         from xctx._lock import listing

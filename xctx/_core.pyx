@@ -1,17 +1,17 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False
 # cython: embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Keys, and the kinds of units: who is running.
+"""Keys, and the kinds of units: which unit is running.
 
 A *unit* is the record of one process, thread, greenlet, task, unit of work or context (see ``_runtime/units.pyx``). A *key*
-says which kind of unit a store goes by, and finds the unit that runs here. The thread state counts context changes and
-greenlet switches, so while that count stands still the unit is the same, and no library is asked (see
+says which kind of unit a store keeps apart, and finds the unit that runs here. The thread state counts context changes and
+greenlet switches, so as long as that count stays the same, so does the unit, and no library is asked (see
 ``_runtime/state.h``).
 
 A kind of unit is one ``UnitKind``: what it can do, and how the current unit is found. The ladder, from coarse to fine:
 
-    process > thread > greenlet > task          a unit of each; where there is none of the finer kind, the coarser one's
-    flow                                        what was given this PEP 567 context on purpose, in this process
+    process > thread > greenlet > task          the unit of that kind; if there is none, that of the next coarser kind
+    flow                                        all code that was given this PEP 567 context on purpose, in this process
     work                                        the innermost open unit of work that this flow is in, or the greenlet
     context                                     the PEP 567 context: no unit of its own is needed to keep things in it
     value                                       what a callable returns
@@ -174,7 +174,7 @@ cdef Unit greenlet_of(object key, object thing):
 
 
 cdef int watch_greenlet(object thing) except -1:
-    # gevent's Greenlet has this method. A plain one has not, and is swept.
+    # gevent's Greenlet has this method. A plain greenlet does not; `sweep` ends its unit.
     if xctx_type_has(Py_TYPE(thing), <PyObject*>RAWLINK):
         thing.rawlink(greenlet_finished)
     return 0
@@ -348,17 +348,21 @@ unmade_kind.of = unmade_of
 
 @cython.no_gc_clear
 cdef class Key:
-    """Which notion of "unit" a store goes by.
+    """Says which kind of unit a store keeps apart, and finds the unit of that kind that is current.
 
-    ``Key(func, name=None)`` makes a key from any callable that takes nothing and returns a hashable: each value is a unit.
-    Where a value compares by identity and can be referred to weakly, its unit ends with it; otherwise it lives until
-    :meth:`forget` is called, or the key dies. The keys of the ladder are made already: see :mod:`xctx.keys`.
+    :mod:`xctx.keys` has the keys for threads, greenlets and the like. ``Key(func, name=None)`` makes one from a callable:
+    each value that it returns is a unit. If a value compares by identity and can be referred to weakly, its unit ends when
+    the value dies; otherwise the unit lives until :meth:`forget` is called, or the key dies.
 
-    Thread-safety: all methods may be called from any thread. The callable is called at each use of a store, in the unit
-    that uses it.
+    Args:
+        func: a callable without arguments that returns a hashable. It is called at each use of a store, in the unit that
+            uses the store, and must not use a store with this key.
+        name: for people to read. Default: that of `func`.
 
     Raises:
-        TypeError: `func` is not callable.
+        TypeError: `func` is not callable, or `name` is not a str.
+
+    Thread-safety: all methods may be called from any thread, and so `func` is called in any thread.
     """
 
     def __cinit__(self):
@@ -387,7 +391,7 @@ cdef class Key:
         cdef Unit unit
         cdef object address
         if self.forks != xctx_fork_count():
-            # In a forked child. The old referents may die: a parent's units are not ended here.
+            # In a forked child. The old referents may die, because a parent's units are not ended here.
             self.referents = {}
             self.units = {}
             self.forks = xctx_fork_count()
@@ -426,22 +430,28 @@ cdef class Key:
         return current_unit(CONTEXT, &context_kind, self, True) if self.index == FLOW else self.find(True)
 
     def of(self, thing):
-        """The unit of something else than what runs now, if anything has been kept for it.
+        """The unit of something that need not be running, if anything has been kept for it.
 
         Args:
             thing: a greenlet, an asyncio or trio task, a :class:`contextvars.Context`, a :class:`threading.Thread` or its
-                ident, a unit of work's :class:`Unit`, or (for a callable's key) a value, as this key goes by.
+                ident, a unit of work's :class:`Unit`, or (for a callable's key) a value, according to the key.
 
         Returns:
-            The living :class:`Unit`, or None.
+            The :class:`Unit`, which is alive; or None.
+
+        Raises:
+            TypeError: under ``thread``, `thing` is neither a thread nor an ident; under a callable's key, it is not hashable.
         """
         return self.kind.of(self, thing)
 
     def forget(self, value):
-        """Ends the unit of a value of a callable's key; what stores keep for it is released. Unknown values are ignored.
+        """Ends the unit of a value of a callable's key, so what stores keep for it is released.
+
+        Args:
+            value: a value that the callable has returned. Others are ignored.
 
         Raises:
-            TypeError: this is a key of the ladder, whose units end by themselves.
+            TypeError: this is one of the keys in :mod:`xctx.keys`, whose units end by themselves.
         """
         if self.func is None:
             raise TypeError(f"only values of a callable's key can be forgotten, and {self!r} has a unit of another kind")
@@ -453,7 +463,7 @@ cdef class Key:
             end_unit(unit)
 
     def __call__(self):
-        """The same as :meth:`current`, so that a key can be given where a scope function is wanted."""
+        """The same as :meth:`current`, so that a key can be passed as a scope function."""
         return self.current()
 
     def __repr__(self):

@@ -1,4 +1,4 @@
-"""ASGI: a request or a websocket is a unit of work, and runs with what its headers carry to this service."""
+"""ASGI: each request or websocket is a unit of work, and runs with the names that its headers carry."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -19,19 +19,20 @@ _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 
 class Middleware:
-    """Runs each request of an ASGI 3 application as a unit of work, with the carried names bound that came with it::
+    """Runs each request of an ASGI 3 application as a unit of work, with the names bound that its headers carry::
 
         app = xctx.asgi.Middleware(app)
 
-    It is a unit of work (:class:`xctx.work`), and the names of its ``baggage`` headers are bound, from the call of the
-    application until it returns, raises or is cancelled, hence while it streams its response and runs what it left to
-    the background; and for a websocket, for as long as it is open. Each message of that may be one inside:
-    ``with xctx.work():``. Whether the names are seen by tasks that the application starts, the key of the xlocal says.
+    The unit of work (:class:`xctx.work`) is open, and the names of the ``baggage`` headers are bound, from the call of
+    the application until it returns, raises or is cancelled, hence while it streams its response and runs its
+    background tasks; for a websocket, as long as that is open. To make each message of a websocket a unit of work
+    inside, use ``with xctx.work():``. The key of the xlocal says whether tasks that the application starts see the
+    names.
 
     Args:
         app: the application.
-        xlocals: those that may get something. Default: each that declares carried names.
-        report: told of what was left out of a header, and why, in place of the log: see :mod:`xctx.wire`.
+        xlocals: those whose names may be bound. Default: each that declares carried names.
+        report: called with what was left out of a header, and why, in place of the log: see :mod:`xctx.wire`.
 
     Raises:
         TypeError: `app` cannot be called, or one of `xlocals` carries nothing.

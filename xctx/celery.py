@@ -1,6 +1,6 @@
-"""Celery: a task is a unit of work, and runs with the carried names that were bound where it was sent.
+"""Celery: each task is a unit of work, and runs with the carried names that were bound where it was sent.
 
-``xctx.celery.install()`` is called once where the application is made: by programs that send tasks, and by the workers.
+Call ``xctx.celery.install()`` once, where the application is made, in programs that send tasks and in the workers.
 """
 
 import contextlib
@@ -20,19 +20,19 @@ HELD = "xctx_work"
 
 
 def install(*xlocals: xlocal, report: Report | None = None) -> None:
-    """From now on each task is a unit of work, and each message has a ``baggage`` header, whose names its task has.
+    """From now on each task is a unit of work, and each message has a ``baggage`` header, whose names the task sees.
 
-    A task is a unit of work (:class:`xctx.work`) from its prerun signal to its postrun signal, also where it is run
-    eagerly, inside that of its caller: what it left bound is not seen by the next task of that worker.
+    A task is a unit of work (:class:`xctx.work`) from its prerun signal to its postrun signal, so the next task of the
+    worker does not see what it left bound. A task that is run eagerly is a unit of work inside that of its caller.
 
-    The header is made where the task is sent: by a request, or by another task, with what is bound there then. So
-    retries, chains, groups and callbacks have what the task before them had. A task that is run eagerly runs in the
-    unit that calls it, and sees what is bound there. A value that cannot be written is logged by Celery as an error;
-    the message goes without.
+    The header is made where the task is sent, by a request or by another task, with what is bound there at that moment.
+    So retries, chains, groups and callbacks have what the task before them had. A task that is run eagerly runs in the
+    unit that calls it, and sees what is bound there. A value that cannot be written is logged by Celery as an error,
+    and the message is sent without the header.
 
     Args:
         xlocals: those that take part. Default: each that declares carried names.
-        report: told of what was left out, and why, in place of the log: see :mod:`xctx.wire`.
+        report: called with what was left out, and why, in place of the log: see :mod:`xctx.wire`.
 
     Raises:
         ImportError: Celery is not installed.
@@ -70,7 +70,13 @@ def after_run(task: Any, **_: Any) -> None:
 
 
 def uninstall() -> None:
-    """Undoes :func:`install`, if it was called. Tasks that run keep what they have until they end."""
+    """Undoes :func:`install`, if it was called. Tasks that are running keep their bindings until they end.
+
+    Raises:
+        ImportError: Celery is not installed.
+
+    Thread-safety: as :func:`install`.
+    """
     from celery import signals
 
     signals.before_task_publish.disconnect(dispatch_uid=OURS)

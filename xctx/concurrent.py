@@ -1,25 +1,29 @@
 """Threads, processes, executors and tasks that take bindings along.
 
 Each is used in place of the class or function of the same name in :mod:`threading`, :mod:`concurrent.futures`,
-:mod:`multiprocessing` or :mod:`asyncio`. It takes along what its caller sees in all xlocals when work is handed over:
-at ``submit``, ``start``, ``map`` or the like, never in the worker. Libraries disagree on what should go along, so
-`bindings` says it:
+:mod:`multiprocessing` or :mod:`asyncio`. It takes along what its caller sees in all xlocals at the moment when work is
+handed over: at ``submit``, ``start``, ``map`` or the like, never in the worker. `bindings` says how:
 
 ``"copy"``
-    What the caller sees at that moment is seen by the work, from its beginning to its end. It runs in a context of its
-    own, so nothing that it sets reaches the caller, nor what runs later in the same worker. The default.
+    The work sees, from its beginning to its end, what the caller sees at that moment. It runs in a context of its own,
+    so nothing that it sets reaches the caller, nor work that runs later in the same worker. The default.
 ``"share"``
-    The work runs in the caller's own context: each sees the context variables that the other sets, and the bindings
-    under keys by which both are the same unit, or that go by the context. Under other keys the work sees what the
-    caller saw at that moment. This is for tasks (and greenlets, see :mod:`xctx.gevent`), which take turns. Threads and
-    processes run at the same time and cannot be in one context: ValueError.
+    The work runs in the caller's own context. Caller and work see the context variables that the other sets, and the
+    bindings under a key by which both are the same unit, or that follows the context. Under other keys the work sees
+    what the caller saw at that moment. This is for tasks (and greenlets, see :mod:`xctx.gevent`), which take turns.
+    Threads and processes run at the same time and cannot be in one context, so this is a ValueError for them.
 ``"empty"``
-    Nothing is seen: the work runs in a context of its own which is empty.
+    The work sees nothing: it runs in a context of its own, which is empty.
 
-The work is in the unit of work of its caller (:class:`xctx.work`), unless it starts empty; with ``work="new"``, each
-call is a unit of work of its own. `contextvars` names context variables that come along in a copy. Tasks and
-:func:`to_thread` copy them all, as asyncio does. What goes to another process is pickled: `missing` says what becomes
-of values that cannot be pickled, as for :func:`xctx.capture`.
+With ``work="same"``, the default, the work is in the unit of work of its caller (:class:`xctx.work`), unless it starts
+empty; with ``work="new"``, each call is a unit of work of its own. `contextvars` are context variables whose values
+come along in a copy. Tasks and :func:`to_thread` copy all of them, as asyncio does. What goes to another process is
+pickled: `missing` says what becomes of values that cannot be pickled, as for :func:`xctx.capture`.
+
+Raises: a ValueError where one of these arguments has another value than these, and a TypeError where `contextvars` are
+no context variables; besides, what the class or function of the standard library raises.
+
+Thread-safety: as the class or function that each extends.
 """
 
 import asyncio
@@ -81,7 +85,7 @@ class ThreadPoolExecutor(Carrying, concurrent.futures.ThreadPoolExecutor):
 class ProcessPoolExecutor(CarryingToProcesses, concurrent.futures.ProcessPoolExecutor):
     """A :class:`concurrent.futures.ProcessPoolExecutor` that takes bindings along at ``submit`` and ``map``.
 
-    The future has the error where a value cannot be pickled, and where the worker lacks an xlocal.
+    If a value cannot be pickled, or the worker has no xlocal of that name, the future has the error.
 
     Args:
         bindings: ``"copy"`` or ``"empty"``.
@@ -96,7 +100,7 @@ class CarryingExecutor(concurrent.futures.Executor):
     """Any other executor, with bindings taken along at ``submit`` and ``map``.
 
     Args:
-        executor: what runs the work. Shutting down the one shuts down the other.
+        executor: runs the work. Shutting this down shuts down `executor`.
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
         missing: ``"error"`` or ``"skip"``, for an executor of processes.
@@ -118,15 +122,15 @@ class CarryingExecutor(concurrent.futures.Executor):
         )
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
-        """Schedules ``fn(*args, **kwargs)``, with what is seen now."""
+        """Schedules ``fn(*args, **kwargs)``, to run with what is seen now. Returns the future of `executor`."""
         return self._executor.submit(self._policy.call(fn), *args, **kwargs)
 
     def map(self, fn: Callable[..., _T], *iterables: Iterable[Any], **kwargs: Any) -> Iterator[_T]:
-        """Maps as the executor does, with what is seen now."""
+        """Maps as `executor` does, with what is seen now. Arguments and result are those of ``executor.map``."""
         return self._executor.map(self._policy.call(fn), *iterables, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Shuts the executor down."""
+        """Shuts down `executor`, with the same arguments."""
         self._executor.shutdown(wait, cancel_futures=cancel_futures)
 
 
@@ -134,7 +138,7 @@ class CarryingExecutor(concurrent.futures.Executor):
 
 
 def _carried_run(run: Callable[[Any], None]) -> Callable[[Any], None]:
-    """A method `run` that runs with what `start` took along. A `run` of a base class that it calls runs as it is."""
+    """Wraps a method `run` so that it runs with what `start` took along; a base class's, which it calls, just runs."""
 
     @functools.wraps(run)
     def carried(self: Any) -> None:
@@ -152,9 +156,9 @@ def _enter(func: Callable[..., _T], *args: Any) -> _T:
 
 
 class _Runs:
-    """What `Thread` and `Process` have in common: the method `run` of each class runs with what `start` took along."""
+    """What `Thread` and `Process` have in common: the method `run` runs with what `start` took along."""
 
-    _call: Callable[..., None] | None = None  # from the call of `start` until `run` is called
+    _call: Callable[..., None] | None = None  # what `start` took along, until `run` is called
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -178,7 +182,7 @@ class Thread(_Runs, Carrying, threading.Thread):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._has_context = kwargs.get("context") is not None  # 3.14 takes one
+        self._has_context = kwargs.get("context") is not None  # from 3.14 on a thread may be given one
         super().__init__(*args, **kwargs)
 
     def start(self) -> None:
@@ -195,8 +199,8 @@ class Thread(_Runs, Carrying, threading.Thread):
 class Process(_Runs, CarryingToProcesses, multiprocessing.Process):
     """A :class:`multiprocessing.Process` that takes bindings along at ``start``.
 
-    Subclasses may have a ``run`` of their own. The start method is the program's; for another one:
-    ``context.Process(target=xctx.carry(f))``.
+    Subclasses may have a ``run`` of their own. It uses the default start method of the program. With another start
+    method, carry the target yourself: ``multiprocessing.get_context(...).Process(target=xctx.carry(f))``.
 
     Args:
         bindings: ``"copy"`` or ``"empty"``.
@@ -207,7 +211,7 @@ class Process(_Runs, CarryingToProcesses, multiprocessing.Process):
 
     def start(self) -> None:
         """Starts the process, with what is seen now."""
-        policy = vars(self).pop("_policy")  # the process is pickled, and the policy may not be
+        policy = vars(self).pop("_policy")  # this object is pickled, but a policy cannot always be
         self._call = policy.call(_enter)
         try:
             super().start()
@@ -229,7 +233,7 @@ class Pool(CarryingToProcesses, multiprocessing.pool.Pool):
             processes are started.
     """
 
-    _state = "INIT"  # its __del__ reads this, also if this constructor raises before that of the base class
+    _state = "INIT"  # __del__ reads this, even if the constructor raises before the base class has set it
 
 
 # --- asyncio ---------------------------------------------------------------------------------------------------------
@@ -238,7 +242,7 @@ class Pool(CarryingToProcesses, multiprocessing.pool.Pool):
 def _task(
     coro: Coroutine[Any, Any, _T], bindings: Bindings, context: pep567.Context | None
 ) -> tuple[Coroutine[Any, Any, _T], pep567.Context]:
-    """The coroutine and the context that a task is made of."""
+    """The coroutine and the context to make a task of."""
     if not asyncio.iscoroutine(coro):
         raise TypeError(f"a coroutine was expected, got {coro!r}")
     CarryPolicy(bindings)
@@ -256,11 +260,18 @@ def create_task(
     context: pep567.Context | None = None,
     bindings: Bindings = "copy",
 ) -> asyncio.Task[_T]:
-    """As :func:`asyncio.create_task`, with what is seen now, also in xlocals that go by the task.
+    """As :func:`asyncio.create_task`, with what is seen now, also in xlocals with the key ``task``.
 
     Args:
         bindings: ``"copy"``, ``"share"`` or ``"empty"``.
         coro, name, context: as for the function that it extends.
+
+    Returns:
+        The task.
+
+    Raises:
+        TypeError: `coro` is no coroutine.
+        ValueError: `bindings` is none of these.
     """
     coro, context = _task(coro, bindings, context)
     return asyncio.create_task(coro, name=name, context=context)
@@ -287,8 +298,14 @@ async def to_thread(func: Callable[..., _T], /, *args: Any, bindings: Bindings =
     """As :func:`asyncio.to_thread`, with what is seen now in all xlocals.
 
     Args:
-        bindings: ``"copy"`` or ``"empty"``. It does not reach `func`.
+        bindings: ``"copy"`` or ``"empty"``. It is not passed to `func`.
         func, args, kwargs: as for the function that it extends.
+
+    Returns:
+        What `func` returns.
+
+    Raises:
+        ValueError: `bindings` is neither of these. Otherwise, what `func` raises.
     """
     policy = CarryPolicy(bindings, never_shared=THREADS)
     loop = asyncio.get_running_loop()
@@ -313,6 +330,13 @@ def run_in_executor(
         contextvars: context variables that come along.
         missing: ``"error"`` or ``"skip"``, for an executor of processes.
         executor, func, args: as for the method that it extends.
+
+    Returns:
+        A future of the running loop.
+
+    Raises:
+        RuntimeError: no event loop runs in this thread.
+        ValueError: `bindings` or `missing` is none of these.
     """
     policy = CarryPolicy(bindings, contextvars, missing, never_shared=THREADS)
     return asyncio.get_running_loop().run_in_executor(executor, policy.call(func), *args)

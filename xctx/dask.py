@@ -1,8 +1,8 @@
 """Dask: functions run on the workers as units of work, with the carried names bound where they were submitted.
 
-``xctx.dask.install(client)`` does so for all that a client submits or maps; :func:`carrying` for one function, which
-may be part of a ``dask.delayed`` graph. The workers must have imported what declares the names, as the module of a
-function that reads them has.
+``xctx.dask.install(client)`` does so for all functions that a client submits or maps; :func:`carrying` for one
+function, which may be part of a ``dask.delayed`` graph. The workers must have imported the module that declares the
+names; the module of a function that reads the names does that.
 """
 
 import functools
@@ -24,7 +24,7 @@ _C = TypeVar("_C")
 
 
 class Carrying:
-    """A function, and what it is to be called with bound. Pickled whole; Dask shows it by the name of the function."""
+    """A function, and the names that are to be bound when it is called. Dask shows it by the name of the function."""
 
     def __init__(self, func: Callable[..., Any], baggage: str) -> None:
         self.__name__ = getattr(func, "__name__", type(func).__name__)
@@ -52,20 +52,22 @@ async def carrying_on(func: Callable[..., Any], baggage: str, /, *args: Any, **k
 
 
 def carrying(func: Callable[_P, _R], /, *xlocals: xlocal, report: Report | None = None) -> Callable[_P, _R]:
-    """Gives `func` so that it runs as a unit of work, with the carried names that are bound now, wherever it is run.
+    """Wraps `func` so that it runs as a unit of work, with the carried names that are bound now, wherever it is run.
 
     Functions that carry different values are different functions to Dask, so no request gets the result of another.
 
     Args:
         func: a function or coroutine function that can be pickled.
         xlocals: those whose bindings go. Default: each that declares carried names.
-        report: told of what was left out here, and why, in place of the log: see :mod:`xctx.wire`.
+        report: called with what was left out here, and why, in place of the log: see :mod:`xctx.wire`.
 
     Returns:
-        `func` itself where nothing carried is bound.
+        A function of the same kind that can be pickled; `func` itself if no carried name is bound.
 
     Raises:
         TypeError, ValueError: `func` cannot be called, or a value cannot be written.
+
+    Thread-safety: may be called in any thread.
     """
     if not callable(func):
         raise TypeError(f"{func!r} cannot be called: a function was wanted")
@@ -80,21 +82,21 @@ def as_work(func: Callable[_P, _R], baggage: str) -> Callable[_P, _R]:
 
 
 def install(client: _C, *xlocals: xlocal, report: Report | None = None) -> _C:
-    """From now on what this client submits or maps runs as a unit of work, with the carried names bound there.
+    """From now on each function that this client submits or maps runs as a unit of work, with the carried names bound.
 
     Actors are left as they are, because they answer many requests; so are graphs (``dask.delayed``, arrays, data
-    frames), because a result may be shared with other requests. Make their functions :func:`carrying`.
+    frames), because their results may be shared with other requests. Wrap their functions by :func:`carrying`.
 
     Args:
         client: a ``distributed.Client``.
         xlocals: those that take part. Default: each that declares carried names.
-        report: told of what was left out, and why, in place of the log: see :mod:`xctx.wire`.
+        report: called with what was left out, and why, in place of the log: see :mod:`xctx.wire`.
 
     Returns:
         The client.
 
     Raises:
-        TypeError: it has no `submit` and `map`, or one of `xlocals` carries nothing.
+        TypeError: `client` has no methods `submit` and `map`, or one of `xlocals` carries nothing.
 
     Thread-safety: call it before others use the client. Called again, it replaces what it did before.
     """

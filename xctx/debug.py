@@ -1,6 +1,6 @@
 """What stores keep, for which units, and why a name is not seen: for debugging, from any unit.
 
-What these functions show may have changed by the time they return.
+Thread-safety: all functions may be called in any thread. What they show may have changed by the time they return.
 """
 
 from xctx._stores import blocks
@@ -10,9 +10,12 @@ __all__ = ["explain", "live_bindings", "stores_of", "track", "units_of"]
 
 
 def track(on: bool = True) -> None:
-    """Has it noted from now on, or no more, where each block is entered.
+    """Notes from now on, in the whole process, in which file and line each block is entered; or stops doing so.
 
-    Then a unit of work that ends with blocks left open inside warns, by a RuntimeWarning, of what they have bound, and
-    where. Entering a block takes longer meanwhile.
+    When a unit of work then ends with blocks left open inside, a RuntimeWarning says what they have bound, and where.
+    Entering a block takes longer meanwhile.
+
+    Args:
+        on: False to stop.
     """
     blocks.track(on)

@@ -2,8 +2,10 @@
 
 Each is used in place of the class or function of the same name in gevent. It takes along what its caller sees in all
 xlocals when work is handed over: at ``spawn``, ``start``, ``map`` or the like, never in the worker. `bindings` is
-``"copy"``, ``"share"`` or ``"empty"``, and `work` is ``"same"`` or ``"new"``, as :mod:`xctx.concurrent` tells; gevent's
-own greenlets start empty. This module imports gevent.
+``"copy"``, ``"share"`` or ``"empty"``, and `work` is ``"same"`` or ``"new"``, as :mod:`xctx.concurrent` tells.
+Greenlets of gevent's own classes start empty. This module imports gevent.
+
+Thread-safety: as the class or function of gevent that each extends.
 """
 
 import contextvars as pep567
@@ -24,17 +26,17 @@ class Greenlet(Carrying, gevent.Greenlet):
     """A :class:`gevent.Greenlet` that takes bindings along at ``start`` and ``start_later``.
 
     Args:
-        bindings: ``"copy"``, ``"share"`` or ``"empty"``. It does not reach the function that the greenlet runs.
-        contextvars: context variables that come along in a copy. Likewise.
-        work: ``"same"`` or ``"new"``. Likewise.
-        args, kwargs: as for the class that it extends.
+        bindings: ``"copy"``, ``"share"`` or ``"empty"``.
+        contextvars: context variables that come along in a copy.
+        work: ``"same"`` or ``"new"``.
+        args, kwargs: as for the class that it extends. Only these are passed to the greenlet's function.
     """
 
     _never_shared = None
     _run: Any  # gevent's: the function that the greenlet runs
 
     def _take_along(self) -> None:
-        """Has the greenlet, unless it was started, run with what is seen now."""
+        """Makes the greenlet run with what is seen now, unless it was started already."""
         if not (self.started or self.dead):
             greenlet: Any = self  # gevent has no types
             greenlet._run = carried(self, greenlet._run)
@@ -46,13 +48,13 @@ class Greenlet(Carrying, gevent.Greenlet):
         super().start()
 
     def start_later(self, seconds: float) -> None:
-        """Starts the greenlet in so many seconds, with what is seen now."""
+        """Starts the greenlet in so many seconds, to run with what is seen now."""
         self._take_along()
         super().start_later(seconds)
 
 
 def enter_context(greenlet: Any, call: object) -> None:
-    """Has a greenlet that was not started run in the context in which a shared call was made."""
+    """Makes a greenlet that was not started run in the context in which a shared call was made."""
     if isinstance(call, SharedCall):
         greenlet.gr_context = call.context
 
@@ -68,10 +70,17 @@ def spawn(
     """As :func:`gevent.spawn`, with what is seen now in all xlocals.
 
     Args:
-        bindings: ``"copy"``, ``"share"`` or ``"empty"``. It does not reach `func`.
-        contextvars: context variables that come along in a copy. Likewise.
-        work: ``"same"`` or ``"new"``. Likewise.
-        func, args, kwargs: as for the function that it extends.
+        bindings: ``"copy"``, ``"share"`` or ``"empty"``.
+        contextvars: context variables that come along in a copy.
+        work: ``"same"`` or ``"new"``.
+        func, args, kwargs: as for the function that it extends. The three arguments above are not passed to `func`.
+
+    Returns:
+        The greenlet, which was started.
+
+    Raises:
+        ValueError: `bindings` or `work` is none of these.
+        TypeError: `contextvars` are no context variables, or `func` is not callable.
     """
     greenlet = Greenlet(func, *args, bindings=bindings, contextvars=contextvars, work=work, **kwargs)
     greenlet.start()
@@ -87,16 +96,20 @@ def spawn_later(
     work: Work = "same",
     **kwargs: Any,
 ) -> Greenlet:
-    """As :func:`gevent.spawn_later`, with what is seen now, not later, in all xlocals.
+    """As :func:`gevent.spawn_later`, with what is seen in all xlocals by this call, not when the greenlet starts.
 
-    Arguments as for :func:`spawn`.
+    Args:
+        seconds: how long until the greenlet starts.
+        func, args, bindings, contextvars, work, kwargs: as for :func:`spawn`.
+
+    Returns, raises: as :func:`spawn`.
     """
     greenlet = Greenlet(func, *args, bindings=bindings, contextvars=contextvars, work=work, **kwargs)
     greenlet.start_later(seconds)
     return greenlet
 
 
-# gevent's own pools spawn the work for all of these later, in a greenlet of theirs, where nothing would be seen.
+# For all of these, gevent's pools spawn the work later and from a greenlet of their own, where nothing would be seen.
 _MAPPING = ("apply_async", "apply", "map", "map_async", "imap", "imap_unordered")
 
 
@@ -106,7 +119,7 @@ class _Spawning(Carrying):
     _never_shared = None
 
     def spawn(self, /, *args: Any, **kwargs: Any) -> Any:
-        """As gevent's, with what is seen now."""
+        """As gevent's ``spawn``, with what is seen now."""
         func, *rest = args
         group: Any = self
         call = carried(self, func)

@@ -1,24 +1,24 @@
 """Log records that say for which request, user or task they were made.
 
-What a record gets is read in the unit that makes it, and stays right when a queue, a socket or another thread takes it
-on.
+What is added to a record is read in the unit that makes the record, so it stays right when a queue, a socket or another
+thread passes the record on.
 
 ==================  =============================================================================================
-:class:`Filter`     on a handler or a logger: all records that pass get the names
-:func:`install`     all records of the program get them, at their making
-:func:`processor`   the same for structlog's event dicts
+:class:`Filter`     on a handler or a logger: all records that pass it get the names
+:func:`install`     all records of the program get the names when they are made
+:func:`processor`   structlog's event dicts get the names
 ==================  =============================================================================================
 
-Each takes what is to be added as keywords: ``request_id=current`` adds what `current` has bound to that name,
-``id=(current, "request_id")`` adds it by another name. The object may be an xlocal, a local, or any other that has
-attributes; a callable is called without arguments. Where there is nothing, or the look-up raises, `missing` is added.
+Keyword arguments say what is to be added: ``request_id=current`` adds the value that `current` has for that name, and
+``id=(current, "request_id")`` adds it under another name. The object may be an xlocal, a local, or any other that has
+attributes; a callable is called without arguments. If there is no value, or the look-up raises, `missing` is added.
 
-An xlocal or local that is given without a keyword adds each name that it has, and :class:`xctx.work` adds all that is
-bound in xlocals and kept in locals of the unit of work: ``xctx.logging.install(xctx.work)`` is all that a formatter
-which writes every attribute needs. What each record has of its own is not replaced.
+An xlocal or local as a positional argument adds all names that it has, and :class:`xctx.work` adds all names that are
+bound in xlocals or kept in locals for the unit of work: with a formatter that writes every attribute,
+``xctx.logging.install(xctx.work)`` is all that is needed. Attributes that each record has anyway are not replaced.
 
-In a string, characters that do not print, such as the end of a line, are escaped, so that nothing that came from
-outside can forge records.
+Characters of a string that do not print, such as the end of a line, are escaped, so that no text from outside can forge
+a record.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ _Source = Any  # an xlocal, a local or another object; a pair of one and a name;
 
 
 class Fields:
-    """What is to be added, and where it is looked up. Never changes."""
+    """Which names are to be added, and where they are looked up. Never changes."""
 
     __slots__ = ("missing", "readers", "sources", "taken")
 
@@ -79,7 +79,7 @@ class Fields:
         return read
 
     def add(self, target: MutableMapping[str, Any]) -> None:
-        """Adds the names that are not there yet: one that was given for this record, or where it was made, counts."""
+        """Adds the names that are not there yet: what the program gave for this record is not replaced."""
         for name, read in self.sources:
             if name not in target:
                 try:
@@ -101,7 +101,7 @@ def printable(value: Any) -> Any:
 
 
 def all_names(store: _Store) -> Callable[[], dict[str, Any]]:
-    """What gives all names and values of a store as they are here."""
+    """A function that gives all names and values that a store has here."""
     if store is work:
         return all_here
     if isinstance(store, local):
@@ -112,22 +112,22 @@ def all_names(store: _Store) -> Callable[[], dict[str, Any]]:
 
 
 class Filter(logging.Filter):
-    """Adds to the records that pass it; lets all pass.
+    """Adds names to the records that pass it, and lets all records pass.
 
-    On a handler it adds to what that handler gets, so long as the handler is called where the record was made. With a
-    ``QueueHandler`` it belongs on that one, not on those behind the queue::
+    On a handler, it works for all records that the handler is called with in the unit that made them. With a
+    ``QueueHandler``, put it on that handler, not on those behind the queue::
 
         handler.addFilter(xctx.logging.Filter(request_id=current, user=(session, "name")))
         handler.setFormatter(logging.Formatter("%(request_id)s %(user)s %(message)s"))
 
     Args:
-        stores: xlocals and locals of which all names are added; :class:`xctx.work` for all that there are.
-        missing: what a record gets where there is nothing.
+        stores: xlocals and locals of which all names are added; :class:`xctx.work` for all of the unit of work.
+        missing: the value of a name for which there is none.
         sources: the names to add, and where they are looked up: see :mod:`xctx.logging`.
 
     Raises:
-        TypeError: there are none of either, or one is something else.
-        ValueError: a record has an attribute of that name itself.
+        TypeError: `stores` and `sources` are both empty, or one of them is something else.
+        ValueError: each record has an attribute of that name anyway.
 
     Thread-safety: never changes.
     """
@@ -137,7 +137,7 @@ class Filter(logging.Filter):
         self._fields = Fields(stores, missing, sources, TAKEN)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Adds to a record. Always true."""
+        """Adds the names to a record. Returns True."""
         self._fields.add(record.__dict__)
         return True
 
@@ -145,15 +145,15 @@ class Filter(logging.Filter):
 def install(*stores: _Store, missing: object = "-", **sources: _Source) -> Callable[[], None]:
     """From now on each record that is made has these names, in all loggers and handlers.
 
-    It puts a ``LogRecord`` factory around the one there is. A call that gives one of the names by ``extra`` then fails,
-    as it does for a record's own attributes: where there are such calls, use a :class:`Filter`.
+    This wraps the ``LogRecord`` factory that is set. A logging call that passes one of the names by ``extra`` then
+    raises KeyError, as with the attributes that each record has anyway: if there are such calls, use a :class:`Filter`.
 
     Args, Raises: as those of :class:`Filter`.
 
     Returns:
-        A callable that undoes it.
+        A function that undoes it.
 
-    Thread-safety: logging has one factory for all; call it at the start.
+    Thread-safety: the factory is the whole program's, so call this once, when the program starts.
     """
     fields = Fields(stores, missing, sources, TAKEN)
     before = logging.getLogRecordFactory()
@@ -182,7 +182,12 @@ def processor(
 
         structlog.configure([xctx.logging.processor(request_id=current), structlog.processors.JSONRenderer()])
 
-    Args, Raises: as those of :class:`Filter`; any name may be added.
+    Args, Raises: as those of :class:`Filter`, but any name may be added.
+
+    Returns:
+        The processor, which adds the names to an event dict.
+
+    Thread-safety: never changes.
     """
     fields = Fields(stores, missing, sources)
 

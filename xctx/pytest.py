@@ -1,9 +1,9 @@
 """pytest: each test is a unit of work, together with its fixtures of function scope.
 
-``-p xctx.pytest`` on the command line, or ``pytest_plugins = ["xctx.pytest"]`` in the topmost ``conftest.py``. What a
-test keeps in a ``local(key=xctx.keys.work)`` is released at its end, and what it bound and left open is taken out of
-the context, so the next test starts clean. Fixtures of wider scopes are made in the unit of work of the test that asks
-for them first.
+To use it, give pytest ``-p xctx.pytest`` on the command line, or write ``pytest_plugins = ["xctx.pytest"]`` in the
+topmost ``conftest.py``. What a test keeps in a ``local(key=xctx.keys.work)`` is released at the end of the test, and
+what it bound and left open is taken out of the context, so the next test starts clean. A fixture of a wider scope is
+made in the unit of work of the first test that asks for it.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ __all__: list[str] = []
 _HELD = pytest.StashKey[contextlib.ExitStack]()
 
 
-# Not one hook around all of it: that would be a generator, and what a generator binds others do not see.
+# Two hooks rather than one around the test: that one would be a generator, whose bindings other code does not see.
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     stack = contextlib.ExitStack()

@@ -1,8 +1,8 @@
-"""OpenTelemetry: what it instruments sends the carried names along.
+"""OpenTelemetry: the libraries that it instruments send the carried names along.
 
-The libraries that it instruments write the headers of their requests by its propagators. With one more, called
-``xctx``, they write what is bound, too: in the environment, where this package is installed, as
-``OTEL_PROPAGATORS=tracecontext,baggage,xctx``; or by hand, as the last of a composite::
+These libraries let OpenTelemetry's propagators write the headers of their requests. The propagator ``xctx`` adds the
+carried names that are bound. It is chosen in the environment, by ``OTEL_PROPAGATORS=tracecontext,baggage,xctx``, if
+xctx is installed as a package; or in the program, as the last one of a composite::
 
     set_global_textmap(CompositePropagator([..., W3CBaggagePropagator(), xctx.telemetry.Propagator()]))
 """
@@ -28,7 +28,7 @@ class Propagator:
 
     Args:
         xlocals: those whose bindings go. Default: each that declares carried names.
-        report: told of what was left out, and why, in place of the log: see :mod:`xctx.wire`.
+        report: called with what was left out, and why, in place of the log: see :mod:`xctx.wire`.
 
     Raises:
         TypeError: one of `xlocals` carries nothing.
@@ -47,7 +47,7 @@ class Propagator:
         return {HEADER}
 
     def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
-        """Sets the header, as ``TextMapPropagator.inject`` does. What cannot be written is logged as an error."""
+        """Sets the header, as ``TextMapPropagator.inject`` does. If a value cannot be written, that is logged."""
         try:
             text = merged([], bound_here(self._xlocals, self._report), telemetry(self._report, context), self._report)
         except (TypeError, ValueError):  # a propagator must not raise
@@ -61,7 +61,7 @@ class Propagator:
             setter.set(carrier, HEADER, text)
 
     def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Any:
-        """Gives the context as it is."""
+        """Returns the context unchanged."""
         if context is None:
             from opentelemetry.context import get_current
 

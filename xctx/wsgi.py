@@ -1,4 +1,4 @@
-"""WSGI: a request is a unit of work, and runs with what its headers carry to this service (PEP 3333)."""
+"""WSGI (PEP 3333): each request is a unit of work, and runs with the names that its headers carry."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,19 +14,20 @@ _App = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Middleware:
-    """Runs each request of a WSGI application as a unit of work, with the carried names bound that its headers have::
+    """Runs each request of a WSGI application as a unit of work, with the names bound that its headers carry::
 
         app = xctx.wsgi.Middleware(app)
 
-    The application is called in the unit of work (:class:`xctx.work`), and so it makes each part of the body and closes
-    it, in any thread or greenlet in which the server does that; never in between, when the server runs. The unit of
-    work ends when the server has closed the body, or at once where that is a list, a tuple or a file that the server
-    sends. The names that a ``baggage`` header carries are bound as long.
+    The application is called in the unit of work (:class:`xctx.work`). It also makes each part of the body, and closes
+    the body, in that unit of work, in whatever thread or greenlet the server asks for it. In between, when the server
+    runs, nothing is bound. The unit of work ends when the server has closed the body, or as soon as the application has
+    returned a list, a tuple or a file that the server sends. The names that a ``baggage`` header carries are bound for
+    the same time.
 
     Args:
         app: the application.
-        xlocals: those that may get something. Default: each that declares carried names.
-        report: told of what was left out of a header, and why, in place of the log: see :mod:`xctx.wire`.
+        xlocals: those whose names may be bound. Default: each that declares carried names.
+        report: called with what was left out of a header, and why, in place of the log: see :mod:`xctx.wire`.
 
     Raises:
         TypeError: `app` cannot be called, or one of `xlocals` carries nothing.
@@ -49,8 +50,8 @@ class Middleware:
         except BaseException:
             request.end()
             raise
-        # Servers look at what these are: how long a list is, or whether a file can be sent at once. None of this
-        # runs code of the application.
+        # Servers look at the type: how long a list is, or whether a file can be sent in one go. Sending these runs no
+        # code of the application.
         wrapper = environ.get("wsgi.file_wrapper")
         if type(body) in (list, tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper)):
             request.end()
@@ -59,7 +60,7 @@ class Middleware:
 
 
 class _Body:
-    """A body that makes its parts, and is closed, in the unit of work of its request."""
+    """A body whose parts are made, and which is closed, in the unit of work of its request."""
 
     __slots__ = ("_body", "_parts", "_request")
 

@@ -90,7 +90,7 @@ def in_threads(count, work):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(150)  # so long it may take where eight other programs want the same two cores
+        thread.join(150)  # how long it may take while eight other programs use the same two cores
         if thread.is_alive():
             frame = sys._current_frames().get(thread.ident)
             raise AssertionError("a thread still waits:\n" + "".join(traceback.format_stack(frame)))
@@ -132,7 +132,7 @@ class Scenario:
             thread.join(60)
         if hasattr(self.executor, "close"):
             left = self.executor.close()
-        else:  # at most a buffer full may be there, and it is the last that was made
+        else:  # at most one full buffer may be left, and it has the values that were made last
             left = sorted(set(self.source.made[-self.size :]) - set(got) - set(self.inner))
         return law(self.source.made, got + self.inner, left)
 

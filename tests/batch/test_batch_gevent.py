@@ -112,7 +112,7 @@ def test_the_hub_goes_on_while_a_greenlet_waits_for_a_thread():
         begin = []
         ticker, waiter = gevent.spawn(tick), gevent.spawn(executor.load)
         value = waiter.get(timeout=LONG)
-        # Woken by the thread, not by looking again.
+        # The thread has woken it, rather than its own timer.
         ticker.get(timeout=LONG)
         return len(ticks), value, time.monotonic() - begin[0] < 0.9
 
@@ -306,7 +306,7 @@ def test_the_helper_is_a_greenlet_where_the_hub_surely_runs(spawned):
             got = []
             for _ in range(100):
                 got.append(executor.load())
-                # No faster than the helper: one that is a thread may be late.
+                # Not faster than the helper makes them: a helper that is a thread may be late.
                 eventually(lambda: len(made) - len(got) >= 10, pause=gevent.sleep)
             return got
 
@@ -330,7 +330,7 @@ def test_an_exception_and_a_thousand_greenlets():
         executor = BatchExecutor(ledger, 16)
         spawn(1000, lambda index: raised.append(loads(executor, 2, got)))
         assert law(ledger.made, got, executor.close()) == ""
-        assert sum(raised) in {ledger.raised, ledger.raised - 1}  # one may still have been kept when it was closed
+        assert sum(raised) in {ledger.raised, ledger.raised - 1}  # the last may be lost with close()
 
     in_hub_thread(work)
 

@@ -16,6 +16,7 @@ from xctx import BatchExecutor
 SIZES = [1, 2, 7, 256, 100_000]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("threads", [1, 2, 4, 16])
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", SCENARIOS)

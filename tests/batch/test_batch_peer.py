@@ -11,7 +11,7 @@ CHECKER = Path(__file__).with_name("batch_checker.py")
 
 
 def run(module, *args):
-    # An interpreter of its own: a broken one may read freed memory, or never come back.
+    # In an interpreter of its own, because a broken peer may read freed memory, or never return.
     command = [sys.executable, CHECKER, module, *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 

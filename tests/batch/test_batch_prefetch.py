@@ -29,7 +29,7 @@ def test_a_helper_refills_before_anyone_waits(batches):
     got = []
     for _ in range(200):
         got.append(executor.load())
-        # No faster than the helper, which may be long on its way on a busy machine.
+        # Not faster than the helper makes them, which may take long to start on a busy machine.
         eventually(lambda: len(made) - len(got) >= 20)
     assert got == list(range(200))
     assert executor.stats.waits == 0

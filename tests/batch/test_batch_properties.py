@@ -39,7 +39,7 @@ class Source:
         if kind == "interrupt":
             raise Interrupt
         if kind == "inner":
-            # Depth-first, as calls are; what it raises comes out of this call of the source as well.
+            # Depth-first, as calls are; what the inner call raises is raised by this call of the source as well.
             self.inner.append(self.executor.load())
         number = next(self.numbers)
         self.made.append(number)
@@ -52,7 +52,7 @@ class Source:
 @settings(max_examples=examples(300))
 @given(st.integers(1, 9), st.lists(calls, max_size=40), st.lists(steps, max_size=40), st.booleans())
 def test_one_consumer(size, script, consumer, batches):
-    # A source that raises in the middle of making a list has made nothing that anybody could be handed.
+    # A source that raises in the middle of making a list has made no value that could be handed out.
     source = Source([kind for kind in script if kind in {"value", "inner"}] if batches else script)
     make = BatchExecutor.from_batches if batches else BatchExecutor
     executor = source.executor = make(source.batch if batches else source, size)

@@ -45,7 +45,7 @@ def test_a_load_that_must_not_wait_or_not_for_long():
     gate.go.set()
     assert joined(filler) == 0
     assert [executor.load(block=False), executor.load(timeout=0)] == [1, 2]
-    # Nobody fills now, so it is this caller's turn, and there is nobody to wait for.
+    # No unit fills now, so it is this caller's turn, and there is nothing to wait for.
     assert executor.load(block=False) == 3
 
 

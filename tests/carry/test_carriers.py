@@ -60,7 +60,7 @@ def in_signal_handler(func):
     seen = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: seen.append(func()))
     try:
-        signal.raise_signal(signal.SIGUSR1)  # to this thread: another would have it handled some time later
+        signal.raise_signal(signal.SIGUSR1)  # to this thread: another one's is handled later
     finally:
         signal.signal(signal.SIGUSR1, before)
     return seen.pop()

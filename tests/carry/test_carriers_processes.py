@@ -53,6 +53,7 @@ def test_pools_of_multiprocessing(multiprocessing_pool, x, key_name):
     assert multiprocessing_pool.apply(look, (key_name,)) == {}
 
 
+@pytest.mark.sampled
 def test_a_process_of_its_own(start_method, x, key_name):
     here, there = start_method.Pipe()
     with x(a=1):
@@ -67,6 +68,7 @@ def send(pipe, key_name):
     pipe.send(look(key_name))
 
 
+@pytest.mark.sampled
 def test_an_executor_of_processes_that_carries(start_method, x, key_name):
     with xctx.concurrent.ProcessPoolExecutor(1, mp_context=start_method, contextvars=[VAR]) as pool:
         token = VAR.set(7)
@@ -80,6 +82,7 @@ def test_an_executor_of_processes_that_carries(start_method, x, key_name):
         assert pool.submit(look_at_var).result() is None
 
 
+@pytest.mark.sampled
 def test_a_pool_that_carries(start_method, x, key_name):
     with xctx.concurrent.Pool(1, context=start_method) as pool:
         with x(a=1):
@@ -114,7 +117,7 @@ class Sender(xctx.concurrent.Process):
 @pytest.mark.parametrize("bindings", ["copy", "empty"])
 @pytest.mark.parametrize("method", START_METHODS)
 def test_a_process_that_carries(method, x, key_name, bindings):
-    # Of the default start method, which is the whole program's.
+    # With the default start method, which is that of the whole program.
     before = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method(method, force=True)
     try:
@@ -134,6 +137,7 @@ def test_a_process_that_carries(method, x, key_name, bindings):
         multiprocessing.set_start_method(before, force=True)
 
 
+@pytest.mark.sampled
 def test_processes_that_start_empty(start_method, x, key_name):
     with xctx.concurrent.ProcessPoolExecutor(1, mp_context=start_method, bindings="empty") as pool:
         with x(a=1):

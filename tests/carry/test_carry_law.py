@@ -22,7 +22,7 @@ NUMBERS = st.integers(0, 2)
 class Model(RuleBasedStateMachine):
     """Blocks and snapshots entered and left in any order, in contexts that are copied at any time, by several units.
 
-    A context is a list of blocks, each (number, unit, wall, names); `names` has a dict for each of two xlocals, or None
+    A context is a list of blocks, each (number, unit, barrier, names); `names` has a dict for each xlocal, or None
     where the block says nothing about that one.
     """
 
@@ -53,9 +53,9 @@ class Model(RuleBasedStateMachine):
 
     def visible(self, blocks, number):
         names = {}
-        for _, unit, wall, bound in blocks:
+        for _, unit, barrier, bound in blocks:
             if unit == self.unit_here() and bound[number] is not None:
-                names = {**({} if wall else names), **bound[number]}
+                names = {**({} if barrier else names), **bound[number]}
         return names
 
     @rule(target=contexts, context=contexts)

@@ -199,7 +199,7 @@ def test_one_that_the_garbage_collector_ends(keep, x, thing):
             try:
                 yield 1
             finally:
-                seen.append(sorted(vars(x)))  # the names alone: a value would keep the cycle
+                seen.append(sorted(vars(x)))  # only the names, because a value would keep the cycle alive
 
     cycle = [thing()]
     ref = weakref.ref(cycle[0])
@@ -209,7 +209,7 @@ def test_one_that_the_garbage_collector_ends(keep, x, thing):
         del cycle
         gc.collect()
         assert vars(x) == {"mine": 1}
-    # Without the GIL the collector ends what it finds in any order. Where it begins with the function's own generator,
+    # Without the GIL the collector ends the objects of a cycle in any order. If it begins with the inner generator,
     # that runs in the context of the unit that collects.
     assert seen == [["a"]] or (FREE_THREADED and seen == [["mine"]])
     assert ref() is None
@@ -273,7 +273,7 @@ def test_in_a_forked_child_it_goes_on(x, in_fork, key_name):
 
     each = work()
     next(each)
-    # No rung but `context` survives a fork.
+    # Only what is bound under `context` survives a fork.
     assert in_fork(lambda: (next(each), next(each), vars(x))) == ({"a": 1} if key_name == "context" else {}, {}, {})
     assert next(each) == {"a": 1}
 

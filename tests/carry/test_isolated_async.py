@@ -184,7 +184,7 @@ def test_the_end_of_an_async_generator(keep, x, how, key_name):
 
     loop_left = []
     asyncio.run(main())
-    # When the loop shuts down there may be no task at all, which is another unit again.
+    # When the loop shuts down there may be no task at all, so the unit is yet another one.
     assert seen == [{"mine": 1, "a": 1} if keep is xctx.isolated else {"a": 1}]
     assert vars(x) == {}
 

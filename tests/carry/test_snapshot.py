@@ -144,7 +144,7 @@ def test_applications_left_in_any_order(x, order):
         only_x, only_y = xctx.capture(x), xctx.capture(y)
     with x(a="taken"):
         whole_x = xctx.capture()
-    # What each shows in the two; None where it says nothing about one.
+    # What each snapshot shows in the two xlocals; None where it says nothing about one.
     kinds = {
         "nothing": (nothing, {}, {}),
         "x": (only_x, {"a": "taken"}, None),
@@ -207,8 +207,8 @@ def test_what_is_bound_between_two_applications_is_hidden_by_the_inner_one(x):
         assert vars(x) == {"a": 1}
 
 
-def test_walls_that_are_open_everywhere_cost_the_chain_nothing_for_ever(x, count_objects):
-    """A timer that re-arms itself within applications leaves a wall in each context, and does not pile them up."""
+def test_barriers_that_are_open_everywhere_do_not_lengthen_the_chain_for_ever(x, count_objects):
+    """A timer that re-arms itself within applications leaves a barrier in each context, and these do not pile up."""
     nothing = xctx.capture()
     with x(a=1):
         context = contextvars.copy_context()

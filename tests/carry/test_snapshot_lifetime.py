@@ -35,7 +35,7 @@ def test_values_die_with_the_block_where_the_snapshot_is_gone(x, thing, no_colle
             return x.a is ref()
 
     assert in_thread(work)
-    # Without the GIL a value is freed by the thread that made it, when that one comes to it.
+    # Without the GIL the thread that made a value frees it, some time later.
     eventually(lambda: ref() is None)
 
 

@@ -46,7 +46,7 @@ def test_a_block_left_in_a_copy_of_its_context_puts_back_the_old_value():
     copied = contextvars.copy_context()
     copied.run(snapshot.__exit__, None, None, None)
     assert copied[var] == "old"
-    # Here, too, where it was applied; but without the GIL this context might be another thread's that runs.
+    # Also here, where it was applied; but not without the GIL, where another thread might be running in this context.
     assert var.get() == ("taken" if FREE_THREADED else "old")
     var.set("old")
 

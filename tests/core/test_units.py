@@ -19,7 +19,7 @@ LADDER = ["process", "thread", "greenlet", "task", "flow", "context"]
 
 
 @pytest.fixture(params=LADDER)
-def rung(request):
+def ladder_key(request):
     return getattr(keys, request.param)
 
 
@@ -144,7 +144,7 @@ def test_addresses_of_greenlets_are_used_again_and_units_are_not(greenlet):
         addresses.add(id(made))
         del made
     assert len(units) == 200
-    if os.environ.get("PYTHONMALLOC") != "malloc":  # the sanitizer's, which gives no address twice for long
+    if os.environ.get("PYTHONMALLOC") != "malloc":  # of the sanitizer, which does not use an address again for long
         assert len(addresses) < 200
     assert not any(unit.alive for unit in units)
 
@@ -284,11 +284,15 @@ def test_a_threads_task_key_does_not_see_the_loop_of_another(in_thread, in_async
 # --- forks ------------------------------------------------------------------------------------------------------------
 
 
-def test_no_unit_survives_a_fork(rung, in_fork):
-    unit = rung.current()
-    assert in_fork(lambda: (unit.alive, rung.current() is unit, rung.current().alive)) == (False, False, True)
+def test_no_unit_survives_a_fork(ladder_key, in_fork):
+    unit = ladder_key.current()
+    assert in_fork(lambda: (unit.alive, ladder_key.current() is unit, ladder_key.current().alive)) == (
+        False,
+        False,
+        True,
+    )
     assert unit.alive
-    assert rung.current() is unit
+    assert ladder_key.current() is unit
 
 
 def test_a_callables_unit_does_not_survive_a_fork(in_fork):
@@ -477,9 +481,9 @@ def test_forget_ends_the_unit_of_a_value_known_by_identity(thing):
     assert again.alive
 
 
-def test_the_ladders_units_are_not_forgotten(rung):
+def test_the_ladders_units_are_not_forgotten(ladder_key):
     with pytest.raises(TypeError, match="only values of a callable's key can be forgotten"):
-        rung.forget(1)
+        ladder_key.forget(1)
 
 
 def test_a_dropped_key_leaves_its_units_ended_or_dead(thing):
@@ -532,16 +536,16 @@ def test_what_a_key_is_made_of():
     assert repr(keys.Key(threading.get_ident, "who")) == "<xctx.keys.Key 'who'>"
 
 
-def test_a_key_of_the_ladder_says_its_name(rung):
-    assert repr(rung) == f"xctx.keys.{rung.name}"
-    assert rung.func is None
+def test_a_key_of_the_ladder_says_its_name(ladder_key):
+    assert repr(ladder_key) == f"xctx.keys.{ladder_key.name}"
+    assert ladder_key.func is None
 
 
-def test_keys_of_the_ladder_are_pickled_and_copied_by_name(rung):
+def test_keys_of_the_ladder_are_pickled_and_copied_by_name(ladder_key):
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        assert pickle.loads(pickle.dumps(rung, protocol)) is rung
-    assert copy.copy(rung) is rung
-    assert copy.deepcopy(rung) is rung
+        assert pickle.loads(pickle.dumps(ladder_key, protocol)) is ladder_key
+    assert copy.copy(ladder_key) is ladder_key
+    assert copy.deepcopy(ladder_key) is ladder_key
 
 
 def test_other_keys_are_not_pickled():
@@ -726,7 +730,7 @@ def test_pid_is_not_what_tells_processes_apart(in_fork, monkeypatch):
     assert in_fork(lambda: keys.process.current() is unit) is False
 
 
-@pytest.mark.parametrize("made", [keys.greenlet, keys.Key(int)], ids=["rung", "callable"])
+@pytest.mark.parametrize("made", [keys.greenlet, keys.Key(int)], ids=["ladder_key", "callable"])
 def test_a_key_never_changes(made):
     before = repr(made)
     with pytest.raises(TypeError, match="never changes"):

@@ -9,5 +9,5 @@ waiting.py       waiting for what another thread or process will do
 
 import pytest
 
-# Before they are imported: so that their assertions, too, say what was compared.
+# Before these modules are imported, so that their assertions show the values that they compare.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in ("interpreters", "packages", "units", "waiting")))

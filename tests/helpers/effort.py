@@ -5,10 +5,10 @@
 quick    what `make test` runs: every law, with fewer examples, shorter stress, and large families of parameters sampled
 full     what `make test-full`, `make test-all` and `.ci/run` run: everything
 
-and these go further, whatever the effort:
+and these go further, with either effort:
 
 XCTX_EXAMPLES=10          ten times as many examples of hypothesis, new ones at each run (the nightly workflow)
-XCTX_STRESS_SECONDS=30    so long for each stress test (`make stress`)
+XCTX_STRESS_SECONDS=30    each stress test takes so long (`make stress`)
 
 A test says what it leaves out of the quick run: `sized(quick, full)` for a number, `examples(usual)` for hypothesis,
 `STRESS_SECONDS` for a loop, and the markers `thorough` (not in the quick run at all) and `sampled` (each value of each
@@ -22,8 +22,8 @@ if EFFORT not in {"quick", "full"}:
     raise ValueError(f"XCTX_EFFORT is {EFFORT!r}: use 'quick' or 'full'")
 FULL = EFFORT == "full"
 
-# How many times as many examples as usual hypothesis draws. Where it is set they are new ones at each run, as at night;
-# where it is not they are the same at each run, so that `make test` never finds what the run before did not.
+# By how much the usual number of examples is multiplied. If this is set, hypothesis draws new examples at each run, as
+# in the nightly workflow; if not, they are the same at each run, so that `make test` gives the same result twice.
 EXAMPLES = os.environ.get("XCTX_EXAMPLES")
 
 
@@ -33,21 +33,21 @@ def sized(quick, full):
 
 
 def examples(usual):
-    """How many examples hypothesis tries, where `usual` is enough for the full run to try the same ones again."""
+    """How many examples hypothesis tries: `usual` in a full run, fewer in a quick one, more with XCTX_EXAMPLES."""
     if EXAMPLES:
         return usual * int(EXAMPLES)
     return sized(max(usual // 4, 5), usual)
 
 
 STRESS_SECONDS = float(os.environ.get("XCTX_STRESS_SECONDS") or sized(0.2, 2))
-# Tests hand it to programs of their own.
+# Programs that tests start read it too.
 os.environ["XCTX_STRESS_SECONDS"] = str(STRESS_SECONDS)
 
 
 def load_hypothesis_profile():
     from hypothesis import HealthCheck, settings
 
-    # How long one takes is no matter here: the machine may be busy.
+    # No limit on the time of one example: the machine may be busy.
     common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "max_examples": examples(100)}
     settings.register_profile("same", derandomize=True, database=None, **common)
     settings.register_profile("nightly", derandomize=False, print_blob=True, **common)
@@ -67,17 +67,17 @@ def left_out(items, full=FULL):
         if item.get_closest_marker("sampled") and item not in found:
             families.setdefault((item.parent, item.originalname), []).append(item)
     for family in families.values():
-        # Parameters are told by their identity: not all can be compared, and all items of a family share them.
+        # Parameters are compared by identity, which all items of a family share: some have no equality of their own.
         kept = sample([{(name, id(value)) for name, value in item.callspec.params.items()} for item in family])
         found |= {item for number, item in enumerate(family) if number not in kept}
     return found
 
 
 def sample(choices):
-    """The numbers of a few of `choices`, which are sets, that have among them every element: as few as is easily found.
+    """Chooses a few of these sets that together have every element, and gives their indices.
 
-    It is a greedy cover, the same at each run: the one with most of what is missing is taken, and among equals the one
-    whose elements were taken least often.
+    It is a greedy cover, the same at each run: at each step the set with most of the missing elements is taken, and
+    among equals the one whose elements were taken least often.
     """
     missing = set().union(*choices)
     times = dict.fromkeys(missing, 0)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import xctx
 
-PLACE = Path(xctx.__file__).parents[1]  # of the build that is tested: not always the tree
-# asyncio's debug mode, which -X dev switches on, says this of a step that a busy machine held up.
+PLACE = Path(xctx.__file__).parents[1]  # where the build that is tested lies, which is not always the tree
+# asyncio's debug mode, which -X dev switches on, logs this when a busy machine held up a step.
 HELD_UP = re.compile(r"^Executing <.* took \d+\.\d+ seconds\n", re.MULTILINE)
-TIMEOUT = 120  # seconds: nothing that goes right takes so long, on a busy machine either
+TIMEOUT = 120  # seconds: no script that works takes so long, even on a busy machine
 
 
 def environment(path=(), without=(), **changes):
-    """The variables for a child that imports this xctx, and everything else from the folders in `path` first."""
+    """The environment of a child that imports this xctx, and all else from the folders of `path` first."""
     inherited = {name: value for name, value in os.environ.items() if name not in without}
     return {**inherited, "PYTHONPATH": os.pathsep.join(map(str, [*path, PLACE])), **changes}
 
@@ -23,7 +23,7 @@ def environment(path=(), without=(), **changes):
 def run_python(*arguments, dev=True, timeout=TIMEOUT, cwd=None, **variables):
     """Runs an interpreter to which every warning is an error, and gives what subprocess.run gives.
 
-    It runs with -X dev too, unless `dev` is false. `variables` are those of `environment`.
+    It also runs with -X dev, unless `dev` is false. `variables` are the arguments of `environment`.
     """
     done = subprocess.run(
         [sys.executable, *(["-X", "dev"] if dev else []), "-W", "error", *map(str, arguments)],

@@ -1,8 +1,8 @@
 """Which packages are installed, and which ones the tests of an interpreter expect.
 
-As a program it prints the dependency groups of pyproject.toml that the tests take on the interpreter that runs it: the
-Makefile and the workflows install those (with --pip as pip's options). With the name of a group it prints what that one
-requires. It needs nothing but the standard library.
+As a program it prints the dependency groups of pyproject.toml that the tests need on the interpreter that runs it; the
+Makefile and the workflows install those (with --pip as pip's options). With the name of a group it prints what that
+group requires. It needs nothing but the standard library.
 """
 
 import importlib.metadata
@@ -59,8 +59,8 @@ def requirements(names):
 def missing():
     """The packages that this interpreter's tests expect and that are not installed.
 
-    Tests of what a missing package would do are skipped. Where all packages ought to be there (`CI` is set in the
-    environment) that would hide tests for ever, so the run fails (see conftest.py).
+    Tests that need a missing package are skipped. Where all packages ought to be installed (`CI` is set in the
+    environment), that would hide tests for ever, so the run fails (see conftest.py).
     """
     found = set()
     for requirement in requirements(groups()):
@@ -83,7 +83,7 @@ def holds(condition):
 
 
 def ought_to_be_complete():
-    """Whether the run says that every package that can be there is there."""
+    """Whether every package that can be installed is expected to be, because `CI` is set."""
     return os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 

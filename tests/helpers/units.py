@@ -35,7 +35,7 @@ def in_thread(func):
 
 
 def in_thread_with_context(func):
-    """In a thread that has a copy of this context, as free-threaded 3.14 starts every one."""
+    """In a thread that has a copy of this context, as free-threaded builds from 3.14 on start every thread."""
     return in_thread(lambda context=contextvars.copy_context(): context.run(func))
 
 
@@ -46,7 +46,7 @@ def in_greenlet(func):
 
 
 def in_greenlet_sharing_context(func):
-    """In a greenlet whose context is this very one, as SQLAlchemy does."""
+    """In a greenlet whose context is the current one, not a copy, as SQLAlchemy makes its greenlets."""
     import greenlet
 
     contextvars.copy_context()  # makes sure that there is a context to share
@@ -81,7 +81,7 @@ def in_trio_task(func):
     async def call():
         try:
             outcome.append((func(), None))
-        except BaseException as exc:  # the nursery would make a group of it
+        except BaseException as exc:  # the nursery would raise it within an exception group
             outcome.append((None, exc))
 
     async def main():
@@ -98,10 +98,10 @@ def in_context(func):
 
 
 def in_fork(func):
-    """In a forked child. What `func` returns or raises is pickled on the way back. One that hangs is killed."""
+    """In a forked child. What `func` returns or raises is pickled on the way back. A child that hangs is killed."""
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
-        # 3.12 and later warn where other threads run. The child does nothing but `func`.
+        # 3.12 and later warn if other threads run. The child does nothing but `func`.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if not child:
@@ -155,8 +155,8 @@ class Kind:
 
     name: str
     run: Callable  # run(func): its result, or its exception
-    carries_context: bool  # what runs there starts with this context, or a copy
-    told_apart_by: frozenset  # names of the keys under which it is another unit than the one it was started from
+    carries_context: bool  # the function starts with the caller's context, or a copy
+    told_apart_by: frozenset  # names of the keys under which it runs in another unit than the caller
     needs: str | None = None  # a package
 
     @property
@@ -168,7 +168,6 @@ class Kind:
         return None
 
 
-# The name, how to run a function there, whether the context comes along, the keys, what it needs.
 _TABLE = [
     Kind("thread", in_thread, THREAD_INHERITS, _keys("thread greenlet work task flow context callable")),
     Kind("thread+context", in_thread_with_context, True, _keys("thread greenlet work task flow context callable")),

@@ -2,7 +2,7 @@
 
 import time
 
-# Nothing that goes right takes so long, on a busy machine either.
+# Seconds: nothing that works takes so long, even on a busy machine.
 LONG = 60
 
 

@@ -284,13 +284,13 @@ SECTIONS = {
             AttributeError,
             "'…' object has nothing bound to '…' here: the blocks that bound it were left, or nothing carried them "
             "here (xctx.debug.explain tells which)",
-            "a name is read outside of the block that binds it, or where a thread, greenlet or context has none of it",
+            "a name is read outside of the block that binds it, or in a unit or context that does not have it",
             reads_left,
         ),
         (
             AttributeError,
             "'…' object has nothing bound to '…' here: under the key … only … sees it, under … it would be seen here",
-            "the key of the xlocal keeps what another unit has bound from this one",
+            "another unit has bound the name, and the key of the xlocal keeps that unit apart from this one",
             reads_what_another_unit_bound,
         ),
         (
@@ -589,7 +589,7 @@ SECTIONS = {
         (
             TypeError,
             "… cannot be copied or pickled: as_local() makes another one",
-            "a handle is",
+            "a handle is copied or pickled",
             pickles(lambda: xctx.BatchExecutor(int, 1).as_local()),
         ),
     ],
@@ -604,6 +604,7 @@ SECTIONS["To other machines"] = error_cases_carry.WIRE
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
+    "module 'xctx' has no attribute …": "what every module says",
     "a unit of work has ended in which blocks were left open: …": "a warning that debug.track() asks for",
     "this block is entered already": "a block is not in reach of a program: the with statement has it",
     "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "an old greenlet",

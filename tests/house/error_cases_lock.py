@@ -276,14 +276,14 @@ LOCKS = [
     (
         ValueError,
         "Lock not re-entrant: this unit holds it …",
-        "a ``SharedLock`` is acquired by who holds it",
+        "a ``SharedLock`` is acquired by a unit that holds it",
         held(lambda lock: lock.acquire()),
     ),
     (
         ValueError,
         "Cannot upgrade a shared lock to an exclusive lock: two who try wait for each other. Acquire it "
         "upgradable, or exclusive",
-        "who reads acquires it to write",
+        "a unit that holds the lock shared acquires it exclusively",
         held(lambda lock: lock.acquire(exclusive=True), kind=xctx.SharedRLock),
     ),
     (
@@ -350,25 +350,25 @@ LOCKS = [
     (
         PermissionError,
         "… is another user's, or open to others, so no lock is opened there",
-        "the directory of the locks is",
+        "the directory of the locks is one of these",
         in_directory(lambda place: place.chmod(0o755)),
     ),
     (
         PermissionError,
         "the lock … is a link, which is never followed",
-        "what has the lock's name is one",
+        "the file of that name is a link",
         in_directory(lambda place: (place / "name").symlink_to(file(place, "other"))),
     ),
     (
         PermissionError,
         "the file of the lock … has a second name, a hard link",
-        "what has the lock's name has",
+        "the file of that name has one",
         in_directory(lambda place: (place / "second").hardlink_to(file(place))),
     ),
     (
         ValueError,
         "the file of the lock … is something else, or the lock of another version of xctx",
-        "what has the lock's name is no lock, or another version's",
+        "the file of that name is no lock's, or one of another version",
         in_directory(lambda place: file(place, content=b"something else")),
     ),
     (
@@ -382,7 +382,7 @@ LOCKS = [
         "the file of this lock, …, was removed while it was used: others who open it get another lock, "
         "so this one is of no "
         "use any more",
-        "it was; ``acquire``, ``release`` of one who wrote, and whoever waits",
+        "``acquire``, ``release`` by a writer, and each wait, after another program has removed the file",
         removed,
     ),
     (

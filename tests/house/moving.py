@@ -663,7 +663,7 @@ def main(peer, side, first):
     make = theirs() if side == "theirs" else ours
     for question in list(questions.values())[int(first) :]:
         print(question(make), flush=True)
-    os._exit(0)  # what a question left behind, such as a thread that waits for ever, is nobody's any more
+    os._exit(0)  # ends what a question left behind, such as a thread that waits for ever
 
 
 def table(peer):

@@ -253,7 +253,7 @@ def attempt(func, *args, **kwargs):
     return result
 
 
-# It ends the process, waits for others, or answers for a whole class: not methods of one object.
+# Methods that end the process, wait for others, or are of a whole class rather than of one object.
 LEFT_ALONE = {"__class__", "__del__", "__subclasses__", "mro"}
 
 
@@ -397,7 +397,7 @@ def use_when_cleared(cls):
     other.join()
 
 
-# Of these no program gets hold of an object: bases, what exists while something waits, what only C refers to.
+# Programs get no object of these types: base classes, what exists only while something waits, what only C refers to.
 NOT_SHOWN = {
     "Proxy", "BindingVariable", "Waiter", "ThreadWaiter", "GreenletWaiter", "TaskWaiter", "Attempt", "LocalQueue",
     "View", "LocalWrapper", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen",

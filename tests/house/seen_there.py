@@ -409,7 +409,7 @@ def test_client():
     from starlette.routing import Route
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the client that it is made of, whose successor it names
+        warnings.simplefilter("ignore")  # of the client library that it uses, which recommends its successor
         from starlette.testclient import TestClient
 
     seen = []

@@ -36,7 +36,7 @@ def made(own, peer=100 * NS, spread=0.01, seed=1, name="reading", **fields):
 
 
 def test_a_ratio_is_taken_turn_by_turn():
-    # The machine is three times as slow for half of the run: medians of each side alone could land in either half.
+    # The machine is three times as slow for half of the run, so the median of each side alone could be of either half.
     own = Series("xctx", [[10, 10, 10, 30], [30, 30, 10, 10]])
     peer = Series("peer", [[20, 20, 20, 60], [60, 60, 20, 20]])
     ratio = results.ratio(own, peer)

@@ -18,7 +18,7 @@ import pytest
 from helpers.effort import FULL
 
 ROOT = Path(__file__).parents[2]
-# At the end: the xctx that is tested comes from the environment.
+# At the end of the path, because the xctx that is tested comes from the environment.
 sys.path.append(str(ROOT))
 
 from benchmarks import harness, macro, rooms  # noqa: E402

@@ -80,7 +80,7 @@ def test_a_program_runs(block, tmp_path):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_sessions_give_what_they_show(page):
     skip_without(needed_by(page))
-    # In an interpreter of its own: some ask what is alive in all of it.
+    # In an interpreter of its own, because some sessions ask what is alive in all of the process.
     done = run_python("-m", "doctest", "-o", "ELLIPSIS", page)
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 

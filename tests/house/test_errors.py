@@ -40,7 +40,7 @@ def test_the_page_says_the_same():
     assert all(rows.pop(0) == ["exception", "message", "when"] for rows in shown)
     mine = [error_cases.rows(cases) for cases in error_cases.SECTIONS.values()]
     assert [rows for rows in shown if rows in mine] == mine
-    if offers("SharedLock"):  # or the page tells more than there is here
+    if offers("SharedLock"):  # otherwise the page tells more than there is on this system
         assert shown == mine
 
 

@@ -34,6 +34,7 @@ def survives(tmp_path):
     return run
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("what", [ordeal.use_all_that_is_made, ordeal.use_all_that_is_derived, ordeal.use_when_cleared])
 def test_it_is_survived(cls, what, survives):
     survives(what, cls)

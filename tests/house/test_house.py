@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sysconfig
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -47,6 +48,28 @@ def test_a_module_imports_alone_and_in_silence(module):
     assert run_script(f"import {module}") == ""
 
 
+def test_a_public_module_is_imported_when_it_is_first_asked_for():
+    script = "import sys, xctx; print('xctx.wsgi' in sys.modules, xctx.wsgi.Middleware.__name__, hasattr(xctx, 'wsgj'))"
+    assert run_script(script) == "False Middleware False\n"
+
+
+def test_each_public_module_can_be_asked_for():
+    found = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__", "keys"}
+    assert {*xctx._MODULES} == found
+
+
+def test_the_first_class_that_declares_names_imports_little():
+    script = """
+        import sys, xctx
+        before = {*sys.modules}
+        class Current(xctx.xlocal):
+            user: str = "nobody"
+        print(*sorted({*sys.modules} - before))
+    """
+    imported = run_script(textwrap.dedent(script)).split()
+    assert [name for name in imported if not name.startswith("xctx.")] == []
+
+
 @pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this interpreter always has a GIL")
 @pytest.mark.parametrize("module", sorted({*MODULES} - INTEGRATIONS))
 def test_importing_leaves_the_gil_off(module):
@@ -76,18 +99,28 @@ def test_examples_are_the_same_at_each_run_unless_new_ones_are_asked_for():
 
 
 def test_the_facade_only_re_exports():
+    """And imports its public modules when they are first asked for."""
     docstring, *statements = ast.parse((PACKAGE / "__init__.py").read_text()).body
     assert isinstance(docstring, ast.Expr)
     names = []
+    assigned = {}
     for statement in statements:
         if isinstance(statement, ast.Assign):
-            assert [ast.unparse(target) for target in statement.targets] == ["__all__"]
-            assert ast.literal_eval(statement.value) == xctx.__all__
-        else:
-            assert isinstance(statement, ast.ImportFrom)
+            (target,) = statement.targets
+            assigned[target.id] = ast.literal_eval(statement.value)
+        elif isinstance(statement, ast.ImportFrom):
             assert statement.level == 1 or statement.module.partition(".")[0] == "xctx"
             names += [alias.asname or alias.name for alias in statement.names]
-    assert sorted(names) == sorted(xctx.__all__)
+        else:
+            assert ast.unparse(statement.test) in ("TYPE_CHECKING", "not TYPE_CHECKING")
+            for each in statement.body:
+                if isinstance(each, ast.ImportFrom):
+                    assert each.module == "xctx"
+                    assert {alias.name for alias in each.names} <= {*xctx._MODULES}
+                else:
+                    assert each.name == "__getattr__"
+    assert sorted(names) == sorted(xctx.__all__) == sorted(assigned["__all__"])
+    assert set(assigned) == {"TYPE_CHECKING", "__version__", "__all__", "_MODULES"}
 
 
 def test_all_names_what_is_there():
@@ -195,14 +228,6 @@ def test_what_counts_as_a_part(tmp_path, monkeypatch):
 def test_no_generated_c_lies_beside_its_source():
     """Those are built elsewhere. C that is written by hand has a name of its own, and git ignores none of it."""
     assert [path for path in PACKAGE.rglob("*.c") if path.with_suffix(".pyx").exists()] == []
-
-
-@pytest.mark.parametrize("module", COMPILED)
-def test_a_module_that_reaches_the_state_of_the_runtime_connects_to_it(module):
-    """Its pointer to that state is NULL until then."""
-    reaches = "xctx/_runtime/state.h" in EXTENSIONS[f"xctx.{module}"]["depends"]
-    connects = re.search(r"^connect\(\)$", SOURCES[module].read_text(), re.MULTILINE)
-    assert not reaches or connects or module == "_runtime.runtime"
 
 
 def test_builds_in_the_tree_use_what_other_builds_use():

@@ -62,7 +62,7 @@ def pyright(tmp_path):
                     "include": [str(program) for program in programs],
                     "extraPaths": [str(ROOT)],
                     "typeCheckingMode": "strict",
-                    # What stands alone here, to be objected to, or is private by its name only.
+                    # Expressions to which the checkers object; names that look private.
                     "reportUnusedExpression": "none",
                     "reportUnusedCoroutine": "none",
                 }

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 
-LONG = 30  # seconds: nothing that goes right takes so long, on a busy machine either
+LONG = 30  # seconds: nothing that works takes so long, even on a busy machine
 SOON = 5  # seconds: within which others go on, rather than when their time is up; a tenth of one on a quiet machine
 
 

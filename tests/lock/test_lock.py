@@ -183,7 +183,7 @@ def test_nobody_writes_while_a_writer_becomes_a_reader(make):
         writer.start()
         eventually(lambda: lock.waiters)
         lock.downgrade()
-        eventually(lambda: not free_to(lock, "shared"))  # it has the seat by now, and waits for this reader
+        eventually(lambda: not free_to(lock, "shared"))  # it has the writer slot by now, and waits for this reader
         assert not wrote
     writer.join(LONG)
     assert wrote

@@ -480,7 +480,7 @@ def test_what_no_proxy_can_do(op, proxy):
     """The table in docs/proxies.rst."""
     with pytest.raises((TypeError, ValueError)) as raised:
         op(proxy)
-    assert str(raised.value)  # of the one who asks, and not the target itself
+    assert str(raised.value)  # of the caller, and not of the target itself
 
 
 def test_what_only_a_wrapper_can_do(tmp_path):

@@ -52,7 +52,7 @@ def decorator(request):
 
 # --- functions of each kind -------------------------------------------------------------------------------------------
 
-# Each does what the caller says: `act` is called with what came in, and says what goes out.
+# Each does what the caller says: `act` is called with what is sent in, and returns what is yielded.
 
 
 def plain(act):
@@ -426,6 +426,7 @@ def traced(func, plan, sequence, of):
     return outcomes, [came for came, _ in seen], ends, {user for _, user in seen}, bound
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 @pytest.mark.parametrize("func", [generator, iterable_coroutine, coroutine], ids=lambda func: func.__name__)
 def test_each_step_of_a_decorated_function_is_that_of_the_plain_one(decorator, func, unraisable):
@@ -495,6 +496,7 @@ def interrupted(step, exc):
     return finish(step)
 
 
+@pytest.mark.sampled
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 @pytest.mark.parametrize("func", [async_generator, suspending_async_generator], ids=lambda func: func.__name__)
 def test_each_step_of_a_decorated_async_generator_is_that_of_the_plain_one(decorator, func, unraisable):

@@ -292,7 +292,7 @@ def test_the_methods_of_object_do_not_get_around_the_store(base, elsewhere):
     made.a = 1
     with pytest.raises(AttributeError):
         object.__getattribute__(made, "a")
-    with contextlib.suppress(TypeError):  # as with threading.local: CPython from 3.13 on lets it pass
+    with contextlib.suppress(TypeError):  # as with threading.local: from 3.13 on CPython accepts it
         object.__setattr__(made, "b", 1)
     assert not hasattr(made, "b")
     assert not elsewhere(lambda: hasattr(made, "b"))

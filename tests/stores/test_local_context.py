@@ -87,7 +87,7 @@ def test_init_is_called_where_nothing_was_inherited():
     assert len(calls) == 1
     assert contextvars.Context().run(lambda: made.word) == "word"
     assert len(calls) == 2
-    made.__release_local__()  # what was released is not made anew, as in werkzeug
+    made.__release_local__()  # a store that was released stays empty, as in werkzeug
     assert not hasattr(made, "word")
 
 
@@ -193,7 +193,7 @@ def test_a_finaliser_that_switches_while_a_store_dies(greenlet, no_collector):
         kill = greenlet.greenlet(holder.clear)
         kill.switch()  # comes back in the middle of the store's death
         assert released == [9]
-        # These die here, the next in line first; their records are taken up again by another store's.
+        # These die here, the next in the list first; another store uses the memory of their records again.
         del contexts[4:]
         assert sorted(released) == [4, 5, 6, 7, 8, 9]
         others = []

@@ -44,7 +44,7 @@ def test_a_thread_exits(key, key_name, fill, log, in_thread):
     store = xctx.local(key=key)
     in_thread(lambda: fill(store))
     if key_name == "callable":
-        # The ident of a thread says nothing of its end.
+        # A thread's ident does not tell when the thread ends.
         assert log == []
         del store
     assert log == ["value"]
@@ -88,7 +88,7 @@ def test_a_finaliser_uses_the_store_while_its_thread_exits(key, log, in_thread, 
         assert log == ["first"] + ["again"] * turns
         assert debug.units_of(store) == []
     else:
-        # One that fills the store for ever is left after some turns: to the store.
+        # A finaliser that fills the store again each time is given up after some rounds; the store keeps the value.
         assert len(log) >= 5
         names = [names for _, names in debug.units_of(store)]
         assert len(names) <= 1

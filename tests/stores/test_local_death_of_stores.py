@@ -251,6 +251,7 @@ def test_finalisers_of_a_cycle_use_the_store(key, log):
     assert told() is None
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("cls", [xctx.local, type("Derived", (xctx.local,), {})])
 @pytest.mark.parametrize("many", [0, 20])
 def test_stores_in_stores_as_deep_as_they_like(key, cls, many, no_collector):
@@ -398,6 +399,7 @@ def test_the_memory_of_a_unit_is_flat(greenlet, no_collector):
     assert debug.units_of(store) == []
 
 
+@pytest.mark.sampled
 def test_what_units_leave_behind(key, key_name, other_unit, unit_kind, no_collector):
     """Nothing: after many units the process is no larger."""
     if unit_kind.name == "fork":
@@ -421,7 +423,7 @@ def test_what_units_leave_behind(key, key_name, other_unit, unit_kind, no_collec
 
     tracemalloc.start()
     try:
-        # Of three each, for what else goes on in this process: a leak is in all of them.
+        # The least of three, because other things go on in this process, and a leak would be in all three.
         bare = max(growth(lambda: None) for _ in range(3))  # asyncio has some
         touched = min(growth(touch) for _ in range(3))
     finally:

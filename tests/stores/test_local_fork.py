@@ -1,4 +1,4 @@
-"""local across os.fork: the child starts empty on every rung, and finalises nothing that is the parent's."""
+"""local across os.fork: the child starts empty under every key, and finalises nothing of the parent's."""
 
 import os
 import sys
@@ -6,13 +6,14 @@ import threading
 import time
 
 import pytest
+from helpers.effort import sized
 
 import xctx
 from xctx import debug, keys
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here"),
-    # 3.12 and later warn where other threads run: that they do is what is tested.
+    # 3.12 and later warn if other threads run, as they do here on purpose.
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
 
@@ -268,6 +269,7 @@ def test_a_fork_in_the_midst_of_the_forking_units_own_first_touch(key, in_fork):
     assert made.__dict__ == {"begun": True, "ended": True}
 
 
+@pytest.mark.sampled
 @rungs
 @pytest.mark.parametrize("what", ["set", "new", "dict"])
 def test_forks_while_other_threads_are_at_it(key, in_fork, what):
@@ -305,7 +307,7 @@ def test_forks_while_other_threads_are_at_it(key, in_fork, what):
     for thread in threads:
         thread.start()
     try:
-        for _ in range(15):
+        for _ in range(sized(5, 15)):
             assert in_fork(child) == (False, 50, 1)
     finally:
         stop.set()

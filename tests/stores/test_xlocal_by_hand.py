@@ -97,6 +97,7 @@ def test_methods_of_another_type_are_refused(x):
         type(snapshot).__exit__(scope, None, None, None)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("order", ["first in first out", "last in first out"])
 @pytest.mark.parametrize("how", ["statement", "hand", "hand elsewhere"])
 def test_leaving_many_entries_costs_the_same_for_each(shared, how, order):

@@ -140,6 +140,7 @@ def test_contexts_copied_meanwhile_keep_it_and_later_ones_do_not(x, opener, else
         assert vars(x) == {}
 
 
+@pytest.mark.sampled
 def test_its_value_is_released(x, opener, elsewhere):
     value = Value()
     dead = weakref.ref(value)
@@ -183,6 +184,7 @@ def test_a_block_entered_and_left_by_two_workers(x, opener):
             assert two.submit(lambda: dict(vars(x))).result() == {}
 
 
+@pytest.mark.sampled
 def test_an_async_generator_that_the_loop_closes(x, opener):
     @xctx.transparent
     async def numbers():
@@ -200,6 +202,7 @@ def test_an_async_generator_that_the_loop_closes(x, opener):
     assert asyncio.run(main()) == {}
 
 
+@pytest.mark.sampled
 def test_a_generator_closed_by_the_collector_in_another_thread(x, opener):
     def begin():
         generator = steps(opener("inner"))

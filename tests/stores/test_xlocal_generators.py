@@ -438,7 +438,7 @@ def test_what_it_delegates_to_sees_it_at_its_end(x, bound, end):
     assert next(generator) == "outer"
     assert sees_nothing(x)
     if end == "drop" and isinstance(opened, Stack):
-        return  # nothing tells it from one that was bound by hand and never left
+        return  # it cannot be told apart from a binding that was made by hand and never left
     if end == "throw":
         with pytest.raises(KeyError):
             generator.throw(KeyError())

@@ -152,7 +152,7 @@ class Model(RuleBasedStateMachine):
         ended.clear()
         for number, entered_in in reversed(self.open[generator]):
             self.left(number, entered_in, context)
-        # The generator is another one from now on, so what was bound by code that it ran is nobody's.
+        # The generator is replaced by another one from now on, so what was bound by code that it ran has no home.
         for blocks in self.blocks:
             blocks[:] = [(*block[:2], None, block[3]) if block[2] == generator else block for block in blocks]
         self.begin_anew(generator)

@@ -73,6 +73,7 @@ def test_a_value_is_released_when_its_copied_context_dies(x, thing):
     assert value() is None
 
 
+@pytest.mark.sampled
 def test_a_value_is_released_in_another_unit(x, other_unit, unit_kind):
     def bind():
         class Local:
@@ -208,6 +209,7 @@ def test_a_units_watch_keeps_no_context(thing):
     asyncio.run(main())
 
 
+@pytest.mark.sampled
 def test_rounds_of_everything_leave_nothing(x, other_unit, unit_kind, count_objects):
     def bind():
         scope = x(a=1)

@@ -286,7 +286,7 @@ def keys_and_units() -> None:
     assert_type(unit, Unit)
     assert_type(xctx.keys.thread(), Unit)
     assert_type(unit.alive, bool)
-    assert_type(unit.kind, Literal["process", "thread", "greenlet", "task", "context", "value"])
+    assert_type(unit.kind, Literal["process", "thread", "greenlet", "task", "work", "context", "value"])
     assert_type({unit: 1}, dict[Unit, int])
     assert_type(xctx.keys.thread.of(threading.current_thread()), Unit | None)
     assert_type(xctx.keys.context.of(contextvars.copy_context()), Unit | None)

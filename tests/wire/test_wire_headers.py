@@ -18,7 +18,7 @@ def test_baggage_that_is_there_stays_and_ours_replaces_ours(current, dropped):
     with current(request_id="new"):
         assert wire.inject(headers, current, report=dropped) == {"BagGage": "a=1;p=2,b=%20,request_id=new"}
     assert dropped == [("rubbish", "it is no member of a W3C baggage")]
-    with current(request_id="new"):  # the value is the same: so is the rest
+    with current(request_id="new"):  # the value is the same, so the properties stay
         assert wire.inject({"baggage": "request_id=%6Eew;q=1"}, current) == {"baggage": "request_id=%6Eew;q=1"}
         assert wire.inject({"baggage": "request_id=new;q=1,request_id=new"}, current) == {
             "baggage": "request_id=new;q=1"

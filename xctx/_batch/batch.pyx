@@ -5,10 +5,10 @@
 The buffer (where values lie, and how they move) is C: see ``_batch/core.h``. This module runs the source, lets callers wait
 (``_runtime/parking.pyx``), and gives both their Python face.
 
-A call of ``load`` that finds a value takes it, and that is all. A call that finds none asks for its *next step*: it gets a
-value after all, or the exception that was kept, or it becomes the *filler*, or it waits for the filler. The step is decided
-under the core's mutex. Sources, waiters and finalisers run outside the mutex, because each of them may run Python, switch
-greenlets, fork, or come back here.
+A call of ``load`` that finds a value just takes it. A call that finds none asks for its *next step*: it gets a value after
+all, or the exception that was kept, or it becomes the *filler*, or it waits for the filler. The step is decided under the
+core's mutex. Sources, waiters and finalisers run outside the mutex, because each of them may run Python code, switch
+greenlets, fork, or load from the same executor.
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
@@ -23,14 +23,14 @@ from types import GenericAlias
 
 connect()
 
-# How many C frames a load from inside a source takes, at most.
+# How many C frames a load from inside a source takes at most: so many levels of recursion it counts as.
 cdef enum:
     FRAMES_OF_A_LOAD = 12
 
-cdef object record_key = object()  # of this thread's record in the thread state's dict
+cdef object record_key = object()  # the key of a thread's record in the dict of its thread state
 
 BatchStats = namedtuple("BatchStats", "loads fills waits")
-BatchStats.__doc__ = "What a BatchExecutor did so far: values handed out, batches begun, and calls that had to wait."
+BatchStats.__doc__ = "What a BatchExecutor has done so far: values handed out, batches begun, calls that had to wait."
 BatchStats.__module__ = "xctx"
 
 
@@ -38,7 +38,7 @@ BatchStats.__module__ = "xctx"
 # The calling thread and greenlet
 
 cdef class _ThreadRecord:
-    """What a thread holds here: the values it took along, the fills it is in the middle of.
+    """What the batch room holds for a thread: values that it took along, fills that it is in the middle of.
 
     Thread-safety: only its thread touches it. Lifetime: the thread state's dict owns it, so it dies with the thread.
     """
@@ -53,7 +53,7 @@ xctx_forbid_instances(<PyTypeObject*>_ThreadRecord)
 
 
 cdef BatchThread* thread_here() except NULL:
-    """This thread's record, made at the first need."""
+    """This thread's record, made when it is first needed."""
     cdef BatchThread* thread = batch_thread()
     cdef _ThreadRecord owner
     cdef PyObject* found
@@ -72,15 +72,15 @@ cdef BatchThread* thread_here() except NULL:
 
 
 cdef void* greenlet_here() except? NULL:
-    """The running greenlet, to be compared while it must be alive; NULL where the program has none."""
+    """The running greenlet, to be compared only while it is certainly alive; NULL if the program has no greenlets."""
     cdef object greenlet = running_greenlet(True)
     return NULL if greenlet is None else <void*>greenlet
 
 
 cdef bint hub_goes_on() except -1:
-    """Whether gevent's hub surely runs again: it runs this greenlet, or it is the main one of a patched program.
+    """Whether gevent's hub will certainly run again: it runs this greenlet, or it is the main hub of a patched program.
 
-    A hub that is merely there may never run again, and then all callers would wait for a helper that is suspended in it.
+    Another hub may never run again; then all callers would wait for a helper that is suspended in it.
     """
     hub = current_hub()
     if hub is None:
@@ -97,13 +97,13 @@ cdef bint hub_goes_on() except -1:
 # ---------------------------------------------------------------------------------------------------------------------
 # Waiting
 
-# A caller looks again after so many seconds even if nobody woke it, because the unit that had to may have been left behind
-# by a fork.
+# A caller looks again after so many seconds even if it was not woken, because a fork may have left behind the unit that was
+# to wake it.
 cdef double LOOK_AGAIN = 1.0
 
 
 cdef int pass_on(BatchCore* core) except -1:
-    """Wakes the next, if there is something for it to do."""
+    """Wakes the next waiter, if there is something for it to do."""
     cdef xctx_waiter* wake = NULL
     batch_lock(core)
     batch_pass_on(core, &wake)
@@ -112,7 +112,7 @@ cdef int pass_on(BatchCore* core) except -1:
 
 
 cdef int wait(BatchCore* core, Waiter waiter, double until) except -1:
-    """Waits until it is woken, or for a while; the caller then looks what to do next. `until` < 0 is for ever."""
+    """Waits until the waiter is woken, but not for long; then the caller asks for its next step. `until` < 0 is for ever."""
     cdef double seconds = LOOK_AGAIN
     cdef xctx_waiter* wake
     if until >= 0:
@@ -144,28 +144,38 @@ cdef double deadline(object timeout) except? -2.0:
 cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorType]:
     """BatchExecutor(source, size, *, prefetch=0)
 
-    Calls *source* *size* times in a row, keeps what it gives, and hands the values out one by one: each exactly once,
-    to whichever thread or greenlet calls :meth:`load`, in the order they were made.
+    Calls *source* *size* times in a row, keeps what it returns, and hands the values out one by one: each exactly once,
+    to whichever thread or greenlet calls :meth:`load`, in the order in which they were made.
 
-    - One unit at a time runs the source. Callers that find nothing meanwhile wait: threads block, gevent's greenlets let
-      their hub run. A ``load`` from inside the source takes what this batch has so far, or calls the source itself; so
-      does one from another greenlet of the filler's thread where there is no hub to wait with. A source that waits for
-      another *thread* which loads from the same executor waits for ever, unless that load has a timeout.
-    - A source that raises an ``Exception`` ends its batch. The values before it are handed out, then the exception goes
-      to the caller whose value it would have been; the call after that calls the source again. Other exceptions
+    Args:
+        source: a callable without arguments that makes one value.
+        size: how many values a batch has, 1 or more.
+        prefetch: with so many values left, or fewer, a helper makes the next batch; 0 for no helper.
+
+    Raises:
+        TypeError: `source` cannot be called, or `size` or `prefetch` is no int.
+        ValueError: `size` is less than 1, or `prefetch` less than 0.
+
+    - One unit at a time runs the source. Callers that find no value meanwhile wait: threads block, gevent's greenlets let
+      their hub run. A ``load`` from inside the source takes a value that this batch has so far, or calls the source itself;
+      so does a ``load`` from another greenlet of the filler's thread if there is no hub to wait with. A source that waits
+      for another *thread* which loads from the same executor waits for ever, unless that load has a timeout.
+    - A source that raises an ``Exception`` ends its batch. The values before it are handed out, then the exception is raised
+      in the call that would have got the next value; the call after that calls the source again. Other exceptions
       (``KeyboardInterrupt``, ``GreenletExit``, ``gevent.Timeout``) are meant for the unit that ran the source: they are
       raised there at once, and the values made so far stay.
-    - With *prefetch*, a helper makes the next batch as soon as no more than that many values are left, and hands on each
-      value as it is made. It is a greenlet where gevent's hub runs the greenlet that loads, else a daemon thread.
-    - A forked child starts empty: the values in the buffer stay the parent's.
+    - The helper hands on each value as it is made. It is a greenlet if gevent's hub runs the greenlet that loads, else a
+      daemon thread.
+    - A forked child starts empty: the values in the buffer remain the parent's.
 
     On a free-threaded interpreter each thread takes some values along: at most 256, and never more than it has taken so
-    far. They go back when the thread ends, the source fails or the executor is closed. An executor that two threads have
-    taken more than 16,384 values from is *promoted* there: its reference count is no longer changed by every call.
+    far. They go back when the thread ends, the source fails or the executor is closed. If two threads have taken more than
+    16,384 values each, the executor is *promoted* there: threads no longer write its reference count at every call.
     CPython 3.14 still collects a promoted executor; 3.13 never frees it, so close it when it has done its work.
 
-    Thread-safety: everything may be called from anywhere. Lifetime: a unit that fills or waits keeps it alive, and so does
-    an :meth:`as_local` handle; a helper does only while it runs the source.
+    Thread-safety: all methods may be called from any thread or greenlet.
+    Lifetime: a unit that fills or waits keeps the executor alive, and so does an :meth:`as_local` handle; a helper keeps it
+    alive only while it runs the source.
     """
 
     cdef BatchCore* core  # never changes; owned. The first field: see object.h
@@ -193,10 +203,17 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
 
     @classmethod
     def from_batches(cls, source, size, *, prefetch=0):
-        """An executor whose source makes a batch at a time: ``source(size)`` gives an iterable of values, *size* of them or
-        fewer (or more: none is lost), such as a list of rows, ``range(first, last)``, or ``os.urandom``, whose bytes
-        are handed out as ints. A batch without any value means that there is nothing to be had now: ``load`` raises
-        LookupError, iteration ends, and the next call asks the source again.
+        """An executor whose source makes a batch at a time.
+
+        Args:
+            source: ``source(size)`` returns an iterable of values, *size* of them or fewer (or more: none is lost), such as
+                a list of rows, ``range(first, last)``, or ``os.urandom``, whose bytes are handed out as ints. An empty
+                batch means that there are no values now: ``load`` raises LookupError, iteration ends, and the next call
+                asks the source again.
+            size, prefetch: as for the class.
+
+        Raises:
+            TypeError, ValueError: as the class does.
         """
         cdef BatchExecutor self = cls(source, size, prefetch=prefetch)
         self.count = size
@@ -205,15 +222,25 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
     # Loading
 
     def load(self, block=True, timeout=None):
-        """The next value. Where there is none and another unit is filling, this waits for it: for ever, or at most
-        *timeout* seconds (then TimeoutError), or not at all with *block* false (then BlockingIOError). The time that the
-        call spends in the source itself is not limited.
+        """Returns the next value. If there is none, this calls the source, or waits if another unit is doing that.
+
+        Args:
+            block: False to raise BlockingIOError rather than to wait for another unit.
+            timeout: how many seconds to wait for another unit at most; None for as long as it takes. It does not limit the
+                time that the call spends in the source itself.
+
+        Raises:
+            BlockingIOError: with `block` false, this would have to wait.
+            TimeoutError: no value came in `timeout` seconds.
+            ValueError: the executor is closed, or `timeout` is negative.
+            LookupError: the source of :meth:`from_batches` gave an empty batch.
+            Exception: what the source raised, in the place of a value.
         """
-        return slow(self, block, timeout, True)  # object.c puts a fast way in front of this
+        return slow(self, block, timeout, True)  # object.c puts a faster function in front of this
 
     def as_local(self):
-        """A handle for one thread or greenlet. On a free-threaded interpreter, a call through a handle that the thread
-        does not share never touches the executor's reference count; with the GIL it is as good as the executor.
+        """A handle for one thread or greenlet, with the methods of the executor. On a free-threaded interpreter, a call through
+        a handle that only one thread uses never touches the executor's reference count; with the GIL there is no difference.
         """
         return LocalBatch.__new__(LocalBatch, self)
 
@@ -236,9 +263,16 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
     # Ending
 
     def close(self):
-        """Ends it: waiting callers and later ones get a ValueError. If a batch is being filled, this waits for the source
-        to return once; that filler still gets its value. The result is the list of all values that were not handed out,
-        the oldest first, and the same list on every call; an exception that was kept for a caller is dropped.
+        """Closes the executor: calls of ``load`` that wait, and later ones, raise ValueError.
+
+        If a batch is being filled, this waits until the source returns; the unit that called the source still gets its
+        value. An exception that was kept for a caller is dropped.
+
+        Returns:
+            A list of all values that were not handed out, the oldest first; the same list on every call.
+
+        Raises:
+            RuntimeError: the source itself calls this.
         """
         cdef BatchCore* core = self.core
         cdef xctx_waiter* wake = NULL
@@ -317,7 +351,7 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
 
     @property
     def stats(self):
-        """The numbers so far: values handed out, batches begun, calls that had to wait."""
+        """How many values were handed out, how many batches were begun, how many calls had to wait: a named tuple."""
         cdef BatchCore* core = self.core
         cdef uint64_t loads, fills, waits
         batch_lock(core)
@@ -363,9 +397,9 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
 @cython.final
 @cython.no_gc_clear
 cdef public class LocalBatch [object LocalBatchObject, type LocalBatchType]:
-    """What ``BatchExecutor.as_local()`` gives: its ``load`` touches nothing that other threads touch.
+    """What ``BatchExecutor.as_local()`` gives: its ``load`` touches no memory that other threads touch.
 
-    Thread-safety: as the executor's; where threads share a handle, only its speed is lost. Lifetime: keeps the executor
+    Thread-safety: as the executor; a handle that several threads share only loses its speed. Lifetime: keeps the executor
     alive.
     """
 
@@ -414,7 +448,7 @@ cdef public class LocalBatch [object LocalBatchObject, type LocalBatchType]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The slow way of a load
+# A load for which no value lies ready
 
 cdef object following(BatchExecutor self, bint shared):
     try:
@@ -424,7 +458,7 @@ cdef object following(BatchExecutor self, bint shared):
 
 
 cdef object slow(BatchExecutor self, object block, object timeout, bint shared):
-    """A load that the fast way had no value for. `shared`: the call came through the executor, not through a handle."""
+    """A load for which batch_pop had no value. `shared`: the call came through the executor, not through a handle."""
     cdef BatchCore* core = self.core
     cdef double until = deadline(timeout)
     cdef bint may_block = block
@@ -452,7 +486,7 @@ cdef object slow(BatchExecutor self, object block, object timeout, bint shared):
             value = fill(self, core, here)
             if value != NULL:
                 return hand_out(self, xctx_taken(value), NULL, shared)
-            # Loads from inside the source took all values, or this fill was given up meanwhile.
+            # No value is left: loads from inside the source took all of them, or this fill was given up meanwhile.
         elif step == BATCH_INNER:
             return inner(self, core)
         elif step == BATCH_ERROR:
@@ -464,7 +498,7 @@ cdef object slow(BatchExecutor self, object block, object timeout, bint shared):
         else:  # BATCH_WAIT, BATCH_SIBLING: it has to wait, and is not in line yet
             hub = current_hub()
             if step == BATCH_SIBLING and hub is None:
-                return inner(self, core)  # to wait would stop the thread that the filler has to run in
+                return inner(self, core)  # waiting would stop the thread in which the filler has to run
             if not may_block:
                 raise BlockingIOError("load(block=False): no value is there and another unit is filling the batch")
             if until >= 0 and monotonic() >= until:
@@ -490,7 +524,7 @@ cdef object hand_out(BatchExecutor self, object value, xctx_waiter* wake, bint s
             wake_all(wake)
         if core.mark and not xctx_load_int(&core.refilling):
             kick(self, core)
-    except BaseException:  # this unit is interrupted, and its caller will never see the value
+    except BaseException:  # this unit was interrupted, and its caller will never see the value
         Py_INCREF(value)
         batch_return_value(core, <PyObject*>value)
         pass_on(core)
@@ -502,7 +536,8 @@ cdef object hand_out(BatchExecutor self, object value, xctx_waiter* wake, bint s
 
 
 cdef PyObject* fill(BatchExecutor self, BatchCore* core, BatchThread* here) except? NULL:
-    """Runs the source as the filler. An owned value for this caller; or NULL with nothing raised: it asks for its next step."""
+    """Runs the source as the filler. Gives an owned value for this caller; or NULL, with no exception, if it has to ask for
+    its next step again."""
     cdef uint64_t number = xctx_load_u64(&core.fill)
     cdef PyObject* error = NULL
     cdef PyObject* own
@@ -515,7 +550,7 @@ cdef PyObject* fill(BatchExecutor self, BatchCore* core, BatchThread* here) exce
         Py_INCREF(failed)
         error = <PyObject*>failed  # owned; publishing may keep it
     except BaseException:
-        # Meant for this unit, so it is raised now. The values stay, and one of the waiting callers becomes the filler.
+        # The exception is meant for this unit, so it is raised now. The values stay, and a waiting caller becomes the filler.
         batch_publish(core, here, number, False, &error, &wake)
         wake_all(wake)
         raise
@@ -538,8 +573,8 @@ cdef PyObject* fill(BatchExecutor self, BatchCore* core, BatchThread* here) exce
 cdef int make(BatchExecutor self, BatchCore* core, uint64_t number, bint stream) except -1:
     """Calls the source until the batch is full, the executor is closed, or this fill is not the current one any more.
 
-    With `stream` each value is published as it comes. Anything may happen in the source; the caller keeps `self` alive, and
-    `self` the source.
+    With `stream` each value is published as it comes. Anything may happen in the source. The caller keeps `self` alive, and
+    so the source.
     """
     xctx_enter_recursion(FRAMES_OF_A_LOAD, " in the source of a BatchExecutor")  # it may load from another executor, and so on
     try:
@@ -574,7 +609,7 @@ cdef int make_all(BatchExecutor self, BatchCore* core, uint64_t number, bint str
 
 
 cdef int keep(BatchCore* core, uint64_t number, PyObject* value) except -1:
-    """Takes over a value of this fill. Where the fill was given up, any caller may have the value."""
+    """Takes over a value of this fill. If the fill was given up, any caller may have the value."""
     if batch_fill_is_current(core, number):
         return batch_keep(core, value)
     return keep_at_once(core, value)
@@ -617,7 +652,7 @@ EmptyBatch.__module__ = "xctx"
 # The helper
 
 cdef int kick(BatchExecutor self, BatchCore* core) except -1:
-    """Has a helper refill the buffer, where that is needed and no helper is at it."""
+    """Has a helper refill the buffer, if that is needed and no helper is doing so."""
     if not batch_claim_refill(core):
         return 0
     try:
@@ -625,7 +660,7 @@ cdef int kick(BatchExecutor self, BatchCore* core) except -1:
             from xctx._batch.prefetch import Helper
             self.helper = Helper(self, xctx_fork_count())
         self.helper.kick(hub_goes_on())
-    except Exception:  # no thread is to be had: loads go on to fill for themselves
+    except Exception:  # no thread could be started: loads go on calling the source themselves
         xctx_store_int(&core.refilling, 0)
     except BaseException:
         xctx_store_int(&core.refilling, 0)
@@ -642,7 +677,7 @@ cdef int publish(BatchCore* core, BatchThread* here, uint64_t number, PyObject* 
 
 
 cdef bint refill(BatchExecutor self) except -1:
-    """One batch, made by the helper; whether it should make another. What the source raises is kept for a load."""
+    """The helper makes one batch. Returns whether it should make another. What the source raises is kept for a load."""
     cdef BatchCore* core = self.core
     cdef BatchThread* here = thread_here()
     cdef PyObject* error = NULL

@@ -5,7 +5,7 @@
  *                                   a few  v  | the thread ends, the executor is closed
  *                                      thread cache --pop--> caller      (free-threaded builds only)
  *
- * - A value is a reference that has one place. It leaves a place by being moved, never by being copied, so no thread
+ * - A value is a reference, and lies in one place at a time. It is moved from place to place, never copied, so no thread
  *   increments a count that others touch, and no value is handed out twice.
  * - `fresh` belongs to the one unit that fills, and only its thread touches it. Publishing moves what it holds.
  * - `ring` is a queue, first in, first out, guarded by `mutex`. Where there is a GIL, the GIL is the mutex.
@@ -14,9 +14,9 @@
  *   thread never holds back more than it has taken so far. A thread that fills while nobody waits keeps its batch: those
  *   values live and die in one thread, which is what makes a free-threaded interpreter fast.
  * - No section under the mutex allocates objects, drops a reference or runs Python.
- * - A forked child starts with an empty buffer. What the parent still hands out is left where it lies, unreleased: a
- *   finaliser that ran in the child too would undo the parent's values. Each core and each thread's record notes the count
- *   of forks when it was made, and every entry compares.
+ * - A forked child starts with an empty buffer. The values that the parent will hand out are left where they lie, and are not
+ *   released: a finaliser that ran in the child too might undo what the parent's values stand for. Each core and each
+ *   thread's record notes the count of forks when it was made, and every operation compares that first.
  *
  *     core.c          makes, renews in a child and drops the buffer; the ring
  *     thread_cache.c  what a thread holds: its caches, the fills it is in the middle of
@@ -25,7 +25,7 @@
  *     object.c        the collector's view of an executor, and the fast way into `load`
  *     batch.pyx       the Python classes: runs the source, lets callers wait
  *
- * The caller of each function has an attached thread state, and a reference on the executor. */
+ * The caller of each function has an attached thread state and holds a reference to the executor. */
 #ifndef XCTX_BATCH_CORE_H
 #define XCTX_BATCH_CORE_H
 
@@ -45,11 +45,11 @@ typedef struct BatchThread BatchThread;
 
 struct BatchCore {
     uint64_t id;        /* never changes, and no later core gets it */
-    size_t index;       /* never changes; where threads find their cache of this core */
+    size_t index;       /* never changes; at this index threads find their cache of this core */
     Py_ssize_t size;    /* never changes; how many values a batch has */
-    size_t mark;        /* never changes; with so many values left, or fewer, a helper makes the next batch */
-    int forks;          /* the count of forks when the rest was last made anew. Atomic */
-    intptr_t refs;      /* of the executor, each thread cache, each fill. Atomic */
+    size_t mark;        /* never changes; with so many values left, or fewer, a helper makes the next batch. 0: no helper */
+    int forks;          /* the count of forks when the following fields were last made anew. Atomic */
+    intptr_t refs;      /* references of the executor, each thread cache and each fill. Atomic */
     xctx_mutex mutex;   /* guards all fields below; those called atomic are also read without it */
 
     int closed;         /* atomic; only ever goes to 1 */
@@ -62,18 +62,18 @@ struct BatchCore {
     PyObject *error;    /* owned: what the source raised after the values in the buffer */
 
     xctx_queue waiters;   /* calls that wait */
-    int due;            /* a caller that waited long was woken: the next to fill is not a newcomer */
+    int due;            /* a caller that waited long was woken: no newcomer may fill before it */
 
     int filling;        /* atomic */
-    uint64_t fill;      /* atomic; the number of the fill. A filler that finds another number has been given up */
-    BatchThread *filler;  /* the filler's thread, which gives the fill up when it ends */
+    uint64_t fill;      /* atomic; the number of the fill. A filler that finds another number knows that its fill was given up */
+    BatchThread *filler;  /* the filler's thread, which gives up the fill when it ends */
     void *greenlet;     /* borrowed, only compared: a greenlet cannot die before its fill has ended */
     BatchCore *next_fill, **prev_fill;  /* in filler->fills; touched only by the filler's thread, not under the mutex */
     PyObject **fresh;   /* slots fresh_head..fresh_tail-1; touched only by the filler's thread, not under the mutex */
     size_t fresh_room, fresh_head, fresh_tail;
 
     uint64_t made, fills, waits, left;  /* values made, batches begun, calls that waited, values given back by close() */
-    ThreadCache *caches;
+    ThreadCache *caches;  /* the caches of all threads */
 };
 
 /* The values of one core that one thread took along. */
@@ -92,7 +92,7 @@ struct ThreadCache {
 struct BatchThread {
     uint32_t forks;         /* the count of forks when it was last made anew */
     BatchCore *fills;       /* the cores that this thread is in the middle of filling */
-    PyObject **fresh;       /* room for the next fill. Memory that another core wrote would have to travel */
+    PyObject **fresh;       /* an array for the next fill: memory that this processor core has in its cache */
     size_t room;
     ThreadCache **caches;   /* by core->index */
     size_t n_caches;
@@ -103,17 +103,17 @@ static inline BatchThread *batch_thread(void) { return (BatchThread *)xctx_here(
 
 /* ---- a core's life --------------------------------------------------------------------------------------- */
 
-/* Once, when the module is imported: what a fork has to reset. */
+/* Once, when the module is imported: says what a fork has to reset. */
 void batch_setup(void);
 
 /* A new core with one reference, or NULL where there is no memory. */
 BatchCore *batch_core_new(Py_ssize_t size, size_t mark);
 void batch_core_unref(BatchCore *c);
 
-/* Lets a later core have the index of one whose values are gone. */
+/* Lets a later core have the index of this one, whose values are gone. */
 void batch_core_give_index_back(BatchCore *c);
 
-/* A forked child's first touch of this core: empties it, and leaves what it held unreleased. */
+/* At a forked child's first use of this core: empties it, without releasing what it held. */
 void batch_core_renew(BatchCore *c);
 
 static inline int batch_core_is_current(BatchCore *c) { return (uint32_t)xctx_load_int(&c->forks) == xctx_fork_count(); }
@@ -125,14 +125,14 @@ static inline void batch_lock(BatchCore *c) {
 
 static inline void batch_unlock(BatchCore *c) { xctx_unlock(&c->mutex); }
 
-/* How many values are made and not handed out. Under the mutex. */
+/* How many values have been made and not handed out. Under the mutex. */
 size_t batch_held(BatchCore *c);
 
 /* Takes all values out for good, the oldest first. The caller owns the array and the references; NULL with an error set
  * where there is no memory. */
 PyObject **batch_drain(BatchCore *c, size_t *n);
 
-/* Puts an exception, or NULL, in the place of the kept one. The caller owns what it gets, and drops it without a lock. */
+/* Replaces the kept exception by another one, or NULL. The caller owns the result, and releases it without holding a lock. */
 PyObject *batch_swap_error(BatchCore *c, PyObject *error);
 
 /* Drops all that the core holds. Finalisers run. */
@@ -147,13 +147,13 @@ static inline size_t batch_ring_length(BatchCore *c) { return c->tail - c->head;
 static inline PyObject *batch_ring_pop(BatchCore *c) { return c->ring[c->head++ & c->mask]; }
 static inline void batch_ring_push(BatchCore *c, PyObject *v) { c->ring[c->tail++ & c->mask] = v; }
 
-/* To the front, so that the order of values survives their return. */
+/* Returns a value to the front, so that the order of values stays the same. */
 static inline void batch_ring_unpop(BatchCore *c, PyObject *v) { c->ring[--c->head & c->mask] = v; }
 
-/* ---- taking: how nearly every load ends ------------------------------------------------------------------ */
+/* ---- taking: what nearly every load does ----------------------------------------------------------------- */
 
 #ifdef Py_GIL_DISABLED
-/* By the owner. */
+/* To be called by the owner. */
 static inline PyObject *batch_cache_pop(ThreadCache *cache) {
     while (cache->head < cache->tail) {
         PyObject *v = xctx_swap_ptr((void **)&cache->slots[cache->head++], NULL);
@@ -169,7 +169,7 @@ static inline ThreadCache *batch_cache_of(BatchCore *c, BatchThread *t) {
 }
 #endif
 
-/* An owned reference, or NULL with nothing raised where the value has to be had the slow way. */
+/* An owned reference; or NULL, with no exception, if no value lies ready. */
 static inline PyObject *batch_pop(BatchCore *c) {
 #ifdef Py_GIL_DISABLED
     BatchThread *t = batch_thread();

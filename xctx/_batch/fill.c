@@ -2,9 +2,9 @@
  *
  * One unit at a time fills a core. It is chosen under the mutex (batch_next_step), runs the source without it, and keeps
  * what the source makes in `fresh`, which only its thread touches. batch_publish then moves the fresh values to the ring,
- * or, where nobody waits, to the filler's own thread cache. A fill has a number: where it has another one afterwards, the
- * fill was given up because the filler's thread ended or the process forked, and the filler's values go to the ring one
- * by one. */
+ * or, if no caller waits, to the filler's own thread cache. Each fill has a number. If the core has another number when the
+ * source returns, the fill was given up because the filler's thread ended or the process forked; then the filler's values go
+ * to the ring one by one. */
 #include "xctx/_batch/fill.h"
 #include "xctx/_batch/thread_cache.h"
 #include "xctx/_batch/waiters.h"
@@ -150,12 +150,12 @@ int batch_fill_from(BatchCore *c, PyObject *source, uint64_t fill, xctx_waiter *
         if (XCTX_LIKELY(c->fresh_tail < c->fresh_room)) c->fresh[c->fresh_tail++] = v;
         else if (batch_keep(c, v) < 0) return -1;
         if (n >= c->size || xctx_load_int(&c->closed)) return 0;
-        if ((n & 1023) == 0 && PyErr_CheckSignals() < 0) return -1;  /* a source in C may never look itself */
+        if ((n & 1023) == 0 && PyErr_CheckSignals() < 0) return -1;  /* a source in C may never check */
     }
 }
 
-/* Moves the fresh values to the ring, under the mutex. Without memory for them, which takes values that came back to the
- * ring meanwhile, they are lost: the result is an array of n references to drop once the mutex is free. */
+/* Moves the fresh values to the ring, under the mutex. Memory is needed only if values came back to the ring meanwhile. If there
+ * is none, the fresh values are lost: the result is an array of n references to release once the mutex is free. */
 static PyObject **move_to_ring(BatchCore *c, size_t n, PyObject ***array) {
     PyObject **ring = c->ring;
     *array = NULL;

@@ -1,13 +1,13 @@
-/* What Cython cannot write of BatchExecutor and LocalBatch; see object.h. */
+/* Parts of BatchExecutor and LocalBatch that Cython cannot express; see object.h. */
 #include "xctx/_batch/object.h"
 
 /* ---- the collector --------------------------------------------------------------------------------------- */
 
-/* State of the process, set by batch_show_to_collector(): what Cython made, which sees the Python fields. */
+/* State of the process, set by batch_show_to_collector(): the functions that Cython made, which visit the Python fields. */
 static traverseproc cython_traverse;
 static inquiry cython_clear;
 
-/* The collector runs while the world stands still, or with the GIL, so nothing is locked. */
+/* The collector runs with the GIL, or while all other threads are stopped, so nothing is locked. */
 static int traverse(PyObject *self, visitproc visit, void *arg) {
     BatchCore *c = ((BatchObject *)self)->core;
     int result = cython_traverse(self, visit, arg);
@@ -22,7 +22,7 @@ static int traverse(PyObject *self, visitproc visit, void *arg) {
     return 0;
 }
 
-/* Closed first: finalisers that still reach the executor must not make new values. */
+/* Closed first, because finalisers that still reach the executor must not make new values. */
 static int clear(PyObject *self) {
     BatchCore *c = ((BatchObject *)self)->core;
     if (c) {

@@ -1,4 +1,4 @@
-/* What Cython cannot write of the two classes: the collector's view of an executor, and the fast way into `load`. */
+/* Parts of the two classes that Cython cannot express: how the collector sees an executor, and a faster `load`. */
 #ifndef XCTX_BATCH_OBJECT_H
 #define XCTX_BATCH_OBJECT_H
 
@@ -8,7 +8,7 @@
 #  pragma GCC visibility push(hidden)
 #endif
 
-/* How a BatchExecutor and a LocalBatch begin. batch.pyx asserts it of both. */
+/* How the structs of BatchExecutor and LocalBatch begin. batch.pyx asserts it of both. */
 typedef struct {
     PyObject_HEAD
     BatchCore *core;
@@ -20,8 +20,8 @@ typedef struct {
 /* Has the collector see the values in a core, and clear them. Once, when the module is imported. */
 void batch_show_to_collector(PyTypeObject *executor);
 
-/* Puts a fast way in front of a class's `load`. Once for each class, when the module is imported and nothing derives from
- * the class. */
+/* Puts a faster function in front of a class's `load`. Once for each class, when the module is imported, before anything
+ * derives from the class. */
 typedef enum { BATCH_EXECUTOR, BATCH_LOCAL } BatchClass;
 int batch_make_load_fast(PyTypeObject *type, BatchClass which);
 

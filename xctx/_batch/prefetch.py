@@ -10,7 +10,7 @@ LINGER = 2.0  # seconds that the thread waits for the next kick
 
 
 class Helper:
-    """Refills one executor when it is kicked.
+    """Refills one executor each time that it is kicked.
 
     Thread-safety: `_guard` guards `_idle`; the executor kicks again only after its last refill has ended.
     Lifetime: owned by the executor, and by its own thread, which holds the executor only while it refills.
@@ -20,7 +20,7 @@ class Helper:
         self.forks = forks  # the count of forks: in a child, this helper's thread is missing
         self._executor: Any = weakref.ref(executor)
         self._guard = unpatched("allocate_lock")()
-        self._kicked = unpatched("allocate_lock")()  # held, except for the moment of a kick
+        self._kicked = unpatched("allocate_lock")()  # held, except between a kick and the thread's noticing it
         self._kicked.acquire()
         self._idle = False  # the thread waits for a kick, or is about to
 
@@ -33,7 +33,7 @@ class Helper:
             start_system_thread(self._run)
 
     def _stop_being_idle(self) -> bool:
-        """Whether the thread was idle."""
+        """Says that the thread is not idle any more. Returns whether it was."""
         with self._guard:
             idle, self._idle = self._idle, False
         return idle
@@ -54,10 +54,10 @@ class Helper:
                 with self._guard:
                     self._idle = True  # before _refilled(): a kick may come right after that
                 again = executor._refilled()
-                if again:  # there was no kick: a refill is claimed by one caller at a time, and now by this thread
+                if again:  # no kick can have come: one caller at a time claims a refill, and this thread has claimed it
                     self._stop_being_idle()
             del executor
-            # After LINGER the thread ends, unless a kick found it idle: then that kick has come, or is about to.
+            # After LINGER seconds the thread ends, unless a kick found it idle: that kick has come, or will at once.
             if not self._kicked.acquire(timeout=LINGER) and (self._stop_being_idle() or not self._kicked.acquire()):
                 return
             executor = self._executor()

@@ -1,8 +1,8 @@
 /* Thread caches, and the end of a thread.
  *
  * On free-threaded builds every thread keeps a few values of each executor that it loads from, so that most loads touch
- * nothing that another thread touches. The first take brings one value along, later ones twice as many each time, up to
- * CACHE_ROOM. With a GIL there is nothing to win, so there are no caches. */
+ * nothing that another thread touches. The first time a thread takes one value along, each later time twice as many, up to
+ * CACHE_ROOM. With a GIL there is nothing to gain, so there are no caches. */
 #include "xctx/_batch/thread_cache.h"
 #include "xctx/_batch/fill.h"
 #include "xctx/_batch/waiters.h"
@@ -19,7 +19,7 @@ static void unlink_cache(ThreadCache *cache) {  /* under its core's mutex */
     if (cache->next) cache->next->prev = cache->prev;
 }
 
-/* It is empty, and unlinked or of a core that is dead. */
+/* Frees a cache that is empty, and unlinked or of a core that is dead. */
 static void free_cache(ThreadCache *cache) {
     batch_core_unref(cache->core);
     PyMem_RawFree(cache);
@@ -36,8 +36,8 @@ static ThreadCache *make_cache(BatchCore *c, BatchThread *t) {
         t->n_caches = n;
     }
     ThreadCache *cache = t->caches[c->index];
-    if (cache) {  /* its core gave the index back, so that core is dead and has robbed its caches */
-        xctx_lock(&cache->core->mutex);  /* a second mutex; nobody who holds that one waits for another */
+    if (cache) {  /* it is of a core that gave its index back, so that core is dead, and its caches are empty */
+        xctx_lock(&cache->core->mutex);  /* a second mutex; but no thread that holds that one waits for another mutex */
         unlink_cache(cache);
         xctx_unlock(&cache->core->mutex);
         free_cache(cache);
@@ -90,7 +90,7 @@ PyObject *batch_take(BatchCore *c, BatchThread *t) {
     return v;
 }
 
-/* Moves what a cache holds to the front of the ring, which has room. Gives how many it was. */
+/* Moves the values in a cache to the front of the ring, which has room. Returns how many they were. */
 static size_t rob_cache(BatchCore *c, ThreadCache *cache) {
     size_t n = 0;
     for (uint32_t i = cache->room; i--;) {

@@ -1,7 +1,7 @@
 /* The queue of callers that wait for a core; see waiters.h. */
 #include "xctx/_batch/waiters.h"
 
-/* Seconds of waiting after which newcomers do not overtake any more. */
+/* Seconds: once a caller has waited for longer, newcomers do not overtake it. */
 #define LONG_WAIT 0.001
 
 void batch_pick_waiters(BatchCore *c, size_t n, xctx_waiter **chain) {

@@ -11,14 +11,14 @@
 /* Under the mutex: adds up to n waiters to a chain of those that the caller wakes once it holds no lock. */
 void batch_pick_waiters(BatchCore *c, size_t n, xctx_waiter **chain);
 
-/* Under the mutex. While there are waiters and nobody fills, one of them is always on its way, because each caller that
- * goes on picks the next. */
+/* Under the mutex: picks the next waiter if there is something for it to do. Each caller that goes on calls this, so while there
+ * are waiters and no unit fills, one of them has always been woken. */
 void batch_pass_on(BatchCore *c, xctx_waiter **wake);
 
-/* A wait is over. Returns whether it was still in line; then the queue's reference is the caller's. */
+/* At the end of a wait. Returns whether the waiter was still in the queue; then the queue's reference is the caller's. */
 int batch_leave(BatchCore *c, xctx_waiter *w);
 
-/* The same for a caller that was killed or interrupted: a wake-up that was meant for it goes to another. */
+/* The same for a caller that was killed or interrupted: a wake-up that was meant for it goes to another waiter. */
 int batch_abandon(BatchCore *c, xctx_waiter *w, xctx_waiter **wake);
 
 #if defined(__GNUC__)

@@ -1,9 +1,9 @@
-"""Bindings taken along, on purpose, to another unit: snapshots, and what runs with one.
+"""Bindings taken along, on purpose, to another unit: snapshots, and functions that run with one.
 
 From the ground up; each file uses only those before it:
 
 variables.pyx .pxd .pyi    context variables that a snapshot sets where it is applied
-portable.py                what of a snapshot can go to another process
+portable.py                which parts of a snapshot can go to another process
 application.pyx .pxd .pyi  what one application of a snapshot has bound, until it is undone
 snapshot.pyx .pxd .pyi     Snapshot and capture: what one unit saw, and how it is bound for another
 carried.pyx .pxd .pyi      plain callables that run with a snapshot applied
@@ -11,5 +11,5 @@ isolated.pyx .pyi          generators and coroutines that run in a context of th
 carry.pyx .pyi             carry: functions of every kind, wrapped
 calls.py                   callables that go to another unit together with the snapshot that they run with
 coroutine.py               the coroutine of a task that takes bindings along
-policy.py                  how bindings go along with work that is handed over: for executors, pools, greenlets
+policy.py                  how bindings go along with work that is handed to executors, pools and greenlets
 """

@@ -11,9 +11,9 @@ _T = TypeVar("_T")
 
 
 class Call(Generic[_T]):
-    """A callable that runs in a new context, with a snapshot applied; or with nothing bound where there is none.
+    """A callable that runs in a new context, with a snapshot applied; or with nothing bound if `snapshot` is None.
 
-    It pickles if the callable and the values do.
+    It can be pickled if the callable and the values can.
 
     Args:
         new_work: whether each call is a unit of work of its own.
@@ -50,9 +50,9 @@ class Call(Generic[_T]):
 
 
 class SharedCall(Call[_T]):
-    """A callable that is to run in the context in which this was made, which shows most of the snapshot by itself.
+    """A callable that is to run in the context in which this was made, where most of the snapshot is seen anyway.
 
-    Whoever runs it enters that context; what its own unit does not see there is bound.
+    The code that runs it enters that context. What is not seen there, because another unit runs, this binds.
     """
 
     __slots__ = ("context",)

@@ -29,7 +29,7 @@ cdef class Carried:
     """A callable together with the snapshot that it is called in.
 
     Thread-safety: never changes.
-    Lifetime: holds both.
+    Lifetime: holds the callable and the snapshot.
     """
 
     def __cinit__(self, Snapshot snapshot not None, func):
@@ -41,7 +41,7 @@ cdef class Carried:
         return self.snapshot.run(self.__wrapped__, *args, **kwargs)
 
     def __get__(self, instance, cls):
-        # As an attribute of a class it is bound to the instance if the callable in it would be.
+        # As an attribute of a class it is bound to the instance, like a method, if the callable in it would be.
         if instance is None or not hasattr(type(innermost(self)), "__get__"):
             return self
         return MethodType(self, instance)
@@ -56,13 +56,13 @@ cdef class Carried:
         from xctx._runtime.importable import is_at, object_at
         module = getattr(self.__wrapped__, "__module__", None)
         name = getattr(self.__wrapped__, "__qualname__", None)
-        if is_at(self, module, name):   # it decorates the function of that name, which would not be found under it
+        if is_at(self, module, name):   # this decorates the function of that name, so the name leads here, not to the function
             return object_at, (module, name)
         return Carried, (self.snapshot, self.__wrapped__)
 
 
 cdef object innermost(Carried carried):
-    """The callable in it, and in those in it."""
+    """The callable in it, or, if that is a Carried too, the one in that, and so on."""
     cdef object func = carried.__wrapped__
     while isinstance(func, Carried):
         func = (<Carried>func).__wrapped__

@@ -1,6 +1,6 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Functions of every kind, wrapped so that they run with what was seen where they were wrapped."""
+"""Functions of every kind, wrapped so that they run with the bindings that were seen where they were wrapped."""
 from xctx._carry.carried cimport Carried
 from xctx._carry.snapshot cimport Snapshot, set_wrapping
 from xctx._runtime.functions cimport is_plain
@@ -14,9 +14,9 @@ connect()
 
 
 def carry(func):
-    """Gives `func` wrapped so that it runs with what this unit sees now, wherever and whenever it is called.
+    """Wraps `func` so that it runs with what this unit sees now, wherever and whenever it is called.
 
-    The snapshot is taken by this call, of all xlocals, as by :func:`capture`; take one yourself to choose:
+    This call takes a snapshot of all xlocals, as :func:`capture` does. To choose what is taken, capture it yourself:
     ``capture(current, contextvars=[var])(func)``.
 
     Args:
@@ -24,11 +24,13 @@ def carry(func):
             context of their own: see :func:`isolated`.
 
     Returns:
-        A callable of the same kind; `func` itself where it is carried already, because it shows nothing of what is seen
-        now. Where `func` is none of the latter three, it pickles if `func` and the values do.
+        A callable of the same kind. If `func` is carried already, it would show nothing of what is seen now, so it is
+        returned as it is. If `func` is a plain callable, the result can be pickled if `func` and the values can.
 
     Raises:
         TypeError: `func` is not callable.
+
+    Thread-safety: the result may be called in any thread, also in several at the same time.
     """
     return capture()(func)
 

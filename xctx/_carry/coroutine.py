@@ -9,9 +9,9 @@ _T = TypeVar("_T")
 
 
 class CarriedCoroutine(Coroutine[Any, Any, _T]):
-    """A coroutine that runs with what its own task does not see by itself, from its first step to its last.
+    """A coroutine that binds, from its first step to its last, what its task would not see of a snapshot.
 
-    A task shows the coroutine that it runs, so what is not found here is looked up in the coroutine of the program.
+    A task shows its coroutine to the program, so attributes that are missing here are those of the program's coroutine.
     """
 
     def __init__(self, snapshot: Snapshot, coroutine: Coroutine[Any, Any, _T]) -> None:

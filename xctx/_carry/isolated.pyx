@@ -1,9 +1,10 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Generators and coroutines that run in a context of their own, and so show nobody what they bind while they are suspended.
+"""Generators and coroutines that run in a context of their own, so that no other code sees what they bind while they are
+suspended.
 
-What they saw and bound is given to the unit that resumes them, where that is another one than before: the bindings in
-their context are copied, now as those of the unit that runs.
+When another unit resumes them than before, that unit sees what they saw and bound: the bindings in their context are made
+anew as bindings of that unit.
 """
 cimport cython
 
@@ -22,12 +23,12 @@ connect()
 
 
 def isolated(func):
-    """Decorates a function so that nobody sees what it binds, nor disturbs it, while it is suspended.
+    """Decorates a function so that, while it is suspended, no other code sees what it has bound, nor binds anything for it.
 
     Each call runs in a copy of the context in which it takes its first step. So what a generator, async generator or
-    coroutine binds stays with it between its steps, what its caller binds later does not reach it, and all that holds for
-    context variables too. Resumed by another unit (another task, thread or greenlet), it goes on seeing what it saw: as
-    when an event loop closes, in a task of its own, an async generator that was dropped.
+    coroutine binds stays with it between its steps, what its caller binds later does not reach it, and the same holds for
+    context variables. When another unit (task, thread or greenlet) resumes it, it goes on seeing what it saw. An event loop,
+    for example, uses a task of its own to close an async generator that was dropped.
 
     Args:
         func: a generator function, async generator function, coroutine function or any other callable.
@@ -37,6 +38,8 @@ def isolated(func):
 
     Raises:
         TypeError: `func` is not callable.
+
+    Thread-safety: calls are independent of each other. Each call takes one step at a time, in any thread.
     """
     from xctx._runtime.wrappers import wrap
     return wrap(func, OwnContext, "isolated decorates")
@@ -48,11 +51,11 @@ cdef class OwnContext(StepContext):
     """A context of its own for the steps of one call: a copy of the current one, with a snapshot applied to it.
 
     Thread-safety: one step at a time, by any thread.
-    Lifetime: held by the call. Its context lives as long as that or a copy of it does.
+    Lifetime: held by the call. The context lives as long as the call or a copy of the context does.
     """
     cdef object context            # None once it is closed
     cdef Application application   # of the snapshot, or None
-    cdef dict units                # key -> the unit of the last step, of keys under which something was bound; or None
+    cdef dict units                # for each key under which something was bound, the unit of the last step; or None
 
     def __cinit__(self, Snapshot snapshot=None):
         self.context = xctx_copy_context()
@@ -98,9 +101,9 @@ cdef class OwnContext(StepContext):
 
 
 cdef Unit transfer(Key key, Unit before):
-    """Gives what the unit of the last step bound to the current one, which is returned.
+    """Transfers what the unit of the last step has bound to the current unit, which is returned.
 
-    After a fork nothing is given: the bindings stay with the parent.
+    After a fork nothing is transferred: the bindings stay with the parent.
     """
     cdef Unit now = key.find(True)
     cdef tuple units
@@ -122,12 +125,13 @@ cdef int note_unit(Binding top, void *arg) except -1:
     cdef Key key = (<xlocal>top.owner).key
     cdef Unit unit
     if key.func is not None or key.cached and key.shared_by_threads:
-        return 0   # no step can be taken by another unit, or all units see it
+        return 0   # every step is taken by the same unit, or all units see the binding
     if here.units is None:
         here.units = {}
     if key not in here.units:
         unit = key.find(False)
-        # Otherwise these bindings are other units', seen in a copied context, or a unit of work's, which the context has.
+        # Otherwise the bindings belong to other units, because the context is a copy, or to a unit of work, which goes
+        # with the context.
         if unit is not None and not unit.unit_kind.shared_by_threads:
             here.units[key] = unit
     return 0

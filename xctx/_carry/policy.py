@@ -1,4 +1,4 @@
-"""How bindings go along with work that is handed over, and the bases of classes that hand work over."""
+"""How bindings go along with work that is handed over, and base classes of those that hand work over."""
 
 import contextvars as pep567
 import functools
@@ -21,17 +21,17 @@ PROCESSES = "processes have no context in common"
 
 
 class CarryPolicy:
-    """What goes along with work, chosen once for an executor or at each call.
+    """What goes along with work. An executor has one policy, other callers make one for each call.
 
     Args:
         bindings: ``"copy"``, ``"share"`` or ``"empty"``, as :mod:`xctx.concurrent` tells.
         contextvars: context variables that come along too.
         missing: what becomes of values that cannot be pickled, as :func:`xctx.capture` tells.
         work: ``"same"`` or ``"new"``, as :mod:`xctx.concurrent` tells.
-        never_shared: why the work cannot run in the context of its caller, or None where it can.
+        never_shared: why the work cannot run in the context of its caller, or None if it can.
 
     Raises:
-        ValueError: there is no such choice, or not for this kind of work.
+        ValueError: `bindings`, `missing` or `work` is none of these, or is not possible for this kind of work.
 
     Thread-safety: never changes.
     """
@@ -57,20 +57,20 @@ class CarryPolicy:
         self.contextvars = tuple(contextvars)
         self.missing = missing
         self.new_work = work == "new"
-        self.take()  # so that wrong arguments are told now, and not by the first call
+        self.take()  # so that wrong arguments raise here, and not at the first call
 
     def take(self) -> Snapshot | None:
-        """What goes along from here: a snapshot, or None where nothing does."""
+        """What goes along from here: a snapshot, or None if nothing does."""
         if self.bindings == "empty":
             return None
         return capture(contextvars=self.contextvars, missing=self.missing)
 
     def call(self, func: Callable[..., _T]) -> Call[_T]:
-        """A callable that takes along what is seen now."""
+        """`func` together with what is seen now."""
         return (SharedCall if self.bindings == "share" else Call)(self.take(), func, self.new_work)
 
     def in_work(self, func: Callable[..., _T]) -> Callable[..., _T]:
-        """The function as a unit of work of its own, where that is wanted."""
+        """The function as a unit of work of its own, if the policy says so."""
         return works.work()(func) if self.new_work else func
 
 
@@ -126,9 +126,9 @@ class CarryingToProcesses:
 
 
 def take_along(*names: str) -> Callable[[_C], _C]:
-    """Decorates a class that has a `_policy`: these methods, which it inherits, call a function with what is seen now.
+    """Decorates a class that has a `_policy`, and inherits methods of these names whose first argument is a function.
 
-    The function is their first argument.
+    The methods then run the function with what is seen where they are called.
     """
 
     def decorate(cls: _C) -> _C:
@@ -153,7 +153,7 @@ def taking_along(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def carried(owner: Any, func: Callable[..., _T]) -> Call[_T]:
-    """`func` with what is seen now; itself where that was taken already, by the method that called this one."""
+    """`func` with what is seen now; or `func` itself, if the method that called this one has done that already."""
     if isinstance(func, Call):
         return func
     call: Call[_T] = owner._policy.call(func)

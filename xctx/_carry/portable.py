@@ -1,4 +1,4 @@
-"""What of a snapshot can be pickled, and go to another process."""
+"""Which parts of a snapshot can be pickled, and so go to another process."""
 
 import io
 import pickle
@@ -9,7 +9,7 @@ from typing import Any
 from xctx._runtime.importable import find_name
 from xctx._stores.xlocal import xlocal
 
-# Values of these types pickle, and cost nothing to judge.
+# Values of these types can be pickled, so they need not be tried.
 PLAIN = {type(None), bool, int, float, complex, str, bytes, bytearray}
 
 
@@ -26,18 +26,19 @@ def portable(
     protocol: int,
     skip: bool,
 ) -> tuple[_Going, list[tuple[_Place, Any]], _Going, _Going | None]:
-    """What of a snapshot can be pickled, with the names under which things are found again.
+    """The parts of a snapshot that can be pickled, with the names under which the other process finds each object.
 
     Args:
         named: xlocals, or their module and qualified name, with the names and values of each.
-        variables: context variables, or their module and qualified name, with values.
-        locals_: locals that were named, likewise.
-        kept: locals, likewise, of the unit of work that comes along; None where none does. What of it cannot go is
-            left out.
-        skip: whether what cannot go is left out.
+        variables: context variables, or their module and qualified name, with their values.
+        locals_: locals that were passed to `capture`, or their module and qualified name, with names and values.
+        kept: the same for the locals of the unit of work that comes along; None if none does. Values of these that
+            cannot be pickled are left out.
+        protocol: that of pickle.
+        skip: whether to leave out what cannot be pickled, rather than raise.
 
     Raises:
-        TypeError: something cannot go, and `skip` is false. All of that is named.
+        TypeError: something cannot be pickled, and `skip` is false. The message names all of it.
     """
     problems: list[str] = []
     pickles = judge(protocol)
@@ -97,7 +98,7 @@ def those_that_go(
 
 
 def judge(protocol: int) -> Callable[[Any], str | None]:
-    """Gives a function that says why a value cannot be pickled by the pickler that is at work, or None where it can."""
+    """A function that says why the pickler that is running cannot pickle a value, or returns None if it can."""
     kind = pickler_at_work()
 
     def attempt(pickler: Any, value: Any) -> str | None:
@@ -111,7 +112,7 @@ def judge(protocol: int) -> Callable[[Any], str | None]:
         problem = attempt(pickle.Pickler, value)
         if problem is None or kind is pickle.Pickler:
             return problem
-        # While a child is spawned, its pickler notes each descriptor that goes there. This attempt must not be noted.
+        # While a child is spawned, its pickler notes each descriptor that the child gets; not so in this attempt.
         spawning = sys.modules.get("multiprocessing.context")
         child = spawning.get_spawning_popen() if spawning is not None else None
         noted = getattr(child, "_fds", None)
@@ -127,10 +128,10 @@ def judge(protocol: int) -> Callable[[Any], str | None]:
 
 
 def pickler_at_work() -> Any:
-    """The class of the pickler that is at work. It may pickle more types than pickle's own does, as cloudpickle's.
+    """The class of the pickler that is running. Some, such as cloudpickle's, pickle more types than pickle's own does.
 
     A pickler written in C has no frame. The frame of its caller is that of a method of a subclass, or of a function of
-    the same module. If it is any other frame, the pickler is taken for pickle's own.
+    the same module. If it is any other frame, the pickler is assumed to be pickle's own.
     """
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__") == __name__:

@@ -4,16 +4,16 @@ cimport cython
 
 @cython.final
 cdef class VariableLayer:
-    # None of these changes once it is made, but for `exited`.
+    # Only `exited` changes once it is made.
     cdef VariableLayer first   # the layer that the application made, of which this is a copy; None where it is that one
     cdef object var
     cdef object value
     cdef object beneath        # what the variable becomes where this is taken out
-    cdef bint exited           # of the first one: its application was undone, so no exit will come for a copy of it
-    # What puts `beneath` back, for a copy. Of the first one it is with the application: each context that is copied has
-    # the layer, and is not to keep alive the context that it was copied from, which the token does.
+    cdef bint exited           # of the first layer: its application was undone, so no exit will remove a copy of it
+    # Of a copy: the token that resets the variable to `beneath`. The token of the first layer is with the application,
+    # because a token keeps its context alive, and contexts that are copied have the layer.
     cdef object token
-    cdef size_t context        # the one that it was set in: compared only, the token keeps it alive
+    cdef size_t context        # the context in which it was set: compared only, because the token keeps that alive
 
 
 cdef list set_variables(list variables)

@@ -1,10 +1,12 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Context variables that a snapshot sets where it is applied, and which get their values back in any order of exits.
+"""Context variables that a snapshot sets where it is applied, and that get their values back in whatever order the
+applications are left.
 
 Applications of snapshots may overlap: the one that was entered first may be left first, and in a copy of the context. So
-each context has a tuple of *layers*, one for each variable that an open application has set there, the last one last. An
-exit removes its own layer. What was beneath is seen again, or lies beneath the next layer of the same variable.
+each context has a tuple of *layers*, in order of age, one for each variable that an open application has set there. An exit
+removes its own layer. If that was the newest layer of the variable, the value beneath is seen again; otherwise that value
+becomes the value beneath the next layer.
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
@@ -25,7 +27,7 @@ cdef object layers_here = ContextVar("xctx.variables")   # the tuple of layers
 @cython.final
 @cython.no_gc_clear
 cdef class VariableLayer:
-    """What one application set one context variable to, or a copy that has something else beneath.
+    """The value to which one application set one context variable, and the value beneath.
 
     Thread-safety: never changes, but for `exited`, which is set once.
     Lifetime: held by the contexts that have it, and by its application.
@@ -59,8 +61,8 @@ cdef int set_variable(object var, object value, list made) except -1:
     # All that is needed is made first, so that nothing can fail once the variable is set.
     cdef VariableLayer layer = VariableLayer.__new__(VariableLayer)
     cdef list layers = []
-    # A context that was copied while an application was open keeps its layers, and no exit comes for them there. They are
-    # dropped here, or else a timer that re-arms itself would have more of them each time.
+    # A context that was copied while an application was open keeps its layers, and no exit removes them there. They are
+    # dropped here, because otherwise a timer that re-arms itself would gather more of them each time.
     before = layers_here.get(())
     for each in before:
         if not first_of(<VariableLayer>each).exited:
@@ -75,7 +77,7 @@ cdef int set_variable(object var, object value, list made) except -1:
     try:
         token = entry[1] = xctx_var_set(var, value)
     except BaseException:
-        # Where there is no memory for its token, CPython has set the variable all the same, and nothing takes that out again.
+        # If there is no memory for the token, CPython has still set the variable, and nothing would undo that.
         if layer.beneath is not MISSING and var.get(MISSING) is value:
             xctx_var_set(var, layer.beneath)
         raise
@@ -84,7 +86,7 @@ cdef int set_variable(object var, object value, list made) except -1:
         xctx_var_set(layers_here, shown)
     except BaseException:
         xctx_var_reset(var, token)
-        if layers_here.get(()) is shown:   # for want of memory for the token, as above
+        if layers_here.get(()) is shown:   # there was no memory for the token, as above
             xctx_var_set(layers_here, before)
         raise
     return 0
@@ -95,10 +97,10 @@ cdef int reset_variables(list set_ones) except -1:
     for layer, token in reversed(set_ones):
         try:
             remove_layer(layer, token)
-        except MemoryError:   # tried twice: what that interrupted has released some
+        except MemoryError:   # the failed attempt has released some memory, so a second one may succeed
             try:
                 remove_layer(layer, token)
-            except RuntimeError:   # where resetting it failed, the token counts as used
+            except RuntimeError:   # the failed attempt to reset the variable has used the token
                 remove_layer(layer, None)
         if not FREE_THREADED and layer.context != <size_t>xctx_tstate().context and layer.context:
             remove_layer_there(layer, token)
@@ -108,9 +110,9 @@ cdef int reset_variables(list set_ones) except -1:
 cdef int remove_layer_there(VariableLayer gone, object token) except -1:
     """Takes a layer out of the context that it was set in, which is not the current one.
 
-    Not without the GIL: another thread may be changing that context.
+    Not called without the GIL, because another thread may be changing that context.
     """
-    cdef object held   # no-cython-lint: keeps alive, until the visit is over, what is taken out
+    cdef object held   # no-cython-lint: keeps what is taken out alive until the visit is over
     cdef bint collects
     cdef PyObject *here = visit_context(<PyObject*>gone.context, &collects)
     try:
@@ -122,7 +124,7 @@ cdef int remove_layer_there(VariableLayer gone, object token) except -1:
 
 
 cdef int remove_layer(VariableLayer gone, object token) except -1:
-    """Takes a layer out of those of the current context. What was beneath is seen again, or beneath the next one."""
+    """Removes a layer from the current context, and restores the value beneath, or hands it to the next layer."""
     cdef list layers = list(layers_here.get(()))
     cdef VariableLayer here
     cdef VariableLayer above = None
@@ -133,7 +135,7 @@ cdef int remove_layer(VariableLayer gone, object token) except -1:
         if first_of(<VariableLayer>layers[at]) is gone:
             break
     else:
-        return 0   # it was not applied in this context, nor in the one that this is a copy of
+        return 0   # it was applied neither in this context nor in the one of which this is a copy
     here = layers.pop(at)
     if here.token is not None:
         token, context = here.token, here.context
@@ -152,7 +154,8 @@ cdef int remove_layer(VariableLayer gone, object token) except -1:
             break
     shown = tuple(layers)
     if above is None:
-        # Otherwise the program has set it to something else since. What it has set in a local is the application's.
+        # Otherwise the program has set the variable since, and that stays. A change of a local, whose values lie in the
+        # variable, ends with the application.
         if here.var.get(MISSING) is here.value or isinstance(here.value, ContextValues):
             if token is not None:
                 xctx_var_reset(here.var, token)

@@ -283,11 +283,13 @@ PyDoc_STRVAR(wrapper_doc,
 "LocalWrapper(wrapped)\n--\n\n"
 "A transparent proxy of one object, for the thread that made it.\n\n"
 "Every operation goes to the object. On free-threaded builds an operation leaves the object's reference count alone, so\n"
-"that threads which share the object do not wait for each other. What the object can do shows on its wrapper:\n"
-"callable(), isinstance() and the abstract base classes answer as for the object. `wrapper += x` gives a new wrapper\n"
-"where the object does not change in place.\n\n"
-"Thread-safety: a wrapper never changes. Give each thread its own, because the wrapper's own reference count is shared\n"
-"like any other object's.\n"
+"that threads which share the object do not slow each other down. The wrapper can do just what the object can do:\n"
+"callable(), isinstance() and the abstract base classes answer as for the object. If the object cannot change in place,\n"
+"`wrapper += x` gives a new wrapper.\n\n"
+"Args:\n"
+"    wrapped: the object.\n\n"
+"Thread-safety: a wrapper never changes. Give each thread a wrapper of its own, because threads that share one all write\n"
+"its reference count.\n"
 "Lifetime: owns the object.");
 
 static PyMethodDef wrapper_methods[] = {
@@ -327,12 +329,16 @@ static PyObject *local_current(PyObject *self, PyObject *Py_UNUSED(unused)) { re
 PyDoc_STRVAR(local_doc,
 "LocalProxy(source, name=None, *, unbound_message=None)\n--\n\n"
 "A transparent proxy of the object that the source yields at the time of each operation.\n\n"
-"source: an xlocal, a local or another object, of which `name` is an attribute; a ContextVar; a LocalProxy; or a\n"
-"callable. With the latter three, `name` is an attribute of what they yield. A name may be dotted.\n\n"
-"With nothing behind it an operation raises RuntimeError with unbound_message; but bool() is False, dir() is empty and\n"
-"repr() says so.\n\n"
-"Thread-safety: a proxy never changes; the object it finds is held until the operation is over.\n"
-"Lifetime: owns the source, and nothing of what it yields.");
+"Args:\n"
+"    source: an xlocal, a local or another object, of which `name` is an attribute; or a ContextVar, a LocalProxy or a\n"
+"        callable, which yields the object itself, or an object of which `name` is an attribute.\n"
+"    name: the attribute; a dotted name leads to an attribute of an attribute.\n"
+"    unbound_message: what the RuntimeError says when there is no object.\n\n"
+"Raises:\n"
+"    TypeError: `source` is something else, or a store without a `name`; `name` is not a str.\n\n"
+"If there is no object, an operation raises RuntimeError; but bool() is False, dir() is empty and repr() says so.\n\n"
+"Thread-safety: a proxy never changes; the object that it finds is held until the operation is over.\n"
+"Lifetime: owns the source, and not the object that the source yields.");
 
 static PyMethodDef local_methods[] = {
     {"_get_current_object", local_current, METH_NOARGS,

@@ -213,15 +213,24 @@ cdef int _configure(object self, object args, object kwargs) except -1:
 # ---- public --------------------------------------------------------------------------------------------------------
 
 def unwrap(proxy, /):
-    """The object behind a proxy now, through proxies of proxies. Any other object is returned as it is.
+    """The object that is behind a proxy now; if that is a proxy too, the object behind that one, and so on.
 
-    A LocalProxy with nothing behind it raises RuntimeError.
+    Args:
+        proxy: a proxy. Any other object is returned as it is.
+
+    Raises:
+        RuntimeError: `proxy` is a LocalProxy with nothing behind it. What its source raises is raised too.
+
+    Thread-safety: may be called from any thread.
     """
     return proxy_resolve(proxy) if proxy_check(proxy) else proxy
 
 
 def is_proxy(obj, /):
-    """Whether obj is a LocalWrapper or a LocalProxy. isinstance() would not tell a proxy from its object."""
+    """Whether an object is a LocalWrapper or a LocalProxy. isinstance() would ask the object behind the proxy as well.
+
+    Thread-safety: may be called from any thread.
+    """
     cdef PyTypeObject *kind = Py_TYPE(obj)
     return PyType_IsSubtype(kind, proxy_wrapper_type) or PyType_IsSubtype(kind, proxy_local_type)
 

@@ -95,9 +95,8 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
         return result; \
     }
 
-/* An unbound proxy equals itself only, as in werkzeug, because containers compare what they hold. */
-/* Comparing an unbound proxy: by identity, as a class written in Python whose __eq__ cannot be looked up. From 3.14 on the error of
- * such a look-up is raised, and so it is here. */
+/* An unbound proxy compares by identity, as in werkzeug: before 3.14, an object of a class written in Python whose __eq__ cannot
+ * be looked up does so too. From 3.14 on the error of such a look-up is raised, and so it is here. */
 #if PY_VERSION_HEX >= 0x030E0000
 #  define COMPARES_UNBOUND(op) 0
 #else

@@ -1,4 +1,4 @@
-"""Awaiting what only the interpreter knows how to await, as the generators of types.coroutine."""
+"""Awaiting objects that only the interpreter can await, such as the generators of types.coroutine."""
 
 from collections.abc import Awaitable
 from typing import Any

@@ -1,13 +1,13 @@
-/* Functions and methods that take their arguments as they come: by vectorcall, without a tuple or a dict. */
+/* Functions and methods that are called by vectorcall: their arguments come as an array, without a tuple or a dict. */
 #ifndef XCTX_CALLS_H
 #define XCTX_CALLS_H
 
 #include <Python.h>
 
-/* What stands behind a function or a method made by the next two. */
+/* The C function of a function or a method that the next two make. */
 typedef PyObject *(*xctx_fast_call)(PyObject *self, PyObject **args, Py_ssize_t n, PyObject *kwnames);
 
-/* `def` is filled here and must live as long as the function: let it be static. */
+/* Fills `def`, which must live as long as the function, so it should be static. */
 static inline void xctx_define(PyMethodDef *def, const char *name, xctx_fast_call call, const char *doc) {
     def->ml_name = name;
     def->ml_meth = (PyCFunction)(void (*)(void))call;

@@ -1,9 +1,10 @@
 /* What the compiled rooms need of CPython and of greenlet beyond what is documented as stable: behind names that hold in
  * every version, each with what it relies on and where that was checked.
  *
- * Rooms use these names alone, so a new version of CPython is entered here: docs/porting.rst tells how. "Checked" names the
- * versions whose headers were read and with which the tests ran; t is the free-threaded build. Where a group says nothing
- * else it is: 3.11, 3.12, 3.13, 3.13t, 3.14, 3.15. For 3.14t the headers were read, which are the same as those of 3.14. */
+ * Rooms use these names, so a new version of CPython is added here: docs/porting.rst tells how, and lists the exceptions.
+ * "Checked" names the versions whose headers were read and with which the tests ran; t is the free-threaded build. A group
+ * without that word was checked with 3.11, 3.12, 3.13, 3.13t, 3.14 and 3.15. Of 3.14t only the headers were read, which are
+ * the same as those of 3.14. */
 #ifndef XCTX_CPYTHON_H
 #define XCTX_CPYTHON_H
 
@@ -19,13 +20,14 @@
 
 /* The current thread state. Every caller runs with one attached, so the check of PyThreadState_Get is not needed.
  *
- * xctx reads three of its fields, which cpython/pystate.h shows but no document promises:
+ * xctx uses three of its fields, which cpython/pystate.h shows but no document promises:
  *   id            counts up from 1; no two thread states of an interpreter ever have the same.
  *   context       the PyContext that is current, or NULL where none was needed yet. Owned by the thread state.
  *   context_ver   begins with 1, and counts up whenever a context is entered or left, so that context variables know that
  *                 what they have cached may be wrong. greenlet counts it up at each switch for the same reason. It is not
- *                 counted when a thread gets its first context, nor when a thread that ends loses its last one: see
- *                 xctx_count_contexts in state.h, the only place where xctx writes it. */
+ *                 counted when a thread gets its first context, nor when a thread that ends loses its last one: for these
+ *                 xctx_count_contexts in state.h counts it. xctx also counts it where it exchanges what it is about itself:
+ *                 xctx_swap_vars below, and xctx_swap_context in _stores/blocks.pyx, which writes `context` too. */
 #if PY_VERSION_HEX >= 0x030D0000
 #  define xctx_tstate PyThreadState_GetUnchecked
 #else
@@ -60,8 +62,8 @@ static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where)
 static inline void xctx_leave_recursion(int Py_UNUSED(levels)) { Py_LeaveRecursiveCall(); }
 #endif
 
-/* The ident of a thread in which this context is the current one now, for debugging; 0 where there is none. Another thread's
- * state can be read only where there is a GIL, and the caller holds it. */
+/* The ident of a thread in which this context is the current one now, for debugging; 0 where there is none. The caller holds
+ * the GIL. Without a GIL the states of other threads cannot be read, so the answer is 0. */
 static inline unsigned long xctx_thread_in_context(PyObject *context) {
 #ifndef Py_GIL_DISABLED
     PyThreadState *each = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
@@ -76,8 +78,9 @@ static inline unsigned long xctx_thread_in_context(PyObject *context) {
 
 /* --- context variables ------------------------------------------------------------------------------------------------- */
 
-/* 3.11 collects garbage whenever it allocates, and so runs finalisers, which may do anything; from 3.12 on garbage is
- * collected between instructions only. Between these two nothing is collected. The first gives what the second takes. */
+/* 3.11 may collect garbage whenever it allocates an object, and so run finalisers, which may do anything; from 3.12 on it is
+ * collected between instructions only. Between a call of the first and one of the second no garbage is collected. What the
+ * first returns is the argument of the second. */
 #if PY_VERSION_HEX < 0x030C0000
 #  define xctx_hold_collector() PyGC_Disable()
 #  define xctx_release_collector(collects) do { if (collects) PyGC_Enable(); } while (0)
@@ -86,10 +89,10 @@ static inline unsigned long xctx_thread_in_context(PyObject *context) {
 #  define xctx_release_collector(collects) ((void)(collects))
 #endif
 
-/* Setting a context variable, copying the current context, and iterating over a context: with no foreign code run in the
- * middle. CPython allocates while it does not hold the mapping that it is about to copy or to read, and a finaliser that
- * sets a variable would free it. (The old value of a variable does not die of being set: the token holds it. An iterator,
- * once it is made, holds the mapping.) The last two give new references. */
+/* Setting a context variable, copying the current context, and iterating over a context, so that no other code runs in the
+ * middle. CPython allocates while it holds no reference to the mapping that it is about to copy or to read, and a finaliser
+ * that sets a variable would free the mapping. (The old value of a variable does not die when a new one is set, because the
+ * token holds it. An iterator, once it is made, holds the mapping.) The last two give new references. */
 static inline PyObject *xctx_var_set(PyObject *var, PyObject *value) {
     int collects = xctx_hold_collector();
     PyObject *token = PyContextVar_Set(var, value);
@@ -126,8 +129,8 @@ typedef struct {
 /* Borrowed from the context. */
 static inline PyObject *xctx_context_vars(PyObject *context) { return ((xctx_context_begin *)context)->vars; }
 
-/* Has the current context map as another one did: takes the reference over, and returns the one to what was there. Counted
- * like a switch of contexts, so that no variable takes what it has cached for right. */
+/* Exchanges the mapping of the current context: takes over the reference to the new one, and returns the reference to the
+ * old one. Counted like a switch of contexts, so that no variable goes on using the value that it has cached. */
 static inline PyObject *xctx_swap_vars(PyThreadState *tstate, PyObject *vars) {
     xctx_context_begin *context = (xctx_context_begin *)tstate->context;
     PyObject *before = context->vars;
@@ -149,7 +152,7 @@ static inline PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name) {
 }
 #endif
 
-/* Whether a type or one of its bases has the name; no error. */
+/* Whether a type or one of its bases has the name. Sets no error. */
 static inline int xctx_type_has(PyTypeObject *type, PyObject *name) {
 #ifdef Py_GIL_DISABLED
     PyObject *found = _PyType_LookupRef(type, name);
@@ -170,18 +173,19 @@ PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name, PyObject **me
  * change of the type sets it to 0, which stands until the next look-up; and for ever once all numbers are given out. */
 static inline unsigned int xctx_type_version(PyTypeObject *type) { return type->tp_version_tag; }
 
-/* Whether a type may get other methods, as a class that is written in Python. */
+/* Whether a type may get other methods later, as classes written in Python may. */
 static inline int xctx_is_mutable_type(PyTypeObject *type) { return !PyType_HasFeature(type, Py_TPFLAGS_IMMUTABLETYPE); }
 
-/* Gives a type made by Cython, which takes no attributes afterwards, one more; before anything derives from it. Writes
- * tp_dict, which belongs to the interpreter's own types only from 3.12 on to each interpreter. */
+/* Adds an attribute to a type made by Cython, which refuses that to Python code. To be called before anything derives from
+ * the type. Writes tp_dict, which such a type has on every version (from 3.12 on the interpreter's own types have none). */
 static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value) {
     if (PyDict_SetItem(((PyTypeObject *)type)->tp_dict, name, value)) return -1;
     PyType_Modified((PyTypeObject *)type);
     return 0;
 }
 
-/* Has a type made by Cython no instances but those that its own module makes, which does not go by these. */
+/* Forbids making instances of a type, except for the module that defines it: what Cython generates for __new__ there does
+ * not use these fields. */
 static inline int xctx_forbid_instances(PyTypeObject *type) {
     type->tp_new = NULL;
     type->tp_vectorcall = NULL;
@@ -191,20 +195,20 @@ static inline int xctx_forbid_instances(PyTypeObject *type) {
     return 0;
 }
 
-/* A type whose metatype makes no types: CPython asks it for one all the same, for `type(name, (type,), {})`. Cython's type of
- * coroutines is one. */
+/* For a type whose metatype has no tp_new, such as Cython's type of coroutines: CPython calls that field without looking, for
+ * `type(name, (type,), {})`. */
 static inline void xctx_mend_metatype(PyTypeObject *type) {
     if (Py_TYPE(type)->tp_new == NULL) Py_TYPE(type)->tp_new = PyType_Type.tp_new;
 }
 
-/* What stands in the type's own dict: borrowed from the type, or NULL, perhaps with an error. */
+/* An attribute in the type's own dict: borrowed from the type, or NULL, perhaps with an error. */
 static inline PyObject *xctx_own_attribute(PyTypeObject *type, PyObject *name) {
     return PyDict_GetItemWithError(type->tp_dict, name);
 }
 
-/* Puts another function in the place of a type's __getattribute__, before anything derives from the type: the old one, or
+/* Replaces a type's __getattribute__ by another function, before anything derives from the type. Returns the old function, or
  * NULL with an error. A subclass takes its slot from the wrapper (PyWrapperDescrObject, cpython/descrobject.h) in the type's
- * dict, so that is changed as well. */
+ * dict, so the wrapper is changed as well. */
 static inline getattrofunc xctx_replace_getattro(PyTypeObject *type, getattrofunc function) {
     PyObject *wrapper = PyDict_GetItemString(type->tp_dict, "__getattribute__");   /* borrowed */
     getattrofunc old = type->tp_getattro;
@@ -218,23 +222,23 @@ static inline getattrofunc xctx_replace_getattro(PyTypeObject *type, getattrofun
     return old;
 }
 
-/* The definition of a method that takes its arguments as they come (METH_FASTCALL | METH_KEYWORDS); NULL, with no error,
- * for anything else. `method` is what stands in a type's dict, a PyMethodDescrObject (cpython/descrobject.h). */
+/* The definition of a method that takes its arguments as an array (METH_FASTCALL | METH_KEYWORDS); NULL, with no error, for
+ * anything else. `method` comes from a type's dict: a PyMethodDescrObject (cpython/descrobject.h). */
 static inline const PyMethodDef *xctx_fast_method(PyObject *method) {
     if (!Py_IS_TYPE(method, &PyMethodDescr_Type)) return NULL;
     const PyMethodDef *def = ((PyMethodDescrObject *)method)->d_method;
     return def->ml_flags == (METH_FASTCALL | METH_KEYWORDS) ? def : NULL;
 }
 
-/* Types that Cython makes, given the vectorcall protocol: calls without a tuple or a dict. `offset`: where an object has its
- * vectorcallfunc. Writes tp_vectorcall_offset and tp_flags of a type that is ready, before anything derives from it. */
+/* Gives a type that Cython makes the vectorcall protocol, so that a call needs no tuple and no dict. `offset`: where an object
+ * has its vectorcallfunc. Writes tp_vectorcall_offset and tp_flags of a type that is ready, before anything derives from it. */
 static inline void xctx_give_vectorcall(PyTypeObject *type, Py_ssize_t offset) {
     type->tp_vectorcall_offset = offset;
     type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
 }
 
-/* A class derived in Python is called the same way, unless it has a __call__ of its own. From 3.12 on the interpreter does
- * this itself, and undoes it should the class be given another __call__ afterwards. */
+/* Has a class derived in Python called the same way, unless it has a __call__ of its own. From 3.12 on the interpreter does
+ * this itself, and undoes it if the class is given another __call__ afterwards. */
 static inline void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *base) {
 #if PY_VERSION_HEX < 0x030C0000
     if (type->tp_call == base->tp_call) type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
@@ -252,8 +256,8 @@ static inline void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *bas
  *
  * A generator (async generator, coroutine) has its frame within itself, at the same address as long as it lives. While the
  * frame runs, the frame of the code that resumed it is its `previous`; while it is suspended it has none. There is one more
- * case: a generator that delegates is closed, or gets an exception thrown in. Then CPython has what it delegates to run
- * without putting the frame on the stack: the generator's state says that it runs, and its frame has no `previous`. */
+ * case: a generator that delegates is closed, or gets an exception thrown in. Then CPython runs the inner generator without
+ * putting the outer one's frame on the stack: the outer one's state says that it runs, and its frame has no `previous`. */
 #ifdef XCTX_USES_FRAMES
 #  if defined(__GNUC__)
 #    pragma GCC diagnostic push
@@ -299,7 +303,7 @@ static inline xctx_frame *xctx_current_frame(const PyThreadState *tstate) {
 #endif
 }
 
-/* The frame that runs, also where it stands for C code: for walking along all of them. */
+/* The innermost frame, even if it stands for C code: where a walk along all frames begins. */
 static inline xctx_frame *xctx_innermost_frame(const PyThreadState *tstate) {
 #if PY_VERSION_HEX >= 0x030D0000
     return tstate->current_frame;
@@ -316,10 +320,10 @@ static inline xctx_frame *xctx_previous_frame(const xctx_frame *frame) { return 
 /* The frame that a frame object shows. */
 static inline xctx_frame *xctx_shown_frame(PyObject *frame) { return ((PyFrameObject *)frame)->f_frame; }
 
-/* Whether it is within a generator, async generator or coroutine. */
+/* Whether the frame lies in a generator, async generator or coroutine. */
 static inline int xctx_is_generators(const xctx_frame *frame) { return frame->owner == FRAME_OWNED_BY_GENERATOR; }
 
-/* Of a real frame: borrowed. */
+/* The code of a real frame: borrowed. */
 static inline PyCodeObject *xctx_code_of(const xctx_frame *frame) {
 #if PY_VERSION_HEX >= 0x030E0000
     return (PyCodeObject *)PyStackRef_AsPyObjectBorrow(frame->f_executable);
@@ -331,7 +335,7 @@ static inline PyCodeObject *xctx_code_of(const xctx_frame *frame) {
 }
 static inline PyObject *xctx_globals_of(const xctx_frame *frame) { return frame->f_globals; }
 
-/* Where in its code, as PyCode_GetCode gives it, a frame is. */
+/* The offset of a frame's instruction in its code, as PyCode_GetCode gives that. */
 static inline Py_ssize_t xctx_offset_in_code(xctx_frame *frame) {
 #if PY_VERSION_HEX >= 0x030C0000
     return PyUnstable_InterpreterFrame_GetLasti(frame);
@@ -340,7 +344,7 @@ static inline Py_ssize_t xctx_offset_in_code(xctx_frame *frame) {
 #endif
 }
 
-/* The generator that a frame is within: borrowed. And the other way round. */
+/* The generator that a frame lies in, borrowed; and the frame that lies in a generator. */
 static inline PyObject *xctx_generator_of(const xctx_frame *frame) {
     return (PyObject *)((char *)frame - offsetof(PyGenObject, gi_iframe));
 }
@@ -348,7 +352,7 @@ static inline xctx_frame *xctx_frame_of(PyObject *generator) {
     return (xctx_frame *)((char *)generator + offsetof(PyGenObject, gi_iframe));
 }
 
-/* Whether it runs, in whatever thread or greenlet, or has what it delegates to run. */
+/* Whether the generator runs, in whatever thread or greenlet; also while only a generator that it delegates to runs. */
 static inline int xctx_is_executing(PyObject *generator) {
     return ((PyGenObject *)generator)->gi_frame_state == FRAME_EXECUTING;
 }
@@ -356,12 +360,13 @@ static inline int xctx_is_executing(PyObject *generator) {
 
 /* --- how objects live and die ------------------------------------------------------------------------------------------ */
 
-/* Around the body of a tp_dealloc, after PyObject_GC_UnTrack: objects within objects of any depth are freed without a stack
- * as deep. From 3.14 on the interpreter does this itself and these are empty. */
+/* Around the body of a tp_dealloc, after PyObject_GC_UnTrack, so that objects nested to any depth are freed on a shallow
+ * stack. From 3.14 on the interpreter does this itself, and these are empty. */
 #define XCTX_TRASHCAN_BEGIN(op, dealloc) Py_TRASHCAN_BEGIN(op, dealloc)
 #define XCTX_TRASHCAN_END Py_TRASHCAN_END
 
-/* Whether tp_dealloc has begun, of an object whose memory is there. Without the GIL nobody can tell: yes, to be safe. */
+/* Whether the tp_dealloc of an object, whose memory is not freed yet, has begun. Without the GIL that cannot be told, and the
+ * answer is yes, to be safe. */
 #ifdef Py_GIL_DISABLED
 static inline int xctx_is_dying(PyObject *Py_UNUSED(op)) { return 1; }
 #else
@@ -378,7 +383,7 @@ static inline int xctx_made_here(PyObject *op) { return op->ob_tid == _Py_Thread
 /* Whether no other thread has ever counted a reference to an object that this thread made. */
 static inline int xctx_never_shared(PyObject *op) { return op->ob_ref_shared == 0; }
 
-/* A new object in the place of a dead one that was never shared, with one reference. */
+/* Gives one reference to a dead object that was never shared, whose memory is to be a new object. */
 static inline void xctx_revive(PyObject *op) { op->ob_ref_local = 1; }
 
 /* For a type that lives as long as the process, before any other thread sees it. */
@@ -389,15 +394,15 @@ static inline void xctx_make_immortal(PyObject *op) {
 }
 #endif
 
-/* xctx_promote(op): takes the traffic off the count of references of an object that several threads use all the time.
- * Nothing where there is a GIL. From 3.14 on the interpreter defers the counting, and still collects the object.
- * 3.13 knows only one remedy, the one that it takes for its own functions and classes once a second thread runs:
- * the object becomes immortal, so promote only what is hot, and say so.
+/* xctx_promote(op): from now on threads do not write the count of references of this object, which several of them use all the
+ * time. Does nothing where there is a GIL. From 3.14 on the interpreter defers the counting, and still collects the object. 3.13
+ * has only one remedy, which it uses for its own functions and classes once a second thread runs: the object becomes immortal.
+ * So promote only objects that are used very often, and document it.
  *
- * The owner counts its references with plain loads and stores. A store from another thread could fall between the
- * two and be undone after somebody saw it, who would then leave out an increment but not the decrement. So either
- * the owner does it, or it is done while the world stands still; walking the objects of the collector is the public
- * way to have that, and the walk ends at the first of them. */
+ * The thread that owns the object counts its references with plain loads and stores. A store from another thread could fall
+ * between the two, and be overwritten after a third thread has read it; that thread would then leave out an increment but not
+ * the decrement. So either the owner makes the object immortal, or another thread does while the world is stopped. Walking the
+ * objects of the collector is the public way to stop the world, and the walk ends at its first object. */
 #if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030E0000
 static int xctx_promote_visit(PyObject *Py_UNUSED(first), void *arg) {
     PyObject *op = (PyObject *)arg;
@@ -415,8 +420,8 @@ static inline void xctx_promote(PyObject *op) { (void)PyUnstable_Object_EnableDe
 static inline void xctx_promote(PyObject *op) { (void)op; }
 #endif
 
-/* The object of a weak reference, NULL where it is dead. With the GIL it is borrowed; without it is good for nothing but to
- * be compared. (PyWeakReference.wr_object, cpython/weakrefobject.h) */
+/* The object of a weak reference, or NULL once it is dead. With the GIL the reference is borrowed; without the GIL the pointer
+ * may only be compared. (PyWeakReference.wr_object, cpython/weakrefobject.h) */
 static inline PyObject *xctx_referent(PyObject *reference) {
     PyObject *found = ((PyWeakReference *)reference)->wr_object;
     return found == Py_None ? NULL : found;
@@ -426,7 +431,8 @@ static inline PyObject *xctx_referent(PyObject *reference) {
  * (cpython/weakrefobject.h). Only its size is relied on, which the compiler sees, and that the callback runs before the
  * memory of the object is used again. */
 
-/* For Cython, which takes the result of a function that gives an object to be a new reference: takes over this one. */
+/* Turns a pointer into an object for Cython, which takes over the reference, as it does with each function that returns an
+ * object. */
 #define xctx_taken(reference) (reference)
 
 /* --- dicts that other threads change, and modules ------------------------------------------------------------------------ */
@@ -441,8 +447,8 @@ static inline int xctx_dict_get(PyObject *dict, PyObject *key, PyObject **found)
 }
 #endif
 
-/* Cython's own get() and setdefault() borrow from the dict for a moment, in which another thread may take out and free what
- * was found. Both of these give a new reference; the first, or Py_None. */
+/* In the place of Cython's own get() and setdefault(), which borrow from the dict for a moment in which another thread may
+ * remove and free the value. Both give a new reference; the first gives Py_None where the key is not there. */
 static inline PyObject *xctx_shared_get(PyObject *dict, PyObject *key) {
     PyObject *found;
     if (xctx_dict_get(dict, key, &found) < 0) return NULL;
@@ -459,7 +465,7 @@ static inline PyObject *xctx_shared_setdefault(PyObject *dict, PyObject *key, Py
 #endif
 }
 
-/* A module that the program has imported: a new reference, or NULL where it has not, perhaps with an error. */
+/* A module that the program has imported: a new reference; or NULL if it has not been imported, or with an error. */
 static inline PyObject *xctx_loaded_module(PyObject *name) {
     PyObject *modules = PyImport_GetModuleDict(), *found;   /* borrowed from the interpreter */
     if (modules == NULL) return NULL;
@@ -473,9 +479,9 @@ static inline PyObject *xctx_loaded_module(PyObject *name) {
 
 /* --- greenlet ---------------------------------------------------------------------------------------------------------- */
 
-/* greenlet's C API is a table of pointers in the capsule greenlet._C_API. These are the places that its header gives them:
- * Checked: greenlet 2.0, 3.0, 3.5. The table of 1.x ends before the last three, so older versions are refused by their
- * number (_runtime/scheduling.pyx). That greenlet counts up context_ver at each switch is tested for in tests/core. */
+/* greenlet's C API is a table of pointers in the capsule greenlet._C_API. These are the positions that its header gives them.
+ * Checked: greenlet 2.0, 3.0, 3.5. The table of 1.x does not have the last three, so scheduling.pyx refuses versions before 2.0.
+ * That greenlet counts up context_ver at each switch is tested in tests/core. */
 enum {
     XCTX_GREENLET_GETCURRENT = 4,   /* a new reference, or NULL with an error once greenlet has shut down */
     XCTX_GREENLET_IS_MAIN = 8,

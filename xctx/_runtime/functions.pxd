@@ -1,4 +1,4 @@
-"""What the rooms above use to run functions of any kind inside something of theirs."""
+"""What the rooms above use to run functions of any kind inside step contexts of their own."""
 
 cpdef int kind_of(object func) except -1
 cdef bint is_plain(object func) except -1

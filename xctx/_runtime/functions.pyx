@@ -1,15 +1,15 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""What kind of function a callable is, and how each step of a call of it runs inside something.
+"""What kind of function a callable is, and how each step of a call runs inside a step context.
 
 A plain function runs in one piece. Generators, coroutines and async generators run in *steps*: from a resumption to the
-next suspension. :func:`kind_of` is the only rule that tells the kinds apart. A :class:`StepContext` says what is entered
-before a step and left after it, and :class:`Steps` takes the steps::
+next suspension. :func:`kind_of` alone tells the kinds apart. A :class:`StepContext` says what is entered before a step and
+left after it, and :class:`Steps` takes the steps::
 
     decorated generator  --yield from-->  Steps  --enter, send, leave-->  generator of the decorated function
 
-The functions that a decorator returns are in ``wrappers.py``: they are written in Python, because only a function that
-the interpreter compiled makes generators and coroutines that :mod:`inspect`, :mod:`types` and event loops take for such.
+The functions that a decorator returns are in ``wrappers.py``. They are written in Python, because only functions that the
+interpreter compiled make generators and coroutines that :mod:`inspect`, :mod:`types` and event loops recognise.
 """
 cimport cython
 from cpython.object cimport PyObject
@@ -23,7 +23,7 @@ from types import MethodType
 
 cdef extern from *:
     """
-    /* What `await` drives: a coroutine itself, or what __await__ gives; NULL without an error for anything else. */
+    /* The iterator that `await` drives: a coroutine itself, or what __await__ returns; NULL, with no error, for others. */
     static PyObject *xctx_awaited(PyObject *o) {
         PyAsyncMethods *methods = Py_TYPE(o)->tp_as_async;
         if (PyCoro_CheckExact(o)) {
@@ -60,15 +60,15 @@ ASYNC_GENERATOR = CO_ASYNC_GENERATOR
 cdef int OF_KINDS = CO_GENERATOR | CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR
 
 cdef enum:
-    # A callable may be inside others of these, each in the next; a cycle of them cannot be called anyway.
+    # How many callables are unwrapped, each out of the one before: a cycle of them cannot be called anyway.
     DEEPEST = 1000
 
 
 cpdef int kind_of(object func) except -1:
     """The kind of a callable: PLAIN, GENERATOR, COROUTINE, ITERABLE_COROUTINE (of types.coroutine) or ASYNC_GENERATOR.
 
-    Bound methods, static methods, partials and objects with a ``__call__`` are of the kind of the function in them. Like
-    :mod:`inspect`, it does not look at ``__wrapped__``: a wrapper may well be of another kind than what it wraps.
+    Bound methods, static methods, partials and objects with a ``__call__`` have the kind of the function in them. Like
+    :mod:`inspect`, this does not look at ``__wrapped__``, because a wrapper may be of another kind than what it wraps.
     """
     cdef int _level, flags
     cdef bint of_class = False   # `func` was looked up in a class
@@ -92,12 +92,12 @@ cpdef int kind_of(object func) except -1:
         return CO_ASYNC_GENERATOR
     if flags & CO_COROUTINE:
         return CO_COROUTINE
-    if flags & CO_ITERABLE_COROUTINE:   # of a generator, so that flag is set as well
+    if flags & CO_ITERABLE_COROUTINE:   # before the test for a generator, whose flag is set as well
         return CO_ITERABLE_COROUTINE
     return flags & CO_GENERATOR
 
 
-cdef type SLOT = type(type.__call__)   # what stands in a class for a call that is written in C
+cdef type SLOT = type(type.__call__)   # the type of a __call__ that is written in C
 
 
 cdef object function_in(object func, bint of_class):
@@ -106,7 +106,7 @@ cdef object function_in(object func, bint of_class):
         return func.__func__
     if isinstance(func, partial):
         return func.func
-    if of_class:   # looked up there, a functools.partialmethod gives a function that refers to it; by the latter name up to 3.12
+    if of_class:   # a functools.partialmethod gives a function that refers to it: up to 3.12 by the second name
         made_of = getattr(func, "__partialmethod__", None) or getattr(func, "_partialmethod", None)
         return getattr(made_of, "func", None)
     return None
@@ -114,11 +114,11 @@ cdef object function_in(object func, bint of_class):
 
 cdef int flags_of(object func) except? -1:
     """The flags of a function's code, also of one that Cython compiled or that a mock imitates; -1 where there is none."""
-    if PyFunction_Check(func):   # what most callables are: reading `__code__` would be told to each audit hook
+    if PyFunction_Check(func):   # as most are; not `func.__code__`, because reading that calls the audit hooks
         flags = (<object>PyFunction_GetCode(func)).co_flags
         return flags & OF_KINDS
     if isinstance(func, type):
-        return -1   # of its instances: a class may well have such an attribute
+        return -1   # an attribute `__code__` of a class would be about its instances
     flags = getattr(getattr(func, "__code__", None), "co_flags", None)
     if not isinstance(flags, int):
         return -1
@@ -126,16 +126,16 @@ cdef int flags_of(object func) except? -1:
 
 
 cdef bint is_plain(object func) except -1:
-    """Whether it can be called, is of the kind PLAIN, and none of the descriptors that `wrap` of wrappers.py looks into."""
+    """Whether this is a callable of the kind PLAIN, and no descriptor that `wrap` of wrappers.py would look into."""
     if not PyFunction_Check(func) and (not callable(func) or isinstance(func, (staticmethod, classmethod))):
         return False
     return kind_of(func) == 0
 
 
 cdef bint is_marked(object func) except -1:
-    """Whether inspect.markcoroutinefunction marked it (3.12 and later), or what asyncio had in its place before.
+    """Whether inspect.markcoroutinefunction (3.12 and later) or the older function of asyncio's has marked it.
 
-    Neither module need be loaded; a function that was marked was so by them.
+    If neither module is loaded, nothing can have been marked.
     """
     return (is_marked_by(func, "_is_coroutine_marker", "inspect", "_is_coroutine_mark")
             or is_marked_by(func, "_is_coroutine_marker", "inspect", "_is_coroutine_marker")   # as 3.12 called it
@@ -150,25 +150,25 @@ cdef bint is_marked_by(object func, str attribute, str module, str name) except 
 # --- steps -----------------------------------------------------------------------------------------------------------
 
 cdef class StepContext:
-    """What each step of one call runs inside. A subclass owes the four hooks; all run in the unit that takes the step.
+    """What each step of one call runs inside. A subclass has the four hooks, which run in the unit that takes the step.
 
-    Thread-safety: that of a generator: one step at a time, by any thread.
+    Thread-safety: as that of a generator: one step at a time, by any thread.
     """
 
     cdef int enter(self) except -1:
-        """Before a step. Where it raises, the step is not taken, and `leave` not called."""
+        """Before a step. If it raises, the step is not taken, and `leave` is not called."""
         raise NotImplementedError
 
     cdef int leave(self) except -1:
-        """After a step, however that ended."""
+        """After a step, however the step ended."""
         raise NotImplementedError
 
     cdef int end(self) except -1:
-        """After the last step; also where none was taken."""
+        """After the last step, and also if none was taken."""
         return 0
 
     cdef bint spans_awaits(self) noexcept:
-        """Whether what is awaited, once it was begun, runs to its end before `leave`, its suspensions included."""
+        """Whether an awaitable, once it has begun, stays inside until it has ended, also while it is suspended."""
         return False
 
     def run(self, func, args, kwargs):
@@ -180,7 +180,7 @@ cdef class StepContext:
             self.leave()
 
     def run_all(self, func, args, kwargs):
-        """Calls ``func(*args, **kwargs)`` in one step, which is the last."""
+        """Calls ``func(*args, **kwargs)`` in one step, and ends with that."""
         try:
             return self.run(func, args, kwargs)
         finally:
@@ -206,16 +206,17 @@ cdef class StepContext:
 cdef class Steps:
     """The steps of one generator or awaitable, each taken inside a step context, for ``yield from`` or ``await``.
 
-    Whoever delegates passes GeneratorExit on itself: PEP 380 has it *closed* instead, and generator.throw(GeneratorExit)
-    would not be what it is for a generator that delegates to nobody. So there is no `close`, and :meth:`passes_on` in its place.
+    When a GeneratorExit is thrown into a generator that delegates, PEP 380 closes what it delegates to, rather than throwing
+    the exception there. A decorated generator is to do what the plain one does, so this has no `close`: the generator that
+    delegates to it catches the exception, and :meth:`passes_on` has the next step throw it.
 
-    Thread-safety: that of a generator, which delegates to it and takes one step at a time.
+    Thread-safety: one step at a time, by the generator that delegates to it.
     """
     cdef StepContext context
     cdef object func         # called in the first step, with `args` and `kwargs`; None afterwards
     cdef object args
     cdef object kwargs
-    cdef object iterator     # what that gave, and what takes the steps; None before
+    cdef object iterator     # what `func` returned, or its iterator: it takes the steps. None before the first step
     cdef object exit         # a GeneratorExit that the next step throws, or None
     cdef bint awaits         # `func` returns something to be awaited
     cdef bint inside         # the context was entered, and not left
@@ -241,7 +242,7 @@ cdef class Steps:
         return self.step(value, None)
 
     def throw(self, kind, value=None, traceback=None):
-        # Given apart, they are put together here: the generator would warn of that a second time.
+        # Three arguments are made one exception here, because the generator would warn of three a second time.
         if isinstance(kind, type) or value is not None or traceback is not None:
             if value is None:
                 value = kind() if isinstance(kind, type) else kind
@@ -251,7 +252,7 @@ cdef class Steps:
         return self.step(None, kind)
 
     def passes_on(self, exit):
-        """Whether the next step throws this GeneratorExit: not where it came from the last one."""
+        """Whether the next step throws this GeneratorExit: not if the last step raised it."""
         if self.over:
             return False
         self.exit = exit

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def object_at(module: str, qualname: str) -> Any:
-    """The object that has this name: what pickles as a name is unpickled by this.
+    """The object that has this name. An object that is pickled as a name is unpickled by this.
 
     Raises:
         LookupError: there is no such module, or it has no object of that name.
@@ -21,7 +21,7 @@ def object_at(module: str, qualname: str) -> Any:
 
 
 def object_of_type_at(wanted: type, module: str, qualname: str) -> Any:
-    """The same, where the object has to be of one type.
+    """The same for an object that has to be of one type.
 
     Raises:
         LookupError: there is no such object, or it is of another type.
@@ -44,17 +44,17 @@ def find_name(thing: object, known: tuple[str, str] | None = None, maker: str | 
     """The module in which the object has a name, and the qualified name.
 
     Args:
-        known: a module and a qualified name that it had before.
-        maker: the name of the module whose code made it, which is looked through first.
+        known: a module and a qualified name that the object had before.
+        maker: the name of the module whose code made the object, which is searched first.
 
     Raises:
-        TypeError: it has a name in no module.
+        TypeError: the object has no name in any module.
     """
     if known is not None and is_at(thing, *known):
         return known
     modules = dict(sys.modules)
     for module in ([maker] if maker in modules else []) + list(modules):
-        # Not vars(): a module may be anything, and one that loads itself when it is touched is left alone.
+        # Not vars(): anything may be in sys.modules, and a module that loads itself at its first use is left alone.
         names = getattr(modules[module], "__dict__", None)
         if isinstance(names, dict):
             for name, value in list(names.items()):

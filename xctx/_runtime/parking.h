@@ -5,18 +5,17 @@
 #include "xctx/_runtime/cpython.h"
 #include "xctx/_runtime/state.h"
 
-/* One unit that waits; part of the Waiter object that `owner` names. All of it but the last two fields is guarded by the
- * lock that guards its queue. */
+/* One unit that waits; part of the Waiter object `owner`. The lock that guards its queue guards all fields that change. */
 typedef struct xctx_waiter {
     struct xctx_waiter *next, *prev;    /* in the queue */
     struct xctx_waiter *next_chosen;    /* in the chain of one waker */
     PyObject *owner;                    /* never changes */
     int linked;                         /* it is in a queue, which owns a reference to the owner */
-    int chosen;                         /* somebody is about to wake it, and owns another reference */
-    int parked;                         /* it sleeps, or is about to: what it waits for may be looked at for it */
-    int in_hub;                         /* never changes: it waits in a greenlet, so its thread goes on meanwhile */
+    int chosen;                         /* a waker is about to wake it, and owns another reference */
+    int parked;                         /* it sleeps, or is about to, so others may look for it at what it waits for */
+    int in_hub;                         /* never changes: a greenlet waits, so its thread goes on meanwhile */
     uint32_t forks;                     /* the count of forks when it was put into the queue: a child has other queues */
-    double since;                       /* when it began to wait, where the queue's owner goes by that */
+    double since;                       /* when it began to wait, by xctx_monotonic, if the room needs that */
 } xctx_waiter;
 
 typedef struct {
@@ -37,7 +36,7 @@ static inline void xctx_queue_add(xctx_queue *queue, xctx_waiter *waiter, int in
     Py_INCREF(waiter->owner);
 }
 
-/* The queue's reference to the owner is the caller's from now on, to be released once no lock is held. */
+/* Hands the queue's reference to the owner to the caller, who releases it once no lock is held. */
 static inline void xctx_queue_remove(xctx_queue *queue, xctx_waiter *waiter) {
     if (waiter->prev) waiter->prev->next = waiter->next;
     else queue->first = waiter->next;
@@ -48,8 +47,8 @@ static inline void xctx_queue_remove(xctx_queue *queue, xctx_waiter *waiter) {
     queue->count--;
 }
 
-/* Adds a waiter, which stays in its queue, to the chain of those that the caller wakes once it holds no lock. One that
- * another waker has chosen already will look at everything that was done before this call, so it is left to that one. */
+/* Adds a waiter, which stays in its queue, to the chain of those that the caller wakes once it holds no lock. If another
+ * waker has chosen the waiter already, nothing is added: the waiter will see everything that was done before this call. */
 static inline void xctx_choose(xctx_waiter *waiter, xctx_waiter **chain) {
     if (waiter->chosen) return;
     waiter->chosen = 1;
@@ -71,7 +70,7 @@ static inline void xctx_queue_pick(xctx_queue *queue, size_t number, xctx_waiter
     }
 }
 
-/* Sets a waiter's signal, or clears it; whether it was set. */
+/* Sets a waiter's signal, or clears it. Returns whether it was set. */
 #ifdef Py_GIL_DISABLED
 #  if defined(_MSC_VER)
 static inline int xctx_signal(int *signal, int value) { return (int)_InterlockedExchange((volatile long *)signal, value); }

@@ -1,4 +1,4 @@
-"""What a room uses to let units wait: queues, which it guards with a lock of its own, and waiters."""
+"""What a room needs to let units wait: queues, which it guards with a lock of its own, and waiters."""
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
@@ -27,7 +27,7 @@ cdef extern from "xctx/_runtime/parking.h":
 cdef class Waiter:
     cdef xctx_waiter node         # guarded by the lock that guards its queue
     cdef int signal               # set by a waker, cleared by the unit that waits; see xctx_signal
-    cdef object subject           # what it waits for, as the queue's owner knows it. Never changes
+    cdef object subject           # what it waits for; only the room that owns the queue uses this. Never changes
 
     cdef int park(self, double seconds) except -1
     cdef bint deliver(self) except -1

@@ -1,12 +1,13 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Parking: the one place where a thread, greenlet or task of xctx waits, and where it is woken.
+"""Parking: how threads, greenlets and tasks wait in xctx, and how they are woken. No other file lets them wait.
 
 A unit that has to wait makes a *waiter*, puts it into a *queue*, looks once more whether it must wait, and parks. A thread
 parks by sleeping on a lock of the interpreter's, a greenlet by switching to its hub, a task by awaiting a future of its
 event loop. A queue belongs to the room whose units wait in it, and so does the lock that guards the queue: under that lock
 the room decides in one step what a unit gets, or that the unit waits.
 
+                          the unit that waits                                        the waker
     room's lock held      look; nothing there; add the waiter to the queue           change something; choose waiters
     no lock held                                            park                     wake_all(chosen)
 
@@ -16,22 +17,22 @@ Why no wake-up is lost
   things before it looks at the queue. So the unit sees the change, or the waker sees the waiter. A wake-up that comes
   before the unit sleeps is kept in the waiter's `signal`, and then parking returns at once.
 * *A unit that was chosen, and is killed* (GreenletExit, gevent.Timeout, KeyboardInterrupt, a cancelled task). Its park()
-  raises, or the await does. The room must take the waiter out of the queue then and, if it had been chosen or stood first,
-  choose the next one: `Attempt.leave` in _lock/unit_lock.pyx and `batch_abandon` in _batch/waiters.c do that.
+  raises, or its await does. Then the room must take the waiter out of the queue and, if the waiter had been chosen or stood
+  first, choose the next one: `Attempt.leave` in _lock/unit_lock.pyx and `batch_abandon` in _batch/waiters.c do that.
 * *A waker that is killed* between choosing and waking. Wakers choose under the lock, where no Python code runs, and
   `wake_all` then wakes all that were chosen; an exception that a signal handler raises in the middle is raised again once
-  all are awake. A wake-up that was interrupted is delivered once more: to be woken twice does no harm. If it cannot be
-  delivered, the unit's signal is cleared again, so that a later wake-up is.
-* *Timeouts, and wake-ups for nothing.* A park may return for no reason: its unit looks again, always. A signal that was
-  delivered late reaches a later park of the same waiter, or nobody. A unit that goes on clears the signal before it looks,
-  so what was done before a wake-up is seen by that look.
+  all are awake. A wake-up that was interrupted is delivered once more: being woken twice does no harm. If a wake-up cannot
+  be delivered, the unit's signal is cleared, so that a later wake-up is delivered.
+* *Timeouts, and wake-ups for nothing.* A park may return for no reason, so the unit always looks again. A signal that is
+  delivered late ends a later park of the same waiter, or has no effect. A unit that goes on clears the signal before it
+  looks, so it sees all that was done before the wake-up.
 * *A fork in the middle of a wait.* The child has one thread. Threads that waited are gone. Greenlets of the forking thread
-  are there, still parked, in a queue that the child has forgotten. So each room has its greenlets woken by a timer of their
-  own hub, which runs in the child as well; they find that the count of forks has changed, and begin anew.
-* *A loop that was closed, a hub that was destroyed.* Nothing that waits there can go on. `wake_all` tells its caller how
-  many could not be reached; the room forgets those and wakes others.
-* *The end of the interpreter.* Nothing is imported here when a unit waits: all that waiting needs is there when this module
-  has been imported. A thread of the interpreter's that is parked then stays so, like one in `threading.Lock.acquire`.
+  are there, still parked, in a queue that the child has forgotten. So each room lets a timer of their hub wake its greenlets
+  now and then; the hub runs in the child as well. They find that the count of forks has changed, and begin anew.
+* *A loop that was closed, a hub that was destroyed.* No unit that waits there can go on. `wake_all` tells its caller how
+  many waiters could not be reached; the room forgets those and wakes others.
+* *The end of the interpreter.* Waiting imports nothing: all that it needs was imported with this module. A thread that is
+  parked when the interpreter ends stays so, like one in `threading.Lock.acquire`.
 
 A queue counts its waiters, so that a program, or a test, can see that others wait.
 """
@@ -49,15 +50,15 @@ cdef extern from "xctx/_runtime/parking.h" nogil:
 
 connect()
 
-# What PyThread_acquire_lock_timed takes at most, nearly.
+# Seconds, a little less than PyThread_acquire_lock_timed accepts. A longer wait is one without a limit.
 cdef double LONGEST = 1e9
 
 
 cdef class Waiter:
     """One unit that waits. The unit may park with it again and again; the subclasses say how.
 
-    Thread-safety: the unit that made a waiter parks with it, and any thread wakes it. `node` is guarded by the lock of the
-    queue. Lifetime: of the wait; the queue, and a waker, own references of their own.
+    Thread-safety: the unit that made a waiter parks with it, and any thread may wake it. `node` is guarded by the lock of
+    the queue. Lifetime: that of the wait; the queue and a waker own references of their own.
     """
 
     def __cinit__(self):
@@ -66,16 +67,16 @@ cdef class Waiter:
     # Hooks
 
     cdef int park(self, double seconds) except -1:
-        """Waits until it is woken, or that long; float("inf") is for ever. May also return without a reason."""
+        """Waits until the unit is woken, or that long; float("inf") is for ever. May also return without a reason."""
         raise NotImplementedError
 
     cdef bint deliver(self) except -1:
-        """Has the unit go on if it is parked. False where the unit never will, because its loop or hub has ended."""
+        """Has the unit go on if it is parked. False if the unit never can, because its loop or hub has ended."""
         raise NotImplementedError
 
 
 cdef int wake_all(xctx_waiter *chain) except -1:
-    """Wakes those that the caller has chosen, and gives how many of them could not be reached.
+    """Wakes the waiters that the caller has chosen, and returns how many of them could not be reached.
 
     To be called without any lock. Runs Python code, but does not switch to another greenlet.
     """
@@ -105,7 +106,7 @@ cdef int wake_all(xctx_waiter *chain) except -1:
 
 
 cdef int wake_again(Waiter waiter) except -1:
-    """Wakes one also where an earlier wake-up was set out but did not arrive."""
+    """Wakes a waiter, even if its signal is set by an earlier wake-up, which did not arrive."""
     xctx_signal(&waiter.signal, 1)
     waiter.deliver()
     return 0
@@ -115,7 +116,7 @@ cdef int wake_again(Waiter waiter) except -1:
 
 cdef class ThreadWaiter(Waiter):
     """A thread, which sleeps on a lock of its own that only a waker releases."""
-    cdef PyThread_type_lock lock   # never changes; held but for the moment of a wake-up
+    cdef PyThread_type_lock lock   # never changes; held, except between a wake-up and the park that it ends
 
     def __cinit__(self):
         self.lock = PyThread_allocate_lock()
@@ -174,7 +175,7 @@ cdef class GreenletWaiter(Waiter):
         return 0
 
     def resume(self):
-        """Runs in the hub. What was scheduled may come late, when the greenlet waits for something else."""
+        """Runs in the hub, perhaps so late that the greenlet waits for something else by then."""
         if self.sleeping:
             self.sleeping = False
             self.greenlet.switch()
@@ -191,7 +192,7 @@ cdef class GreenletWaiter(Waiter):
 
 
 cdef Waiter waiter_here(object hub, object subject):
-    """For the unit that runs: a greenlet whose hub `hub` is, or a thread where that is None."""
+    """A waiter for the unit that runs: a greenlet of this hub, or a thread where `hub` is None."""
     cdef Waiter waiter
     cdef GreenletWaiter greenlet
     if hub is None:
@@ -208,7 +209,7 @@ cdef Waiter waiter_here(object hub, object subject):
 # --- tasks -----------------------------------------------------------------------------------------------------------
 
 cdef class TaskWaiter(Waiter):
-    """A task, which parks by awaiting what `begin` gives, and calls `finish` afterwards however that ended."""
+    """A task, which parks by awaiting the future that `begin` gives, and then calls `finish`, however the await ended."""
 
     cdef object begin(self, double seconds):
         self.future = self.loop.create_future()
@@ -227,14 +228,14 @@ cdef class TaskWaiter(Waiter):
         return 0
 
     def resume(self):
-        """Runs in the loop's thread. What was scheduled may come late, when the task waits for something else."""
+        """Runs in the loop's thread, perhaps so late that the task waits for something else by then."""
         if self.future is not None and not self.future.done():
             self.future.set_result(None)
 
     cdef bint deliver(self) except -1:
         if current_loop() is self.loop and running_task() is not None:
-            # The loop looks at what is ready when the running task's step is over. In the middle of the loop itself, where
-            # a signal handler or a finaliser may run, it may be about to sleep: it has to be woken then.
+            # The loop looks at what is ready when the step of the running task is over. But outside of a step, where a
+            # signal handler or a finaliser may run, the loop may be about to sleep, and has to be woken.
             self.resume()
         elif self.loop.is_closed():
             return False
@@ -250,7 +251,7 @@ cdef TaskWaiter task_waiter(object loop, object subject):
     return waiter
 
 
-# None of them is made by anybody else.
+# Only this module makes instances.
 xctx_forbid_instances(<PyTypeObject*>Waiter)
 xctx_forbid_instances(<PyTypeObject*>ThreadWaiter)
 xctx_forbid_instances(<PyTypeObject*>GreenletWaiter)

@@ -33,7 +33,7 @@
 /* For a thread-local variable of a few bytes that a hot path reads. The code of a shared library finds its thread-local
  * variables by a function call; with this model, by one instruction. The loader has to find room for such a variable in
  * a reserve that all libraries share (glibc: some 500 bytes or more), so nothing large may be declared with it. musl has
- * no such reserve and refuses to load a library that wants it. */
+ * no such reserve, and refuses to load a library that needs it. */
 #if defined(__GLIBC__) && defined(__GNUC__)
 #  define XCTX_TLS_FAST __attribute__((tls_model("initial-exec"))) __thread
 #else
@@ -46,15 +46,14 @@
 #  define XCTX_FREE_THREADED 0
 #endif
 
-/* For a variable that is defined in a header: one for all C files of an extension module, and none of other modules'
- * business. */
+/* For a variable that is defined in a header: all C files of an extension module share one, and other modules do not see it. */
 #if defined(_MSC_VER)
 #  define XCTX_ONE_PER_MODULE __declspec(selectany)
 #else
 #  define XCTX_ONE_PER_MODULE __attribute__((weak, visibility("hidden")))
 #endif
 
-/* For a function or variable that several C files of one extension module share, and none of other modules' business. */
+/* For a function or variable that several C files of one extension module share, and other modules do not see. */
 #if defined(_MSC_VER)
 #  define XCTX_HIDDEN
 #else
@@ -83,7 +82,7 @@ static inline uint64_t xctx_monotonic_ns(void) {
 /* The same in seconds. */
 static inline double xctx_monotonic(void) { return (double)xctx_monotonic_ns() * 1e-9; }
 
-/* Tells the processor that this is a loop that waits for another one. */
+/* Tells the processor that this loop waits for another thread. */
 #if defined(_MSC_VER)
 #  define xctx_pause() YieldProcessor()
 #elif defined(__x86_64__) || defined(__i386__)
@@ -97,11 +96,11 @@ static inline double xctx_monotonic(void) { return (double)xctx_monotonic_ns() *
 /* --- a lock ------------------------------------------------------------------------------------------------------------ */
 
 /* A lock for a few instructions that run no Python code, switch nothing and reach no point where the interpreter may stop
- * or end a thread. Where there is a GIL, it is held throughout and is that lock already, so these do nothing.
+ * or end a thread. Where there is a GIL, the caller holds that throughout, so these do nothing.
  *
  * A PyMutex would not do: a thread that waits for one is detached, may be handed the lock in its sleep, and if the
- * interpreter ends meanwhile it never wakes up to release it. A thread that waits here stays attached: a pause that stops
- * the world waits for it, and it for a holder that runs on to the end of its few instructions. */
+ * interpreter ends meanwhile the thread never wakes up to release the lock. A thread that waits here stays attached: what
+ * stops the world waits for that thread, and that thread waits for a holder that needs only a few instructions more. */
 #ifdef Py_GIL_DISABLED
 #  if defined(_MSC_VER)
 typedef volatile char xctx_mutex;
@@ -159,12 +158,12 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
 }
 static inline uint64_t xctx_next_u64(uint64_t *p) { return __atomic_add_fetch(p, 1, __ATOMIC_RELAXED); }
 static inline uint64_t xctx_load_u64(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
-/* The count of what threads hold on a piece of raw memory. */
+/* For the count of references that threads have to a piece of raw memory. */
 static inline intptr_t xctx_add(intptr_t *p, intptr_t d) { return __atomic_add_fetch(p, d, __ATOMIC_ACQ_REL); }
-/* A flag that is read without the lock that it is written under. */
+/* For a flag that is written under a lock, and read without it. */
 static inline int xctx_load_int(int *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void xctx_store_int(int *p, int v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
-/* A thread that finds, with no lock, a pointer that is stored after this sees what was written before. */
+/* A thread that reads, without a lock, a pointer that was stored after this, sees what was written before this. */
 #  define xctx_publish_before() __atomic_thread_fence(__ATOMIC_RELEASE)
 #else
 static inline void *xctx_load_ptr(void **p) { return *p; }

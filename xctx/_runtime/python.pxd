@@ -1,7 +1,7 @@
 """What the rooms use in C of the platform and of CPython: each declared once, here. cpython.h and platform.h say what it does.
 
-Names that end in an underscore are CPython's own for pointers: Cython declares the same ones for objects, and then counts a
-reference for the time of the call. A `PyObject *` is borrowed unless it says otherwise.
+A name that ends in an underscore is CPython's function of that name, declared for pointers: Cython declares these functions
+for objects, and then counts a reference for the time of the call. A `PyObject *` is borrowed unless a comment says otherwise.
 """
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport intptr_t, uint64_t
@@ -49,12 +49,12 @@ cdef extern from "xctx/_runtime/cpython.h":
     int xctx_var_reset(object variable, object token) except -1
     object xctx_copy_context()
     object xctx_iterate_context(PyObject *context)
-    # These two leave it to the caller to look for an error.
+    # The caller of these two looks for an error itself.
     PyObject *xctx_var_set_ "xctx_var_set"(PyObject *variable, PyObject *value)   # a new reference
     int xctx_var_reset_ "xctx_var_reset"(PyObject *variable, PyObject *token)
 
     PyObject *xctx_context_vars(PyObject *context)
-    object xctx_swap_vars(PyThreadState *, PyObject *vars)   # takes the reference over
+    object xctx_swap_vars(PyThreadState *, PyObject *vars)   # takes over the reference
 
     PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name)   # a new reference
     bint xctx_type_has(PyTypeObject *type, PyObject *name)
@@ -70,7 +70,7 @@ cdef extern from "xctx/_runtime/cpython.h":
     void xctx_promote(PyObject *)
     bint xctx_is_dying(PyObject *)
     PyObject *xctx_referent(PyObject *reference)
-    object xctx_taken(PyObject *)   # takes the reference over
+    object xctx_taken(PyObject *)   # takes over the reference
 
     int xctx_dict_get(PyObject *names, PyObject *key, PyObject **found) except -1   # a new reference
     object xctx_shared_get(dict shared, object key)

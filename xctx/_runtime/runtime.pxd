@@ -1,6 +1,6 @@
 """The state under all rooms, as state.h describes it: the thread's "now", the count of forks, serial numbers.
 
-A room that uses any of it calls `connect` once, as it is imported.
+A module that uses any of it calls `connect` once, when it is imported.
 """
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t

@@ -1,6 +1,6 @@
 # cython: language_level=3, freethreading_compatible=True
 # cython: auto_pickle=False, autotestdict=False
-"""The home of the state that all compiled rooms share: state.h tells what it is, and state.c holds it."""
+"""The module that has the state of all compiled rooms: state.h describes that state, and state.c defines it."""
 
 cdef extern from "xctx/_runtime/state.h":
     xctx_process *xctx_set_up_process()

@@ -19,8 +19,8 @@ cpdef object unpatched(str name)
 cdef inline object running_greenlet(bint or_main):
     """The greenlet that runs here, or None where the program has not imported greenlet.
 
-    Unless `or_main`, None also stands for a thread's main greenlet: its unit is the thread's, which may have been in use
-    before greenlet was imported.
+    Unless `or_main`, it is also None in a thread's main greenlet: the unit of that is the thread's, which may have been in
+    use before greenlet was imported.
 
     Raises:
         ImportError: greenlet is too old.

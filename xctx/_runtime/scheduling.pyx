@@ -1,14 +1,14 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False
 # cython: embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""What runs here, and what it can wait with: the running greenlet, task, event loop and hub, as the program's libraries
-know them. Each is looked up here alone.
+"""What runs here, and what it can wait with: the running greenlet, task, event loop and hub, as greenlet, gevent, asyncio
+and trio know them. No other file looks these up.
 
 None of these libraries is ever imported from here: greenlet switches the GIL on where it cannot do without, and each costs
 the time of its import. They are found among the modules that the program has imported. A module may be found in the middle
-of its import, when it has not all its names yet: then it is as if it were not there.
+of its import, when some of its names are missing: then it is treated as if it were not there.
 
-Thread-safety: all functions may be called from any thread. What is remembered of a library, once found, never changes.
+Thread-safety: all functions may be called from any thread. What was found of a library once never changes.
 """
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
@@ -24,14 +24,14 @@ connect()
 
 
 cpdef double monotonic() noexcept nogil:
-    """Seconds since some moment, by the one clock that all rooms go by."""
+    """Seconds since some moment, by the clock that all rooms use."""
     return xctx_monotonic()
 
 
 cdef object loaded(str module, str name):
     """An attribute of a module that the program has imported, or None."""
     cdef PyObject *found
-    if xctx_is_finalizing():   # there may be no modules any more, and to ask for them then is fatal
+    if xctx_is_finalizing():   # there may be no sys.modules any more, and asking for it is fatal then
         return None
     found = xctx_loaded_module(<PyObject*>module)
     return None if found == NULL else getattr(xctx_taken(found), name, None)
@@ -43,11 +43,11 @@ cdef str GREENLET = "greenlet"
 
 
 cdef bint find_greenlet() except -1:
-    """Whether the program has greenlet; its C API is known from then on."""
+    """Whether the program has imported greenlet. If so, notes greenlet's C API."""
     cdef xctx_greenlet_api *api = &xctx_the_process.greenlet
     cdef PyObject *found = xctx_loaded_module(<PyObject*>GREENLET)
     cdef void **table
-    if found == NULL:   # the case to be quick in: it is asked after each switch of a context
+    if found == NULL:   # this case must be quick: without greenlet it comes after each switch of contexts
         return False
     module = xctx_taken(found)
     capsule = getattr(module, "_C_API", None)
@@ -58,7 +58,7 @@ cdef bint find_greenlet() except -1:
     (<void**>&api.is_main)[0] = table[IS_MAIN]
     (<void**>&api.started)[0] = table[STARTED]
     (<void**>&api.active)[0] = table[ACTIVE]
-    xctx_publish_before()   # a thread that finds this one set uses the others
+    xctx_publish_before()   # a thread that finds getcurrent set uses the others
     (<void**>&api.getcurrent)[0] = table[GETCURRENT]
     return True
 
@@ -72,7 +72,7 @@ cdef int check_version(object version) except -1:
 
 
 cdef bint greenlet_is_dead(object thing) except -1:
-    """Whether it was started and has finished; False for None."""
+    """Whether a greenlet was started and has finished; False for None."""
     cdef xctx_greenlet_api *api = &xctx_the_process.greenlet
     return (thing is not None and api.getcurrent != NULL
             and api.started(<PyObject*>thing) and not api.active(<PyObject*>thing))
@@ -83,7 +83,7 @@ cdef bint greenlet_is_dead(object thing) except -1:
 cpdef object current_hub():
     """gevent's hub, where this greenlet can wait by switching to it; otherwise None.
 
-    None in the hub itself, and where the hub has been destroyed or has finished: it would never switch back.
+    None in the hub itself, and if the hub has been destroyed or has finished, because it would never switch back.
     """
     find_hub = loaded("gevent._hub_local", "get_hub_if_exists")
     hub = None if find_hub is None else find_hub()
@@ -94,16 +94,16 @@ cpdef object current_hub():
 
 
 cpdef object unpatched(str name):
-    """A function of `_thread` as it was before gevent patched it, so that it works for the system's threads."""
+    """A function of `_thread` as it was before gevent patched it: it works with threads of the system."""
     import _thread
     original = loaded("gevent.monkey", "get_original")
     return getattr(_thread, name) if original is None else original("_thread", name)
 
 
 def start_system_thread(function, args=()):
-    """Starts a thread of the system's and gives its ident, also where gevent has replaced those of the standard library.
+    """Starts a thread of the system and gives its ident, even if gevent has patched the standard library.
 
-    It runs beside the interpreter's own end, as a daemon thread does: nobody joins it.
+    The end of the interpreter does not wait for it, as for a daemon thread.
     """
     return unpatched("start_new_thread")(function, args)
 
@@ -114,7 +114,7 @@ def start_system_thread(function, args=()):
 cdef object asyncio_loop = None   # asyncio._get_running_loop
 cdef object asyncio_task = None   # asyncio.current_task
 cdef object trio_task = None      # trio.lowlevel.current_task
-cdef object in_trio_task = None   # trio.lowlevel.in_trio_task, which versions before 0.23 have not
+cdef object in_trio_task = None   # trio.lowlevel.in_trio_task, or None: versions before 0.23 have none
 
 
 cpdef object current_loop():
@@ -146,4 +146,4 @@ cpdef object running_task():
     return None
 
 
-find_greenlet()   # so that the import of xctx tells of one that is too old
+find_greenlet()   # so that the import of xctx raises if greenlet is too old

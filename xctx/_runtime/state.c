@@ -9,7 +9,7 @@ static XCTX_TLS xctx_now now_of_this_thread;   /* thread */
 
 static xctx_now *now(void) { return &now_of_this_thread; }
 
-/* The batch room's record stays: it says by its own count of forks that it is from before. */
+/* The batch room's record stays, because it has a count of forks of its own, which tells that it is from before the fork. */
 static void forget_now(void) {
     xctx_now *here = &now_of_this_thread;
     void *batch = here->batch;
@@ -33,8 +33,8 @@ static int watch_forks(void) { return 0; }
 
 #else
 
-/* Process: guards `steps`, and is held across a fork, so that what is done afterwards is what was prepared. A program
- * that forks in a C library may do so in two threads at once. */
+/* Process: guards `steps`, and is held across a fork, so that the handlers that run afterwards are those of which `prepare`
+ * ran. Two threads may fork at once, in a C library that runs without the GIL. */
 static pthread_mutex_t fork_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static void at_fork(xctx_fork_step step, const xctx_fork_handlers *handlers) {
@@ -71,7 +71,7 @@ static int watch_forks(void) { return pthread_atfork(before_fork, after_fork_in_
 #endif
 
 xctx_process *xctx_set_up_process(void) {
-    static int watched = 0;   /* process: set once, by the import lock's holder */
+    static int watched = 0;   /* process: set once, while the import lock is held */
     if (!watched) {
         if (watch_forks()) return NULL;
         watched = 1;

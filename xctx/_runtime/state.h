@@ -1,16 +1,16 @@
-/* The state under all rooms: what each thread was last found to run (its "now"), what the process counts, and what is
- * done at a fork.
+/* The state under all rooms: the units that each thread was last found to run (its "now"), what the process counts, and
+ * what is done at a fork.
  *
  *     process   one xctx_process        the count of forks, the serial numbers, the steps of a fork
- *     thread    one xctx_now            the unit that runs, what stores hold for it, the batch room's record
+ *     thread    one xctx_now            the units that run, what stores hold for them, the batch room's record
  *
- * Both lie in state.c, which is a part of the module xctx._runtime.runtime alone. Each other extension module has two
- * pointers to them, defined here: `xctx_the_process`, which `connect` of runtime.pxd sets when the module is imported,
- * and for each thread `xctx_known_now`, which is filled when that thread first needs it. So a hot path reaches the
- * record of its thread by one load and one dereference, and all modules see the same record.
+ * Both are defined in state.c, which is a part of the module xctx._runtime.runtime alone. Each other extension module has
+ * two pointers to them, defined here: `xctx_the_process`, which `connect` of runtime.pxd sets when the module is imported,
+ * and for each thread `xctx_known_now`, which is set when that thread first needs it. So a hot path reaches the record of
+ * its thread by one load and one dereference, and all modules see the same record.
  *
- * Lifetime: the process's part is never freed. The record of a thread is thread-local memory, so it goes with the thread,
- * and after a fork the forking thread has it still. Nothing in it owns a reference. */
+ * Lifetime: the process's part is never freed. The record of a thread is thread-local memory, so it is freed with the
+ * thread, and a thread that forks still has it in the child. Nothing in it owns a reference. */
 #ifndef XCTX_STATE_H
 #define XCTX_STATE_H
 
@@ -18,30 +18,30 @@
 
 /* --- the thread's "now" ------------------------------------------------------------------------------------------------ */
 
-/* A cache entry: "what does that store hold for the unit that runs here".
+/* A cache entry: what one store holds for the unit that runs here.
  *
- * It stays right for as long as nothing was switched: the thread state counts, in context_ver, every context entered or
- * left and every greenlet switch, and never counts down. So an entry need not be emptied when a greenlet dies or a thread
- * ends, and what it points to is borrowed: the unit that runs keeps it alive, or the store's own code has changed the
- * entry along with it. Only a fork replaces a unit without a switch; it empties the entries. */
+ * It is valid for as long as nothing was switched: the thread state counts, in context_ver, every context entered or left
+ * and every greenlet switch, and never counts down. So an entry need not be emptied when a greenlet dies or a thread ends,
+ * and what it points to is borrowed: the unit that runs keeps that alive, and the store's own code changes the entry
+ * whenever it changes what it holds. Only a fork replaces a unit without a switch; it empties the entries. */
 typedef struct {
     uint64_t serial;    /* of the store; 0 where the entry is empty */
     uint64_t ver;       /* the context_ver at which this was found */
     uint64_t tsid;      /* the thread state it was found in: an OS thread may have several, one after the other */
-    PyObject *context;  /* the thread state's, borrowed: compared only. A context made where there was none is not counted */
+    PyObject *context;  /* the thread state's, borrowed: compared only, because a thread's first context is not counted */
     void *what;         /* borrowed; NULL where the store holds nothing */
 #ifdef Py_GIL_DISABLED
     uint64_t uses;
 #endif
 } xctx_cache_entry;
 
-#define XCTX_CACHE_ENTRIES 32   /* stores made one after the other never meet in one entry before as many */
+#define XCTX_CACHE_ENTRIES 32   /* so many stores that were made one after the other have an entry each */
 _Static_assert((XCTX_CACHE_ENTRIES & (XCTX_CACHE_ENTRIES - 1)) == 0, "a serial number is masked to find its entry");
 
-#define XCTX_UNIT_KINDS 8       /* as many kinds of units may be cached */
+#define XCTX_UNIT_KINDS 8       /* how many kinds of units may be cached */
 #define XCTX_NEVER UINT64_MAX   /* a context_ver that no thread state reaches */
 
-/* The unit of one kind that was found to be current. Right for as long as a cache entry is. */
+/* The unit of one kind that was found to be current. Valid for as long as a cache entry is. */
 typedef struct {
     uint64_t ver;
     PyObject *context;  /* compared only */
@@ -50,29 +50,29 @@ typedef struct {
 
 typedef struct {
     uint64_t tsid;      /* the thread state that the next two are about */
-    PyObject *thread;   /* the thread's unit, whatever was switched since; NULL where it is not known. Borrowed */
+    PyObject *thread;   /* the thread's unit, which no switch changes; NULL where it is not known. Borrowed */
     xctx_found_unit found[XCTX_UNIT_KINDS];
     struct {            /* when contexts were last counted: see xctx_count_contexts */
         uint64_t tsid, ver;
         PyObject *context;   /* compared only */
     } last;
-    void *batch;        /* the batch room's record of this thread, or NULL. That room's alone */
+    void *batch;        /* the batch room's record of this thread, or NULL. Only that room uses it */
     xctx_cache_entry entries[XCTX_CACHE_ENTRIES];
 } xctx_now;
 
 /* --- forks ------------------------------------------------------------------------------------------------------------- */
 
-/* What the rooms do at a fork, in the order in which it is done in the child and, of what was prepared, in the parent;
- * preparing goes the other way round. In the child, two steps come before all of these: the fork is counted, so that
- * every room's comparison of counts tells the parent's things from its own; and the forking thread's "now" is emptied,
- * since it points to units of the parent.
+/* The steps of a fork. Afterwards, in the child and in the parent, the handlers run in this order; before it, the `prepare`
+ * handlers run in the reverse order. In the child, two things are done first: the fork is counted, so that each room can
+ * tell the parent's objects from its own by comparing counts; and the forking thread's "now" is emptied, because it points
+ * to units of the parent.
  *
  * A handler of the child runs with no other thread, maybe inside a signal handler: it may store to memory, close
  * descriptors and make locks anew, and nothing else. The parent's objects are left alone, neither released nor used. */
 typedef enum {
     XCTX_FORK_UNITS,      /* forgets the registry of units: from here on no unit of the parent is found */
     XCTX_FORK_STORES,     /* the lock of the stores' tables, which is held across the fork */
-    XCTX_FORK_MAPPINGS,   /* what locks share with other processes; its mutex is held across the fork */
+    XCTX_FORK_MAPPINGS,   /* the memory that locks share with other processes; its mutex is held across the fork */
     XCTX_FORK_BATCHES,    /* makes the batch room's lock anew */
     XCTX_FORK_STEPS
 } xctx_fork_step;
@@ -95,15 +95,15 @@ typedef struct {
 
 typedef struct {
     uint32_t fork_count;          /* written by the forking thread alone, in the child */
-    xctx_now *(*now)(void);       /* this thread's record. This and the next never change */
+    xctx_now *(*now)(void);       /* gives this thread's record. This and the next never change */
     void (*at_fork)(xctx_fork_step, const xctx_fork_handlers *);
     xctx_greenlet_api greenlet;   /* all NULL until the program has imported greenlet; getcurrent is set last */
-    char apart[128];              /* what follows is written often: not on the cache lines of the above */
+    char apart[128];              /* keeps what follows, which is written often, off the cache lines of the above */
     uint64_t serials;             /* the last serial number given to a store */
 } xctx_process;
 
-/* In state.c: the process's part, made when xctx._runtime.runtime is imported; NULL where there is no room for a fork
- * handler. Other modules are told by `connect`. */
+/* In state.c: makes the process's part when xctx._runtime.runtime is imported; NULL where there is no room for a fork
+ * handler. Other modules get it by `connect`. */
 xctx_process *xctx_set_up_process(void);
 
 /* Process-wide: set when this module is imported. */
@@ -113,10 +113,10 @@ static XCTX_TLS_FAST xctx_now *xctx_known_now;
 
 static inline void xctx_connect(xctx_process *process) { xctx_the_process = process; }
 
-/* How often this process has been forked off on the way from the one that imported xctx. */
+/* How many forks lie between this process and the one that imported xctx. */
 static inline uint32_t xctx_fork_count(void) { return xctx_the_process->fork_count; }
 
-/* A number for a new store: never 0, and never given twice in a process, whatever room the store is of. */
+/* A number for a new store or lock: never 0, and never given twice in a process. */
 static inline uint64_t xctx_next_serial(void) { return xctx_next_u64(&xctx_the_process->serials); }
 
 /* Sets what a room does at a step of every fork. Each step belongs to one room. */
@@ -133,7 +133,7 @@ static inline xctx_now *xctx_here(void) {
 
 /* --- the current units ------------------------------------------------------------------------------------------------- */
 
-/* Has the units that run here looked for anew. */
+/* Forgets which units run here, so that they are looked for again. */
 static inline void xctx_found_drop(xctx_now *now) {
     int i;
     for (i = 0; i < XCTX_UNIT_KINDS; i++) now->found[i].ver = XCTX_NEVER;
@@ -144,7 +144,7 @@ static inline int xctx_found_hit(const xctx_now *now, int kind, const PyThreadSt
                        && now->found[kind].context == tstate->context);
 }
 
-/* Makes the record speak of this thread state. */
+/* Makes the record one of this thread state. */
 static inline void xctx_found_begin(xctx_now *now, const PyThreadState *tstate) {
     if (XCTX_LIKELY(now->tsid == tstate->id)) return;
     now->tsid = tstate->id;
@@ -166,13 +166,13 @@ static inline xctx_cache_entry *xctx_cache_entry_of(uint64_t serial) {
 }
 
 /* Without the GIL, a store that a thread other than its maker has used this often is promoted (see xctx_promote): it is
- * one that lives as long as the program, as a module's global does. */
+ * probably a global of a module, and lives as long as the program. */
 #define XCTX_HOT 10000
 
 /* Whether the entry tells what the store with that serial number holds for the unit that runs here. This is the whole
  * rule: the same store, and nothing switched since. The context is compared because it may be replaced without being
- * counted: one is made where there was none, and at the end of a thread its context is taken down and finalisers may
- * have another one made. */
+ * counted: when a thread gets its first context, and when a thread that ends loses its context and a finaliser then needs
+ * a new one. */
 static inline int xctx_cache_hit(xctx_cache_entry *entry, uint64_t serial, PyThreadState *tstate, PyObject *store) {
     if (XCTX_LIKELY(entry->serial == serial && entry->ver == tstate->context_ver && entry->tsid == tstate->id
                     && entry->context == tstate->context)) {
@@ -220,8 +220,8 @@ static inline void xctx_cache_empty(void) {
     memset(now->entries, 0, sizeof(now->entries));
 }
 
-/* When a thread ends its context is taken down; a finaliser may have another one made. Neither is counted, so context
- * variables go on giving values cached of the first one, though they are gone: count it for them. */
+/* When a thread ends it loses its context, and a finaliser may then need a new one. CPython counts neither, so context
+ * variables would go on giving values that they have cached of the first context, although these are gone. So count it. */
 static inline void xctx_count_contexts(PyThreadState *tstate) {
     xctx_now *now = xctx_here();
     if (now->last.context != tstate->context) {

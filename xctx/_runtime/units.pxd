@@ -7,7 +7,7 @@ from xctx._runtime.python cimport xctx_mutex
 
 
 cdef extern from "Python.h":
-    # Found where the interpreter has it built in: the module `weakref` would be half of what importing xctx costs.
+    # From the built-in module: importing `weakref` would take as long as half of importing xctx.
     ctypedef class _weakref.ReferenceType [object PyWeakReference]:
         pass
 
@@ -24,15 +24,16 @@ cdef struct UnitKind:
     UnitIndex index
     bint cached                 # the unit stays the same until something is switched. If not, the key is asked each time
     bint shared_by_threads      # several threads may run in one unit at the same time
-    bint in_context             # what a `local` keeps lies in the PEP 567 context, and goes where it goes
-    bint inherits               # so does what an xlocal binds, without a unit: not even a fork tells it apart
-    # The unit that runs here, found the long way; where nothing is kept for it yet, None unless `create`. `key` is the key.
+    bint in_context             # what a `local` keeps lies in the PEP 567 context, and goes where that goes
+    bint inherits               # what an xlocal binds has no unit: it is seen wherever the context goes, also after a fork
+    # Finds the unit that runs here, without the cache. If it was not needed before, it is made, or, unless `create`, None.
     Unit (*current)(object key, bint create)
     # The living unit of something that need not run here, or None.
     Unit (*of)(object key, object thing)
-    # Asks a thing that may be referred to long after its end to tell when that comes. NULL where the weak reference does.
+    # Arranges that a thing's unit ends when the thing finishes, although it may be referred to long after that. NULL if the
+    # weak reference is enough.
     int (*watch)(object thing) except -1
-    # Whether a thing that tells nobody has come to its end. NULL where there is no such thing.
+    # Whether a thing that `watch` cannot watch has finished. NULL if there is no such thing.
     bint (*has_finished)(object thing) except -1
 
 
@@ -44,12 +45,11 @@ cdef class Unit(ReferenceType):
     cdef bint over                    # set once: it has ended, and what was kept for it is released
     cdef uint64_t tsid                # never changes: the thread state that it was made in
     cdef uint32_t forks               # never changes: the count of forks in the process that it was made in
-    cdef void *address                # never changes: of what it stands for, while that lives
+    cdef void *address                # never changes: the address of what it stands for, as long as that lives
     cdef PyObject *next_in_bucket     # guarded by the registry's lock
-    cdef void *table                  # the unit table, where `local` stores find what they keep for it: theirs alone to use
-    cdef xctx_mutex table_lock        # likewise
-    # Likewise: 0, or what tells that nothing of the table was taken away since it was found. With the GIL only.
-    cdef uint64_t table_version
+    cdef void *table                  # the unit table, in which `local` stores find what they keep for it. Only they use it,
+    cdef xctx_mutex table_lock        # and the lock that guards it,
+    cdef uint64_t table_version       # and this: it changes when anything is removed from the table. Only used with the GIL
 
 
 @cython.final
@@ -58,8 +58,8 @@ cdef class Referent:
     cdef object __weakref__
 
 
-# Called once for each unit that ends, before the registry drops it, in whatever unit ran the last line: what is kept
-# for the unit must be released there. Not called for the parent's units in a forked child.
+# Releases what is kept for a unit. Called when the unit ends, before the registry drops it, in whatever unit ended it;
+# several times if finalisers store something again. Not called for the parent's units in a forked child.
 ctypedef void (*table_release)(Unit unit) noexcept
 cdef void set_table_release(table_release release) noexcept
 

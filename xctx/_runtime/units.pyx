@@ -3,14 +3,14 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Units: the records of processes, threads, greenlets, tasks, contexts and units of work, and the registry of them.
 
-A unit is a weak reference to the thing that it stands for. The reference's callback ends the unit, so a thing is kept alive
-by its own program alone, and its address may be used again at once: an ended unit has left the registry by then, and no
-later thing can be taken for the earlier one.
+A unit is a weak reference to the object that it stands for, its *thing*. The reference's callback ends the unit, so only the
+program keeps a thing alive, and the thing's address may be used again at once: an ended unit has left the registry by then,
+and no later thing can be mistaken for the earlier one.
 
 The registry is a hash table of all living units by the address of the thing. It owns them. The garbage collector reaches
-nothing from a unit: stores own what they keep for it (see ``_stores``), and the unit only finds that.
+nothing from a unit: stores own what they keep for the unit (see ``_stores``), and the unit only has pointers to it.
 
-Which kinds of units there are, and how the unit that runs here is found, is not known here: see ``_core.pyx``.
+``_core.pyx`` knows which kinds of units there are, and how the unit that runs here is found.
 """
 cimport cython
 from cpython.object cimport Py_EQ, Py_NE, PyObject, PyTypeObject
@@ -49,12 +49,13 @@ cdef class Unit(ReferenceType):
 
     @property
     def kind(self):
-        """What kind of unit it is: 'process', 'thread', 'greenlet', 'task', 'work', 'context', or 'value' for a callable's."""
+        """'process', 'thread', 'greenlet', 'task', 'work' or 'context'; or 'value' if a callable's key made the unit."""
         return self.unit_kind.name.decode()
 
     def __call__(self):
-        """What this unit stands for, where that is an object: a greenlet, a task, a context or a key's value; or None."""
-        # Not a Referent or UnitOfWork: a caller who held one would keep the unit alive.
+        """The object that this unit stands for: a greenlet, a task, a context or a key's value. None for other kinds of units,
+        and once the object is dead."""
+        # Not a Referent or UnitOfWork: a caller that held one would keep the unit from ending.
         cdef object thing = ReferenceType.__call__(self)
         return None if self.unit_kind.index == WORK or isinstance(thing, Referent) else thing
 
@@ -76,17 +77,18 @@ cdef class Unit(ReferenceType):
         raise TypeError("cannot pickle 'Unit' object: a unit has no meaning in another process")
 
     def __dealloc__(self):
-        # A unit that ended has released its table. Only the units of a callable's key that the garbage collector took
-        # together with the key come here without having ended.
+        # A unit that ended has released its table. Only units of a callable's key come here without having ended, if the
+        # garbage collector frees them together with the key.
         if self.table != NULL and self.forks == xctx_fork_count():
             release_table(self)
 
 
 @cython.final
 cdef class Referent:
-    """What a unit refers to where nothing else can be referred to weakly: a thread, a process, a callable's value.
+    """What a unit refers to in place of a thing that cannot have weak references: a thread, a process, a callable's value.
 
-    Lifetime: held by what tells the end: by the dict of the thread state, by the key of a callable, or for ever.
+    Lifetime: held until the unit is to end, by the dict of the thread state or by the key of a callable; that of a process
+    is held for ever.
     """
 
 
@@ -94,7 +96,7 @@ cdef object refuse(PyTypeObject *_type, object _args, object _kwargs):
     raise TypeError("units are made by keys: call xctx.keys.greenlet.current() or the like")
 
 
-# In the place of `Unit.__new__`, which this module goes round: a unit without a kind would be asked for it.
+# Replaces `Unit.__new__`, which this module does not call: a unit that a program made would have no kind.
 (<TypeObject*><PyObject*>Unit).tp_new = refuse
 xctx_forbid_instances(<PyTypeObject*>Referent)
 
@@ -110,7 +112,7 @@ cdef Unit new_unit(object thing, void *address, const UnitKind *kind, object cal
 
 
 cdef Referent new_referent(void *address, const UnitKind *kind):
-    """A Referent with its unit, which ends when the Referent dies. Without an address, the Referent's is taken."""
+    """A Referent with its unit, which ends when the Referent dies. The address is the Referent's own if none is given."""
     cdef Referent referent = Referent.__new__(Referent)
     referent.unit = new_unit(referent, address if address != NULL else <void*>referent, kind, on_death)
     return referent
@@ -119,13 +121,13 @@ cdef Referent new_referent(void *address, const UnitKind *kind):
 cdef Unit unit_of(object thing, const UnitKind *kind, bint create):
     """The unit of a thing that can be referred to weakly and is known by its address: a greenlet, task, context or UnitOfWork.
 
-    The registry holds it, so that it ends also where the collector finds both at once.
+    The registry holds the unit, so the weak reference outlives the thing, and its callback runs.
     """
     cdef Unit unit = registered_unit(<void*>thing, kind)
     cdef Unit mine
     if unit is None and create:
         mine = new_unit(thing, <void*>thing, kind, on_death)
-        # Making it may have run the garbage collector, and so any code, which may have made one first.
+        # Making it may have run the garbage collector, and so any code, which may have made the unit first.
         unit = registered_unit(<void*>thing, kind)
         if unit is not None:
             return unit
@@ -135,7 +137,7 @@ cdef Unit unit_of(object thing, const UnitKind *kind, bint create):
             try:
                 kind.watch(thing)
             except Exception:
-                pass   # the weak reference ends the unit all the same, if later
+                pass   # the weak reference still ends the unit, only later
         if unit_count > sweep_at:
             sweep()
     return unit
@@ -157,7 +159,7 @@ def on_death(Unit unit not None):
 
 
 cdef void end_unit(Unit unit) noexcept:
-    """Ends a unit, which the caller holds throughout. Runs finalisers, hence any Python code."""
+    """Ends a unit, to which the caller holds a reference throughout. Runs finalisers, hence any Python code."""
     cdef bint registered
     cdef int _round
     if unit.forks != xctx_fork_count():
@@ -169,9 +171,9 @@ cdef void end_unit(Unit unit) noexcept:
         return
     unit.ended = True
     xctx_unlock(&registry_lock)
-    # The finalisers of a thread's values run in that thread, whose unit this is until they are through, and may store
-    # something again. So the table is emptied a few times. Finalisers that store again for ever are left alone after
-    # that, as pthreads leave destructors.
+    # The finalisers of a thread's values run in that thread. Until they have ended this is still the thread's unit, in which
+    # they may store values again, so the table is emptied several times. If finalisers store again each time, what they
+    # stored last is left, as pthreads does with the destructors of thread-specific data.
     for _round in range(8):
         if unit.table == NULL or release_table == NULL:
             break
@@ -180,23 +182,23 @@ cdef void end_unit(Unit unit) noexcept:
     if unit.unit_kind.cached:
         forget_found(unit)
     elif unit.table != NULL and release_table != NULL:
-        release_table(unit)   # what another thread has stored before it could know
+        release_table(unit)   # another thread may have stored something before it could see that the unit is over
     if registered:
         Py_DECREF(unit)
 
 
 cdef void forget_found(Unit unit) noexcept:
-    """Has this thread ask anew who runs: the answer that it remembers may be a unit that has ended."""
+    """Empties what this thread remembers of the units that run here: one of them may have ended."""
     cdef xctx_now *now = xctx_here()
     if now.thread == <PyObject*>unit:
         now.thread = NULL
     xctx_found_drop(now)
-    xctx_cache_empty()   # an xlocal's entry is the unit itself
+    xctx_cache_empty()   # the entry of an xlocal borrows the unit itself
 
 
 # --- the registry ------------------------------------------------------------------------------------------------------
 
-# All of these are the process's.
+# All of these are of the process.
 cdef xctx_mutex registry_lock       # innermost. Guards what follows, and of every unit `next_in_bucket` and `ended`
 cdef PyObject **buckets = NULL      # each bucket is a chain of units by `next_in_bucket`, and owns them
 cdef size_t bucket_mask = 0
@@ -211,8 +213,8 @@ memset(&registry_lock, 0, sizeof(registry_lock))
 
 
 cdef void forked() noexcept nogil:
-    # In the child. The parent's units are left alone, not ended: what they hold is the parent's to finalise. Another
-    # thread may have held the lock.
+    # In the child. The parent's units are left alone, not ended, because only the parent may finalise what they hold. The
+    # lock is made anew, because another thread may have held it.
     global buckets, bucket_mask, unit_count
     buckets = NULL
     bucket_mask = 0
@@ -230,7 +232,7 @@ cdef inline size_t bucket_of(void *address) noexcept nogil:
 
 cdef Unit registered_unit(void *address, const UnitKind *kind):
     """The living unit of the thing at that address, or None."""
-    # The registry holds the unit while it is in there; under the lock it stays in until `unit` holds it, too.
+    # The registry holds a unit as long as the unit is in it, which it is, under the lock, until `unit` holds it too.
     cdef PyObject *p
     cdef Unit unit = None
     xctx_lock(&registry_lock)
@@ -264,7 +266,7 @@ cdef void register(Unit unit) except *:
 
 
 cdef bint unregister(Unit unit) noexcept:
-    """Takes a unit out, with the lock held. True where it was there: the registry's reference is now the caller's."""
+    """Takes a unit out, with the lock held. True if it was there: then the registry's reference is the caller's."""
     global sweep_at, unit_count
     cdef PyObject **at
     if buckets == NULL:
@@ -276,14 +278,14 @@ cdef bint unregister(Unit unit) noexcept:
             unit.next_in_bucket = NULL
             unit_count -= 1
             if SWEEPING > sweep_at > SWEEP_AT_LEAST and sweep_at > 4 * unit_count:
-                sweep_at = max(SWEEP_AT_LEAST, 2 * unit_count)   # there were many units, and few are left: look earlier
+                sweep_at = max(SWEEP_AT_LEAST, 2 * unit_count)   # many units have ended: look earlier again
             return True
         at = &(<Unit>at[0]).next_in_bucket
     return False
 
 
 cdef bint grow_registry() noexcept nogil:
-    """Twice as many buckets, with the lock held. False where there is no memory."""
+    """Doubles the number of buckets, with the lock held. False if there is no memory."""
     global buckets, bucket_mask
     cdef size_t size = (bucket_mask + 1) * 2 if buckets != NULL else 64
     cdef size_t old_size = bucket_mask + 1 if buckets != NULL else 0
@@ -335,16 +337,16 @@ cdef list living_units():
 
 
 cdef void sweep() noexcept:
-    """Ends the units of this thread whose things have finished and tell nobody."""
-    # A plain greenlet tells nobody that it has finished, and what its unit holds may be what keeps it referred to. Looking
-    # through all units each time their number has doubled costs a constant for each.
+    """Ends the units of this thread whose things have finished, but cannot call back when they do."""
+    # A plain greenlet calls nothing when it has finished, and what its unit holds may be what refers to it. Looking through
+    # all units each time their number has doubled costs a constant for each.
     global sweep_at
     cdef Unit unit
     cdef uint64_t tsid = xctx_tstate().id
     sweep_at = SWEEPING   # not again from within
     try:
         for unit in living_units():
-            # Not those of another thread: there a greenlet may be in its last lines, and still use its unit.
+            # Not units of another thread: there a greenlet may still run its last lines, and use its unit.
             if unit.unit_kind.has_finished != NULL and unit.tsid == tsid and unit.unit_kind.has_finished(unit()):
                 end_unit(unit)
     except Exception:

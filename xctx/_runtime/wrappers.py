@@ -1,6 +1,6 @@
-"""What a decorator returns for a function of each kind: one of the same kind, each step of which runs inside something.
+"""What a decorator returns for a function of each kind: one of that kind, whose steps run inside a step context.
 
-They are Python's own functions, so what they return are Python's own generators and coroutines.
+They are functions in Python, so calling one gives a generator or coroutine of Python's own.
 """
 
 import functools
@@ -30,13 +30,13 @@ def wrap(
 ) -> _Function:
     """Gives `func` wrapped so that each step of a call runs inside a step context.
 
-    A static method, class method or functools.partialmethod, as a decorator in the body of a class may get, stays one.
+    A static method, class method or functools.partialmethod, which a decorator in a class body may get, stays one.
 
     Args:
         func: a callable of any kind.
         context: makes the step context of one call, in its first step.
-        verb: what the message of the TypeError says that the caller does.
-        plain: wraps a plain function. Default: as those of other kinds are.
+        verb: what the caller does, for the message of the TypeError: "isolated decorates".
+        plain: wraps a plain function. Default: plain_function.
 
     Returns:
         A function of the same kind.
@@ -76,7 +76,7 @@ def generator_function(func: _Function, context: Callable[[], StepContext], awai
         call = context()
         try:
             steps = Steps(call, func, args, kwargs, awaits)
-            del args, kwargs  # they are the call's to keep, or to let go of
+            del args, kwargs  # so that only the call itself decides how long they live
             while True:
                 try:
                     return (yield from steps)
@@ -118,7 +118,7 @@ def async_generator_function(func: _Function, context: Callable[[], StepContext]
             step, value = first_step, generator
             while True:
                 steps = Steps(call, step, (value,), None, True)
-                value = None  # keep nothing: an exception thrown in holds this frame
+                value = None  # an exception that is thrown in holds this frame, which is to keep nothing alive
                 try:
                     while True:
                         try:
@@ -131,7 +131,7 @@ def async_generator_function(func: _Function, context: Callable[[], StepContext]
                     return
                 try:
                     step, value = generator.asend, (yield item.pop())
-                except BaseException as exc:  # GeneratorExit too: what comes of it is for the generator to say
+                except BaseException as exc:  # GeneratorExit too, because the generator decides what comes of it
                     step, value = generator.athrow, exc
         finally:
             call.close()
@@ -140,9 +140,9 @@ def async_generator_function(func: _Function, context: Callable[[], StepContext]
 
 
 def first_step(generator: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
-    """The first step of an async generator, of which the event loop is not told.
+    """The first step of an async generator, without the hooks by which the event loop learns of it.
 
-    It would close `generator` itself in the end, outside the step context and at the same time as its wrapper.
+    The loop would close `generator` itself in the end, outside the step context and while the wrapper closes it too.
     """
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(None, None)

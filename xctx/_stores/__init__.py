@@ -2,13 +2,13 @@
 
 From the ground up; each file uses only those before it:
 
-names.h .pxd                  names of attributes: as plain str, interned, reserved
+names.h .pxd                  names of attributes: interned, reserved, of the class str itself
 links.h .c                    chains of objects that are freed in a loop
 getattro.h .c                 attribute look-ups that fail fast
-fields.py                     names whose values are made: by a default_factory
+fields.py                     names whose values a default_factory makes
 declare.py                    the names that a subclass of xlocal declares by annotating them
 bindings.pyx .pxd .pyi        the chain of bindings: immutable records of names and values
-generators.h .c               which generator a binding is made in, and whether that one runs
+generators.h .c               in which generator a binding is made, and whether that generator runs
 blocks.pyx .pxd .pyi          bindings in a context variable: what is seen of them, how a block puts one there
 transparent.py                generators that bind for their caller
 pairing.h .c                  the two methods of one with statement, matched
@@ -17,11 +17,11 @@ scopes.pyx .pxd .pyi          scopes: names and values to be bound for a block, 
 unit_table.pxd                the hash table in which a unit finds what stores keep for it
 values.pyx .pxd .pyi          unit values: what one store keeps for one unit
 context_values.pyx .pxd .pyi  context values: what a store keeps in a context, under a key that has no units
-inherited.pyx .pyi .h         threads that inherit a context, in which nothing is seen under the key `flow`
+inherited.pyx .pyi .h         threads that inherit a context: nothing in it is seen under the key `flow`
 unseen.pyx .pxd .pyi          why a name is not seen: what errors say
 xlocal.pyx .pxd .pyi          xlocal
-works.pyx .pxd .pyi           units of work: opened, found, and left with nothing of them behind
+works.pyx .pxd .pyi           units of work: how they are opened, found and ended
 context_dict.py .pyi          the ``__dict__`` of a local whose values lie in a context
 local.pyx .pxd .pyi           local
-inspection.pyx .pyi           what stores keep for whom, for xctx.debug
+inspection.pyx .pyi           what stores keep for which units, for xctx.debug
 """

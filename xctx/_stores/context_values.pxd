@@ -9,13 +9,13 @@ from xctx._stores.names cimport is_interned
 
 @cython.final
 cdef class ContextValues:
-    # A tuple (name, value, name, value, ...) with interned names, or a dict where there are many, or NULL once the store has
-    # died. Owned on behalf of the store: the collector sees it there, not here.
+    # A tuple (name, value, name, value, ...) with interned names, or a dict if there are many, or NULL once the store has
+    # died. This owns it on behalf of the store: the collector sees it as the store's, not as this object's.
     cdef PyObject *content
     cdef bint of_flow          # never changes: the store's key is `flow`
     cdef uint32_t forks        # never changes: the count of forks in the process that they were made in
     # The store's list: guarded by the lock of values.pyx.
-    cdef PyObject **head     # the pointer to its first: in the store, or on the heap while the list is emptied
+    cdef PyObject **head     # where the list's first element is noted: in the store, or on the heap while the list is emptied
     cdef PyObject *prev
     cdef PyObject *next
 

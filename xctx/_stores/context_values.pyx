@@ -3,9 +3,9 @@
 """Context values: the names and values that a store keeps in a context, under the keys `flow` and `context`.
 
 A context variable holds them. They never change: each change of the store makes new ones, in the context that is current, so
-copied contexts share them until one of the contexts changes the store. Contexts own the object; the names and values in
+copied contexts share them until the store is changed in one of the contexts. Contexts own the object. The names and values in
 it belong to the store, which has all its context values in a list: so the garbage collector sees the values as the store's,
-and they are released when the store dies, though contexts live on.
+and they are released when the store dies, although contexts live on.
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
@@ -31,8 +31,8 @@ cdef xctx_mutex *lock = stores_lock()   # of values.pyx: it guards the lists of 
 cdef class ContextValues:
     """What a store holds in a context.
 
-    Thread-safety: may be read from any thread that holds it.
-    Lifetime: held by contexts. Its content is released with it, or by its store's death.
+    Thread-safety: any thread that holds a reference may read it.
+    Lifetime: held by contexts. Its content is released when this dies, or when the store does.
     """
 
     def __dealloc__(self):
@@ -63,16 +63,16 @@ cdef PyObject *remove_from_list(PyObject *values) noexcept:
 
 
 cdef ContextValues context_values(PyObject **head, object content, bint of_flow):
-    """Values that are in no context yet.
+    """Makes context values that are in no context yet.
 
     Args:
-        head: of the store's list.
+        head: the head of the store's list.
         of_flow: whether the store's key is `flow`.
     """
     cdef ContextValues made = ContextValues.__new__(ContextValues)
     made.forks = xctx_fork_count()
     made.of_flow = of_flow
-    Py_INCREF(content)   # that of `made`
+    Py_INCREF(content)   # this reference belongs to `made`
     xctx_lock(lock)
     made.content = <PyObject*>content
     made.head = head
@@ -85,7 +85,7 @@ cdef ContextValues context_values(PyObject **head, object content, bint of_flow)
 
 
 cdef object publish(PyObject **head, object var, object content, bint of_flow):
-    """Makes the content current in this context; gives the token of `var`, the store's context variable."""
+    """Makes the content current in this context. Returns the token of `var`, the store's context variable."""
     token = xctx_var_set(var, context_values(head, content, of_flow))
     xctx_count_contexts(xctx_tstate())   # setting it may have made a context
     return token
@@ -100,14 +100,14 @@ cdef ContextValues current_values(object var):
     xctx_count_contexts(tstate)
     PyContextVar_Get_(<PyObject*>var, NULL, &value)
     found = None if value == NULL else xctx_taken(value)
-    return None if found is None else <ContextValues?>found   # None: see inherited.pyx
+    return None if found is None else <ContextValues?>found   # inherited.pyx sets variables to None
 
 
 # --- the death of a store, and the collector -------------------------------------------------------------------------
 
 cdef PyObject **detach_list(PyObject **head) noexcept:
-    """Takes the list of a store that goes on away from it, to be released. NULL where it is empty, or there is none."""
-    # On the heap: a finaliser may switch to another greenlet, and this stack may be elsewhere when the list is used there.
+    """Detaches the list of a store that lives on, for the caller to release. NULL if it is empty, or there is none."""
+    # The new head is on the heap: a finaliser may switch to a greenlet that uses the list while this stack is moved away.
     cdef PyObject **detached = NULL
     cdef PyObject *values
     if head == NULL:
@@ -116,7 +116,7 @@ cdef PyObject **detach_list(PyObject **head) noexcept:
     values = head[0]
     if values != NULL:
         detached = <PyObject**>PyMem_RawMalloc(sizeof(PyObject*))
-    if detached != NULL:   # otherwise there is no memory, and they stay until the store dies
+    if detached != NULL:   # otherwise there is no memory, and the values stay until the store dies
         detached[0] = values
         head[0] = NULL
         while values != NULL:
@@ -153,7 +153,7 @@ cdef int traverse_list(PyObject *first, visitproc visit, void *arg) noexcept:
 # --- contents --------------------------------------------------------------------------------------------------------
 
 cdef PyObject *read_content_slowly(PyObject *content, PyObject *name) except? NULL:
-    # `read_content` of a name that is in a dict, or not interned.
+    # The rest of `read_content`: the content is a dict, or the name is not interned.
     cdef PyObject *found = NULL
     cdef Py_ssize_t i
     if not PyTuple_CheckExact_(content):
@@ -168,7 +168,7 @@ cdef PyObject *read_content_slowly(PyObject *content, PyObject *name) except? NU
 
 
 cdef object with_name(PyObject *content, object name, object value):
-    """The content, which the caller holds, with one name bound to another value."""
+    """A copy of the content, which the caller holds, in which one name has another value."""
     cdef PyObject *changed
     cdef PyObject *each
     cdef Py_ssize_t i, n, at
@@ -202,7 +202,7 @@ cdef dict as_new_dict(PyObject *content):
     """A new dict of the names and values."""
     if content == NULL:
         return {}
-    _held = <object>content   # making the dict may run the collector, and a finaliser replace the content
+    _held = <object>content   # making the dict may run the collector, and a finaliser may replace the content
     if PyTuple_CheckExact_(content):
         items = iter(<tuple>content)
         return dict(zip(items, items))
@@ -210,7 +210,7 @@ cdef dict as_new_dict(PyObject *content):
 
 
 cdef object as_content(dict names):
-    """What context values hold for these names and values. The dict becomes theirs."""
+    """The content of context values with these names and values. The dict may become a part of them."""
     if len(names) > MOST:
         return names
     return tuple([each for name, value in names.items() for each in (interned(name), value)])

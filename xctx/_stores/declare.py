@@ -1,10 +1,16 @@
-"""The names that a subclass of xlocal declares by annotating them."""
+"""The names that a subclass of xlocal declares by annotating them.
+
+It runs at the first such class of a program, so it imports neither typing nor inspect.
+"""
 
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any
 
 from xctx._stores.fields import Field
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 
 def annotated_names(cls: type) -> frozenset[str]:
@@ -29,7 +35,7 @@ def annotated_names(cls: type) -> frozenset[str]:
     return names
 
 
-def take_factories(cls: type, names: Iterable[str]) -> dict[str, Callable[[], Any]] | None:
+def take_factories(cls: type, names: "Iterable[str]") -> "dict[str, Callable[[], Any]] | None":
     """The factories of the names that `cls` and its bases declare; its own fields are taken out of the class.
 
     Args:
@@ -55,27 +61,36 @@ def take_factories(cls: type, names: Iterable[str]) -> dict[str, Callable[[], An
     return factories or None
 
 
-def annotations(cls: type) -> dict[str, Any]:
-    """The annotations of the body of `cls`; not evaluated where the interpreter can do without (PEP 649)."""
+def annotations(cls: type, otherwise: str = "STRING") -> "dict[str, Any]":
+    """The annotations of the body of `cls`, evaluated where that is possible now.
+
+    Args:
+        otherwise: the format of :mod:`annotationlib` for a class one of whose annotations names what is not there yet
+            (PEP 649, Python 3.14 and later).
+    """
     if sys.version_info >= (3, 14):
-        import annotationlib
+        try:
+            return dict(cls.__annotations__)
+        except Exception:
+            import annotationlib  # imports ast and more, which most programs do not need here
 
-        return annotationlib.get_annotations(cls, format=annotationlib.Format.STRING)
-    import inspect  # not at the top: importing xctx stays cheap
-
-    return inspect.get_annotations(cls)
+            return annotationlib.get_annotations(cls, format=annotationlib.Format[otherwise])
+    # Not an attribute of the class: a class without annotations of its own would give those of its base.
+    return dict(vars(cls).get("__annotations__") or ())
 
 
 def is_constant(annotation: object) -> bool:
     """Whether it is ClassVar or Final, with or without brackets."""
     if isinstance(annotation, str):
         return annotation.partition("[")[0].rpartition(".")[2].strip() in ("ClassVar", "Final")
+    if "typing" not in sys.modules:
+        return False
     from typing import ClassVar, Final, get_origin
 
     return annotation in (ClassVar, Final) or get_origin(annotation) in (ClassVar, Final)
 
 
-def undeclared(cls: type, name: str, declared: Iterable[str]) -> TypeError:
+def undeclared(cls: type, name: str, declared: "Iterable[str]") -> TypeError:
     """The TypeError for binding a name that `cls` does not declare."""
     import difflib
 

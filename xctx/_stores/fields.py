@@ -1,4 +1,4 @@
-"""Names of a store's class whose values are made: once for each block of an xlocal, once for each unit of a local."""
+"""Names whose values a factory makes: once for each block of an xlocal, once for each unit of a local."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Field:
-    """What :func:`field` gives. It stays in a class derived from local; xlocal takes it out, and goes by the factory.
+    """What :func:`field` gives. A class derived from local keeps it; xlocal removes it and notes the factory.
 
     Thread-safety: never changes.
     """
@@ -26,32 +26,34 @@ class Field:
         self.name = name
 
     def __get__(self, store: "Any", owner: type | None = None) -> "Any":
-        # Found in the class of a local where the current unit has no such name.
+        # Called for a local if the current unit does not have the name yet.
         if store is None:
             return self
         made = self.default_factory()
-        return store.__dict__.setdefault(self.name, made)  # another thread or greenlet may have come first
+        return store.__dict__.setdefault(self.name, made)  # code that shares the unit may have set it first
 
     def __repr__(self) -> str:
         return f"<field made by {self.default_factory!r}>"
 
 
 def field(*, default_factory: "Callable[[], _T]") -> "_T":
-    """Says that a value is made, where a class derived from xlocal or local declares a name::
+    """Declares a name whose value a factory makes, in a class derived from xlocal or local::
 
         class Current(xctx.xlocal):
             request: Request
             tags: list[str] = xctx.field(default_factory=list)
 
-    For an xlocal one is made, and bound, for each block in which the name would not be seen otherwise, when that is
-    entered: blocks within show the same one, and so do the tasks and threads that the bindings go to. Where no block is
-    open the name is not there. For a local one is made for each unit, when that first reads the name.
+    For an xlocal a value is made, and bound, when a block is entered in which the name would not be seen otherwise.
+    Blocks within that block show the same value, and so do the tasks and threads that the bindings go to. Where no
+    block is open, the name is not there. For a local a value is made for each unit, when the unit first reads the name.
 
     Args:
-        default_factory: takes nothing, and makes a value. What it raises, entering the block or reading the name
-            raises.
+        default_factory: called without arguments, it makes a value. What it raises is raised where the block is
+            entered or the name is read.
 
     Raises:
-        TypeError: it cannot be called.
+        TypeError: `default_factory` cannot be called.
+
+    Thread-safety: the factory may be called in several threads at the same time.
     """
     return Field(default_factory)  # type: ignore[return-value]

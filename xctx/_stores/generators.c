@@ -1,12 +1,12 @@
 #define XCTX_USES_FRAMES
 #include "xctx/_stores/generators.h"
 
-/* Process: set while the module is imported, and they never change. Objects are owned. */
+/* Process: set while the module is imported, and never changed. Objects are owned. */
 static PyObject *name_of_module;   /* "__name__" */
 static PyObject *transparent;      /* the last constant of a transparent function's code */
 
-/* Code that drives generators which bind for their caller. The name of a function is interned, so it is compared first, by
- * address; only where it agrees are the others looked at. A qualified name that begins with a dot is the end of one. */
+/* Functions that drive generators which bind for their caller. The name of a function is interned, so it is compared first, by
+ * address, and the other two only if it matches. Of a qualified name that begins with a dot only the end is compared. */
 static struct {
     const char *name, *qualname, *module;
     PyObject *interned;
@@ -64,9 +64,9 @@ static int is_transparent(const PyCodeObject *code) {
     return n > 0 && PyTuple_GET_ITEM(code->co_consts, n - 1) == transparent;
 }
 
-/* Whether a frame is at an instruction that runs what `yield from` or `await` delegates to. 3.12 goes on to the instruction's
- * cache before it pushes the frame of a generator. Where an exception is thrown in, the frame is where it was suspended:
- * before a RESUME that says so. */
+/* Whether a frame is at an instruction that runs what `yield from` or `await` delegates to. 3.12 advances to the instruction's
+ * cache before it pushes the frame of a generator. When an exception is thrown in, the frame is where it was suspended: before
+ * a RESUME whose argument says that it follows a delegation. */
 static int is_delegating(xctx_frame *frame) {
     Py_ssize_t at = xctx_offset_in_code(frame), size;
     PyObject *bytes = PyCode_GetCode(xctx_code_of(frame));
@@ -106,8 +106,8 @@ int xctx_find_place(PyThreadState *tstate, xctx_entering how, xctx_place *place)
     if (how == XCTX_BY_STEP && !(flags & CO_ASYNC_GENERATOR)) return 0;
     outermost = frame;
     if (is_transparent(xctx_code_of(frame))) return 0;
-    /* What is delegated to by `yield from` or `await` is like a part of what delegates. An async generator is never. The
-     * functions that a decorator of ours returns delegate, too, but what they decorate is a generator of its own. */
+    /* A generator or coroutine that another one delegates to, by `yield from` or `await`, counts as a part of that one. An
+     * async generator is never delegated to. Functions of wrappers.py delegate too, but what they decorate is on its own. */
     caller = xctx_caller_frame(frame);
     while (!(flags & CO_ASYNC_GENERATOR) && caller != NULL && xctx_is_generators(caller) && is_delegating(caller)) {
         flags = xctx_code_of(caller)->co_flags;
@@ -134,7 +134,7 @@ static int is_on_stack(const PyThreadState *tstate, const void *frame) {
     return each != NULL;
 }
 
-/* Whether a generator's or async generator's code, not only a coroutine's, runs here. */
+/* Whether a generator or async generator runs here, not only coroutines. */
 static int runs_any(PyThreadState *tstate) {
     xctx_frame *frame = xctx_current_frame(tstate);
     while (frame != NULL && !(xctx_is_generators(frame) && !(xctx_code_of(frame)->co_flags & CO_COROUTINE))) {

@@ -1,4 +1,4 @@
-/* A watcher of contexts that tells when a new thread enters its first one: see inherited.pyx. */
+/* A watcher of contexts that is called when a new thread enters its first context: see inherited.pyx. */
 #ifndef XCTX_INHERITED_H
 #define XCTX_INHERITED_H
 
@@ -15,7 +15,7 @@ static int xctx_context_switched(PyContextEvent event, PyObject *context) {
     PyObject *code;
     int found;
     if (event != Py_CONTEXT_SWITCHED || context == NULL || context == Py_None || tstate->current_frame == NULL) return 0;
-    /* Entering is a call of a C method, so the frame is its caller's. */
+    /* Context.run is a C method without a frame, so this is the frame of its caller. */
     code = PyUnstable_InterpreterFrame_GetCode(tstate->current_frame);
     found = code == xctx_bootstrap_code;
     Py_DECREF(code);

@@ -1,15 +1,15 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Threads that inherit a context: under the key `flow` nothing of it is seen there, because nobody carried it on purpose.
+"""Threads that inherit a context: under the key `flow` they see nothing of it, because nobody carried it on purpose.
 
 From CPython 3.14 on a thread may start with a copy of its maker's context (``sys.flags.thread_inherit_context``). The copy
 is made by threading, before any code of the thread runs, and the thread enters it in ``Thread._bootstrap_inner``. A
 watcher, which the interpreter calls at each switch of contexts, finds that frame and takes out of the copy what stores
-with the key `flow` keep in it. Contexts that are copied in the thread are copies of that.
+with the key `flow` keep in it. Contexts that are copied in the thread are copied from that one.
 
-A context that was given to the thread (``Thread(context=...)``) is entered in the same way, and so is treated alike.
+A context that the program passed to the thread (``Thread(context=...)``) is entered in the same way, so it cannot be told apart.
 
-Imported only where threads inherit.
+This module is imported only where threads inherit.
 """
 from xctx._runtime.python cimport PyThreadState, xctx_tstate, xctx_var_set
 from xctx._runtime.runtime cimport connect, xctx_count_contexts
@@ -41,5 +41,5 @@ cdef int entered() except -1:
 
 
 def watch_threads():
-    """Has new threads watched from now on. Called once, while xctx is imported."""
+    """Watches new threads from now on. Called once, while xctx is imported."""
     watch(Thread._bootstrap_inner.__code__, entered)

@@ -1,8 +1,9 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""What stores keep for whom, seen from any unit: for :mod:`xctx.debug`.
+"""What stores keep, and for which units, as seen from any unit: for :mod:`xctx.debug`.
 
-Under the lock nothing is allocated for the collector: collecting may run any code, which may take away what is looked at.
+Under the lock no object is allocated that the collector tracks: a collection may run any code, which may remove what is
+looked at.
 """
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
@@ -33,19 +34,19 @@ cdef xctx_mutex *lock = stores_lock()
 
 
 def live_bindings():
-    """How many bindings of any xlocal are alive in this process, in whatever unit.
+    """How many bindings of xlocals are alive in this process, of all units.
 
-    Once all blocks are left it is 0, but for what snapshots hold.
+    Once all blocks are left, only snapshots keep bindings alive, so without them it is 0. Takes as long as a garbage collection.
     """
     cdef int count = 0
     for each in get_objects():
-        if type(each) is Binding and (<Binding>each).owner is not None:   # some stand for nothing, and are of no xlocal
+        if type(each) is Binding and (<Binding>each).owner is not None:   # placeholders have no owner
             count += 1
     return count
 
 
 cdef object living(PyObject *store):
-    """The store, held, unless it is dying. With the lock held."""
+    """A reference to the store, or None if it is dying. With the lock held."""
     if FREE_THREADED:
         return (<local>store).self_ref()
     return None if xctx_is_dying(store) else <object>store
@@ -56,7 +57,7 @@ cdef bint is_alive(Unit unit) noexcept:
 
 
 cdef dict kept(local store, Unit unit):
-    """A new dict of what the store keeps for the unit, or None."""
+    """A new dict of what the store keeps for the unit, or None if it keeps nothing."""
     cdef dict names = {}
     cdef object whole = None
     cdef UnitValues *values
@@ -77,7 +78,7 @@ cdef dict kept(local store, Unit unit):
 
 
 def stores_of(Unit unit not None):
-    """What each living store keeps for the unit: a list of pairs (store, dict)."""
+    """What each living store keeps for the unit: a list of pairs (store, new dict of names and values)."""
     cdef UnitTable *table
     cdef uint32_t i, size = 0
     cdef list stores
@@ -122,12 +123,15 @@ def kept_by_parent(Unit unit not None):
 def explain(xlocal store not None, str name not None):
     """Tells in a sentence why an xlocal shows a name here, or why it does not.
 
-    It says more than the AttributeError: of a name that nothing here has bound it looks, through all that the garbage
-    collector knows, for a block that is open somewhere else. That takes as long as a garbage collection.
+    It says more than the AttributeError: if nothing here has bound the name, it searches all objects that the garbage
+    collector knows for a block that is open somewhere else. That takes as long as a garbage collection.
 
     Args:
         store: an xlocal.
-        name: the name that is asked for.
+        name: a name, whether or not it is bound or declared.
+
+    Returns:
+        The sentence, which is for people to read.
     """
     cdef Binding top = binding_here(store, xctx_tstate())
     cdef str reason
@@ -152,7 +156,7 @@ def explain(xlocal store not None, str name not None):
 
 
 cdef str open_elsewhere(xlocal store, str name):
-    """Tells of a block that is open and binds the name, in whatever context; None where there is none."""
+    """The end of a sentence about an open block that binds the name, in any context; None if there is none."""
     cdef Binding made
     cdef PyObject *context
     for each in get_objects():
@@ -171,7 +175,7 @@ cdef str open_elsewhere(xlocal store, str name):
 
 
 cdef str where(PyObject *context, Unit unit):
-    """In which thread, where one is in that context now, and for which unit that a thread does not say."""
+    """Says in which thread a context is current now, if it is, and which unit made a binding, if the thread does not tell."""
     cdef unsigned long ident = xctx_thread_in_context(context)
     cdef str told = "in another context"
     if ident:
@@ -188,14 +192,14 @@ cdef object thread_name(unsigned long ident):
 
 
 def names_of(local store not None):
-    """A new dict of what the store keeps for the unit that runs here. Unlike its ``__dict__``, it leaves that as it is kept."""
+    """A new dict of what the store keeps for the unit that runs here. Unlike ``__dict__``, it leaves that as it is."""
     return names_here(store)
 
 
 def all_here():
     """A new dict of all names that are bound here in xlocals, and kept for this unit of work in locals.
 
-    Of a name that several have, the first found counts.
+    If several stores have a name, locals come before xlocals, and among several locals or xlocals the first found counts.
     """
     cdef dict names = {}
     cdef PyThreadState *tstate = xctx_tstate()
@@ -218,7 +222,7 @@ cdef int add_visible(Binding top, void *arg) except -1:
 
 
 def units_of(local store not None):
-    """The units for which the store keeps anything: a list of pairs (unit, dict)."""
+    """The units for which the store keeps anything: a list of pairs (unit, new dict of names and values)."""
     cdef UnitValues *values
     cdef Py_ssize_t count, size = 0
     cdef list units
@@ -237,7 +241,7 @@ def units_of(local store not None):
             break
         size = count
     else:
-        # Such a unit may be dying at this moment, together with its key's values, and must not be held then.
+        # Such a unit may be dying at this moment, together with its key, and no reference may be taken to it then.
         units = store.key.units_of_values()
     pairs = []
     for unit in units:

@@ -65,12 +65,11 @@ cdef Key default_key = _core.greenlet
 
 
 cdef class local:
-    """Attributes of one execution unit: each has its own, and they end with it. What a unit is, `key` says.
+    """Attributes of execution units: each unit has its own, and they end with it. `key` says what a unit is.
 
-    In place of ``threading.local`` (key ``thread``, or the default), ``gevent.local.local`` (the default), a fork-safe local
-    (any but ``context``), and werkzeug's ``Local`` (keys ``flow`` and ``context``). As with those, a subclass's ``__init__`` is
-    called again, with the arguments of the constructor, in each unit that touches the object; its ``__slots__`` are shared by
-    all units.
+    It replaces ``threading.local`` (key ``thread``, or the default), ``gevent.local.local`` (the default), a fork-safe local
+    (any key but ``context``), and werkzeug's ``Local`` (keys ``flow`` and ``context``). A subclass's ``__init__`` is called in
+    each unit that uses the object, with the arguments of the constructor; all units share the attributes in its ``__slots__``.
 
     Args:
         key: one of :mod:`xctx.keys`, or a callable that returns a hashable. Default: the class's key, which is
@@ -80,11 +79,11 @@ cdef class local:
     Raises:
         TypeError: arguments are given and there is no ``__init__`` to take them, or `key` is no key.
 
-    Thread-safety: all operations, from any thread. Under the keys ``process`` and ``work`` and those of callables, several
-        threads may share one unit's attributes, each operation on which is atomic.
-    Lifetime: a unit's values are released when it ends, all when the store dies. In a forked child every unit starts empty,
-        except under the ``context`` key. Without the GIL, a store that several threads use ten thousand times lives from then on
-        as long as a function or module does there: on 3.13t for ever.
+    Thread-safety: all operations may be called in any thread. Under the keys ``process`` and ``work`` and those of callables,
+        several threads may share one unit's attributes; then each operation is atomic.
+    Lifetime: a unit's values are released when the unit ends, all values when the store dies. In a forked child every unit
+        starts empty, except under the key ``context``. Without the GIL, 3.13 never frees a store that several threads have
+        used ten thousand times; from 3.14 on the garbage collector frees it.
     """
     def __cinit__(self, *args, **kwargs):
         key = None

@@ -1,10 +1,10 @@
-/* Names of attributes: as plain str, interned, reserved. */
+/* Names of attributes: interned names, reserved names, and names whose class is str itself. */
 #ifndef XCTX_NAMES_H
 #define XCTX_NAMES_H
 
 #include "xctx/_runtime/cpython.h"
 
-/* Two interned names are equal where they are the same object. */
+/* Two interned names are equal only if they are the same object. */
 #define xctx_is_interned(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
 
 /* Whether it is a str that starts with an underscore. It looks at the characters, whatever class the str has. */
@@ -15,7 +15,7 @@ static inline int xctx_is_reserved(PyObject *name) {
 }
 
 /* The name as an object of type str itself, a new reference. A class derived from str may override comparing, hashing or
- * str(): its code would run in the middle of a search, or would have a name bound other than the one that was checked. */
+ * str(): its code would run in the middle of a search, or a name might be bound that is not the one that was checked. */
 static inline PyObject *xctx_plain_name(PyObject *name) {
     if (XCTX_LIKELY(PyUnicode_CheckExact(name))) return Py_NewRef(name);
     if (PyUnicode_Check(name)) return PyUnicode_FromObject(name);

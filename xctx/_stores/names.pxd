@@ -1,4 +1,4 @@
-"""Names of attributes: as plain str, interned, reserved."""
+"""Names of attributes: interned names, reserved names, and names whose class is str itself."""
 from cpython.object cimport PyObject
 
 

@@ -14,21 +14,24 @@ if TYPE_CHECKING:
 
 
 def transparent(func: "_F") -> "_F":
-    """Marks a generator function or async generator function: what its generators bind, their caller sees too.
+    """Marks a generator function or async generator function: the caller of its generators sees what they bind.
 
-    Otherwise it is seen only by what the generator runs. A driver of one's own needs it, one that takes a step of a
-    generator, runs something, and takes the next step. Those that :func:`contextlib.contextmanager` and
-    :func:`~contextlib.asynccontextmanager` make managers of, and the fixtures of pytest, pytest-asyncio and anyio, bind
-    for their caller anyway.
+    Without the mark only the code that the generator runs sees it. The mark is for generators that a driver of your
+    own runs: one that takes a step of the generator, runs something, and takes the next step. Generators of which
+    :func:`contextlib.contextmanager` and :func:`~contextlib.asynccontextmanager` make managers, and the fixtures of
+    pytest, pytest-asyncio and anyio, bind for their caller without it.
 
     Args:
-        func: the function. It is marked itself; of a method of any kind, the function in it.
+        func: the function, or a static or class method of one. The function itself is marked, so apply this before
+            other decorators.
 
     Returns:
         `func`.
 
     Raises:
-        TypeError: `func` is neither, as one is that another decorator has made of it.
+        TypeError: `func` is not such a function.
+
+    Thread-safety: mark a function before it is called.
     """
     inner = func.__func__ if isinstance(func, (staticmethod, classmethod)) else func
     flags = inner.__code__.co_flags if isinstance(inner, FunctionType) else 0

@@ -1,10 +1,10 @@
-"""What a unit knows of stores: a hash table from a store's serial number to what the store keeps for the unit.
+"""The unit table: a hash table from a store's serial number to what that store keeps for the unit.
 
-The unit has a pointer to it, in `Unit.table`, and does not look into it. Open addressing with linear probing; an entry that
-was removed stays as REMOVED, so that those behind it are still found.
+The unit has a pointer to it, `Unit.table`, and does not use it itself. Open addressing with linear probing; an entry that
+was removed is marked REMOVED, so that entries behind it are still found.
 
-Nothing here takes a lock or runs other code. Two of these functions change a table: `grow_table` and `add_to_table`. They
-and the removal of an entry need the lock of values.pyx.
+Nothing here takes a lock or runs other code. The callers of `grow_table`, `add_to_table` and `remove_from_table`, which
+change a table, hold the lock of values.pyx.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -24,7 +24,7 @@ cdef struct TableEntry:
 
 cdef struct UnitTable:
     uint32_t mask      # the number of entries, a power of 2, less one
-    uint32_t used      # entries that are not free
+    uint32_t used      # how many entries are not free, those REMOVED included
     TableEntry entries[1]
 
 
@@ -66,7 +66,7 @@ cdef inline void remove_from_table(UnitTable *table, uint64_t serial) noexcept n
 
 
 cdef inline UnitTable *grow_table(UnitTable *table) noexcept nogil:
-    """A table with room for one more, which takes the place of `table`; NULL where there is no memory."""
+    """A table with room for one more: `table`, or a copy for which `table` is freed. NULL if there is no memory."""
     cdef uint32_t size = 1
     cdef uint32_t live = 0
     cdef uint32_t i
@@ -77,7 +77,7 @@ cdef inline UnitTable *grow_table(UnitTable *table) noexcept nogil:
         for i in range(table.mask + 1):
             live += table.entries[i].serial != REMOVED
         size = table.mask + 1
-        if live > size // 2:   # otherwise most of it are removed entries, which are left behind
+        if live > size // 2:   # otherwise most entries are REMOVED, and the copy has none of these
             size *= 2
     new = <UnitTable*>PyMem_RawCalloc(1, sizeof(UnitTable) + (size - 1) * sizeof(TableEntry))
     if new == NULL:

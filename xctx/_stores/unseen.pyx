@@ -2,8 +2,8 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Why a name is not seen: what the AttributeError of an xlocal says after the name, and xctx.debug.explain.
 
-Most of these errors are caught by ``hasattr``, so a reason costs next to nothing: it is a constant, or was made for the
-error before. What tells more, and takes longer, is with ``explain`` (inspection.pyx).
+``hasattr`` catches most of these errors, so a reason must cost next to nothing: it is a constant, or was made for the
+error before. ``explain`` (inspection.pyx) tells more, and takes longer.
 """
 cimport cython
 from cpython.object cimport PyObject
@@ -19,7 +19,7 @@ import sys
 
 connect()
 
-# Each is the rest of a sentence, and so stands in the message as it is.
+# Each is the end of the message's sentence, after the name.
 cdef str NEVER = " here: no block has bound it so far"
 cdef str NOT_HERE = " here: the blocks that bound it were left, or nothing carried them here (xctx.debug.explain tells which)"
 cdef str HIDDEN = " here: xctx.nothing() or a snapshot hides it"
@@ -31,7 +31,7 @@ cdef bint THREADS_INHERIT = bool(getattr(sys.flags, "thread_inherit_context", Fa
 
 
 cdef str why_unseen(BindingVariable variable, object name, Py_ssize_t deepest):
-    """Why the name is not seen here, which the caller has found: the rest of a sentence.
+    """Why a name that is not seen here is not seen: the end of a sentence.
 
     Args:
         deepest: how many bindings are looked through, or -1 for all.
@@ -48,12 +48,12 @@ cdef bint is_made(BindingVariable variable, object name) except -1:
 
 
 cdef str reason_of(Past past):
-    """Why a name is not seen that no binding in this context has."""
+    """Why a name is not seen, if no binding in this context has it."""
     return NEVER if past == NEVER_BOUND else NOT_HERE if past == WAS_BOUND else ASK
 
 
 cdef str why_chain_hides(BindingVariable variable, object name, Py_ssize_t deepest):
-    """The same, of a name that some binding in this context has; None where none has it."""
+    """The same, if a binding in this context has the name; None if none has."""
     cdef Binding link = None if xctx_tstate().context == NULL else chain_of(variable)
     while link is not None:
         if deepest == 0:
@@ -96,9 +96,9 @@ cdef str why_link_unseen(BindingVariable variable, Binding link):
 
 
 cdef str seen_by_another(BindingVariable variable, Unit unit):
-    """The reason where another unit made the binding: the same object each time, as long as it is the same unit."""
+    """The reason if another unit made the binding. Made once for that unit, and then returned again."""
     cdef tuple told
-    # A thread that inherits its maker's context was not given it on purpose, which `flow` would want.
+    # A thread that inherits its maker's context was not given it on purpose, so `flow` would not show the binding either.
     cdef bint carried = not (THREADS_INHERIT and unit.tsid != xctx_tstate().id)
     if unit.forks != xctx_fork_count():
         return BEFORE_FORK

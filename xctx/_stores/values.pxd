@@ -9,7 +9,7 @@ from xctx._stores.unit_table cimport TableEntry, UnitTable, entry_of
 
 
 cdef enum:
-    INSIDE = 2   # names and values that unit values have room for within themselves
+    INSIDE = 2   # how many names and values have room within the struct
     MOST = 12    # with more names than this they become a dict
 
 
@@ -19,16 +19,16 @@ cdef struct NamedValue:
 
 
 cdef struct UnitValues:
-    # These two never change. Both are borrowed: the store, or the unit, takes its unit values away before it dies.
+    # These two never change. Both are borrowed: a store or unit that dies detaches its unit values first.
     StoreValues *of_store
     PyObject *unit
     # The store's list: guarded by the lock of values.pyx.
     UnitValues *prev
     UnitValues *next
-    # Of a unit that threads share it is never NULL, guarded by the lock of values.pyx, and either a tuple or a dict: see
-    # context_values.pxd. All that follows is then not used.
-    PyObject *dict     # owned; NULL until it is needed, from then on it alone counts
-    # This and what follows is changed by the unit alone, with `lock` held for the sake of those who look from outside.
+    # For a unit that threads share this is never NULL, is guarded by the lock of values.pyx, and is a tuple or a dict, as in
+    # context_values.pxd; then the fields that follow are not used.
+    PyObject *dict     # owned; NULL until it is needed, and from then on it has all names and values
+    # Only the unit changes the fields from here on. It holds `lock` when it does, because xctx.debug reads them.
     uint16_t count
     uint16_t room
     xctx_mutex lock
@@ -36,11 +36,11 @@ cdef struct UnitValues:
     NamedValue inside[INSIDE]
 
 
-cdef struct StoreValues:   # what one store keeps in all units: a part of the store
-    uint64_t serial        # these two never change; the store is borrowed, this is a part of it
+cdef struct StoreValues:   # what one store keeps for all units: a part of the store object
+    uint64_t serial        # these two never change; `store` is borrowed, because it contains this
     PyObject *store
     # Guarded by the lock of values.pyx.
-    uint32_t forks         # the count of forks when the list was made: unit values of another are a parent's
+    uint32_t forks         # the count of forks when the list was made: if it differs, the list is a parent's
     UnitValues *first
 
 
@@ -62,7 +62,7 @@ cdef object as_dict(UnitValues *values)
 
 
 cdef inline UnitValues *values_of(StoreValues *of_store, Unit unit) noexcept:
-    """What the store keeps for a unit that one thread uses at a time, this one now; or NULL."""
+    """What the store keeps for a unit that this thread is running in; or NULL. For a shared unit, with the lock held."""
     cdef TableEntry *entry = entry_of(<UnitTable*>unit.table, of_store.serial)
     return NULL if entry == NULL else <UnitValues*>entry.values
 
@@ -91,6 +91,6 @@ cdef inline int write(UnitValues *values, object name, object value) except -1:
             old = values.items[i].value
             values.items[i].value = <PyObject*>value
             xctx_unlock(&values.lock)
-            Py_DECREF_(old)   # at the end, because this may run any code
+            Py_DECREF_(old)   # last, because it may run any code
             return 0
     return write_slowly(values, name, value)

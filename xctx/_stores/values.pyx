@@ -2,8 +2,8 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Unit values: the names and values that one store keeps for one unit.
 
-They are a few names and values side by side, or a dict once somebody asked for ``__dict__`` or there are many. A store has
-all its unit values in a list; a unit has those of all stores in a table, by the store's serial number (unit_table.pxd):
+They are a small array of names and values, or a dict once there are many or the program has asked for ``__dict__``. A store
+has all its unit values in a list; a unit has those of all stores in a table, by the store's serial number (unit_table.pxd):
 
     store A ---- values(A,U) ---- values(A,V)            The store owns them: the garbage collector sees the values as
     store B ---- values(B,U)                             the store's, so a value that refers to its own store is
@@ -11,12 +11,12 @@ all its unit values in a list; a unit has those of all stores in a table, by the
                   unit U            unit V               whichever dies first, detaches its unit values from the other
                                                          under the lock, and releases the values afterwards.
 
-Unit values are touched only by the code that runs in their unit, so reading takes no lock. Two things reach in from outside:
-the death of a store (nobody can be reading through it then) and :mod:`xctx.debug`, which is the reason why writers hold the
-lock of the unit values. Where several threads may be one unit (a process, a unit of work, a callable's value), what is kept
-is a tuple that never changes, of names and values, and is replaced as a whole; or a dict, once it is large or somebody asked
-for it, and dicts do their own locking. Who reads it holds the lock of the unit's table, which only the threads that work for
-that unit want.
+Unit values are used only by the code that runs in their unit, so reading takes no lock. There are two exceptions: the death of
+a store, when no code can be reading through the store any more, and :mod:`xctx.debug`, for which writers hold the lock of the
+unit values. Where several threads may be one unit (a process, a unit of work, a callable's value), what is kept is an immutable
+tuple of names and values, which is replaced as a whole; or a dict, once it is large or the program has asked for ``__dict__``,
+and dicts do their own locking. Reading and replacing it takes the lock of the unit's table, for which only threads of the same
+unit compete.
 """
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
@@ -37,9 +37,9 @@ connect()
 cdef tuple NOTHING = ()
 
 
-# Guards the lists of all stores and the changes of all tables. The lock of a unit's table is taken besides, after this one, by
-# what changes the table or the content of a unit that threads share. While either is held, no other lock is taken, but for that
-# of unit values, and nothing is allocated for the collector.
+# Guards the lists of all stores and the changes of all tables. Each unit has a lock of its own besides, taken after this one:
+# changing its table takes both; reading and replacing what is kept for a unit that threads share takes only the unit's. While
+# either is held, no other lock is taken except that of unit values, and no object is allocated that the collector tracks.
 cdef xctx_mutex lock
 
 
@@ -68,24 +68,24 @@ xctx_at_fork(XCTX_FORK_STORES, before_fork, after_fork, make_lock_anew)
 # --- unit values, stores and units -----------------------------------------------------------------------------------
 
 cdef UnitValues *new_values(StoreValues *of_store, Unit unit) except NULL:
-    """Unit values for a unit that has none, and that one thread uses at a time."""
+    """Makes unit values for a unit that has none yet, and that one thread uses at a time."""
     cdef bint _mine
     return add_values(of_store, unit, NULL, &_mine)
 
 
 cdef bint share_values(StoreValues *of_store, Unit unit) except -1:
-    """Makes unit values for a unit that threads share. False where another thread was faster."""
+    """Makes unit values for a unit that threads share. False if another thread has made them first."""
     cdef bint mine
     add_values(of_store, unit, <PyObject*>NOTHING, &mine)
     return mine
 
 
 cdef UnitValues *add_values(StoreValues *of_store, Unit unit, PyObject *content, bint *mine) except NULL:
-    """Unit values, made unless threads share the unit and there are some.
+    """Makes unit values, or finds those that another thread has made for a unit that threads share.
 
     Args:
         content: what a unit that threads share begins with; NULL for any other unit.
-        mine: set to whether they were made.
+        mine: set to whether this call has made them.
     """
     cdef UnitValues *made = <UnitValues*>PyMem_RawCalloc(1, sizeof(UnitValues))
     cdef UnitValues *theirs = NULL
@@ -99,7 +99,7 @@ cdef UnitValues *add_values(StoreValues *of_store, Unit unit, PyObject *content,
     made.items = made.inside
     xctx_lock(&lock)
     if of_store.forks != xctx_fork_count():
-        # In a forked child: the parent's values are the parent's to release.
+        # In a forked child. Only the parent may release its values.
         of_store.forks = xctx_fork_count()
         of_store.first = NULL
     if content != NULL:
@@ -148,7 +148,7 @@ cdef void remove_from_unit(UnitValues *values) noexcept:
 
 
 cdef int discard_values(StoreValues *of_store, Unit unit) except -1:
-    """Takes away and releases what the store keeps for the current unit."""
+    """Removes and releases what the store keeps for the current unit."""
     cdef UnitValues *values
     if unit.forks != xctx_fork_count():
         return 0   # a parent's
@@ -166,7 +166,7 @@ cdef int discard_values(StoreValues *of_store, Unit unit) except -1:
 
 
 cdef object shared_content(StoreValues *of_store, Unit unit):
-    """What the store keeps for a unit that threads share, or None. It is held: another thread may replace it."""
+    """What the store keeps for a unit that threads share, or None. A new reference, because another thread may replace it."""
     cdef UnitValues *values
     cdef object content = None
     xctx_lock(&unit.table_lock)
@@ -178,7 +178,7 @@ cdef object shared_content(StoreValues *of_store, Unit unit):
 
 
 cdef bint replace_shared(StoreValues *of_store, Unit unit, object content, object changed) noexcept:
-    """Replaces what the store keeps for a unit that threads share. False where another thread has replaced it before.
+    """Replaces what the store keeps for a unit that threads share. False if another thread has replaced it first.
 
     Args:
         content: what there was, held by the caller.
@@ -194,12 +194,12 @@ cdef bint replace_shared(StoreValues *of_store, Unit unit, object content, objec
         values.dict = <PyObject*>changed
     xctx_unlock(&unit.table_lock)
     if done:
-        Py_DECREF_(<PyObject*>content)   # theirs: the caller holds it yet, so nothing dies here
+        Py_DECREF_(<PyObject*>content)   # the unit values'. The caller still holds it, so nothing dies here
     return done
 
 
 cdef UnitValues *detach_all(StoreValues *of_store) noexcept:
-    """Takes away all that a store keeps, as a chain to be released."""
+    """Removes all that a store keeps, as a chain that the caller releases."""
     cdef UnitValues *chain
     cdef UnitValues *values
     xctx_lock(&lock)
@@ -217,7 +217,7 @@ cdef UnitValues *detach_all(StoreValues *of_store) noexcept:
 
 
 cdef void release_unit(Unit unit) noexcept:
-    # The unit has ended. What finalisers store for it meanwhile is in a new table.
+    # The unit has ended. What finalisers store for it from now on goes into a new table.
     cdef UnitTable *table
     cdef UnitValues *chain = NULL
     cdef UnitValues *values
@@ -263,7 +263,7 @@ cdef void release_chain(UnitValues *values) noexcept:
 
 cdef int traverse(StoreValues *of_store, visitproc visit, void *arg) noexcept:
     """Shows the collector what a store keeps."""
-    # No reference count may change. The lock is not taken: the collector runs between lines of this module, not within.
+    # No reference count may change. The lock is not taken, because no collection can begin while it is held.
     cdef UnitValues *values = of_store.first if of_store.forks == xctx_fork_count() else NULL
     cdef int i, result = 0
     while values != NULL and not result:
@@ -292,7 +292,7 @@ cdef int index_of(UnitValues *values, PyObject *name) except -2:
 
 
 cdef PyObject *read_slowly(UnitValues *values, PyObject *name) except? NULL:
-    # `read` of a name that is in a dict, or not interned.
+    # The rest of `read`: the names are in a dict, or the name is not interned.
     cdef PyObject *found = NULL
     cdef int i
     if values.dict != NULL:
@@ -306,7 +306,7 @@ cdef PyObject *read_slowly(UnitValues *values, PyObject *name) except? NULL:
 
 
 cdef int write_slowly(UnitValues *values, object name, object value) except -1:
-    # `write` of a name that is in a dict, or new, or not interned.
+    # The rest of `write`: the names are in a dict, or the name is new or not interned.
     cdef NamedValue *items
     cdef NamedValue *outgrown = NULL
     cdef int i
@@ -330,7 +330,7 @@ cdef int write_slowly(UnitValues *values, object name, object value) except -1:
         values.room *= 2
         xctx_unlock(&values.lock)
         PyMem_RawFree(outgrown)
-    Py_INCREF_(<PyObject*>name)   # both the item's
+    Py_INCREF_(<PyObject*>name)   # this reference and the next are the item's
     Py_INCREF_(<PyObject*>value)
     xctx_lock(&values.lock)
     values.items[values.count].name = <PyObject*>name
@@ -341,7 +341,7 @@ cdef int write_slowly(UnitValues *values, object name, object value) except -1:
 
 
 cdef bint erase(UnitValues *values, object name) except -1:
-    """Deletes a name, a plain str; tells whether it was there."""
+    """Deletes a name, a plain str. Returns whether it was there."""
     cdef NamedValue gone
     cdef int i
     if values.dict != NULL:
@@ -359,7 +359,7 @@ cdef bint erase(UnitValues *values, object name) except -1:
         values.items[i] = values.items[i + 1]
     xctx_unlock(&values.lock)
     Py_DECREF_(gone.name)
-    Py_DECREF_(gone.value)   # at the end, because this may run any code
+    Py_DECREF_(gone.value)   # last, because it may run any code
     return True
 
 
@@ -381,14 +381,14 @@ cdef object as_dict(UnitValues *values):
     if values.dict == NULL:
         names = contents(values)
         if values.dict != NULL:
-            return <object>values.dict   # making a dict may run the garbage collector, hence code that called this first
+            return <object>values.dict   # making a dict may collect garbage, and a finaliser may have called this first
         Py_INCREF(names)   # the unit values'
         xctx_lock(&values.lock)
         values.dict = <PyObject*>names
         count = values.count
         values.count = 0
         xctx_unlock(&values.lock)
-        for i in range(count):   # the dict holds them all: nothing dies here
+        for i in range(count):   # the dict holds all of them, so nothing dies here
             Py_DECREF_(values.items[i].name)
             Py_DECREF_(values.items[i].value)
         if values.items != values.inside:

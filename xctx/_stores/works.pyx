@@ -1,16 +1,16 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Units of work: opened, found, and left with nothing of them behind.
+"""Units of work: how they are opened, found and ended.
 
-Which unit of work a flow of control is in, is bound in an xlocal of this module's own, `here`. So it goes where bindings
-with the key `flow` go, and snapshots take it along like any other. Its value is a `UnitOfWork`, which the unit refers to: it
-lives as long as any context has it, and its unit ends when the block is left, whatever has it still. Then the unit of work
-outside counts again, in those contexts as well.
+An xlocal of this module, `here`, has the unit of work that a flow of control is in. So this goes where bindings with the key
+`flow` go, and snapshots take it along like any other binding. The value is a `UnitOfWork`, to which the unit refers weakly. It
+lives as long as any context has it; its unit ends when the block is left, even if contexts still have the value. Then the
+unit of work outside counts again, in those contexts as well.
 
 What a `local` keeps for a unit of work are unit values, as for any unit that threads share (values.pyx).
 
     context A   here: --> UnitOfWork 2 --outer--> UnitOfWork 1        inside two blocks
-    context B   here: ---------------------------------^             a task that was started between them
+    context B   here: ---------------------------------^             a task that was started inside the outer one
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
@@ -48,13 +48,13 @@ cdef Key GREENLET = _core.greenlet
 @cython.final
 @cython.no_gc_clear
 cdef class UnitOfWork:
-    """What the unit of a unit of work refers to.
+    """What the unit of a unit of work refers to weakly.
 
     Thread-safety: may be read from any thread; `outer` is read and set under the critical section.
     Lifetime: held by the bindings of `here`, and by units of work that were opened inside.
     """
 
-    def __repr__(self):   # the unit is None while it is made, when finalisers may get hold of this
+    def __repr__(self):   # a finaliser may get hold of this while it is made, when its unit is still None
         return f"<xctx unit of work{'' if self.unit is None or not self.unit.ended else ' that has ended'}>"
 
 
@@ -62,7 +62,7 @@ cdef UnitOfWork current_work():
     """The innermost open unit of work, or None."""
     cdef Binding top = binding_here(here, xctx_tstate())
     cdef UnitOfWork work
-    if top is None or not PyTuple_GET_SIZE(top.values):   # of a snapshot that was taken outside of any
+    if top is None or not PyTuple_GET_SIZE(top.values):   # empty: from a snapshot taken outside of any unit of work
         return None
     work = <UnitOfWork>top.values[0]
     return innermost_open(work) if work.unit.over else work
@@ -83,7 +83,7 @@ cdef Unit find_current(object key, bint create):
 
 
 cdef bint is_work(Binding binding) noexcept:
-    """Whether it is a binding that says which unit of work its flow is in."""
+    """Whether this is a binding of `here`, which says in which unit of work its flow is."""
     return binding.owner is here
 
 
@@ -93,11 +93,15 @@ cdef const UnitKind *KIND_OF_UNIT = found_by(find_current)
 # --- opening and ending ----------------------------------------------------------------------------------------------
 
 cdef UnitOfWork open_work(UnitOfWork outer):
-    """A new unit of work inside another one, or None. It is not bound yet."""
+    """A new unit of work, which is not bound yet.
+
+    Args:
+        outer: the unit of work around it, or None.
+    """
     cdef UnitOfWork opened = UnitOfWork.__new__(UnitOfWork)
     if outer is not None:
-        # Of those that have ended, none is kept by those that are opened inside: a task that starts the next one like
-        # itself, and ends, would make the chain longer each time.
+        # Units of work that have ended are skipped: where each task starts the next one like itself and ends, the chain
+        # would become longer with each.
         with cython.critical_section(outer):
             outer.outer = innermost_open(outer.outer)
         opened.outer = outer
@@ -110,10 +114,10 @@ cdef Binding bind_work(UnitOfWork work):
 
 
 cdef int end_work(UnitOfWork work, PyObject *context) except -1:
-    """Ends the unit of work, and takes out what was bound since in the context in which it was opened, and left open.
+    """Ends a unit of work, and takes out of a context what was bound since it was opened, and left open.
 
     Args:
-        context: that context, held by the caller.
+        context: the context in which it was opened, which the caller holds; or NULL.
     """
     cdef object before = work.before
     work.before = None
@@ -126,10 +130,10 @@ cdef int end_work(UnitOfWork work, PyObject *context) except -1:
 @cython.final
 @cython.no_gc_clear
 cdef class LeftOpen:
-    """What is left open in a context. Used by one call alone."""
-    cdef object before      # the copy of the context as it was
-    cdef list chains        # the chains that have had anything taken out of them, held until that is done
-    cdef list bindings      # what was taken out
+    """What clear_left_open has found. Only one call uses it."""
+    cdef object before      # a copy of the context as it was when the unit of work was opened
+    cdef list chains        # chains from which something was removed, held until all is removed
+    cdef list bindings      # what was removed
 
 
 cdef int clear_left_open(object before, PyObject *context) except -1:
@@ -151,7 +155,7 @@ cdef int clear_left_open(object before, PyObject *context) except -1:
             end_binding(link, None, NULL)   # a copy of that context has it as well
     if found.bindings is not None:
         for link in found.bindings:
-            # One that a snapshot has bound lives on where that was taken.
+            # A unit of work that a snapshot has bound is still open where the snapshot was taken.
             if is_work(link) and not link.barrier:
                 end_unit((<UnitOfWork>link.values[0]).unit)
         warn_of(found.bindings)
@@ -175,7 +179,7 @@ cdef int clear_chain(Binding top, void *arg) except -1:
 
 
 cdef int warn_of(list bindings) except -1:
-    """Warns of those of which it is known where they were bound."""
+    """Warns of those bindings of which it was noted where their blocks were entered (xctx.debug.track)."""
     cdef Binding link
     told = []
     for link in bindings:
@@ -195,24 +199,31 @@ cdef int warn_of(list bindings) except -1:
 @cython.final
 @cython.no_gc_clear
 cdef class work:
-    """A unit of work: a request, a job, a message, and all that works for it.
+    """A unit of work: a request, a job, a message, and all code that works on it.
 
-    ``with xctx.work():`` opens one for the block, ``async with`` likewise. As a decorator, ``@xctx.work()`` opens one for each
-    call of a function, coroutine function, generator or async generator; a generator is in it while it runs, not while it
-    is suspended. It can be used again, and nested: each entry is a unit of work of its own, inside the current one.
+    ``with xctx.work():`` opens one for the block, and gives its :class:`~xctx.keys.Unit`; ``async with`` likewise. As a
+    decorator, ``@xctx.work()`` opens one for each call of a function, coroutine function, generator or async generator; a
+    generator is in it while it runs, not while it is suspended. The object can be used again, and nested: each entry is a
+    unit of work of its own, inside the current one.
 
-    All that is carried from there is in it: tasks, threads through :mod:`xctx.concurrent`, greenlets through
-    :mod:`xctx.gevent`, what runs with a snapshot. A plain thread and a forked child are not. At its end, whatever a
+    What is started inside and takes its bindings along is in it too: tasks, threads of :mod:`xctx.concurrent`, greenlets of
+    :mod:`xctx.gevent`, functions that run with a snapshot. A plain thread and a forked child are not. At its end, what any
     ``local(key=xctx.keys.work)`` keeps for it is released, and what was bound inside and left open is taken out of the
-    context. Tasks and threads that live on are in the unit of work outside from then on, or in none.
+    context. Tasks and threads that live on are then in the unit of work outside, or in none.
 
     Thread-safety: may be entered in several units at the same time, from any thread.
-    Lifetime: a unit of work ends when its block is left; when it is dropped, at the latest.
+    Lifetime: a unit of work ends when its block is left, or when nothing refers to it any more.
     """
     cdef OpenByHand opened   # or None: set once, under the critical section
 
     def __call__(self, func, /):
         """Decorates a function of any kind: each call is a unit of work.
+
+        Args:
+            func: a callable, coroutine function, generator function or async generator function.
+
+        Returns:
+            A function of the same kind.
 
         Raises:
             TypeError: `func` is not callable.
@@ -263,7 +274,7 @@ cdef object leave(Block block):
     token = block.undo   # holds the context
     block.made = block.undo = None
     opened = <UnitOfWork>made.values[0]
-    # Its values are released while it is still the current one, so what their finalisers keep for it is released in turn.
+    # Its values are released while it is still current, so that what their finalisers keep for it is released in turn.
     try:
         end_unit(opened.unit)
     finally:
@@ -317,7 +328,7 @@ install_block_methods(work, &KIND)
 @cython.final
 @cython.no_gc_clear
 cdef class Done:
-    """What is awaited where nothing is to be waited for."""
+    """An awaitable that returns at once."""
     cdef object result
 
     def __await__(self):
@@ -362,21 +373,22 @@ install_block_methods(work, &ASYNC_KIND, "__aenter__", "__aexit__")
 
 # --- in steps --------------------------------------------------------------------------------------------------------
 
-# What these bind in one step may be for the next, and between the steps others bind in the same context.
+# Kinds of functions whose steps may leave bindings for the next step, while other code binds in the same context in between:
+# so at the end nothing that was left open is taken out.
 cdef tuple IN_STEPS = (functions.GENERATOR, functions.ASYNC_GENERATOR)
 
 
 @cython.final
 @cython.no_gc_clear
 cdef class WorkSteps(StepContext):
-    """One unit of work in steps, each of which may be taken in another unit: a call of a generator, a response.
+    """One unit of work in steps, each of which may be taken in another unit: a call of a generator, the response to a request.
 
     Thread-safety: one step at a time, by any thread.
-    Lifetime: held by the call. The unit of work ends with :meth:`close`, or with this.
+    Lifetime: held by the call. The unit of work ends with :meth:`close`, or when this object is freed.
     """
-    cdef bint clears         # what was left open in the context of the first step is taken out at the end
-    cdef UnitOfWork opened   # None before the first step, and once it is over
-    cdef Binding made        # these three of the step that is taken: as those of a block
+    cdef bint clears         # at the end, what was left open in the context of the first step is taken out
+    cdef UnitOfWork opened   # None before the first step and after the last one
+    cdef Binding made        # this and the next two are of the step that is being taken, as the fields of a block
     cdef object token
     cdef PyObject *context
     cdef object first        # the context of the first step; None unless it clears

@@ -1,18 +1,24 @@
-"""What the annotations of a class say of carrying: which names, how, and what their values may be."""
+"""What the annotations of a class say of carrying: which names, how, and what their values may be.
+
+It runs at the first class of a program that declares names, so typing is imported only where a name is carried.
+"""
 
 import builtins
-import inspect
 import sys
-from collections.abc import Iterator
-from types import NoneType, UnionType
-from typing import Any
 
+from xctx._stores import declare
 from xctx._wire.carried import carried
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+NoneType, UnionType = type(None), type(int | None)
 JSON_TYPES = frozenset({str, int, float, bool, NoneType, list, dict})
 
 
-def types_of(annotation: Any) -> tuple[type, ...] | None:
+def types_of(annotation: "Any") -> tuple[type, ...] | None:
     """The types that values of this annotation have, as far as that is cheap to check; None for any type."""
     import typing
 
@@ -36,7 +42,7 @@ def types_of(annotation: Any) -> tuple[type, ...] | None:
         return (dict,)
     if isinstance(origin, type):
         annotation = origin
-    if not isinstance(annotation, type) or annotation in (object, Any):
+    if not isinstance(annotation, type) or annotation in (object, typing.Any):
         return None
     abstract = getattr(annotation, "__abstractmethods__", None)
     if abstract and annotation not in JSON_TYPES:  # Mapping, Sequence: they know whether a dict or a list is one
@@ -44,7 +50,7 @@ def types_of(annotation: Any) -> tuple[type, ...] | None:
     return (annotation,)
 
 
-class Names(dict[str, Any]):
+class Names(dict[str, "Any"]):
     """Where the names in an annotation that is text are looked up. A name that is found nowhere stands for any type."""
 
     def __init__(self, cls: type) -> None:
@@ -54,17 +60,12 @@ class Names(dict[str, Any]):
 
     def __missing__(self, name: str) -> object:
         self.missing.add(name)
-        return Any
+        return object
 
 
-def annotations(cls: type) -> Iterator[tuple[str, Any]]:
+def annotations(cls: type) -> "Iterator[tuple[str, Any]]":
     """The names that the body of `cls` annotates, and the annotations, evaluated as far as they can be now."""
-    if sys.version_info >= (3, 14):
-        import annotationlib
-
-        found = annotationlib.get_annotations(cls, format=annotationlib.Format.FORWARDREF)
-    else:
-        found = inspect.get_annotations(cls)
+    found = declare.annotations(cls, "FORWARDREF")
     for name, annotation in found.items():
         yield name, evaluated(cls, name, annotation) if isinstance(annotation, str) else annotation
 
@@ -76,13 +77,13 @@ def evaluated(cls: type, name: str, text: str) -> object:
     except Exception as exc:
         if "carried" in text:
             raise TypeError(f"{cls.__name__!r} declares {name!r} as {text!r}, which cannot be evaluated") from exc
-        return Any
+        return object
     if "carried" in names.missing:
         raise TypeError(f"{cls.__name__!r} declares {name!r} as {text!r}: no 'carried' is found in its module")
     return annotation
 
 
-def how_carried(annotation: Any) -> carried | None:
+def how_carried(annotation: "Any") -> carried | None:
     """The mark in an annotation, or None."""
     for each in getattr(annotation, "__metadata__", ()):
         if each is carried:

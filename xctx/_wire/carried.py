@@ -1,6 +1,6 @@
 """carried: the mark of a name that an xlocal carries to other machines.
 
-A module of its own, so that importing xctx stays cheap: what reads the mark is not.
+It has a module of its own, so that importing xctx stays cheap: the modules that read the mark are not.
 """
 
 TYPE_CHECKING = False
@@ -15,21 +15,21 @@ TOKEN = frozenset("!#$&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJK
 class carried:
     """Declares that a name of an xlocal is carried to other machines, by :mod:`xctx.wire`.
 
-    It stands in the annotation, alone or called::
+    It is written in the annotation, with or without arguments::
 
         class Current(xctx.xlocal):
             request_id: Annotated[str, xctx.carried]
             tenant: Annotated[UUID, xctx.carried("tenant-id", encode=str, decode=UUID)]
             user: User                                            # stays in this process
 
-    Values of the types that JSON has are written as JSON, a string as it is where it can be told from other JSON.
-    Others need `encode` and `decode`.
+    Values of the types that JSON has are written as JSON; a string is written without quotes if it cannot be mistaken
+    for other JSON. Values of other types need `encode` and `decode`.
 
     Args:
-        name: what it is called on the wire, the same in each language. Default: as in Python.
+        name: the name in the header, the same in each language. Default: the name in Python.
         encode: makes a str of a value.
-        decode: makes the value of a str that came from outside, in the middle of a request. It raises for one that is
-            wrong: the name is then left unbound.
+        decode: makes a value of a str that came from outside, in the middle of a request. If it raises, the str was
+            wrong, and the name is left unbound.
 
     Raises:
         TypeError: `encode` or `decode` is given without the other, or cannot be called; `name` is not a str.
@@ -39,7 +39,7 @@ class carried:
     """
 
     __slots__ = {  # noqa: RUF023
-        "name": "What it is called on the wire; None for what it is called here.",
+        "name": "The name in the header; None if that is the name in Python.",
         "encode": "Makes a str of a value; None for JSON.",
         "decode": "Makes the value of a str; None for JSON.",
     }

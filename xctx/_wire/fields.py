@@ -5,12 +5,15 @@ that has one is known here for as long as it lives, so that what arrives finds t
 """
 
 from _weakref import ref
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from xctx._stores.xlocal import xlocal
 from xctx._wire.annotations import JSON_TYPES, annotations, how_carried, types_of
 from xctx._wire.carried import carried, check_key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
 
 class Field:
@@ -56,7 +59,7 @@ def class_fields(cls: type) -> dict[str, Field]:
     return fields
 
 
-def unique(owner: str, fields: Mapping[str, Field]) -> None:
+def unique(owner: str, fields: "Mapping[str, Field]") -> None:
     taken: dict[str, str] = {}
     for field in fields.values():
         if taken.setdefault(field.key, field.name) != field.name:
@@ -66,18 +69,18 @@ def unique(owner: str, fields: Mapping[str, Field]) -> None:
 # --- the xlocals that carry something ---------------------------------------------------------------------------
 
 # Each xlocal that carries something, in the order in which they were made. The inner mappings never change.
-_carriers: dict[ref[Any], Mapping[str, Field]] = {}
+_carriers: "dict[ref[Any], Mapping[str, Field]]" = {}
 
 
-def register(store: Any, fields: Mapping[str, Field]) -> None:
+def register(store: "Any", fields: "Mapping[str, Field]") -> None:
     _carriers[ref(store, forget)] = fields
 
 
-def forget(gone: ref[Any], pop: Callable[..., object] = _carriers.pop) -> None:
+def forget(gone: "ref[Any]", pop: "Callable[..., object]" = _carriers.pop) -> None:
     pop(gone, None)
 
 
-def declare(store: Any, /, *names: str, **fields: Any) -> None:
+def declare(store: "Any", /, *names: str, **fields: "Any") -> None:
     """Declares names of one xlocal as carried, where no class of its own does.
 
     For example, ``wire.declare(current, "request_id", retries=int, tenant=xctx.carried("tenant-id"))``.
@@ -103,19 +106,19 @@ def declare(store: Any, /, *names: str, **fields: Any) -> None:
         if name[:1] == "_":
             raise TypeError(f"cannot carry {name!r}: names that start with an underscore are reserved")
         how = carried() if said is carried else said if isinstance(said, carried) else how_carried(said)
-        made[name] = Field(name, how or carried(), Any if isinstance(said, carried) or said is carried else said)
+        made[name] = Field(name, how or carried(), object if isinstance(said, carried) or said is carried else said)
     unique(type(store).__name__, made)
     register(store, made)
 
 
-def fields_of(store: Any) -> Mapping[str, Field] | None:
+def fields_of(store: "Any") -> "Mapping[str, Field] | None":
     """What one xlocal carries, or None."""
     if not issubclass(type(store), xlocal):
         raise TypeError(f"{store!r} is no xlocal")
     return _carriers.get(ref(store))
 
 
-def carriers() -> list[tuple[Any, Mapping[str, Field]]]:
+def carriers() -> "list[tuple[Any, Mapping[str, Field]]]":
     """Each living xlocal that carries something, with its fields, in the order in which they were made."""
     while True:
         try:
@@ -125,7 +128,7 @@ def carriers() -> list[tuple[Any, Mapping[str, Field]]]:
         return [(store, fields) for each, fields in found if (store := each()) is not None]
 
 
-def chosen(stores: tuple[Any, ...]) -> list[tuple[Any, Mapping[str, Field]]]:
+def chosen(stores: "tuple[Any, ...]") -> "list[tuple[Any, Mapping[str, Field]]]":
     """The xlocals that were asked for, or all, each with its fields.
 
     Raises:
