@@ -12,8 +12,8 @@ from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Forma
                                    Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry, object_init,
                                    traverseproc, visitproc, xctx_find_in_type, xctx_is_mutable_type, xctx_taken, xctx_tstate,
                                    xctx_type_put, xctx_type_version, xctx_var_reset)
-from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_knows, xctx_cache_note,
-                                    xctx_cache_set,                                    xctx_count_contexts, xctx_fork_count, xctx_next_serial)
+from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_knows,
+                                    xctx_cache_note, xctx_cache_set, xctx_count_contexts, xctx_fork_count, xctx_next_serial)
 from xctx._runtime.units cimport WORK
 from xctx._core cimport Key, Unit, as_key
 from xctx._stores.bindings cimport Binding
@@ -438,7 +438,6 @@ cdef int set_in_context(local store, object name, object value) except -1:
 cdef PyObject *value_here(local store, PyObject *name) except? NULL:
     """A new reference to the current unit's value of the name, or NULL with no exception."""
     cdef UnitValues *values
-    cdef PyObject *found = NULL
     if store.storage == PER_UNIT:
         values = values_here(store, False)
         return NULL if values == NULL else read(values, name)
