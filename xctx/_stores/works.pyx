@@ -153,7 +153,7 @@ cdef int clear_left_open(object before, PyObject *context) except -1:
         finally:
             end_visit(here, collects)
         for link in found.bindings or ():
-            end_binding(link, None, NULL)   # a copy of that context has it as well
+            end_binding(link, NULL)   # a copy of that context has it as well
     if found.bindings is not None:
         for link in found.bindings:
             # A unit of work that a snapshot has bound is still open where the snapshot was taken.
