@@ -1,6 +1,7 @@
 """Servers of WSGI applications, each in a thread of this process, for the length of a block that gets the port."""
 
 import contextlib
+import gc
 import threading
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -50,6 +51,7 @@ def gevent(app):
         started.set()
         gevent.get_hub().wait(stop)
         server.stop(timeout=30)
+        gc.collect()  # sockets in garbage are closed while there is a loop
         gevent.get_hub().destroy(destroy_loop=True)
 
     thread = threading.Thread(target=serve)

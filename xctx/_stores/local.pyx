@@ -20,10 +20,10 @@ from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport binding_here
 from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, context_values, current_values,
                                           detach_list, publish, read_content, release_list, traverse_list, with_name)
-from xctx._stores.names cimport is_reserved, plain_name
+from xctx._stores.names cimport is_interned, is_reserved, plain_name
 from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, discard_values, erase, new_values, read,
-                                  release_chain, release_unit, replace_shared, share_values, shared_content, traverse,
-                                  values_of, write)
+                                  read_shared, release_chain, release_unit, replace_shared, share_values, shared_content,
+                                  traverse, values_of, write)
 from xctx._stores.works cimport UnitOfWork
 from xctx._stores.xlocal cimport xlocal
 from xctx._stores.context_dict import ContextDict
@@ -516,10 +516,12 @@ cdef bint read_of_shared_work(local store, PyObject *name, PyObject **found) exc
     work = <UnitOfWork>top.values[0]
     if work.unit.over:
         return False
-    content = shared_content(&store.kept, work.unit)
-    if content is None:
-        return False
-    found[0] = read_content(<PyObject*>content, name)
+    found[0] = NULL
+    if not read_shared(&store.kept, work.unit, name, found) or found[0] == NULL and not is_interned(name):
+        content = shared_content(&store.kept, work.unit)
+        if content is None:
+            return False
+        found[0] = read_content(<PyObject*>content, name)
     return found[0] != NULL or not is_reserved(name)
 
 

@@ -22,8 +22,8 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.string cimport memset
 
-from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyObject_RichCompareBool, Py_XDECREF_,
-                                   Py_XINCREF_)
+from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyObject_RichCompareBool,
+                                   PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_XDECREF_, Py_XINCREF_)
 from xctx._runtime.runtime cimport (XCTX_FORK_STORES, connect, xctx_at_fork, xctx_cache_drop, xctx_cache_empty,
                                     xctx_cache_entry_of, xctx_fork_count)
 from xctx._runtime.units cimport set_table_release
@@ -175,6 +175,27 @@ cdef object shared_content(StoreValues *of_store, Unit unit):
         content = <object>values.dict
     xctx_unlock(&unit.table_lock)
     return content
+
+
+cdef bint read_shared(StoreValues *of_store, Unit unit, PyObject *name, PyObject **found) noexcept:
+    """Whether the store keeps a tuple for a unit that threads share; if so, a new reference to the value of an interned name.
+
+    It is `shared_content` and a search in one, which leaves the tuple's reference count alone.
+    """
+    cdef UnitValues *values
+    cdef PyObject *content = NULL
+    cdef Py_ssize_t i
+    xctx_lock(&unit.table_lock)
+    values = values_of(of_store, unit)
+    if values != NULL and PyTuple_CheckExact_(values.dict):
+        content = values.dict
+        for i in range(0, PyTuple_GET_SIZE_(content), 2):
+            if PyTuple_GET_ITEM_(content, i) == name:
+                found[0] = PyTuple_GET_ITEM_(content, i + 1)
+                Py_INCREF_(found[0])
+                break
+    xctx_unlock(&unit.table_lock)
+    return content != NULL
 
 
 cdef bint replace_shared(StoreValues *of_store, Unit unit, object content, object changed) noexcept:
