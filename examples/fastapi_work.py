@@ -1,8 +1,10 @@
 """A FastAPI application under uvicorn: each request is a unit of work, which keeps what is known in the middle of it.
 
-A plain dependency, which FastAPI runs in a pool of threads, checks the token and sets ``state.user``. The endpoint sees
-it, whether it is a coroutine function or another plain one in the pool; so do the tasks that it starts, the body that
-it streams and the background task that follows. At the end of the request all of it is gone.
+The request's id comes with its headers. A plain dependency, which FastAPI runs in a pool of threads, checks the token
+and sets ``state.user``; one that is a coroutine function then sets ``state.tenant``. The endpoint sees both, whether it
+is a coroutine function or another plain one in the pool; so do the tasks that it starts, the body that it streams, the
+background task that follows, and a listener of SQLAlchemy's asyncio session, which has each query find the rows of the
+tenant alone. At the end of the request all of it is gone.
 
     python examples/fastapi_work.py                          # starts uvicorn, asks it, says what was wrong, stops it
     cd examples; uvicorn fastapi_work:app                    # serves
@@ -18,13 +20,24 @@ import sys
 import threading
 import time
 from collections import Counter
-from typing import ClassVar
+from contextlib import asynccontextmanager
+from tempfile import TemporaryDirectory
+from typing import Annotated, ClassVar
 
 from fastapi import BackgroundTasks, Depends, FastAPI
 from fastapi.responses import StreamingResponse
+from sqlalchemy import event, select
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, with_loader_criteria
 
 import xctx
 import xctx.asgi
+
+
+class Request(xctx.xlocal):
+    """What comes with a request."""
+
+    id: Annotated[str, xctx.carried("request-id")]
 
 
 class State(xctx.local, key=xctx.keys.work):
@@ -50,10 +63,50 @@ class User:
             self.alive["users"] -= 1
 
 
+request = Request()
 state = State()
-app = FastAPI()
-app.add_middleware(xctx.asgi.Middleware)
 wrong_afterwards = []
+
+# --- the database -----------------------------------------------------------------------------------------------------
+
+TENANTS = 7
+sessions = async_sessionmaker()
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Note(Base):
+    __tablename__ = "notes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+
+
+@event.listens_for(Session, "do_orm_execute")
+def of_the_tenant(execution):
+    """Has each query find what is the tenant's. It runs in the greenlet in which SQLAlchemy awaits its driver."""
+    tenant = state.tenant
+    execution.statement = execution.statement.options(with_loader_criteria(Note, Note.tenant == tenant))
+
+
+@asynccontextmanager
+async def database(app):
+    with TemporaryDirectory() as folder:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{folder}/notes.db")
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        sessions.configure(bind=engine)
+        async with sessions() as session, session.begin():
+            session.add_all(Note(tenant=f"tenant {number}") for number in range(TENANTS))
+        yield
+        await engine.dispose()
+
+
+app = FastAPI(lifespan=database)
+app.add_middleware(xctx.asgi.Middleware)
+
+# --- dependencies and endpoints ---------------------------------------------------------------------------------------
 
 
 def authenticated(token: str):
@@ -64,7 +117,7 @@ def authenticated(token: str):
 
 async def tenant(token: str):
     """Runs in the event loop, once the other has run."""
-    state.tenant = f"tenant of {state.user.name}"
+    state.tenant = f"tenant {int(token) % TENANTS}"
     state.steps.append("tenant")
 
 
@@ -75,7 +128,7 @@ def afterwards(token):
 
 
 def seen():
-    return {"user": state.user.name, "tenant": state.tenant, "steps": list(state.steps)}
+    return {"id": request.id, "user": state.user.name, "tenant": state.tenant, "steps": list(state.steps)}
 
 
 known = [Depends(authenticated), Depends(tenant)]
@@ -102,12 +155,22 @@ def in_the_pool(token: str):
 @app.get("/stream", dependencies=known)
 async def streamed(token: str):
     def body():  # each step in the pool
-        yield '{"user": '
+        yield '{"seen": '
         state.steps.append("streamed")
-        yield json.dumps(state.user.name)
-        yield f', "tenant": {json.dumps(state.tenant)}, "steps": {json.dumps(state.steps)}}}'
+        yield json.dumps(seen()) + "}"
 
     return StreamingResponse(body(), media_type="application/json")
+
+
+@app.get("/notes", dependencies=known)
+async def notes(token: str):
+    async with sessions() as session:
+        found = [note.tenant for note in await session.scalars(select(Note))]
+        # A function that SQLAlchemy runs in a greenlet, where it may use a session as one that is not of asyncio.
+        again = await session.run_sync(lambda plain: [note.tenant for note in plain.scalars(select(Note))])
+    if found == again:
+        state.steps += found
+    return seen()
 
 
 @app.get("/left")
@@ -115,17 +178,28 @@ async def left():
     return {"users": User.alive["users"], "found": sorted(vars(state)), "wrong": len(wrong_afterwards)}
 
 
-STEPS = {"/async": ["child", "child"], "/sync": ["pool"], "/stream": ["streamed"]}
+# --- the check --------------------------------------------------------------------------------------------------------
+
+STEPS = {"/async": ["child", "child"], "/sync": ["pool"], "/stream": ["streamed"], "/notes": None}
+
+
+def headers(path):
+    return {"baggage": f"request-id=request%20{path.partition('=')[2]}"}
 
 
 def is_right(path, answer):
     kind, _, token = path.partition("?token=")
-    user = f"user of {token}"
-    return answer == {"user": user, "tenant": f"tenant of {user}", "steps": ["authenticated", "tenant", *STEPS[kind]]}
+    tenant = f"tenant {int(token) % TENANTS}"
+    return answer.get("seen", answer) == {
+        "id": f"request {token}",
+        "user": f"user of {token}",
+        "tenant": tenant,
+        "steps": ["authenticated", "tenant", *(STEPS[kind] or [tenant])],
+    }
 
 
 def main(argv=None):
-    from serving import ask, ask_all, report, server
+    from serving import ask_all, ask_until, report, server
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--requests", type=int, default=3000, metavar="N", help="how many (default: 3000)")
@@ -134,12 +208,9 @@ def main(argv=None):
     here = os.path.dirname(os.path.abspath(__file__))
     with server("-m", "uvicorn", "--app-dir", here, "--host", "127.0.0.1", "--port", "0", "fastapi_work:app") as port:
         print(f"uvicorn listens on port {port}")
-        paths = [f"{list(STEPS)[number % 3]}?token={number}" for number in range(options.requests)]
-        answers = ask_all(port, paths)
-        # The last answers may be with their clients a moment before their requests are at their ends.
-        end = time.monotonic() + 10
-        while (after := ask(port, "/left"))["users"] > 0 and time.monotonic() < end:
-            time.sleep(0.05)
+        paths = [f"{list(STEPS)[number % len(STEPS)]}?token={number}" for number in range(options.requests)]
+        answers = ask_all(port, paths, headers=headers)
+        after = ask_until(port, "/left", lambda after: after["users"] == 0)
     wrong = [answer for path, answer in zip(paths, answers, strict=True) if not is_right(path, answer)]
     report(
         [

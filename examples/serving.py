@@ -10,9 +10,12 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 LISTENS = re.compile(r"https?://127\.0\.0\.1:(\d+)")
@@ -20,7 +23,7 @@ PATIENCE = 60  # seconds, on a machine that has other work
 
 
 @contextlib.contextmanager
-def server(*command):
+def server(*command, cwd=None):
     """Runs a server in the block, as a group of processes of its own; gives the port it listens on.
 
     Raises:
@@ -31,6 +34,7 @@ def server(*command):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        cwd=cwd,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         start_new_session=True,
     )
@@ -65,7 +69,7 @@ def server(*command):
         process.stdout.close()
 
 
-def ask(port, path):
+def ask(port, path, headers=None):
     """What the server answers: the JSON of it.
 
     Raises:
@@ -73,7 +77,7 @@ def ask(port, path):
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers or {})
         answer = connection.getresponse()
         body = answer.read()
     finally:
@@ -83,10 +87,26 @@ def ask(port, path):
     return json.loads(body)
 
 
-def ask_all(port, paths, at_once=50):
-    """The answers to all of them, from so many clients at once."""
+def ask_all(port, paths, at_once=50, headers=lambda path: {}):
+    """The answers to all of them, from so many clients at once; `headers` gives those of a request."""
     with ThreadPoolExecutor(at_once) as clients:
-        return list(clients.map(lambda path: ask(port, path), paths))
+        return list(clients.map(lambda path: ask(port, path, headers(path)), paths))
+
+
+def hang_up(port, path):
+    """Asks, takes the beginning of the answer, and resets the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        client.recv(10)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def ask_until(port, path, is_right, seconds=10):
+    """The answer once it is right, or the last one: clients may have theirs a moment before the requests end."""
+    end = time.monotonic() + seconds
+    while not is_right(answer := ask(port, path)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return answer
 
 
 def report(rows):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xctx import concurrent as concurrent
     from xctx import dask as dask
     from xctx import debug as debug
+    from xctx import django as django
     from xctx import gevent as gevent
     from xctx import logging as logging
     from xctx import pytest as pytest
@@ -53,7 +54,20 @@ __all__ = [
 ]
 
 # Each is imported when a program first uses it, so that importing xctx stays cheap and needs no other package.
-_MODULES = ("asgi", "celery", "concurrent", "dask", "debug", "gevent", "logging", "pytest", "telemetry", "wire", "wsgi")
+_MODULES = (
+    "asgi",
+    "celery",
+    "concurrent",
+    "dask",
+    "debug",
+    "django",
+    "gevent",
+    "logging",
+    "pytest",
+    "telemetry",
+    "wire",
+    "wsgi",
+)
 
 if not TYPE_CHECKING:  # or type checkers would take any name
 

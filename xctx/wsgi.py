@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from xctx._carry.snapshot import Snapshot, snapshot_of
-from xctx._stores.works import WorkSteps
 from xctx._stores.xlocal import xlocal
 from xctx._wire.fields import chosen
-from xctx._wire.incoming import arrived
 from xctx._wire.report import Report
+from xctx._wire.request import Request
 
 __all__ = ["Middleware"]
 
@@ -46,9 +44,7 @@ class Middleware:
         self._report = report
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        header = environ.get("HTTP_BAGGAGE")
-        values = arrived({"baggage": header}, self._xlocals, self._report) if header else None
-        request = _Request(snapshot_of(values.items(), barriers=False) if values else None)
+        request = Request(environ.get("HTTP_BAGGAGE"), self._xlocals, self._report)
         try:
             body: Iterable[bytes] = request.run(self.app, environ, start_response)
         except BaseException:
@@ -63,30 +59,12 @@ class Middleware:
         return _Body(body, request)
 
 
-class _Request:
-    """The unit of work of a request, and the names that arrived with it."""
-
-    __slots__ = ("_snapshot", "_steps")
-
-    def __init__(self, snapshot: Snapshot | None) -> None:
-        self._snapshot = snapshot
-        self._steps = WorkSteps(True)
-
-    def run(self, func: Callable[..., Any], *args: Any) -> Any:
-        if self._snapshot is not None:
-            return self._steps.run(self._snapshot.run, (func, *args), {})
-        return self._steps.run(func, args, {})
-
-    def end(self) -> None:
-        self._steps.close()
-
-
 class _Body:
     """A body whose parts are made, and which is closed, in the unit of work of its request."""
 
     __slots__ = ("_body", "_parts", "_request")
 
-    def __init__(self, body: Iterable[bytes], request: _Request) -> None:
+    def __init__(self, body: Iterable[bytes], request: Request) -> None:
         self._body = body
         self._request = request
         self._parts: Iterator[bytes] | None = None

@@ -140,6 +140,53 @@ def test_one_that_has_ended_goes_as_none():
     assert pickle.loads(pickle.dumps(snapshot)).run(xctx.work.current) is None
 
 
+def test_in_a_forked_child_likewise(in_fork):
+    unnamed = xctx.local(key=keys.work)
+    x = xctx.xlocal()
+    with xctx.work() as unit, x(a=1):
+        kept.a, kept.lock, unnamed.b = [1], threading.Lock(), 2
+        snapshot = xctx.capture()
+
+        def child():
+            unnamed.c = "outside of any"
+            with snapshot:
+                first, seen = xctx.work.current(), (repr(vars(kept)), dict(vars(unnamed)), x.a)
+                kept.a.append(2)
+            return seen, snapshot.run(lambda: (xctx.work.current() is first is not unit, kept.a)), xctx.work.current()
+
+        assert in_fork(child) == (("{'a': [1]}", {"b": 2}, 1), (True, [1, 2]), None)
+        assert sorted(vars(kept)) == ["a", "lock"] and kept.a == [1]
+    assert in_fork(lambda: snapshot.run(xctx.work.current)) is None
+
+
+def test_a_local_that_died_in_the_forked_child(in_fork):
+    dies = xctx.local(key=keys.work)
+    with xctx.work():
+        dies.a = kept.a = 1
+        snapshot = xctx.capture()
+
+        def child():
+            nonlocal dies
+            del dies
+            return snapshot.run(lambda: dict(vars(kept)))
+
+        assert in_fork(child) == {"a": 1}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_in_a_process_of_its_own(method):
+    context = get_context(method)
+    with xctx.work():
+        kept.a = 1
+        ours, theirs = context.Pipe()
+        process = context.Process(target=xctx.carry(work_module.tell), args=(theirs,))
+        process.start()
+        assert ours.poll(60)
+        assert ours.recv() == ({"a": 1, "there": True}, None, True)
+        process.join()
+        assert vars(kept) == {"a": 1}
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_in_a_pool_of_processes(method):
     with ProcessPoolExecutor(1, mp_context=get_context(method)) as pool:

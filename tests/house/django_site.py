@@ -2,17 +2,15 @@
 
 import asyncio
 
-import django
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpResponse
-from django.test import AsyncRequestFactory, RequestFactory
+from django.test import AsyncRequestFactory, RequestFactory, override_settings
 from django.urls import path
+from helpers.django import set_up
 
-settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, MIDDLEWARE=[])
-django.setup()
+set_up()
 
 binds = None  # what the middleware runs the rest inside, a function giving a context manager
 looks = None  # what the view calls
@@ -61,12 +59,10 @@ def ask(under, middleware, view, bound, read):
     """What `read` gives in that view while `bound` is entered in that middleware."""
     global binds, looks
     binds, looks = bound, read
-    settings.MIDDLEWARE = [MIDDLEWARE[middleware]]
-    if under == "WSGI":
-        handler = WSGIHandler()
-        response = handler.get_response(RequestFactory().get(f"/{view}"))
-    else:
-        handler = ASGIHandler()
-        response = asyncio.run(handler.get_response_async(AsyncRequestFactory().get(f"/{view}")))
+    with override_settings(MIDDLEWARE=[MIDDLEWARE[middleware]], ROOT_URLCONF=__name__):
+        if under == "WSGI":
+            response = WSGIHandler().get_response(RequestFactory().get(f"/{view}"))
+        else:
+            response = asyncio.run(ASGIHandler().get_response_async(AsyncRequestFactory().get(f"/{view}")))
     assert response.status_code == 200, response.content
     return seen.pop()

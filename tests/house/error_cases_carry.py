@@ -7,7 +7,7 @@ import types
 from typing import Annotated
 
 import xctx
-from xctx import asgi, concurrent, dask, logging, wire, wsgi
+from xctx import asgi, concurrent, dask, django, logging, wire, wsgi
 
 module = types.ModuleType("error_cases_elsewhere")
 sys.modules[module.__name__] = module
@@ -282,6 +282,12 @@ WIRE = [
         "… cannot be called: a WSGI application was wanted",
         "``wsgi.Middleware(thing)``",
         lambda: wsgi.Middleware(1),
+    ),
+    (
+        TypeError,
+        "… cannot be called: Django's get_response was wanted",
+        "``django.Middleware(thing)``",
+        lambda: django.Middleware(1),
     ),
     (TypeError, "… cannot be called: a function was wanted", "``dask.carrying(thing)``", lambda: dask.carrying(1)),
     (

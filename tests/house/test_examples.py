@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from helpers.effort import sized
 from helpers.interpreters import run_python
 from helpers.packages import installed
 
@@ -17,7 +18,16 @@ EXAMPLES = ROOT / "examples"
 PROGRAMS = {
     "flask_gunicorn": (["flask", "gunicorn", "gevent"], ["--requests", "200"], "flask.request is a xctx.LocalProxy"),
     "asgi_uvicorn": (["starlette", "uvicorn"], ["--requests", "200"], "uvicorn listens on port"),
-    "fastapi_work": (["fastapi", "uvicorn"], ["--requests", "150"], "uvicorn listens on port"),
+    "fastapi_work": (
+        ["fastapi", "uvicorn", "sqlalchemy", "aiosqlite"],
+        ["--requests", "150"],
+        "uvicorn listens on port",
+    ),
+    "django_work": (
+        ["django", "uvicorn", "gunicorn"],
+        ["--requests", "75", "--servers", *sized(["uvicorn"], ["uvicorn", "gunicorn"])],
+        sized("uvicorn", "gunicorn") + " listens on port",
+    ),
     "sqlalchemy_sessions": (["sqlalchemy"], ["--units", "25"], "each unit had its own session, and none was left"),
     "batch_ids": ([], ["--ids", "4000"], "each handed out once, none missing"),
     "flask_proxy": (["flask"], [], "outside of a request: <LocalProxy unbound> False <LocalProxy unbound>"),

@@ -8,6 +8,7 @@ import threading
 import weakref
 
 import pytest
+from helpers.packages import FREE_THREADED
 from makers import run_threads
 
 import xctx
@@ -229,9 +230,8 @@ def test_it_goes_along_with_what_is_carried(how, unit_kind):
     with xctx.work():
         store.a = "set here"
         func = xctx.carry(seen_and_set) if how == "carry" else xctx.capture()(seen_and_set)
-        in_child = unit_kind.name == "fork"
-        assert unit_kind.run(func) == (None if in_child else "set here")
-        assert hasattr(store, "b") != in_child
+        assert unit_kind.run(func) == "set here"
+        assert hasattr(store, "b") != (unit_kind.name == "fork")  # a child has one of its own
     gc.collect()  # trio leaves garbage, which has the context
 
 
@@ -469,6 +469,166 @@ def test_a_task_that_starts_its_like_keeps_no_chain(count_objects):
 
     asyncio.run(once())
     assert max(most) < 40
+
+
+@pytest.mark.skipif(FREE_THREADED, reason="without the GIL no thread looks into the context of another")
+@pytest.mark.parametrize("into", ["a context", "a copy of it"])
+def test_what_was_left_open_is_gone_where_it_was_opened_and_where_it_ends(into, in_thread):
+    def open_it():
+        block.__enter__()
+        current(left=1).__enter__()
+
+    block, context = xctx.work(), contextvars.Context()
+    with current(a=1):
+        other = contextvars.copy_context()
+    context.run(open_it)
+    if into == "a copy of it":
+        other = context.copy()
+    in_thread(lambda: other.run(block.__exit__, None, None, None))
+    assert context.run(vars, current) == {}
+    assert other.run(vars, current) == ({} if into == "a copy of it" else {"a": 1})
+
+
+def test_a_task_that_lives_on_keeps_the_blocks_that_it_has_left_open():
+    async def job():
+        current(a=1).__enter__()
+        opened.set()
+        await ended.wait()
+        return vars(current), xctx.work.current()
+
+    async def main():
+        with xctx.work():
+            task = asyncio.create_task(job())
+            await opened.wait()
+        assert not vars(current)
+        ended.set()
+        assert await task == ({"a": 1}, None)
+
+    opened, ended = asyncio.Event(), asyncio.Event()
+    asyncio.run(main())
+
+
+def test_locals_with_other_keys_are_not_of_the_unit_of_work():
+    for key in (keys.greenlet, keys.flow, keys.context):
+        other = xctx.local(key=key)
+        with xctx.work():
+            other.a = 1
+        assert other.a == 1
+        del other.a
+
+
+def test_one_that_is_dropped_half_way_leaves_nothing_bound():
+    from xctx._stores.works import WorkSteps
+
+    steps = WorkSteps(True)
+    steps.run(lambda: current(left=1).__enter__(), (), {})
+    unit = steps.run(xctx.work.current, (), {})
+    assert vars(current) == {"left": 1} and unit.alive
+    del steps
+    assert not vars(current) and not unit.alive
+
+
+# --- what the class has, and what is kept ----------------------------------------------------------------------------
+
+
+def test_what_is_kept_comes_before_what_the_class_has_unless_that_is_a_data_descriptor():
+    class Base(xctx.local, key=keys.work):
+        a = "class"
+        n = 7
+
+        def method(self):
+            return self.a
+
+    class Store(Base):
+        names: list = xctx.field(default_factory=list)
+
+    made = Store()
+    with xctx.work():
+        assert (made.a, made.n, made.method()) == ("class", 7, "class")
+        made.a = made.b = "kept"
+        for _ in range(3):
+            assert (made.a, made.n, made.method(), made.b) == ("kept", 7, "kept", "kept")
+        made.names.append(1)
+        assert made.names == [1] and made.a == "kept"
+        # From now on the class says what these are.
+        Base.a = property(lambda self: "property")
+        assert made.a == "property" and made.b == "kept"
+        Store.b = property(lambda self: "property")
+        assert made.b == "property"
+        assert vars(made)["b"] == vars(made)["a"] == "kept"
+        del Base.a, Store.b
+        assert (made.a, made.b) == ("kept", "kept")
+        assert made.__class__ is Store
+        vars(made)["__class__"] = vars(made)["__doc__"] = 1
+        assert made.__class__ is Store and made.__doc__ == 1
+        assert not hasattr(made, "c") and not hasattr(made, "_c")
+        made._c = 1
+        assert made._c == 1
+
+
+def test_a_descriptor_whose_class_changes():
+    class Attribute:
+        pass
+
+    class Store(xctx.local, key=keys.work):
+        a = Attribute()
+
+    made = Store()
+    with xctx.work():
+        made.a = 1
+        assert made.a == 1
+        Attribute.__get__ = lambda self, store, cls: "descriptor"
+        assert made.a == 1  # it is no data descriptor
+        Attribute.__set__ = lambda self, store, value: None
+        assert made.a == "descriptor"
+
+
+def test_nothing_is_found_of_what_was_there_before():
+    """Whatever it is that a unit of work had: it has ended, its values were taken away, or moved into a dict."""
+
+    class Store(xctx.local, key=keys.work):
+        def __init__(self):
+            self.ready = True
+            if fails:
+                raise LookupError("on purpose")
+
+    fails = []
+    plain, made = xctx.local(key=keys.work), Store()
+    for n in range(50):
+        with xctx.work():
+            assert not hasattr(plain, "a")
+            plain.a = n
+            assert plain.a == n and made.ready
+            with xctx.work():
+                assert not hasattr(plain, "a")
+                fails.append(1)
+                for _ in range(2):
+                    with pytest.raises(LookupError):
+                        made.ready
+                fails.clear()
+                assert made.ready
+            assert plain.a == n
+            for i in range(20):
+                setattr(plain, f"a{i}", i)
+            assert (plain.a, plain.a19) == (n, 19)
+            del plain.a
+            assert not hasattr(plain, "a") and plain.a0 == 0
+
+
+def test_finalisers_that_read_while_it_ends():
+    class Value:
+        def __del__(self):
+            seen.append((getattr(store, "a", None), getattr(store, "b", None)))
+            if len(seen) < 4:
+                store.b = Value()
+                seen.append(getattr(store, "b", None) is not None)
+
+    seen = []
+    with xctx.work():
+        store.a = Value()
+        assert store.a is not None
+    assert [each for each in seen if each is not True] == [(None, None)] * 3
+    assert not vars(store)
 
 
 # --- one unit of work, many threads ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from uuid import UUID
 import xctx
 import xctx.asgi
 import xctx.dask
+import xctx.django
 import xctx.logging
 import xctx.wsgi
 from xctx import wire
@@ -57,6 +58,7 @@ async def asgi_application(
 def middleware() -> None:
     assert_type(xctx.wsgi.Middleware(wsgi_application)({}, print), Iterable[bytes])
     xctx.asgi.Middleware(asgi_application, current, report=print)
+    xctx.django.Middleware(print, current, report=print)
 
 
 def functions(a: int, b: str) -> float:
@@ -84,6 +86,7 @@ def misuses() -> None:
     wire.extract({}, report=7)  # type: ignore[arg-type]
     xctx.wsgi.Middleware(7)  # type: ignore[arg-type]
     xctx.asgi.Middleware(wsgi_application)  # type: ignore[arg-type]
+    xctx.django.Middleware(7)  # type: ignore[arg-type]
     xctx.dask.carrying(functions)("a")  # type: ignore[call-arg, arg-type]
 
 

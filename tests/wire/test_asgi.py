@@ -1,6 +1,7 @@
-"""The ASGI middleware, behind uvicorn."""
+"""The ASGI middleware, behind uvicorn and hypercorn."""
 
 import asyncio
+import contextlib
 import http.client
 import os
 import socket
@@ -8,44 +9,19 @@ import struct
 import threading
 
 import pytest
-from helpers.packages import installed
+from helpers.asgi_servers import each_server
 from wire_names import current, request_id
 
 import xctx.asgi
 
-if not installed("uvicorn"):
-    pytest.skip("uvicorn is not installed here", allow_module_level=True)
-
-
 pytestmark = pytest.mark.usefixtures("nothing_stays_bound")
 
 
-@pytest.fixture
-def serve():
+@pytest.fixture(params=each_server())
+def serve(request):
     """serve(app): starts a server in a thread, and gives its port."""
-    import uvicorn
-
-    running = []
-
-    def start(app):
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()  # who connects before the server is up waits
-        config = uvicorn.Config(
-            app, loop="asyncio", http="h11", ws="websockets-sansio", log_level="critical", lifespan="on",
-            timeout_graceful_shutdown=30,
-        )  # fmt: skip
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        running.append((server, thread, listening))
-        return listening.getsockname()[1]
-
-    yield start
-    for server, thread, listening in running:
-        server.should_exit = True
-        thread.join()
-        listening.close()
+    with contextlib.ExitStack() as stack:
+        yield lambda app: stack.enter_context(request.param(app))
 
 
 def get(port, *headers):
@@ -274,12 +250,14 @@ def test_a_client_that_hangs_up_ends_it(serve):
     async def handle(scope, receive, send):
         kept.value = Value(died)
         await start(send)
+        await part(send, "x")
         while (await receive())["type"] != "http.disconnect":
             pass
 
     port = serve(application(handle))
     client = socket.create_connection(("127.0.0.1", port), timeout=60)
     client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+    assert client.recv(10)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
     assert died.wait(60)
@@ -296,23 +274,34 @@ def test_one_that_raises_ends_it(serve):
     assert died.wait(60)
 
 
-def test_a_websocket_is_one_and_each_message_may_be_one():
-    async def app(scope, receive, send):
-        kept.n = 0
-        while True:
-            message = await receive()
-            if message["type"] == "websocket.disconnect":
-                return
+def test_a_websocket_is_one_and_each_message_may_be_one(serve, eventually):
+    from websockets.sync.client import connect
+
+    died, units = threading.Event(), []
+
+    async def handle(scope, receive, send):
+        units.append(xctx.work.current())
+        kept.value, kept.texts = Value(died), []
+        assert (await receive())["type"] == "websocket.connect"
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            kept.texts.append(message["text"])
+            seen = list(kept.texts)
             with xctx.work():
-                seen.append(vars(kept).copy())
-                kept.text = message["text"]
-            kept.n += 1
+                found = dict(vars(kept))
+                await asyncio.to_thread(setattr, kept, "text", message["text"])
+                bound(left="open").__enter__()
+                await send({"type": "websocket.send", "text": f"{seen} {found} {kept.text}"})
+            assert not vars(bound)
 
-    async def receive():
-        return messages.pop(0)
-
-    seen = []
-    messages = [{"type": "websocket.receive", "text": "a"}] * 2 + [{"type": "websocket.disconnect"}]
-    asyncio.run(xctx.asgi.Middleware(app)({"type": "websocket"}, receive, None))
-    assert seen == [{}, {}]
-    assert xctx.work.current() is None
+    port = serve(application(handle))
+    with connect(f"ws://127.0.0.1:{port}/") as one, connect(f"ws://127.0.0.1:{port}/") as two:
+        for client, text, answer in ((one, "a", "['a']"), (two, "b", "['b']"), (one, "c", "['a', 'c']")):
+            client.send(text)
+            assert client.recv(timeout=60) == f"{answer} {{}} {text}"
+        one.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.socket.close()  # hangs up, without saying so
+        assert died.wait(60)
+        died.clear()
+    assert died.wait(60)
+    eventually(lambda: [unit.alive for unit in units] == [False] * 2)

@@ -1,5 +1,6 @@
 """Log records with bindings, from any unit."""
 
+import asyncio
 import io
 import logging
 import logging.config
@@ -261,6 +262,43 @@ def test_installed_it_is_in_each_record():
         undo()
         logger.removeHandler(handler)
     assert [getattr(record, "user", None) for record in seen] == ["ada", None]
+
+
+@pytest.mark.skipif(not installed("structlog"), reason="structlog is not installed here")
+def test_structlog_has_all_of_it_from_one_line_of_configuration():
+    import structlog
+
+    def keep(logger, method, event):
+        events.append(event)
+        raise structlog.DropEvent
+
+    async def request(user):
+        with xctx.work(), current(request_id=f"r-{user}"):
+            kept.user = user
+            await asyncio.gather(log.ainfo("in a thread"), asyncio.create_task(log.ainfo("of a task")))
+            log.bind(user="given").info("given")
+            with xctx.work():
+                log.info("in one inside")
+
+    async def main():
+        await asyncio.gather(request("ada"), request("bob"))
+
+    events = []
+    structlog.configure([xctx.logging.processor(xctx.work), keep])
+    try:
+        log = structlog.get_logger()
+        asyncio.run(main())
+        log.info("outside")
+    finally:
+        structlog.reset_defaults()
+    assert events.pop() == {"event": "outside"}
+    for user in ("ada", "bob"):
+        said = {event["event"]: event for event in events if event["request_id"] == f"r-{user}"}
+        expected = {"request_id": f"r-{user}", "user": user}
+        assert said["in a thread"] == {"event": "in a thread", **expected}
+        assert said["of a task"] == {"event": "of a task", **expected}
+        assert said["given"] == {"event": "given", **expected, "user": "given"}
+        assert said["in one inside"] == {"event": "in one inside", "request_id": f"r-{user}"}
 
 
 def test_what_is_no_store():

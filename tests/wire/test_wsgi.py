@@ -1,18 +1,15 @@
 """The WSGI middleware, behind real servers: the standard library's with a thread for each request, and gevent's."""
 
-import contextlib
 import http.client
 import os
 import socket
 import struct
 import threading
-from socketserver import ThreadingMixIn
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
 
 import pytest
-from helpers.packages import installed
+from helpers.wsgi_servers import each_server
 from wire_names import current, request_id
 
 import xctx.wsgi
@@ -20,66 +17,7 @@ import xctx.wsgi
 pytestmark = pytest.mark.usefixtures("nothing_stays_bound")
 
 
-class Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = False
-
-    def handle_error(self, request, client_address):
-        pass  # a client that goes away
-
-
-class Handler(WSGIRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-@contextlib.contextmanager
-def wsgiref_server(app):
-    with make_server("127.0.0.1", 0, app, Server, Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@contextlib.contextmanager
-def gevent_server(app):
-    started = threading.Event()
-    said = []
-
-    def serve():
-        import gevent
-        from gevent.pywsgi import WSGIServer
-
-        server = WSGIServer(("127.0.0.1", 0), app, log=None, error_log=None)
-        server.start()
-        stop = gevent.get_hub().loop.async_()
-        said.extend((server.server_port, stop))
-        started.set()
-        gevent.get_hub().wait(stop)
-        server.stop(timeout=30)
-        gevent.get_hub().destroy(destroy_loop=True)
-
-    thread = threading.Thread(target=serve)
-    thread.start()
-    assert started.wait(60)
-    try:
-        yield said[0]
-    finally:
-        said[1].send()
-        thread.join()
-
-
-@pytest.fixture(
-    params=[
-        wsgiref_server,
-        pytest.param(
-            gevent_server, marks=pytest.mark.skipif(not installed("gevent"), reason="gevent is not installed")
-        ),
-    ]
-)
+@pytest.fixture(params=each_server())
 def serve(request):
     """serve(app): a context manager that gives the port of a server that runs."""
     return request.param

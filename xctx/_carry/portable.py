@@ -67,6 +67,12 @@ def those_of_stores(named: _Named, pickles: Callable[[Any], str | None], problem
     return going
 
 
+def that_pickle(kept: _Named) -> list[tuple[Any, dict[str, Any]]]:
+    """Stores, with those of their names whose values can be pickled."""
+    pickles = judge(pickle.DEFAULT_PROTOCOL)
+    return [(store, dict(those_that_go(names.items(), pickles, "", []))) for store, names in kept]
+
+
 def place_of(thing: Any, problems: list[str]) -> tuple[str, str] | None:
     if isinstance(thing, tuple):
         return thing

@@ -13,6 +13,7 @@ exactly what it showed when the snapshot was taken. A snapshot of all xlocals al
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._carry.application cimport (Application, Repeatable, apply_again, bind_again, bind_in, can_be_spare, detach,
@@ -232,9 +233,8 @@ cdef class Snapshot:
         try:
             if self.first is not None:
                 if is_work(self.first) and not is_of_here(self.first):
-                    self.bind_one(application, bind_nothing(HERE), shared, place)
-                else:
-                    self.bind_one(application, self.first, shared, place)
+                    make_work_anew(self)
+                self.bind_one(application, self.first, shared, place)
                 application.main = application.entries
             if self.others is not None:
                 for flattened in self.others:
@@ -256,6 +256,12 @@ cdef class Snapshot:
         cdef Application application
         cdef bint remakes = False
         if self.extras is not None or tstate.context == NULL:
+            return self.apply(False, NULL)
+        if self.first is not None and is_work(self.first) and not is_of_here(self.first):
+            # In a forked child, which makes a new unit of work: what was bound for that of the parent is not used again.
+            with cython.critical_section(self):
+                self.ready = None
+                self.spare = None
             return self.apply(False, NULL)
         ready = self.take_ready(xctx_context_vars(tstate.context), &remakes)
         if ready is not None:
@@ -350,7 +356,7 @@ cdef class Snapshot:
         for place, names in named:
             found.add(validated(object_of_type_at(xlocal, *place), names))
         if kept is not None:
-            found.add(new_work(kept))
+            found.add(new_work([(object_of_type_at(local, *place), names) for place, names in kept]))
         contents = []
         for place, names in locals_:
             contents.append(content_for(object_of_type_at(local, *place), names))
@@ -499,7 +505,7 @@ cdef Key TASKS = _core.task
 # --- units of work that go to other processes ------------------------------------------------------------------------
 
 cdef bint is_of_here(Binding of_work) noexcept:
-    """Whether the unit of work of a binding is of this process. That of a parent is none of a forked child's."""
+    """Whether the unit of work of a binding is of this process, and not of one that it was forked from."""
     return not of_work.names or (<UnitOfWork>of_work.values[0]).unit.forks == xctx_fork_count()
 
 
@@ -513,12 +519,35 @@ cdef object kept_for(Binding of_work):
     return stores_of(unit) if unit.alive else None
 
 
+cdef int make_work_anew(Snapshot snapshot) except -1:
+    """In a forked child: puts a new unit of work in the place of the parent's."""
+    cdef Binding made = work_of_parent(snapshot.first)
+    with cython.critical_section(snapshot):
+        if not is_of_here(snapshot.first):   # otherwise another thread was faster
+            Py_INCREF(snapshot.first)   # for ever: a thread may be using it
+            xctx_publish_before()
+            snapshot.first = made
+    return 0
+
+
+cdef Binding work_of_parent(Binding of_work):
+    """In a forked child: a binding of a new unit of work, in the place of the parent's, if that was open."""
+    cdef Unit unit = (<UnitOfWork>of_work.values[0]).unit
+    if unit.ended:
+        return bind_nothing(HERE)
+    from xctx._carry.portable import that_pickle
+    from xctx._stores.inspection import kept_by_parent
+    return new_work(that_pickle(kept_by_parent(unit)))
+
+
 cdef Binding new_work(list kept):
-    """A binding of a new unit of work, which ends with the snapshot, with what was kept for one of another process."""
-    from xctx._runtime.importable import object_of_type_at
+    """A binding of a new unit of work, which ends with the snapshot.
+
+    Args:
+        kept: pairs of a local and the names and values that were kept in it for one of another process.
+    """
     cdef UnitOfWork opened = open_work(None)
-    for place, names in kept:
-        store = object_of_type_at(local, *place)
+    for store, names in kept:
         if (<local>store).key.index == WORK:
             keep_in_unit(<local>store, opened.unit, names)
     return bind(HERE, None, ("work",), (opened,), None, None, False)

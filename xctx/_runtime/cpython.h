@@ -280,6 +280,9 @@ PyAPI_FUNC(int) _PyObject_GetMethod(PyObject *obj, PyObject *name, PyObject **me
  * change of the type sets it to 0, which stands until the next look-up; and for ever once all numbers are given out. */
 static inline unsigned int xctx_type_version(PyTypeObject *type) { return type->tp_version_tag; }
 
+/* Whether a type may get other methods later, as classes written in Python may. */
+static inline int xctx_is_mutable_type(PyTypeObject *type) { return !PyType_HasFeature(type, Py_TPFLAGS_IMMUTABLETYPE); }
+
 /* Adds an attribute to a type made by Cython, which refuses that to Python code. To be called before anything derives from
  * the type. Writes tp_dict, which such a type has on every version (from 3.12 on the interpreter's own types have none). */
 static inline int xctx_type_put(PyObject *type, PyObject *name, PyObject *value) {

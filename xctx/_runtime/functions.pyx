@@ -186,6 +186,15 @@ cdef class StepContext:
         finally:
             self.end()
 
+    def __enter__(self):
+        """Begins a step, in a function or coroutine function of Python."""
+        self.enter()
+        return self
+
+    def __exit__(self, *exc):
+        self.leave()
+        return False
+
     def close(self):
         """Says that no step will follow."""
         self.end()

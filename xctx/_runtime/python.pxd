@@ -60,6 +60,8 @@ cdef extern from "xctx/_runtime/cpython.h":
 
     PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name)   # a new reference
     bint xctx_type_has(PyTypeObject *type, PyObject *name)
+    unsigned int xctx_type_version(PyTypeObject *) nogil
+    bint xctx_is_mutable_type(PyTypeObject *) nogil
     int xctx_type_put(PyObject *type, object name, object value) except -1
     int xctx_forbid_instances(PyTypeObject *type) except -1
     void xctx_mend_metatype(PyTypeObject *type)

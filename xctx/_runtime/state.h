@@ -71,7 +71,7 @@ typedef struct {
  * descriptors and make locks anew, and nothing else. The parent's objects are left alone, neither released nor used. */
 typedef enum {
     XCTX_FORK_UNITS,      /* forgets the registry of units: from here on no unit of the parent is found */
-    XCTX_FORK_STORES,     /* makes the lock of the stores' tables anew */
+    XCTX_FORK_STORES,     /* the lock of the stores' tables, which is held across the fork */
     XCTX_FORK_MAPPINGS,   /* the memory that locks share with other processes; its mutex is held across the fork */
     XCTX_FORK_BATCHES,    /* makes the batch room's lock anew */
     XCTX_FORK_STEPS
@@ -200,6 +200,18 @@ static inline void xctx_cache_set(xctx_cache_entry *entry, uint64_t serial, PyTh
     entry->ver = tstate->context_ver;
     entry->tsid = tstate->id;
     entry->context = tstate->context;
+    entry->what = what;
+}
+
+/* The same of a store that goes by the unit of work, which may change though nothing is switched, and which threads share.
+ * The entry is right for as long as the unit's table has the version that it had then: no two tables ever have the same. */
+static inline int xctx_cache_knows(const xctx_cache_entry *entry, uint64_t serial, uint64_t version) {
+    return XCTX_LIKELY(entry->ver == version && entry->serial == serial);
+}
+
+static inline void xctx_cache_note(xctx_cache_entry *entry, uint64_t serial, uint64_t version, void *what) {
+    entry->serial = serial;
+    entry->ver = version;
     entry->what = what;
 }
 

@@ -3,6 +3,8 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
+from xctx._runtime.python cimport xctx_mutex
+
 
 cdef extern from "Python.h":
     # From the built-in module: importing `weakref` would take as long as half of importing xctx.
@@ -45,7 +47,9 @@ cdef class Unit(ReferenceType):
     cdef uint32_t forks               # never changes: the count of forks in the process that it was made in
     cdef void *address                # never changes: the address of what it stands for, as long as that lives
     cdef PyObject *next_in_bucket     # guarded by the registry's lock
-    cdef void *table                  # the unit table, in which `local` stores find what they keep for it. Only they use it
+    cdef void *table                  # the unit table, in which `local` stores find what they keep for it. Only they use it,
+    cdef xctx_mutex table_lock        # and the lock that guards it,
+    cdef uint64_t table_version       # and this: it changes when anything is removed from the table. Only used with the GIL
 
 
 @cython.final

@@ -15,7 +15,7 @@ from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding, is_exited, look_up, merge
 from xctx._stores.blocks cimport BoundEntry, binding_here, each_chain, visible_here
 from xctx._stores.context_values cimport as_new_dict
-from xctx._stores.local cimport SHARED_BY_THREADS, local, names_here
+from xctx._stores.local cimport SHARED_BY_THREADS, living_of_work, local, names_here
 from xctx._stores.names cimport interned
 from xctx._stores.statements cimport Block
 from xctx._stores.unit_table cimport UnitTable
@@ -65,12 +65,14 @@ cdef dict kept(local store, Unit unit):
     xctx_lock(lock)
     values = values_of(&store.kept, unit) if is_alive(unit) else NULL
     if values != NULL:
+        xctx_lock(&unit.table_lock)
         xctx_lock(&values.lock)
         if values.dict != NULL:
             whole = <object>values.dict
         for i in range(values.count):
             names[<object>values.items[i].name] = <object>values.items[i].value
         xctx_unlock(&values.lock)
+        xctx_unlock(&unit.table_lock)
     xctx_unlock(lock)
     return None if values == NULL else names if whole is None else as_new_dict(<PyObject*>whole)
 
@@ -98,6 +100,23 @@ def stores_of(Unit unit not None):
         held = None if store is None else kept(<local>store, unit)
         if held is not None:
             pairs.append((store, held))
+    return pairs
+
+
+def kept_by_parent(Unit unit not None):
+    """In a forked child: what locals kept for a unit of work of the parent's, a list of pairs (local, dict)."""
+    cdef UnitValues *values
+    cdef object content
+    pairs = []
+    for each in living_of_work():   # not those that the unit knows: some may have died here
+        content = None
+        xctx_lock(lock)
+        values = values_of(&(<local>each).kept, unit)
+        if values != NULL:
+            content = <object>values.dict
+        xctx_unlock(lock)
+        if content is not None:
+            pairs.append((each, as_new_dict(<PyObject*>content)))
     return pairs
 
 

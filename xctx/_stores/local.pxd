@@ -24,6 +24,8 @@ cdef class local:
     cdef object var          # the context variable of a store IN_CONTEXT
     cdef bint ends_at_fork   # of such a store: its key is `flow`, and a forked child sees nothing of its parent's
     cdef OfWork of_work
+    cdef unsigned int plain_class   # versions of the class: one in which no data descriptor comes before what is kept, and
+    cdef unsigned int other_class   # the last that was looked through. Any thread may write them
     cdef bint initialises    # there is an __init__ to be called in each unit
     cdef object args
     cdef object kwargs
@@ -35,6 +37,8 @@ cdef class local:
 
 
 cdef dict names_here(local store)   # a new one
+
+cdef list living_of_work()              # the stores with the key `work`, held
 
 # For snapshots.
 cdef object values_to_carry(local store)

@@ -10,23 +10,24 @@ from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyMem_RawCalloc, PyThreadState,
                                    PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_DECREF_, Py_IS_TYPE_,
                                    Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry, object_init,
-                                   traverseproc, visitproc, xctx_find_in_type, xctx_taken, xctx_tstate, xctx_type_put,
-                                   xctx_var_reset)
-from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set,
-                                    xctx_fork_count, xctx_next_serial)
+                                   traverseproc, visitproc, xctx_find_in_type, xctx_is_mutable_type, xctx_taken, xctx_tstate,
+                                   xctx_type_put, xctx_type_version, xctx_var_reset)
+from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_knows,
+                                    xctx_cache_note, xctx_cache_set, xctx_count_contexts, xctx_fork_count, xctx_next_serial)
 from xctx._runtime.units cimport WORK
 from xctx._core cimport Key, Unit, as_key
 from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport binding_here
 from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, context_values, current_values,
                                           detach_list, publish, read_content, release_list, traverse_list, with_name)
-from xctx._stores.names cimport is_reserved, plain_name
+from xctx._stores.names cimport is_interned, is_reserved, plain_name
 from xctx._stores.values cimport (UnitValues, as_dict, contents, detach_all, discard_values, erase, new_values, read,
-                                  release_chain, release_unit, replace_shared, share_values, shared_content, traverse,
-                                  values_of, write)
+                                  read_shared, release_chain, release_unit, replace_shared, share_values, shared_content,
+                                  traverse, values_of, write)
 from xctx._stores.works cimport UnitOfWork
 from xctx._stores.xlocal cimport xlocal
 from xctx._stores.context_dict import ContextDict
+from xctx._stores.fields import Field
 # Underscored for a cheap start: each interpreter has these loaded, `functools` and `weakref` it would have to load.
 from _functools import partial
 from _weakref import ref
@@ -104,9 +105,11 @@ cdef class local:
                 raise MemoryError()
         elif self.key.shared_by_threads:
             self.storage = SHARED_BY_THREADS
-            if self.key.index == WORK and not FREE_THREADED:   # without the GIL, looking in takes the lock
+            if self.key.index == WORK:
                 self.of_work = PLAIN if type(self) is local else DERIVED
         self.kept.serial = xctx_next_serial()
+        if self.key.index == WORK:
+            stores_of_work[self.kept.serial] = ref(self, partial(stores_of_work.pop, self.kept.serial))
         self.kept.store = <PyObject*>self
         self.kept.forks = xctx_fork_count()
         if FREE_THREADED:
@@ -124,8 +127,12 @@ cdef class local:
         cdef PyObject *found
         cdef descrgetfunc get = NULL
         cdef bint in_class = False
-        if self.of_work == PLAIN and read_of_work(self, <PyObject*>name, &found):
-            return <object>missing if found == NULL else xctx_taken(found)
+        if ((self.of_work == PLAIN or self.of_work == DERIVED and values_come_first(self, <PyObject*>name))
+                and read_of_work(self, <PyObject*>name, &found)):
+            if found != NULL:
+                return xctx_taken(found)
+            if self.of_work == PLAIN:
+                return <object>missing
         attribute = None
         if Py_TYPE(self) != <PyTypeObject*>local or is_reserved(<PyObject*>name):
             if is_reserved(<PyObject*>name) and name == "__dict__":
@@ -353,6 +360,20 @@ cdef dict shared_dict(local store):
             return names
 
 
+# Weak references to the stores with the key `work`, by their serial numbers.
+cdef dict stores_of_work = {}
+
+
+cdef list living_of_work():
+    """The stores with the key `work`."""
+    stores = []
+    for each in list(stores_of_work.values()):
+        store = each()
+        if store is not None:
+            stores.append(store)
+    return stores
+
+
 cdef int initialise(local store) except -1:
     return (<TypeObject*>Py_TYPE(store)).tp_init(store, store.args, store.kwargs)
 
@@ -417,14 +438,11 @@ cdef int set_in_context(local store, object name, object value) except -1:
 cdef PyObject *value_here(local store, PyObject *name) except? NULL:
     """A new reference to the current unit's value of the name, or NULL with no exception."""
     cdef UnitValues *values
-    cdef PyObject *found = NULL
     if store.storage == PER_UNIT:
         values = values_here(store, False)
         return NULL if values == NULL else read(values, name)
     if store.storage == IN_CONTEXT:
         return read_content(content_here(store), name)
-    if store.of_work == DERIVED and read_of_work(store, name, &found):
-        return found
     unit = shared_unit(store, False)
     if unit is not None:
         content = shared_content(&store.kept, unit)
@@ -434,24 +452,103 @@ cdef PyObject *value_here(local store, PyObject *name) except? NULL:
 
 
 cdef inline bint read_of_work(local store, PyObject *name, PyObject **found) except -1:
-    """Whether the store keeps few names for the unit of work that is current; if so, the value of one, as `value_here`.
+    """Whether the store keeps something for the unit of work that is current; if so, the value of a name, as `value_here`.
 
-    It holds none of what it finds, and so runs nothing but these lines.
+    False for a name with an underscore that it does not find: that may be the class's.
     """
-    cdef Binding top
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef PyObject *top = NULL
     cdef PyObject *work
+    cdef xctx_cache_entry *entry
     cdef UnitValues *values
-    top = binding_here(HERE, xctx_tstate())
+    if FREE_THREADED:
+        return read_of_shared_work(store, name, found)
+    # With the GIL nothing that is found here is held: no other code runs meanwhile, but for the keys of a dict.
+    xctx_count_contexts(tstate)
+    PyContextVar_Get_(<PyObject*>HERE.var, NULL, &top)
+    if top == NULL:
+        return False
+    Py_DECREF_(top)   # the call's reference; the context has its own
+    if (not Py_IS_TYPE_(top, <PyTypeObject*>Binding) or <PyObject*>(<Binding>top).home != <PyObject*>None
+            or not PyTuple_GET_SIZE_(<PyObject*>(<Binding>top).values)):
+        return False   # in a generator, or of a snapshot that was taken outside of any
+    work = PyTuple_GET_ITEM_(<PyObject*>(<Binding>top).values, 0)
+    entry = xctx_cache_entry_of(store.kept.serial)
+    if xctx_cache_knows(entry, store.kept.serial, (<UnitOfWork>work).unit.table_version):
+        values = <UnitValues*>entry.what   # the unit has not ended, and has them still
+    else:
+        values = find_in_work(store, (<UnitOfWork>work).unit, entry)
+        if values == NULL:
+            return False
+    if PyTuple_CheckExact_(values.dict):
+        found[0] = read_content(values.dict, name)
+    else:
+        found[0] = read_held(values.dict, name)
+    return found[0] != NULL or not is_reserved(name)
+
+
+cdef UnitValues *find_in_work(local store, Unit unit, xctx_cache_entry *entry):
+    """What the store keeps for a unit of work, unless that has ended or is of a parent; noted for the next time. Or NULL."""
+    cdef UnitValues *values
+    if unit.over or unit.forks != xctx_fork_count():
+        return NULL
+    values = values_of(&store.kept, unit)
+    if values != NULL:
+        if unit.table_version == 0:
+            unit.table_version = xctx_next_serial()
+        xctx_cache_note(entry, store.kept.serial, unit.table_version, <void*>values)
+    return values
+
+
+cdef PyObject *read_held(PyObject *content, PyObject *name) except? NULL:
+    """The same as read_content, of what another thread may replace."""
+    cdef object _held = <object>content
+    return read_content(content, name)
+
+
+cdef bint read_of_shared_work(local store, PyObject *name, PyObject **found) except -1:
+    # `read_of_work` without the GIL.
+    cdef Binding top = binding_here(HERE, xctx_tstate())   # held: other threads may take it out
+    cdef UnitOfWork work
+    cdef object content
     if top is None or not PyTuple_GET_SIZE_(<PyObject*>top.values):
         return False
-    work = PyTuple_GET_ITEM_(<PyObject*>top.values, 0)
-    if (<UnitOfWork>work).unit.over:
+    work = <UnitOfWork>top.values[0]
+    if work.unit.over:
         return False
-    values = values_of(&store.kept, (<UnitOfWork>work).unit)
-    if values == NULL or not PyTuple_CheckExact_(values.dict):
+    found[0] = NULL
+    if not read_shared(&store.kept, work.unit, name, found) or found[0] == NULL and not is_interned(name):
+        content = shared_content(&store.kept, work.unit)
+        if content is None:
+            return False
+        found[0] = read_content(<PyObject*>content, name)
+    return found[0] != NULL or not is_reserved(name)
+
+
+cdef inline bint values_come_first(local store, PyObject *name) except -1:
+    """Whether what is kept by that name comes before what the store's class has: no data descriptor, and it never is one."""
+    cdef unsigned int version = xctx_type_version(Py_TYPE(store))
+    return (version != 0 and version == store.plain_class or note_class(store)) and not is_reserved(name)
+
+
+cdef bint note_class(local store) except -1:
+    cdef unsigned int version = xctx_type_version(Py_TYPE(store))
+    if version == 0 or version == store.other_class:
         return False
-    found[0] = read_content(values.dict, name)
-    return found[0] != NULL or not is_reserved(name)   # such a name may be the class's
+    store.other_class = version
+    for cls in type(store).__mro__:
+        if cls is object or cls is local:
+            continue
+        for name, value in list(type.__dict__["__dict__"].__get__(cls).items()):
+            # What a class in Python is made to do may change.
+            if not is_reserved(<PyObject*>name) and type(value) is not Field and may_be_data(<PyObject*>value):
+                return False
+    store.plain_class = version
+    return True
+
+
+cdef bint may_be_data(PyObject *value) noexcept:
+    return (<TypeObject*>Py_TYPE(<object>value)).tp_descr_set != NULL or xctx_is_mutable_type(Py_TYPE(<object>value))
 
 
 cdef dict names_here(local store):

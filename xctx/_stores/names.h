@@ -8,7 +8,11 @@
 #define xctx_is_interned(name) (PyUnicode_CheckExact(name) && PyUnicode_CHECK_INTERNED(name))
 
 /* Whether it is a str that starts with an underscore. It looks at the characters, whatever class the str has. */
-#define xctx_is_reserved(name) (PyUnicode_Check(name) && PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_')
+static inline int xctx_is_reserved(PyObject *name) {
+    if (XCTX_UNLIKELY(!PyUnicode_Check(name))) return 0;
+    if (XCTX_LIKELY(PyUnicode_IS_COMPACT_ASCII(name))) return *(const char *)(((PyASCIIObject *)name) + 1) == '_';
+    return PyUnicode_GET_LENGTH(name) && PyUnicode_READ_CHAR(name, 0) == '_';
+}
 
 /* The name as an object of type str itself, a new reference. A class derived from str may override comparing, hashing or
  * str(): its code would run in the middle of a search, or a name might be bound that is not the one that was checked. */

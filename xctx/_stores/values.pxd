@@ -49,6 +49,7 @@ cdef UnitValues *new_values(StoreValues *of_store, Unit unit) except NULL
 cdef bint share_values(StoreValues *of_store, Unit unit) except -1
 cdef int discard_values(StoreValues *of_store, Unit unit) except -1
 cdef object shared_content(StoreValues *of_store, Unit unit)
+cdef bint read_shared(StoreValues *of_store, Unit unit, PyObject *name, PyObject **found) noexcept
 cdef bint replace_shared(StoreValues *of_store, Unit unit, object content, object changed) noexcept
 cdef UnitValues *detach_all(StoreValues *of_store) noexcept
 cdef void release_unit(Unit unit) noexcept

@@ -14,15 +14,16 @@ has all its unit values in a list; a unit has those of all stores in a table, by
 Unit values are used only by the code that runs in their unit, so reading takes no lock. There are two exceptions: the death of
 a store, when no code can be reading through the store any more, and :mod:`xctx.debug`, for which writers hold the lock of the
 unit values. Where several threads may be one unit (a process, a unit of work, a callable's value), what is kept is an immutable
-tuple of names and values, which is replaced under the lock of this module; or a dict, once it is large or the program has asked
-for ``__dict__``, and dicts do their own locking.
+tuple of names and values, which is replaced as a whole; or a dict, once it is large or the program has asked for ``__dict__``,
+and dicts do their own locking. Reading and replacing it takes the lock of the unit's table, for which only threads of the same
+unit compete.
 """
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.string cimport memset
 
-from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyObject_RichCompareBool, Py_XDECREF_,
-                                   Py_XINCREF_)
+from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyObject_RichCompareBool,
+                                   PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_XDECREF_, Py_XINCREF_)
 from xctx._runtime.runtime cimport (XCTX_FORK_STORES, connect, xctx_at_fork, xctx_cache_drop, xctx_cache_empty,
                                     xctx_cache_entry_of, xctx_fork_count)
 from xctx._runtime.units cimport set_table_release
@@ -36,8 +37,9 @@ connect()
 cdef tuple NOTHING = ()
 
 
-# Guards the lists of all stores and the changes of all tables. While it is held, no lock is taken except that of unit values,
-# and no object is allocated that the collector tracks.
+# Guards the lists of all stores and the changes of all tables. Each unit has a lock of its own besides, taken after this one:
+# changing its table takes both; reading and replacing what is kept for a unit that threads share takes only the unit's. While
+# either is held, no other lock is taken except that of unit values, and no object is allocated that the collector tracks.
 cdef xctx_mutex lock
 
 
@@ -45,13 +47,22 @@ cdef xctx_mutex *stores_lock() noexcept:
     return &lock
 
 
+# It is held across a fork, so a child finds the tables whole: snapshots look there for what belonged to the parent's unit of
+# work.
+cdef void before_fork() noexcept nogil:
+    xctx_lock(&lock)
+
+
+cdef void after_fork() noexcept nogil:
+    xctx_unlock(&lock)
+
+
 cdef void make_lock_anew() noexcept nogil:
-    # In a forked child, where another thread may have held it.
     memset(&lock, 0, sizeof(lock))
 
 
 make_lock_anew()
-xctx_at_fork(XCTX_FORK_STORES, NULL, NULL, make_lock_anew)
+xctx_at_fork(XCTX_FORK_STORES, before_fork, after_fork, make_lock_anew)
 
 
 # --- unit values, stores and units -----------------------------------------------------------------------------------
@@ -96,16 +107,19 @@ cdef UnitValues *add_values(StoreValues *of_store, Unit unit, PyObject *content,
         if entry != NULL:
             theirs = <UnitValues*>entry.values
     if theirs == NULL:
+        xctx_lock(&unit.table_lock)
         table = grow_table(<UnitTable*>unit.table)
+        if table != NULL:
+            unit.table = table
+            Py_XINCREF_(content)
+            made.dict = content
+            add_to_table(table, of_store.serial, made)
+        xctx_unlock(&unit.table_lock)
     if table != NULL:
-        unit.table = table
-        add_to_table(table, of_store.serial, made)
         made.next = of_store.first
         if made.next != NULL:
             made.next.prev = made
         of_store.first = made
-        Py_XINCREF_(content)
-        made.dict = content
     xctx_unlock(&lock)
     mine[0] = table != NULL
     if table == NULL:
@@ -128,7 +142,9 @@ cdef void remove_from_list(UnitValues *values) noexcept:
 
 cdef void remove_from_unit(UnitValues *values) noexcept:
     """Removes them from their unit's table. With the lock held."""
+    xctx_lock(&(<Unit>values.unit).table_lock)
     remove_from_table(<UnitTable*>(<Unit>values.unit).table, values.of_store.serial)
+    xctx_unlock(&(<Unit>values.unit).table_lock)
 
 
 cdef int discard_values(StoreValues *of_store, Unit unit) except -1:
@@ -141,6 +157,7 @@ cdef int discard_values(StoreValues *of_store, Unit unit) except -1:
     if values != NULL:
         remove_from_list(values)
         remove_from_unit(values)
+        unit.table_version = 0   # other threads of this unit may know them
         values.next = NULL
     xctx_unlock(&lock)
     xctx_cache_drop(xctx_cache_entry_of(of_store.serial), of_store.serial)
@@ -152,12 +169,33 @@ cdef object shared_content(StoreValues *of_store, Unit unit):
     """What the store keeps for a unit that threads share, or None. A new reference, because another thread may replace it."""
     cdef UnitValues *values
     cdef object content = None
-    xctx_lock(&lock)
+    xctx_lock(&unit.table_lock)
     values = values_of(of_store, unit)
     if values != NULL:
         content = <object>values.dict
-    xctx_unlock(&lock)
+    xctx_unlock(&unit.table_lock)
     return content
+
+
+cdef bint read_shared(StoreValues *of_store, Unit unit, PyObject *name, PyObject **found) noexcept:
+    """Whether the store keeps a tuple for a unit that threads share; if so, a new reference to the value of an interned name.
+
+    It is `shared_content` and a search in one, which leaves the tuple's reference count alone.
+    """
+    cdef UnitValues *values
+    cdef PyObject *content = NULL
+    cdef Py_ssize_t i
+    xctx_lock(&unit.table_lock)
+    values = values_of(of_store, unit)
+    if values != NULL and PyTuple_CheckExact_(values.dict):
+        content = values.dict
+        for i in range(0, PyTuple_GET_SIZE_(content), 2):
+            if PyTuple_GET_ITEM_(content, i) == name:
+                found[0] = PyTuple_GET_ITEM_(content, i + 1)
+                Py_INCREF_(found[0])
+                break
+    xctx_unlock(&unit.table_lock)
+    return content != NULL
 
 
 cdef bint replace_shared(StoreValues *of_store, Unit unit, object content, object changed) noexcept:
@@ -169,13 +207,13 @@ cdef bint replace_shared(StoreValues *of_store, Unit unit, object content, objec
     """
     cdef UnitValues *values
     cdef bint done
-    xctx_lock(&lock)
+    xctx_lock(&unit.table_lock)
     values = values_of(of_store, unit)
     done = values != NULL and values.dict == <PyObject*>content
     if done:
         Py_INCREF(changed)   # the unit values'
         values.dict = <PyObject*>changed
-    xctx_unlock(&lock)
+    xctx_unlock(&unit.table_lock)
     if done:
         Py_DECREF_(<PyObject*>content)   # the unit values'. The caller still holds it, so nothing dies here
     return done
@@ -206,8 +244,11 @@ cdef void release_unit(Unit unit) noexcept:
     cdef UnitValues *values
     cdef uint32_t i
     xctx_lock(&lock)
+    xctx_lock(&unit.table_lock)
     table = <UnitTable*>unit.table
     unit.table = NULL
+    unit.table_version = 0
+    xctx_unlock(&unit.table_lock)
     if table != NULL:
         for i in range(table.mask + 1):
             values = <UnitValues*>table.entries[i].values

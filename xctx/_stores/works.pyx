@@ -18,13 +18,14 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._core cimport Key, Unit, UnitKind, found_by
 from xctx._runtime.functions cimport StepContext, kind_of
-from xctx._runtime.python cimport (PyObject_GenericGetAttr, xctx_copy_context, xctx_forbid_instances, xctx_publish_before,
-                                   xctx_tstate)
+from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThreadState, xctx_copy_context,
+                                   xctx_forbid_instances, xctx_publish_before, xctx_tstate)
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.units cimport end_unit, unit_of
 from xctx._stores.bindings cimport Binding, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, each_chain, end_binding,
-                                  find_place, keep_those_of, make_visible, new_binding, xctx_entering)
+                                  end_visit, find_place, keep_those_of, make_visible, new_binding, visit_context,
+                                  xctx_entering)
 from xctx._stores.names cimport is_reserved
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
@@ -113,13 +114,17 @@ cdef Binding bind_work(UnitOfWork work):
     return new_binding(here, NAMES, (work,), False)
 
 
-cdef int end_work(UnitOfWork work, bint clears) except -1:
-    """Ends a unit of work. With `clears`, also takes out of this context what was bound since it was opened, and left open."""
+cdef int end_work(UnitOfWork work, PyObject *context) except -1:
+    """Ends a unit of work, and takes out of a context what was bound since it was opened, and left open.
+
+    Args:
+        context: the context in which it was opened, which the caller holds; or NULL.
+    """
     cdef object before = work.before
     work.before = None
     end_unit(work.unit)
-    if clears and before is not None:
-        clear_left_open(before)
+    if before is not None and context != NULL:
+        clear_left_open(before, context)
     return 0
 
 
@@ -132,11 +137,23 @@ cdef class LeftOpen:
     cdef list bindings      # what was removed
 
 
-cdef int clear_left_open(object before) except -1:
+cdef int clear_left_open(object before, PyObject *context) except -1:
     cdef LeftOpen found = LeftOpen.__new__(LeftOpen)
+    cdef PyThreadState *tstate = xctx_tstate()
     cdef Binding link
+    cdef PyObject *here
+    cdef bint collects
     found.before = before
-    each_chain(xctx_tstate(), clear_chain, <void*>found)
+    if context == tstate.context:
+        each_chain(tstate, clear_chain, <void*>found)
+    elif not FREE_THREADED:   # without the GIL another thread may be changing that context, so it stays as it is
+        here = visit_context(context, &collects)
+        try:
+            each_chain(tstate, clear_chain, <void*>found)
+        finally:
+            end_visit(here, collects)
+        for link in found.bindings or ():
+            end_binding(link, NULL)   # a copy of that context has it as well
     if found.bindings is not None:
         for link in found.bindings:
             # A unit of work that a snapshot has bound is still open where the snapshot was taken.
@@ -252,19 +269,17 @@ cdef object enter_by(Block block, xctx_entering how):
 cdef object leave(Block block):
     cdef Binding made = block.made
     cdef UnitOfWork opened
-    cdef bint was_here
     if made is None:
         raise RuntimeError("this unit of work is left, but it was not entered")
     context = block.undo
     block.made = block.undo = None
     opened = <UnitOfWork>made.values[0]
-    was_here = <PyObject*>context == xctx_tstate().context
     # Its values are released while it is still current, so that what their finalisers keep for it is released in turn.
     try:
         end_unit(opened.unit)
     finally:
         end_binding(made, <PyObject*>context)
-        end_work(opened, was_here)
+        end_work(opened, <PyObject*>context)
     return False
 
 
@@ -410,11 +425,16 @@ cdef class WorkSteps(StepContext):
                     self.leave()
             finally:
                 self.opened = self.first = None
-                end_work(opened, <PyObject*>first == xctx_tstate().context)
+                end_work(opened, NULL if first is None else <PyObject*>first)
         return 0
 
     cdef bint spans_awaits(self) noexcept:
         return True
+
+    def __del__(self):
+        # Of a call or response that was dropped half-way, as test clients of frameworks do.
+        if self.opened is not None:
+            self.end()
 
 
 xctx_forbid_instances(<PyTypeObject*>UnitOfWork)

@@ -12,4 +12,5 @@ values.py        a carried value as text, and the value of a text that came from
 headers.py       the ``baggage`` headers in what programs have for headers: mappings, lists of pairs
 outgoing.py      what goes into the header of an outgoing request or message
 incoming.py      what there is in the headers of an incoming one
+request.py       a request that a server answers: its unit of work, and the names that arrived with it
 """

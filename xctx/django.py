@@ -1,0 +1,150 @@
+"""Django: a request is a unit of work, and runs with what its headers carry to this service.
+
+One line in the settings, the first of the list, so that all other middleware is in the unit of work as well::
+
+    MIDDLEWARE = ["xctx.django.Middleware", ...]
+
+It serves under WSGI and ASGI, in ``runserver`` and in Django's test clients.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, ClassVar
+
+from xctx._stores.xlocal import xlocal
+from xctx._wire.fields import chosen
+from xctx._wire.report import Report
+from xctx._wire.request import Request
+
+__all__ = ["Middleware"]
+
+
+class Middleware:
+    """Runs each request as a unit of work, with the carried names bound that its headers have.
+
+    The middleware and views beneath are in the unit of work (:class:`xctx.work`), be they functions or coroutine
+    functions, and so is the making of each part of a streamed body, in whatever thread or task Django does that. It
+    ends when the response is closed, which the server does after the last byte, and also where the client hangs up.
+    What is closed with the response and the receivers of ``request_finished`` are in it still. The names that a
+    ``baggage`` header carries are bound as long.
+
+    To name the xlocals, or give a report, write a function of the program's own in the list::
+
+        def requests(get_response):
+            return xctx.django.Middleware(get_response, current)
+
+        requests.async_capable = True
+
+    Args:
+        get_response: what Django gives to each middleware.
+        xlocals: those that may get something. Default: each that declares carried names.
+        report: told of what was left out of a header, and why, in place of the log: see :mod:`xctx.wire`.
+
+    Raises:
+        TypeError: `get_response` cannot be called, or one of `xlocals` carries nothing.
+
+    Thread-safety: may be called from any thread.
+    """
+
+    sync_capable: ClassVar[bool] = True
+    async_capable: ClassVar[bool] = True
+
+    def __init__(self, get_response: Callable[[Any], Any], /, *xlocals: xlocal, report: Report | None = None) -> None:
+        if not callable(get_response):
+            raise TypeError(f"{get_response!r} cannot be called: Django's get_response was wanted")
+        from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+
+        chosen(xlocals)
+        self.get_response = get_response
+        self._xlocals = xlocals
+        self._report = report
+        self._is_awaited = iscoroutinefunction(get_response)
+        if self._is_awaited:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: Any) -> Any:
+        scope = Request(request.META.get("HTTP_BAGGAGE"), self._xlocals, self._report)
+        if self._is_awaited:
+            return self._answer(request, scope)
+        try:
+            return until_closed(scope.run(self.get_response, request), scope)
+        except BaseException:
+            scope.end()
+            raise
+
+    async def _answer(self, request: Any, scope: Request) -> Any:
+        try:
+            with scope:
+                response = await self.get_response(request)
+            return until_closed(response, scope)
+        except BaseException:
+            scope.end()
+            raise
+
+
+def until_closed(response: Any, scope: Request) -> Any:
+    """The response, whose parts are made and which is closed in the unit of work of its request."""
+    # The parts of a file that the server may send by itself are left as they are.
+    if response.streaming and getattr(response, "file_to_stream", None) is None:
+        parts = response.streaming_content
+        response.streaming_content = _AsyncParts(parts, scope) if response.is_async else _Parts(parts, scope)
+    response.close = _Closing(response, scope)
+    return response
+
+
+class _Parts:
+    """The parts of a body, each made in a step. Django has noted how the body is closed."""
+
+    __slots__ = ("_parts", "_scope")
+
+    def __init__(self, parts: Iterator[bytes], scope: Request) -> None:
+        self._parts = parts
+        self._scope = scope
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        part: bytes = self._scope.run(next, self._parts)
+        return part
+
+
+class _AsyncParts:
+    """The same of an asynchronous body."""
+
+    __slots__ = ("_parts", "_scope")
+
+    def __init__(self, parts: AsyncIterator[bytes], scope: Request) -> None:
+        self._parts = parts
+        self._scope = scope
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with self._scope:
+            return await anext(self._parts)
+
+
+class _Closing:
+    """A response's ``close``, in the last step of its unit of work."""
+
+    __slots__ = ("_close", "_response", "_scope")
+
+    def __init__(self, response: Any, scope: Request) -> None:
+        self._response = response
+        self._close: Callable[[], None] | None = response.close
+        self._scope = scope
+
+    def __call__(self) -> None:
+        close = self._close
+        self._response = self._close = None  # these refer to this
+        if close is None:
+            return
+        try:
+            self._scope.run(close)
+        finally:
+            self._scope.end()
+
+    def __reduce__(self) -> Any:
+        # Django's cache keeps responses. One that is unpickled is closed as its class says: it has no attributes yet.
+        return getattr, (self._response, "close")
