@@ -77,7 +77,27 @@ def cases():
             ],
             {"xctx, with block of two names": 1.3},
         ),
-        # Where something is set already, each xlocal that is bound or hidden costs what a block does.
+        # Where something is set already, in the same mapping each time.
+        Case(
+            "carry",
+            "run in a snapshot within a block",
+            [
+                Contender("xctx", "run(int)", {"run": snapshot.run, "int": int}, one()),
+                Contender("Context.run", "run(int)", {"run": contextvars.copy_context().run, "int": int}, one()),
+            ],
+            {"Context.run": 5.0},
+            same=False,
+        ),
+        # And where it is set anew each time, so that what is bound has to be put there one by one.
+        Case(
+            "carry",
+            "run in a snapshot of three where the context changes",
+            [
+                Contender("xctx", changing(of_three.run)),
+                Contender("Context.run", changing(contextvars.copy_context().run), reference=True),
+            ],
+            same=False,
+        ),
         Case(
             "carry",
             "with a snapshot within a block",
@@ -124,6 +144,17 @@ def taken(*xlocals):
 def running(run, _alive=()):
     def loop(number, run=run, func=int, _alive=_alive):
         for _ in range(number):
+            run(func)
+
+    return lambda: lambda number: contextvars.Context().run(loop, number)
+
+
+def changing(run):
+    var = contextvars.ContextVar("var")
+
+    def loop(number, run=run, func=int, change=var.set):
+        for each in range(number):
+            change(each)
             run(func)
 
     return lambda: lambda number: contextvars.Context().run(loop, number)

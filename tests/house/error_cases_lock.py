@@ -468,8 +468,9 @@ LEFT_OUT = {
     "this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's "
     "runs here that would let it "
     "go on…": "takes greenlet: test_lock_trust.py",
-    "deadlock: …, which is held by the first": "takes two threads, and a second: test_lock_deadlock.py",
-    "this process closed the lock's descriptor, so others took it for dead, and the lock from it": "on overlayfs alone",
+    "deadlock: …, held by the first": "takes two threads, and a second: test_lock_deadlock.py",
+    "this process closed the lock's descriptor, so others take it for dead: it does not hold the lock, and cannot get "
+    "it": "on overlayfs alone: test_lock_trust.py",
     "the file of the lock … is another user's, or none": "takes another user: test_lock_names.py",
     "… cannot be locked: another program has locked its first byte": "no program does",
     "forked while a task was waiting for the lock: the child does not wait on": "in a child, in the midst of a wait",

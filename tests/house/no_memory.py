@@ -159,6 +159,18 @@ def captured(x):
 
 
 @of(*XLOCALS)
+def applied_again(x):
+    with x(a=SHARED[0]):
+        snapshot = xctx.capture(x)
+    found = []
+    with declared(user=SHARED[1]):
+        for _ in range(5):
+            with snapshot:
+                found.append(x.a is SHARED[0] and declared.user is SHARED[1])
+    return found
+
+
+@of(*XLOCALS)
 def carried_function(x):
     with x(a=SHARED[0]):
         function = xctx.carry(lambda: x.a is SHARED[0])

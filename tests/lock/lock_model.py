@@ -6,6 +6,9 @@ at all. Where a crash is allowed, a process may die before any step; its registe
 in the shared memory is left. Sleepers do what a futex does. They wake without being woken only where somebody has died:
 so without a death, a wake-up that is lost shows as a state from which nothing goes on.
 
+All accesses are sequentially consistent but the stores of `mode`. With `late`, such a store may reach the memory at any
+time before the unit's next access that changes the word or a count, or its death: release order promises no more.
+
 Checked in each state: nobody holds the lock beside a writer, and one at most the upgradable mode; nobody goes on with
 what a dead writer left without being told, and nobody is told without a cause; a reader waits for two writers at most.
 Checked at the end: all who live have come to their end, have left no trace, and every state leads to such an end.
@@ -23,8 +26,9 @@ WORD, ROWS, DEAD, CLEANERS, DIRTY, CRASHES, PASSES, UNITS = range(8)
 # A unit's registers. `PHASE` is that of its try: reader, slot, drain or upgrade. The counters of the lock never come
 # round here: what matters of them is whether they have moved since a unit read them, so that is what it has.
 # `PENDING` is its announcement that may be passed over, `SEEN` the slot of one that it is about to pass over.
-PC, OP, PHASE, ASLEEP, PATIENT, ADMITTED, AT, COUNTER, BITS, STACK, WAITED, CLEANING, PENDING, SEEN = range(14)
-FRESH = ("next", 0, "", 0, 0, 0, 0, 0, 0, (), 0, None, 0, 0)
+# `LATE` is the mode that it has stored and nobody else has seen yet, or None.
+PC, OP, PHASE, ASLEEP, PATIENT, ADMITTED, AT, COUNTER, BITS, STACK, WAITED, CLEANING, PENDING, SEEN, LATE = range(15)
+FRESH = ("next", 0, "", 0, 0, 0, 0, 0, 0, (), 0, None, 0, 0, None)
 UNREAD, STILL, MOVED = range(3)  # the wake counter; in `PENDING`, that of the passes
 PATIENT_ONCE, STARVES = 1, 2  # how patient
 
@@ -46,6 +50,7 @@ class Model:
         rows: of each unit: which row it uses.
         crashes: how many processes may die.
         passes: how often a unit that sleeps may find an announcement not followed up, and pass over it.
+        late: whether others see a mode later than it is stored.
         broken: one step that is left out, to see that the search finds what it is there for.
         reached: where the search has been.
     """
@@ -54,6 +59,7 @@ class Model:
     rows: list
     crashes: int = 0
     passes: int = 0
+    late: bool = False
     broken: str = ""
     reached: set = field(default_factory=set)
 
@@ -71,13 +77,22 @@ class Model:
             row = self.rows[which]
             if unit[PC] in ENDED:
                 continue
+            if unit[LATE] is not None:
+                seen = put(units, which, change(unit, LATE, None))
+                yield (state[WORD], arrived(rows, row, unit), *state[DEAD:UNITS], seen)
             if state[CRASHES]:
+                # What a process has stored is there before anybody hears of its death.
+                left = rows
+                for w, u in enumerate(units):
+                    left = arrived(left, row, u) if self.rows[w] == row else left
+                dirty = state[DIRTY] or left[row][2] == "X"
+                left = rows if self.broken == "what the dead stored is there" else left
                 yield (
                     state[WORD],
-                    rows,
+                    left,
                     put(dead, row, True),
                     tuple(None if who is not None and self.rows[who] == row else who for who in cleaners),
-                    state[DIRTY] or rows[row][2] == "X",
+                    dirty,
                     state[CRASHES] - 1,
                     state[PASSES],
                     tuple(change(FRESH, PC, "dead") if self.rows[w] == row else u for w, u in enumerate(units)),
@@ -126,6 +141,13 @@ class Model:
             else:
                 unit[PC] = unit[PHASE] = "slot"
         return unit
+
+    def has_ended(self, state):
+        return all(unit[PC] in ENDED for unit in state[UNITS])
+
+    def shown(self, state):
+        units = [unit[PC] + ("*" if unit[ASLEEP] else "") for unit in state[UNITS]]
+        return f"{state[WORD]:#05x} {state[ROWS]} {units}"
 
     def wrong(self, state):
         """What must never be, in words, or None."""
@@ -186,12 +208,26 @@ class Step:
         self.unit[PC], *rest = self.unit[STACK]
         self.unit[STACK] = tuple(rest)
 
+    def arrive(self):
+        """What it has stored is there before what it changes now."""
+        if self.unit[LATE] is not None:
+            self.state[ROWS] = arrived(self.state[ROWS], self.row, self.unit)
+            self.unit[LATE] = None
+
+    def store_mode(self, mode):
+        if self.model.late:
+            self.unit[LATE] = mode
+        else:
+            self.count(0, flags=mode)
+
     def word(self, clear=0, put=0):
+        self.arrive()
         before = self.state[WORD]
         self.state[WORD] = before & ~clear | put
         return before
 
     def count(self, inside, waiting=0, flags=None, at=None):
+        self.arrive()
         at = self.row if at is None else at
         was = self.state[ROWS][at]
         new = (was[0] + inside, was[1] + waiting, was[2] if flags is None else flags)
@@ -330,7 +366,7 @@ class Step:
 
     def seated(self):
         mode = "U" if self.op[0] == "U" and self.unit[PHASE] != "upgrade" else "X"
-        self.count(0, flags=mode)
+        self.store_mode(mode)
         self.unit[PHASE], self.unit[COUNTER], self.unit[AT] = "", UNREAD, 0
         self.to("announce" if mode == "U" and self.op[:2] == "UX" else "held " + mode)
 
@@ -427,7 +463,7 @@ class Step:
     def down(self, keep):
         if keep == "S":
             self.count(+1)  # nothing is held by name until the slot is given up
-            return self.to("both " + self.state[ROWS][self.row][2])
+            return self.to(self.unit[PC].replace("held", "both"))
         self.down_flags(keep)
 
     def both_U(self):
@@ -437,7 +473,7 @@ class Step:
         self.down_flags("S")
 
     def down_flags(self, keep):
-        self.count(0, flags="U" if keep == "U" else "")
+        self.store_mode("U" if keep == "U" else "")
         self.unit[BITS] = A | (0 if keep == "U" else WRITER_SLOT)
         self.unit[AT] = 0
         self.call("admit", {"S": "leave", "U": "held U", "": "finished"}[keep])
@@ -575,6 +611,11 @@ class Step:
         self.to("look")
 
 
+def arrived(rows, at, unit):
+    """The rows with what a unit has stored."""
+    return rows if unit[LATE] is None else put(rows, at, (*rows[at][:2], unit[LATE]))
+
+
 def put(items, index, item):
     return (*items[:index], item, *items[index + 1 :])
 
@@ -605,7 +646,7 @@ def search(model, limit=3_000_000):
         state = todo.pop()
         fault = model.wrong(state)
         if fault:
-            raise Wrong(fault + "\n" + story(came_from, state))
+            raise Wrong(fault + "\n" + story(model, came_from, state))
         any_step = False
         for after in model.successors(state):
             any_step = True
@@ -615,10 +656,10 @@ def search(model, limit=3_000_000):
                 todo.append(after)
             else:
                 back[after].append(state)
-        if all(unit[PC] in ENDED for unit in state[UNITS]):
+        if model.has_ended(state):
             ends.append(state)
         elif not any_step:
-            raise Wrong("nobody goes on\n" + story(came_from, state))
+            raise Wrong("nobody goes on\n" + story(model, came_from, state))
         if len(came_from) > limit:
             raise MemoryError(f"more than {limit} states")
     leads = set(ends)
@@ -629,14 +670,13 @@ def search(model, limit=3_000_000):
                 ends.append(before)
     if len(leads) < len(came_from):
         stuck = next(state for state in came_from if state not in leads)
-        raise Wrong("this leads to no end\n" + story(came_from, stuck))
+        raise Wrong("this leads to no end\n" + story(model, came_from, stuck))
     return len(came_from)
 
 
-def story(came_from, state):
+def story(model, came_from, state):
     steps = []
     while state is not None:
-        units = [unit[PC] + ("*" if unit[ASLEEP] else "") for unit in state[UNITS]]
-        steps.append(f"{state[WORD]:#05x} {state[ROWS]} {units}")
+        steps.append(model.shown(state))
         state = came_from[state]
     return "\n".join(reversed(steps))

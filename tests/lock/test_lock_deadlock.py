@@ -2,6 +2,8 @@
 
 import json
 import os
+import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -12,8 +14,17 @@ from helpers.units import in_thread
 from lock_child import LONG, Child, eventually
 
 import xctx
+import xctx.debug
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="locks are for Linux")
+
+
+@pytest.fixture
+def at_once():
+    """Deadlocks are looked for at once, rather than after a second."""
+    xctx.debug.track()
+    yield
+    xctx.debug.track(False)
 
 
 def cross(held, wanted, together, results, exclusive=True):
@@ -82,6 +93,99 @@ def test_processes_that_wait_for_one_another(tmp_path):
     in_thread(close_the_circle)  # an earlier test may have left a hub in this one, in which it would wait
 
 
+def wait_for(lock, results, held):
+    """In a thread of its own: holds one lock and waits for another."""
+    with held.exclusive():
+        results.put("holds")
+        try:
+            lock.acquire(exclusive=True)
+            lock.release()
+            results.put("got it")
+        except RuntimeError as error:
+            results.put(str(error))
+
+
+def test_with_debug_a_deadlock_is_found_at_once(at_once):
+    first, second = xctx.SharedLock(), xctx.SharedLock()
+    results = queue.SimpleQueue()
+    thread = threading.Thread(target=wait_for, args=(second, results, first))
+
+    def close_the_circle():
+        with second.exclusive():
+            thread.start()
+            assert results.get(timeout=LONG) == "holds"
+            eventually(lambda: second.waiters)
+            began = time.monotonic()
+            with pytest.raises(RuntimeError, match=r"deadlock: .* waits for .*, held by .*, held by the first"):
+                first.acquire()
+            assert time.monotonic() - began < 0.9  # it would look after a second
+
+    in_thread(close_the_circle)
+    assert results.get(timeout=LONG) == "got it"
+    thread.join(LONG)
+
+
+def test_a_deadlock_that_the_last_one_cannot_see(tmp_path, at_once):
+    """The process of the last that comes does not have all of the locks: another thread of the circle is told."""
+    first, second = (xctx.SharedLock.at(tmp_path / name) for name in ("first", "second"))
+
+    def last(child):
+        with first.exclusive():
+            child.say("holds")
+            child.hear()
+            second.acquire(exclusive=True)
+            child.say("got it")
+
+    def close_the_circle():
+        with Child(last) as child:
+            assert child.hear() == "holds"
+            third = xctx.SharedLock()
+            results = queue.SimpleQueue()
+            threads = []
+            for wanted, held in ((first, third), (third, second)):
+                threads.append(threading.Thread(target=wait_for, args=(wanted, results, held)))
+                threads[-1].start()
+                assert results.get(timeout=LONG) == "holds"
+                eventually(lambda lock=wanted: lock.waiters)
+            child.say()
+            assert results.get(timeout=LONG).startswith("deadlock: ")
+            assert child.hear() == "got it"
+            assert child.wait() == 0
+            assert results.get(timeout=LONG) == "got it"
+            for thread in threads:
+                thread.join(LONG)
+
+    in_thread(close_the_circle)  # and so the child's thread has no hub, in which it would wait
+
+
+def test_one_that_was_let_in_and_is_stopped_is_in_no_deadlock(at_once):
+    """A reader that slept, and has not run since it was let in, still looks as if it slept for the lock that it has."""
+    lock = xctx.SharedLock()
+
+    def read(child):
+        child.hear()
+        with lock:
+            child.say("reads")
+
+    def write_beside():
+        with Child(read) as child:
+            with lock.exclusive():
+                child.say()
+                eventually(lambda: lock.waiters)
+                child.kill(signal.SIGSTOP)
+                os.waitpid(child.pid, os.WUNTRACED)
+            assert lock.readers == 1
+            thread = threading.Thread(target=lambda: (time.sleep(0.3), child.kill(signal.SIGCONT)))
+            thread.start()
+            assert lock.acquire(exclusive=True)  # waits for the reader, which has the lock and does not wait for this
+            lock.release()
+            assert child.hear() == "reads"
+            assert child.wait() == 0
+            thread.join()
+
+    in_thread(write_beside)
+
+
 def test_a_long_wait_is_no_deadlock():
     first, second = xctx.SharedLock(), xctx.SharedLock()
     got = []
@@ -132,6 +236,11 @@ def test_an_operator_sees_who_holds_and_who_waits(tmp_path):
         assert "python" in holder["program"]
         assert {waiter["thread"] for waiter in said["waiters"]} == {thread.native_id for thread in threads}
         assert all(0 <= waiter["for"] < 6 * LONG for waiter in said["waiters"])
+        metrics = listed(name, "--prometheus").stdout.splitlines()
+        assert "# TYPE xctx_lock_waiters gauge" in metrics
+        assert f'xctx_lock_holders{{lock="{name}"}} 1' in metrics
+        assert f'xctx_lock_waiters{{lock="{name}"}} 2' in metrics
+        assert f'xctx_lock_owner_died{{lock="{name}"}} 0' in metrics
         text = listed(name, "--who").stdout
         assert f"holds exclusive: process {os.getpid()} thread {threading.get_native_id()}" in text
         assert text.count("waits for") == 2

@@ -233,6 +233,109 @@ def test_holders_of_a_lock_whose_file_was_removed_are_told(tmp_path, monkeypatch
     assert Path(other.path).exists()
 
 
+OVERLAY = """
+mount -t tmpfs none /mnt && cd /mnt && mkdir lower upper work merged &&
+mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work merged
+"""
+LOSER = """
+import os, sys
+import xctx
+from lock_child import Child, eventually
+how = sys.argv[1]
+lock = xctx.SharedLock.at("/mnt/merged/lock", on_death="ignore")
+
+def lose(child):
+    child.put = os.dup2(child.put, 200)
+    if how in ("exclusive", "shared", "upgradable"):
+        {"exclusive": lambda: lock.acquire(True), "shared": lock.acquire, "upgradable": lock.acquire_upgradable}[how]()
+    else:
+        lock.acquire()
+        lock.release()
+    child.say("ready")
+    child.hear()
+    if how == "waits":
+        # What others take it for, it finds out when it looks again.
+        from threading import Timer
+        Timer(0.2, os.closerange, (3, 200)).start()
+    else:
+        os.closerange(3, 200)
+        child.say("closed")
+        os.read(0, 1)
+    uses = {
+        "exclusive": [lock.mark_consistent, lock.release, lock.acquire],
+        "shared": [lock.release, lock.acquire],
+        "upgradable": [lock.upgrade, lock.downgrade, lock.release],
+        "waits": [lambda: lock.acquire(True)],
+        "idle": [lock.acquire, lambda: lock.acquire(True), lock.acquire_upgradable, lock.exclusive().__enter__],
+    }[how]
+    for use in uses:
+        try:
+            use()
+            child.say("no error")
+        except (RuntimeError, OSError) as error:
+            child.say(str(error))
+    child.say("end")
+    os.read(0, 1)
+
+go, put = os.pipe()
+os.dup2(go, 0)
+with Child(lose) as child:
+    assert child.hear() == "ready"
+    if how == "waits":
+        lock.acquire()
+        child.say()
+    else:
+        child.say()
+        assert child.hear() == "closed"
+        # It counts as dead, and its row is this process's from now on.
+        assert lock.acquire(exclusive=how != "idle", timeout=10)
+        os.write(put, b"1")
+    while (said := child.hear()) not in ("end", ""):
+        print(said)
+    assert [holder[1] for holder in lock.holders()] == [os.getpid()], lock.holders()
+    assert not lock.acquire_upgradable(timeout=0) if lock.mode is None else True
+    lock.release()
+    assert lock.acquire(exclusive=True, timeout=10)
+    lock.release()
+    assert lock.holders() == [] and lock.waiters == 0
+"""
+
+
+def test_readers_of_a_lock_whose_file_was_removed_are_told(tmp_path, monkeypatch):
+    """Where nobody writes or waits, who would find out for them."""
+    monkeypatch.setattr(lock_names, "directory", lambda: str(tmp_path / "locks"))
+    lock = xctx.SharedLock("a")
+    for _ in range(40):
+        with lock:
+            pass
+    os.unlink(lock.path)
+    time.sleep(0.02)  # it looks once in ten milliseconds
+    with pytest.raises(FileNotFoundError, match="was removed"):
+        for _ in range(16):
+            with lock:
+                pass
+    assert lock.mode is None
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="takes root and unshare")
+@pytest.mark.parametrize("how", ["exclusive", "shared", "upgradable", "waits", "idle"])
+def test_one_that_counts_as_dead_is_told_and_does_the_others_no_harm(how):
+    """On a file system on which a process counts as dead once it has closed its descriptors."""
+    if subprocess.run(["unshare", "-m", "sh", "-c", OVERLAY], capture_output=True).returncode:
+        pytest.skip("this root may not mount")
+    done = subprocess.run(
+        [*("unshare", "-m", "sh", "-c", OVERLAY + 'exec "$0" -W ignore -c "$1" "$2"', sys.executable), LOSER, how],
+        capture_output=True,
+        text=True,
+        timeout=2 * LONG,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(__file__) + os.pathsep + os.path.dirname(xctx.__path__[0])},
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    told = done.stdout.splitlines()
+    assert told
+    assert all(line.startswith("this process closed the lock's descriptor") for line in told)
+
+
 @pytest.mark.skipif(shutil.which("unshare") is None or os.geteuid() != 0, reason="takes root and unshare")
 @pytest.mark.parametrize("at", ["open", "thread"])
 def test_a_full_file_system_is_an_error_and_not_the_end(at):
@@ -548,6 +651,55 @@ def test_a_plain_block_in_a_task_that_waits_for_another_task_of_its_loop():
         return True
 
     assert in_thread(lambda: asyncio.run(asyncio.wait_for(main(), LONG)))  # where no hub is
+
+
+def test_a_plain_block_in_a_task_beside_a_hub():
+    """The thread has a hub, in which the wait would stop the loop for ever; but another thread is waited for."""
+    gevent = pytest.importorskip("gevent")
+    lock = xctx.SharedLock()
+
+    async def hold(exclusive):
+        with lock.exclusive() if exclusive else lock:
+            await asyncio.sleep(0.01)
+        return "done"
+
+    async def upgrade():
+        with lock.upgradable():
+            await asyncio.sleep(0)
+            lock.upgrade()
+
+    async def main():
+        for first, second in ((True, True), (True, False), (False, True)):
+            found = await asyncio.gather(hold(first), hold(second), return_exceptions=True)
+            assert found[0] == "done"
+            assert "async with" in str(found[1])
+        found = await asyncio.gather(upgrade(), hold(False), return_exceptions=True)
+        assert "async with" in str(found[0])
+        assert found[1] == "done"
+        assert lock.holders() == []
+
+        held = threading.Event()
+
+        def hold_in_thread():
+            with lock.exclusive():
+                held.set()
+                time.sleep(0.01)
+
+        thread = threading.Thread(target=hold_in_thread)
+        thread.start()
+        held.wait(LONG)
+        assert await hold(True) == "done"
+        thread.join(LONG)
+        return True
+
+    def run():
+        gevent.get_hub()
+        try:
+            return asyncio.run(asyncio.wait_for(main(), LONG))
+        finally:
+            gevent.get_hub().destroy()
+
+    assert in_thread(run)
 
 
 def test_greenlets_without_a_hub():

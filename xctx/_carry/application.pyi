@@ -1,4 +1,8 @@
 from typing import final
 
 @final
-class Application: ...
+class Application:
+    def __call__(self, reference: object, /) -> None: ...
+
+@final
+class Repeatable: ...

@@ -2,7 +2,7 @@
 cimport cython
 from cpython.object cimport PyObject
 
-from xctx._carry.application cimport Application
+from xctx._carry.application cimport Application, Repeatable
 from xctx._stores.bindings cimport Binding
 from xctx._stores.blocks cimport Place
 from xctx._stores.statements cimport OpenByHand
@@ -20,8 +20,8 @@ cdef class SnapshotExtras:
     cdef list all_variables(self)
 
 
-cdef enum Repeating:   # how often it was applied in empty contexts, or what became of that
-    NEVER_YET, ONCE, TWICE, REPEATS, REPEATS_NO_MORE
+cdef enum:
+    MOST_PATIENCE = 1 << 20
 
 
 @cython.final
@@ -30,8 +30,12 @@ cdef class Snapshot:
     cdef Binding first          # flattened; of most snapshots the only one
     cdef list others            # more of them; or None
     cdef SnapshotExtras extras  # what few snapshots have; or None
-    cdef Application ready      # that can be applied again, and is not applied; or None. Guarded by the critical section
-    cdef Repeating repeating
+    # These are guarded by the critical section.
+    cdef Repeatable ready       # an application that can be made again; or None
+    cdef Application spare      # one that is undone, whose bindings can be used again, whatever is set; or None
+    cdef int waited             # how often it was applied otherwise since one was last made ready
+    cdef int patience           # how often it is to be, before another one is made ready; and two times more
+    cdef bint again             # it was applied before
     cdef bint whole             # of all xlocals: what is not in it is not seen either
     cdef bint barriers          # what the unit bound outside is not seen
     cdef bint skips             # pickling leaves out what cannot go
@@ -43,8 +47,11 @@ cdef class Snapshot:
     cdef SnapshotExtras make_extras(self)
     cdef tuple unresolved(self)
     cdef bint hides_all(self)
-    cdef Application apply(self, bint shared, Place *place)
+    cdef Application apply(self, bint shared, Place *place, bint notes=*)
     cdef Application apply_repeatably(self)
+    cdef Repeatable take_ready(self, PyObject *mapping, bint *remakes)
+    cdef Application apply_what_is_spare(self)
+    cdef int hide_others(self, Application application, Place *place) except -1
     cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1
     cdef int resolve(self, SnapshotExtras extras) except -1
     cdef int take_local(self, local store) except -1

@@ -16,18 +16,21 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._carry.application cimport (Application, apply_again, bind_in, is_empty_here, make_repeatable, new_application,
-                                      take_off, undo)
+from xctx._carry.application cimport (Application, Repeatable, apply_again, bind_again, bind_in, can_be_spare, detach,
+                                      is_of_this_process, is_right_under, make_repeatable, new_application, take_off,
+                                      undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key, Unit
-from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState, xctx_copy_context,
-                                   xctx_forbid_instances, xctx_publish_before, xctx_tstate, xctx_type_put)
+from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState, xctx_context_vars,
+                                   xctx_copy_context, xctx_forbid_instances, xctx_publish_before, xctx_tstate,
+                                   xctx_type_put)
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport WORK
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of,
                                   each_chain, find_place, visible_here, xctx_entering)
+from xctx._stores.names cimport is_reserved
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
 from xctx._stores.works cimport UnitOfWork, is_work, open_work
@@ -214,36 +217,31 @@ cdef class Snapshot:
         """Whether nothing is seen, where this is applied, of what was bound outside."""
         return self.whole and self.barriers
 
-    cdef Application apply(self, bint shared, Place *place):
+    cdef Application apply(self, bint shared, Place *place, bint notes=False):
         """Binds all of it for the current unit.
 
         Args:
             shared: whether it is applied in the context that it was taken in. Then what goes by the context, and what
                 the same unit bound, is seen already.
             place: the generator whose block this is, as `find_place` found it; NULL if there is none.
+            notes: whether it is to note what the context mapped before, and what afterwards.
         """
-        cdef Application application = new_application()
+        cdef Application application = new_application(notes)
         cdef SnapshotExtras extras = self.extras
-        cdef Hiding hiding
         if extras is not None and extras.unresolved is not None:
             self.resolve(extras)
         try:
-            if self.first is not None and is_work(self.first):
-                if not is_of_here(self.first):
+            if self.first is not None:
+                if is_work(self.first) and not is_of_here(self.first):
                     make_work_anew(self)
-                self.bind_one(application, self.first, shared, place)
-                application.main = application.entries
-            if self.whole and not shared and xctx_tstate().context != NULL:
-                hiding.snapshot = <PyObject*>self
-                hiding.application = <PyObject*>application
-                hiding.place = place
-                each_chain(xctx_tstate(), hide_others, &hiding)
-            if self.first is not None and not is_work(self.first):
                 self.bind_one(application, self.first, shared, place)
                 application.main = application.entries
             if self.others is not None:
                 for flattened in self.others:
                     self.bind_one(application, <Binding>flattened, shared, place)
+            application.own = application.entries
+            if self.whole and not shared:
+                self.hide_others(application, place)
             if extras is not None and not shared and (extras.variables is not None or extras.contents is not None):
                 application.variables = set_variables(extras.all_variables())
         except BaseException:
@@ -252,28 +250,94 @@ cdef class Snapshot:
         return application
 
     cdef Application apply_repeatably(self):
-        """The same, outside of generators, where `end_application` will undo it: that keeps it for the next time, if it can."""
-        cdef Application application = None
-        if self.repeating == REPEATS_NO_MORE or self.extras is not None or not is_empty_here(xctx_tstate()):
+        """The same, outside of generators. `end_application` must undo it, and keeps what can be used again."""
+        cdef PyThreadState *tstate = xctx_tstate()
+        cdef Repeatable ready = None
+        cdef Application application
+        cdef bint remakes = False
+        if self.extras is not None or tstate.context == NULL:
             return self.apply(False, NULL)
-        if self.repeating == REPEATS:
+        if self.first is not None and is_work(self.first) and not is_of_here(self.first):
+            # In a forked child, which makes a new unit of work: what was bound for that of the parent is not used again.
             with cython.critical_section(self):
-                application = self.ready
                 self.ready = None
-            if application is None:   # it is applied somewhere else
-                return self.apply(False, NULL)
-            if apply_again(application, self):
+                self.spare = None
+            return self.apply(False, NULL)
+        ready = self.take_ready(xctx_context_vars(tstate.context), &remakes)
+        if ready is not None:
+            if apply_again(ready):
+                application = ready.application
+                application.snapshot = self
                 return application
-        application = self.apply(False, NULL)
-        if self.repeating == NEVER_YET:   # most snapshots are applied once
-            self.repeating = ONCE
-        elif self.repeating == ONCE:
-            self.repeating = TWICE
-        elif make_repeatable(application, self):
-            self.repeating = REPEATS
-        else:
-            self.repeating = REPEATS_NO_MORE
+            with cython.critical_section(self):
+                self.ready = None
+        if not remakes:
+            return self.apply_what_is_spare()
+        application = self.apply(False, NULL, True)
+        try:
+            ready = make_repeatable(application)
+        except BaseException:
+            undo(application)
+            raise
+        if ready is not None:
+            application.snapshot = self
+            with cython.critical_section(self):
+                self.ready = ready
         return application
+
+    cdef Repeatable take_ready(self, PyObject *mapping, bint *remakes):
+        # Takes what can be applied at one stroke in a context with this mapping. Gives None if there is nothing, and says whether
+        # to make one. That takes as long as a few applications, so it is done the less often the less often it turned out useful.
+        cdef Repeatable ready
+        with cython.critical_section(self):
+            ready = self.ready
+            if ready is not None:
+                if ready.busy:   # it is applied somewhere else
+                    return None
+                if ready.beneath == mapping and ready.application.applied is not None:
+                    ready.busy = True
+                    if self.patience > 0:
+                        self.patience -= 1
+                    return ready
+            self.waited += 1
+            remakes[0] = self.waited > self.patience + 2
+            if remakes[0]:
+                self.waited = 0
+                self.patience = min(2 * self.patience + 4, MOST_PATIENCE)
+        return None
+
+    cdef Application apply_what_is_spare(self):
+        """The same, in any context, with the bindings of an earlier application if there are any that are not in use."""
+        cdef Application application = None
+        if self.spare is not None:
+            with cython.critical_section(self):
+                application = self.spare
+                self.spare = None
+        if application is None or not is_of_this_process(application):
+            application = self.apply(False, NULL)
+            if self.again and can_be_spare(application):
+                application.snapshot = self
+            self.again = True   # most snapshots are applied once
+            return application
+        try:
+            bind_again(application)
+            if self.whole:
+                self.hide_others(application, NULL)
+        except BaseException:
+            undo(application)
+            raise
+        application.snapshot = self
+        return application
+
+    cdef int hide_others(self, Application application, Place *place) except -1:
+        # Called when what is in the snapshot is bound, because context variables then have it cached and need no search.
+        cdef Hiding hiding
+        if xctx_tstate().context != NULL:
+            hiding.snapshot = <PyObject*>self
+            hiding.application = <PyObject*>application
+            hiding.place = place
+            each_chain(xctx_tstate(), hide_other, &hiding)
+        return 0
 
     cdef int bind_one(self, Application application, Binding flattened, bint shared, Place *place) except -1:
         cdef Key key = (<xlocal>flattened.owner).key
@@ -343,7 +407,7 @@ cdef class Snapshot:
         return 0
 
     def __getattribute__(self, name):
-        if name == "__enter__" or name == "__exit__":
+        if is_reserved(<PyObject*>name) and (name == "__enter__" or name == "__exit__"):
             return by_hand(self, name)
         return PyObject_GenericGetAttr(self, name)
 
@@ -396,16 +460,22 @@ xctx_forbid_instances(<PyTypeObject*>SnapshotExtras)
 
 
 cdef int end_application(Application application) except -1:
-    cdef Snapshot snapshot
-    if application.applied is None:
-        return undo(application)
-    snapshot = <Snapshot>application.snapshot
+    cdef Snapshot snapshot = <Snapshot>application.snapshot
+    cdef bint repeats
     application.snapshot = None
-    if not take_off(application):
-        snapshot.repeating = REPEATS_NO_MORE   # it would take time again, for nothing
-    else:
-        with cython.critical_section(snapshot):
-            snapshot.ready = application
+    if not application.applies:
+        undo(application)
+        if snapshot is not None and detach(application):
+            with cython.critical_section(snapshot):
+                snapshot.spare = application
+        return 0
+    repeats = take_off(application)
+    with cython.critical_section(snapshot):
+        if snapshot.ready is not None and snapshot.ready.application is application:
+            if repeats:
+                snapshot.ready.busy = False
+            else:
+                snapshot.ready = None
     return 0
 
 
@@ -415,10 +485,14 @@ cdef struct Hiding:
     Place *place
 
 
-cdef int hide_others(Binding top, void *arg) except -1:
+cdef int hide_other(Binding top, void *arg) except -1:
     cdef Hiding *hiding = <Hiding*>arg
     # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
-    if not (<Snapshot>hiding.snapshot).has(<xlocal>top.owner) and visible_here(top, xctx_tstate()) is not None:
+    if (<Snapshot>hiding.snapshot).has(<xlocal>top.owner):
+        return 0
+    if top.home is not None or not is_right_under((<xlocal>top.owner).key):
+        (<Application>hiding.application).depends = True
+    if visible_here(top, xctx_tstate()) is not None:
         bind_in(<Application>hiding.application, <BindingVariable>top.owner, None, True, hiding.place)
     return 0
 

@@ -130,6 +130,27 @@ def text_of(lock: dict[str, Any], who: bool) -> str:
     return line
 
 
+# Name, kind, what it says, and how it is found.
+METRICS = (
+    ("holders", "gauge", "units that hold the lock", lambda lock: sum(each["units"] for each in lock["holders"])),
+    ("waiters", "gauge", "units that wait for it", lambda lock: sum(each["units"] for each in lock["waiters"])),
+    ("waits_total", "counter", "how often a unit has begun to wait", lambda lock: lock["waits"]),
+    ("deaths_total", "counter", "how often a unit has died while it wrote", lambda lock: lock["deaths"]),
+    ("owner_died", "gauge", "1 until what one that died has left is mended", lambda lock: int(lock["owner_died"])),
+)
+
+
+def prometheus(locks: list[dict[str, Any]]) -> str:
+    """The text format of Prometheus."""
+    lines = []
+    for name, kind, said, value in METRICS:
+        lines += [f"# HELP xctx_lock_{name} {said}", f"# TYPE xctx_lock_{name} {kind}"]
+        for lock in locks:
+            label = lock.get("name", lock["path"]).replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+            lines.append(f'xctx_lock_{name}{{lock="{label}"}} {value(lock)}')
+    return "\n".join(lines)
+
+
 def times(units: int) -> str:
     return "" if units == 1 else f" ({units})"
 
@@ -143,11 +164,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("name", nargs="?", help="of one lock, or its path; default: all of this user's")
     parser.add_argument("--who", action="store_true", help="name each process that holds the lock or waits for it")
     parser.add_argument("--json", action="store_true", help="one object a line")
+    parser.add_argument("--prometheus", action="store_true", help="metrics in the text format of Prometheus")
     parser.add_argument("--watch", type=float, nargs="?", const=1.0, metavar="SECONDS", help="say it again and again")
     options = parser.parse_args(arguments)
     while True:
         found = list(listed(options.name))
-        for lock in found:
+        if options.prometheus:
+            print(prometheus(found), flush=True)
+        for lock in () if options.prometheus else found:
             print(json.dumps(lock) if options.json else text_of(lock, options.who), flush=True)
         if options.watch is None:
             break

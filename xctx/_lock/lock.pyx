@@ -17,10 +17,11 @@ from libc.stdint cimport uint32_t, uint64_t
 from xctx._core cimport Key, as_key
 from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, OVERTAKEN, PAUSE_MS, READERS_MAY_ENTER,
                                    SHARED, SLOT_IS_FREE, UPGRADABLE, WAITS, Attempt, Mapping, Row, UnitLock, and64,
-                                   announce_upgrade, check_locks, clean_up_all, is_beneath, load32, load64, has_lost_name,
-                                   mapping_of, new_attempt, new_mapping, new_row, new_unit_lock, overtake, pause, queued,
-                                   readers_in, refuse_without_loop, release_unit, row_at, set_forget, step_down, take,
-                                   tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_head, xctx_row, xctx_unit_lock)
+                                   announce_upgrade, check_locks, clean_up_all, counts, has_row, is_beneath, load32, load64,
+                                   has_lost_name, mapping_of, new_attempt, new_mapping, new_row, new_unit_lock, overtake,
+                                   pause, queued, reads_on, readers_in, refuse_task, refuse_without_loop, release_unit, row_at,
+                                   set_forget, step_down, take, tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_head,
+                                   xctx_row, xctx_unit_lock)
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
 from xctx._runtime.python cimport (PyThread_get_thread_ident, PyThreadState, xctx_forbid_instances, xctx_lock,
                                    xctx_mend_metatype, xctx_tstate, xctx_unlock)
@@ -41,6 +42,7 @@ cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
 cdef tuple ON_DEATH = ("warn", "raise", "ignore")
 cdef double FOREVER = float("inf")
 cdef object NO_LIMIT = -1
+cdef object _units_of = None
 
 
 cdef void forget(uint64_t serial, xctx_unit_lock *unit) noexcept:
@@ -53,17 +55,17 @@ set_forget(forget)
 
 
 class OwnerDiedWarning(RuntimeWarning):
-    """One who held a lock exclusively has died, so what the lock guards may be half-written.
+    """A unit that held a lock exclusively has died, so what the lock guards may be half-written.
 
-    Everybody who acquires the lock is warned, in whatever process, until somebody who holds it exclusively has mended what it
-    guards and says so by :meth:`SharedLock.mark_consistent`. Who writes is warned each time; who reads, once in each task,
-    greenlet or thread. A lock that was made with ``on_death="raise"`` raises this instead, and then it is not held.
+    Each unit that acquires the lock is warned, in whatever process, until one that holds it exclusively has mended what it
+    guards and says so by :meth:`SharedLock.mark_consistent`. A writer is warned each time; a reader, once in each task, greenlet
+    or thread. A lock that was made with ``on_death="raise"`` raises this instead, and then it is not held.
     """
 
 
 @cython.final
 cdef class Common:
-    """What the locks of one process have in common that lead to the same memory: one name is one lock, however often it is
+    """What those locks of one process have in common that lead to the same memory: one name is one lock, however often it is
     opened.
 
     Lifetime: of the locks. A Row refers to the mapping alone, and a `local` releases its rows when it dies; so nothing here
@@ -94,8 +96,8 @@ cdef class SharedLock:
     and process that has it: one forked after it was made, or one it is given to as an argument (of a ``Process``, or among a
     pool's `initargs`), however that is started. With a name, any process of the same user can open it.
 
-    Writers do not starve readers, nor readers writers, nor writers one another. Who dies while holding it gives it back: a
-    process that is killed, a thread, greenlet or task that ends. One that is stopped (SIGSTOP) goes on holding it.
+    Writers do not starve readers, nor readers writers, nor writers one another. Whatever dies while holding it gives it back: a
+    process that is killed, a thread, greenlet or task that ends. A process that is stopped (SIGSTOP) goes on holding it.
 
     While it waits, a thread sleeps, and a greenlet lets gevent's hub run. A task waits with ``async with`` and the methods
     that end in ``_async``; the others stop its event loop, and all tasks of that with it.
@@ -103,7 +105,7 @@ cdef class SharedLock:
     Args:
         name: of the lock, by which other processes find it; None for one that only those have to whom it is handed.
         key: what a holder is: one of :mod:`xctx.keys`, or a callable; not ``context``.
-        on_death: what acquiring does where one who was writing has died and nobody has called :meth:`mark_consistent` since:
+        on_death: what acquiring does where a writer has died and nobody has called :meth:`mark_consistent` since:
             "warn" (:class:`OwnerDiedWarning`), "raise" it and not hold the lock, or "ignore" it.
 
     Raises:
@@ -150,8 +152,8 @@ cdef class SharedLock:
         """The lock whose file is at a path of the user's choice: for a group of users, or containers that share a volume.
 
         The file is made where it does not exist. It is never removed, and grows with the number of threads that use the lock.
-        Who may open the file to write may use the lock. It must be on a file system of this machine: where processes map a
-        file of another machine's, they do not see each other's changes.
+        Any process that may open the file for writing may use the lock. It must be on a file system of this machine: processes
+        that map a file of another machine do not see each other's changes.
 
         Args:
             path: of the file; its directory must exist.
@@ -185,11 +187,11 @@ cdef class SharedLock:
             Whether the lock is held.
 
         Raises:
-            ValueError: this unit holds the lock already (a :class:`SharedRLock`: for reading, and asks to write); `timeout` is
+            ValueError: this unit holds the lock already (of a :class:`SharedRLock`: to read, and it asks to write); `timeout` is
                 negative, or given together with ``blocking=False``.
 
         Warns:
-            OwnerDiedWarning: one who was writing died. Where the warning is made an error, the lock is not acquired.
+            OwnerDiedWarning: a writer died. Where the warning is made an error, the lock is not acquired.
         """
         cdef int mode = SHARED
         cdef double seconds = FOREVER
@@ -213,8 +215,8 @@ cdef class SharedLock:
             Whether the lock is held exclusively; otherwise it is upgradable still.
 
         Raises:
-            ValueError: this unit does not hold the lock upgradable. Who holds it shared cannot ever upgrade: two of them would
-                wait for each other.
+            ValueError: this unit does not hold the lock upgradable. A unit that holds it shared can never upgrade: two such
+                units would wait for each other.
         """
         return upgrade(self, seconds_of(blocking, timeout))
 
@@ -265,7 +267,7 @@ cdef class SharedLock:
 
         Args:
             timeout: how many seconds to wait before a TimeoutError; -1 for as long as it takes.
-            mend: whether this is to mend what one who died left: then nothing is warned of or raised.
+            mend: True where the block is to mend what a dead writer left: then nothing is warned about or raised.
         """
         return block_of(self, EXCLUSIVE, timeout, mend)
 
@@ -335,7 +337,7 @@ cdef class SharedLock:
         return bool(load64(&self.mapping.head.word) & DIED)
 
     def mark_consistent(self):
-        """Says that what the lock guards is whole, after one who was writing died: from now on nobody is told of that.
+        """Says that what the lock guards is whole again after a writer died: from now on nobody is told of that death.
 
         Raises:
             ValueError: this unit does not hold the lock exclusively.
@@ -344,6 +346,8 @@ cdef class SharedLock:
         if unit.mode != EXCLUSIVE:
             raise ValueError("only a unit that holds the lock exclusively can say that all is mended; this one holds it "
                              f"{MODES[unit.mode] or 'not at all'}")
+        if not has_row(unit):
+            tell_of_loss()
         and64(&unit.head.word, ~<uint64_t>DIED)
 
     @property
@@ -384,7 +388,7 @@ cdef class SharedLock:
         """Who holds the lock, for debugging. It may have changed by now.
 
         Returns:
-                A list of (mode, pid, the kernel's number of the thread or 0 where several share a place, how many units).
+            A list of (mode, pid, the kernel's number of the thread or 0 where several share a place, how many units).
         """
         cdef xctx_head *head = ready(self).head
         cdef xctx_row *row
@@ -481,7 +485,11 @@ cdef Key checked_key(object key):
 
 
 cdef void set_up(SharedLock lock, Common common, str name, str place, Key key, int on_death) except *:
+    global _units_of
     cdef Holders holders = None
+    if _units_of is None:   # now, and not in the midst of waiting
+        from xctx._stores.inspection import units_of
+        _units_of = units_of
     if key.func is None:
         holders = common.holders.get(key)
     if holders is None:
@@ -542,7 +550,7 @@ cdef UnitLock find_unit_lock(SharedLock lock):
 cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
     cdef xctx_unit_lock *unit = unit_lock_here(lock)
     cdef int got = UNTRIED
-    if unit.any == 0 and (mode == SHARED or not (unit.named or queued(unit.mapping))):
+    if unit.any == 0 and (reads_on(unit) if mode == SHARED else not (unit.named or queued(unit.mapping))):
         got = take(unit, mode)
         if got and not load64(&unit.head.word) & DIED:
             return True
@@ -551,7 +559,7 @@ cdef inline bint enter(SharedLock lock, int mode, double seconds) except -1:
 
 cdef bint enter_slowly(SharedLock lock, xctx_unit_lock *unit, int mode, double seconds, int got) except -1:
     # `got`: of a first look, if there was one.
-    if got == UNTRIED and unit.any == 0 and unit.named and not queued(unit.mapping):
+    if got == UNTRIED and unit.any == 0 and unit.named and (mode == SHARED or not queued(unit.mapping)):
         if has_lost_name(unit.mapping):
             tell_of_removal(lock.mapping)
         got = take(unit, mode)
@@ -573,7 +581,7 @@ cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds, bin
             owner = find_unit_lock(lock)
             found = begin(owner, mode, lock.reentrant)
         if found == BEGUN:
-            got = finish(owner, mode, until, True)
+            got = finish(lock, owner, mode, until, True)
             if got >= 0:
                 if got == HELD and not mend:
                     tell_of_death_if_any(lock, owner)
@@ -583,6 +591,8 @@ cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds, bin
             return True
         elif found == MISUSED:
             misuse(owner, mode)
+        elif found == LOST:
+            tell_of_loss()
         elif monotonic() >= until:
             return False
         else:
@@ -591,7 +601,7 @@ cdef bint acquire(SharedLock lock, UnitLock begun, int mode, double seconds, bin
 
 
 cdef int let_other_code_go_on(UnitLock owner, double until) except -1:
-    """This unit is busy with an attempt of other code: of what this code interrupted, of another task or thread of it."""
+    """This unit is busy with an attempt of code that this interrupted, or of another task or thread of the unit."""
     cdef bint here = not owner.c.shared_by_threads or owner.c.thread == PyThread_get_thread_ident()
     if is_beneath(owner):
         return overtake(owner)
@@ -601,10 +611,14 @@ cdef int let_other_code_go_on(UnitLock owner, double until) except -1:
     return pause()
 
 
-cdef int finish(UnitLock owner, int mode, double until, bint acquiring) except -2:
+cdef int finish(SharedLock lock, UnitLock owner, int mode, double until, bint acquiring) except -2:
     """The rest of an attempt: HELD, TIME_IS_UP, or FORKED or OVERTAKEN, and it must begin anew."""
     cdef bint upgrading = owner.c.mode == UPGRADABLE
-    cdef int got = wait(new_attempt(owner, mode, until, acquiring))
+    cdef Attempt attempt = new_attempt(owner, mode, until, acquiring)
+    cdef int got
+    if until == FOREVER and attempt.task is not None and current_hub() is not None:
+        refuse_to_stop_the_holder(lock, owner, mode)
+    got = wait(attempt)
     if got == FORKED and upgrading:
         raise RuntimeError("forked while it was waiting to upgrade: the child does not hold the lock")
     return got
@@ -617,12 +631,33 @@ cdef bint upgrade(SharedLock lock, double seconds) except -1:
     while got == OVERTAKEN:
         owner = find_unit_lock(lock)
         begin_upgrade(owner)
-        got = finish(owner, EXCLUSIVE, until, False)
+        got = finish(lock, owner, EXCLUSIVE, until, False)
     return got
+
+
+cdef int refuse_to_stop_the_holder(SharedLock lock, UnitLock owner, int mode) except -1:
+    """Raises where a task is about to wait in a hub, which stops its event loop, and another task of that loop has the lock.
+
+    Greenlets of the hub go on meanwhile and may give the lock back. No further task of the loop can get it.
+    """
+    cdef object loop = current_loop()
+    cdef UnitLock other
+    for unit, kept in _units_of(lock.unit_locks):
+        other = kept.get("unit_lock")
+        if other is None or other is owner or other.c.mode == NONE:
+            continue
+        if mode != EXCLUSIVE and other.c.mode != EXCLUSIVE and not mode == other.c.mode == UPGRADABLE:
+            continue
+        task = unit()
+        if hasattr(task, "get_loop") and task.get_loop() is loop and not task.done():
+            refuse_task()
+    return 0
 
 
 cdef int begin_upgrade(UnitLock owner) except -1:
     cdef int found = MISUSED
+    if not counts(&owner.c):
+        tell_of_loss()
     xctx_lock(&owner.guard)
     if owner.c.mode == UPGRADABLE and owner.c.busy:
         found = BUSY
@@ -668,7 +703,9 @@ cdef int begin(UnitLock owner, int mode, bint reentrant) noexcept:
     cdef xctx_unit_lock *unit = &owner.c
     cdef int found = BEGUN
     xctx_lock(&owner.guard)
-    if unit.mode != NONE and not (reentrant and (mode <= unit.mode or unit.mode == UPGRADABLE)):
+    if not counts(unit):
+        found = LOST
+    elif unit.mode != NONE and not (reentrant and (mode <= unit.mode or unit.mode == UPGRADABLE)):
         found = MISUSED
     elif unit.mode != NONE and mode <= unit.mode:
         unit.depth += 1
@@ -796,6 +833,8 @@ cdef bint downgrade(SharedLock lock, int mode) except -1:
     cdef UnitLock owner = find_unit_lock(lock)
     cdef int held
     cdef bint busy
+    if not has_row(&owner.c):
+        tell_of_loss()
     xctx_lock(&owner.guard)
     held, busy = owner.c.mode, owner.c.busy
     if held > mode and not busy:
@@ -834,6 +873,8 @@ async def acquire_in_task(SharedLock lock, UnitLock owner, Unit asker, int mode,
             return result
         elif found == MISUSED:
             misuse(owner, mode)
+        elif found == LOST:
+            tell_of_loss()
         elif is_beneath(owner):
             overtake(owner)
         elif monotonic() >= until:

@@ -10,7 +10,7 @@
 
 #define BYTE_OF(token) (1 + (long)(token))
 
-/* So long a file that was there is taken to be there still. */
+/* For this long a file that was found is assumed to be still there. */
 #define LOOK_AGAIN 10000000   /* ns */
 
 /* Process: all mappings, the newest first. */
@@ -36,13 +36,8 @@ int xctx_lock_byte(int fd, int type, long at) {
 
 /* --- files ------------------------------------------------------------------------------------------------------------- */
 
-static int is_of(const xctx_mapping *mapping, int fd) {
-    struct stat about;
-    return fd >= 0 && !fstat(fd, &about) && about.st_dev == mapping->device && about.st_ino == mapping->inode;
-}
-
 static void close_if_of(const xctx_mapping *mapping, int fd) {
-    if (is_of(mapping, fd)) close(fd);
+    if (xctx_is_of(mapping, fd)) close(fd);
 }
 
 /* A new open file of what `fd` is, or -1 and errno. */
@@ -55,11 +50,11 @@ static int open_anew(int fd) {
 /* The carrier, which the program may have closed: then it is opened anew where the file has a name. -1 and errno otherwise. */
 static int carrier_of(xctx_mapping *mapping) {
     int fd;
-    if (is_of(mapping, mapping->carrier)) return mapping->carrier;
+    if (xctx_is_of(mapping, mapping->carrier)) return mapping->carrier;
     mapping->carrier = -1;
     if (mapping->path) {
         fd = open(mapping->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
-        if (is_of(mapping, fd)) return mapping->carrier = fd;
+        if (xctx_is_of(mapping, fd)) return mapping->carrier = fd;
         if (fd >= 0) close(fd);
         else if (errno == EMFILE || errno == ENFILE) return -1;
     }
@@ -173,7 +168,7 @@ static void remove_if_last(xctx_mapping *mapping, int died) {
     if (!mapping->path || mapping->lasting || died || (name = strrchr(mapping->path, '/')) == NULL) return;
     fd = open(mapping->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return;
-    if (is_of(mapping, fd) && !xctx_lock_byte(fd, F_WRLCK, XCTX_USERS)) {
+    if (xctx_is_of(mapping, fd) && !xctx_lock_byte(fd, F_WRLCK, XCTX_USERS)) {
         *name = 0;
         directory = open(mapping->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (directory >= 0) {
@@ -201,7 +196,7 @@ void xctx_quit_all(void) {
         died = is_marked(mapping);
         fd = open(mapping->path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
         /* A thread may still use the memory, so it stays where it is, but as a mapping of an open file without a lock. */
-        if (is_of(mapping, fd)
+        if (xctx_is_of(mapping, fd)
             && mmap(mapping->head, XCTX_SPAN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED) {
             close_if_of(mapping, mapping->carrier);
             mapping->carrier = -1;
@@ -256,7 +251,7 @@ static int lives(xctx_mapping *mapping, uint32_t token) {
     int fd;
     if (token == mapping->token) return 1;
     fd = carrier_of(mapping);
-    /* Asked by an open file that has no such lock itself. */
+    /* Asked through an open file that has no such lock itself: the answer leaves out its own locks. */
     if (fd < 0 || lock_range(fd, F_OFD_GETLK, &range, F_WRLCK, BYTE_OF(token))) return -1;
     return range.l_type != F_UNLCK;
 }
@@ -267,12 +262,12 @@ static int come_alive(xctx_mapping *mapping) {
     uint32_t token;
     void *life;
     int fd, own, failed;
-    if (mapping->token) return mapping->own < 0 || is_of(mapping, mapping->own) ? 0 : EBADF;
+    if (mapping->token) return xctx_counts(mapping) ? 0 : EBADF;
     if ((fd = carrier_of(mapping)) < 0) return errno;
     if ((own = open_anew(fd)) < 0) return errno;
     life = mmap(NULL, 1, PROT_NONE, MAP_SHARED, own, 0);
     if (life == MAP_FAILED || madvise(life, 1, MADV_DONTFORK)) goto failed;
-    do token = xctx_add32(&mapping->head->tokens, 1) + 1;
+    do token = (xctx_add32(&mapping->head->tokens, 1) + 1) & ~XCTX_TAKEN;
     while (token == 0);
     if (xctx_lock_byte(own, F_WRLCK, BYTE_OF(token))) goto failed;
     close(own);
@@ -319,21 +314,24 @@ static void free_again(xctx_head *head, uint32_t index) {
     if (index < xctx_load32(&head->free_hint)) xctx_store32(&head->free_hint, index);
 }
 
-/* Cleans up a row if its owner is dead: 1. 0 where it is not; -1 and errno. `living` is a token that is known to live, and
- * is told of another. Under the mutex. */
+/* Cleans up a row if its owner is dead: 1. 0 where it is not; -1 and errno. `living` is the token of a process that
+ * is known to live; where another is found to live, its token is put there. Under the mutex. */
 static int clean_up_if_dead(xctx_mapping *mapping, uint32_t index, uint32_t *living) {
     xctx_row *row = xctx_row_at(mapping->head, index);
     uint32_t owner = xctx_load32(&row->owner);
     int found;
     if (owner == 0 || owner == mapping->token || owner == *living) return 0;
-    found = lives(mapping, owner);
-    if (found > 0) *living = owner;
-    if (found) return found > 0 ? 0 : -1;
+    if (!(owner & XCTX_TAKEN)) {
+        found = lives(mapping, owner);
+        if (found > 0) *living = owner;
+        if (found) return found > 0 ? 0 : -1;
+    }
     if ((errno = come_alive(mapping)) != 0) return -1;
     found = become_cleaner(mapping, row);
     if (found != 1) return found;
-    /* It may have been cleaned up since, and be another's. */
-    if (xctx_load32(&row->owner) == owner) {
+    /* It may have been cleaned up since, and be another's. Otherwise it is taken before anything else: a process that counts as
+     * dead, and is not, then finds out before it changes what is being cleaned up. */
+    if (xctx_cas32(&row->owner, &owner, owner | XCTX_TAKEN)) {
         xctx_clean_up_dead_row(mapping->head, index);
         free_again(mapping->head, index);
     }
@@ -387,25 +385,41 @@ int xctx_clean_up_all_dead(xctx_mapping *mapping) {
 
 /* --- cycles ------------------------------------------------------------------------------------------------------------- */
 
-static int is_link(xctx_link *link) {
+/* Whether a thread that sleeps is kept by others still. A reader that was admitted, and a writer that was passed over, go on as
+ * soon as they run: a process may be stopped, or the machine busy. */
+static int is_kept(const xctx_link *link) {
+    xctx_head *head = link->mapping->head;
+    uint64_t word = xctx_load64(&head->word);
+    uint32_t slot = (uint32_t)(word & XCTX_WRITER_SLOT);
+    if (word & XCTX_REMOVED) return 0;
+    switch (link->phase) {
+    case XCTX_COUNTED: return word & XCTX_ANNOUNCED && XCTX_WAITING(xctx_load64(&xctx_row_at(head, link->index)->readers));
+    case XCTX_HAS_SLOT: return slot == link->index + 1;
+    default: return slot != 0;
+    }
+}
+
+/* Whether it has slept all the time since it was found. */
+static int sleeps_still(const xctx_link *link) {
     xctx_row *row = xctx_row_at(link->mapping->head, link->index);
-    return xctx_load32(&row->blocked) && xctx_load32(&row->pid) == link->pid && xctx_load32(&row->thread) == link->thread
-           && xctx_load64(&row->waiting_since) == link->since;
+    return xctx_load32(&row->blocked) == link->phase && xctx_load32(&row->pid) == link->pid
+           && xctx_load32(&row->thread) == link->thread && xctx_load64(&row->waiting_since) == link->since;
 }
 
 /* Where a thread sleeps. 0 where it does not. */
 static int find_sleeper(xctx_link *link, uint32_t pid, uint32_t thread) {
     xctx_mapping *mapping;
-    uint32_t i, used;
+    uint32_t i, used, phase;
     xctx_row *row;
     for (mapping = mappings; mapping; mapping = mapping->next) {
         if (!mapping->head) continue;
         used = xctx_load32(&mapping->head->used);
         for (i = 0; i < used; i++) {
             row = xctx_row_at(mapping->head, i);
-            if (xctx_load32(&row->blocked) && xctx_load32(&row->thread) == thread && xctx_load32(&row->pid) == pid) {
-                *link = (xctx_link){mapping, i, pid, thread, xctx_load64(&row->waiting_since)};
-                return 1;
+            phase = xctx_load32(&row->blocked);
+            if (phase && xctx_load32(&row->thread) == thread && xctx_load32(&row->pid) == pid) {
+                *link = (xctx_link){mapping, i, phase, pid, thread, xctx_load64(&row->waiting_since)};
+                return is_kept(link);
             }
         }
     }
@@ -419,12 +433,12 @@ static int follow(xctx_link *links, int length) {
     uint32_t slot = (uint32_t)(xctx_load64(&head->word) & XCTX_WRITER_SLOT), i, used, pid, thread;
     int found, each;
     xctx_row *row;
-    if (slot == 0 || length == XCTX_LONGEST_CYCLE) return 0;
+    if (length == XCTX_LONGEST_CYCLE) return 0;
     used = xctx_load32(&head->used);
     for (i = 0; i < used; i++) {
         row = xctx_row_at(head, i);
-        /* It waits for the owner of the slot; or it is that, and waits for the readers. */
-        if (slot == last->index + 1 ? !XCTX_IN(xctx_load64(&row->readers)) || i == last->index : slot != i + 1) continue;
+        /* It has the slot and waits for the readers, or it waits for the owner of the slot. */
+        if (last->phase == XCTX_HAS_SLOT ? !XCTX_IN(xctx_load64(&row->readers)) || i == last->index : slot != i + 1) continue;
         pid = xctx_load32(&row->pid);
         thread = xctx_load32(&row->thread);
         if (thread == 0) continue;
@@ -436,14 +450,16 @@ static int follow(xctx_link *links, int length) {
     return 0;
 }
 
-int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, xctx_link *links) {
+int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, uint32_t phase, xctx_link *links) {
     xctx_row *row = xctx_row_at(mapping->head, index);
-    int length, i;
-    links[0] = (xctx_link){mapping, index, xctx_load32(&row->pid), xctx_load32(&row->thread), xctx_load64(&row->waiting_since)};
+    int length = 0, i;
+    links[0] = (xctx_link){mapping, index, phase, xctx_load32(&row->pid), xctx_load32(&row->thread),
+                           xctx_load64(&row->waiting_since)};
     pthread_mutex_lock(&mutex);
-    length = links[0].thread ? follow(links, 1) : 0;
-    for (i = 1; i < length; i++)   /* the first is awake: it asks */
-        if (!is_link(&links[i])) length = 0;
+    if (links[0].thread && is_kept(&links[0])) length = follow(links, 1);
+    /* The first is awake: it asks. It may have been admitted since. */
+    for (i = 0; i < length; i++)
+        if (!is_kept(&links[i]) || (i && !sleeps_still(&links[i]))) length = 0;
     pthread_mutex_unlock(&mutex);
     return length;
 }
@@ -564,8 +580,8 @@ void xctx_unclaim_row(xctx_mapping *mapping, uint32_t index) { (void)mapping; (v
 int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt) { (void)mapping; (void)attempt; return 0; }
 int xctx_clean_up_all_dead(xctx_mapping *mapping) { (void)mapping; return 0; }
 int xctx_look_for_name(xctx_mapping *mapping) { (void)mapping; return 0; }
-int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, xctx_link *links) {
-    (void)mapping; (void)index; (void)links;
+int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, uint32_t phase, xctx_link *links) {
+    (void)mapping; (void)index; (void)phase; (void)links;
     return 0;
 }
 

@@ -9,11 +9,11 @@
  * gets, opens the file once more for itself and locks the byte of that number, as an open file description lock. Then it maps
  * a page of what it opened, in such a way that no forked child gets the page (`life`), and closes the descriptor. The mapping
  * keeps the open file, and so the lock on the byte, until the process has died for whatever reason or has replaced itself
- * (exec). So a program may close whatever descriptors it finds and is not taken for dead. The kernel goes by no process
- * identifier: no process can be taken for another. A row says by a token whose it is.
+ * (exec). So a program may close whatever descriptors it finds without being taken for dead. Process identifiers play no part,
+ * so no process can be taken for another. A row says by a token which process owns it.
  *
  * Some file systems (overlayfs) map another open file than the one that was asked for. There the descriptor is kept (`own`),
- * and a program that closes it loses what it held: it finds out when it releases, and at its next wait.
+ * and a program that closes it loses what it held. It finds out when it releases, and when it wants the lock again.
  *
  * A named file's first byte is locked, shared, by each open file that is mapped as memory. A forked child maps the same open
  * file as its parent, so the family uses the file until the last of them has ended. /proc must be mounted when a process
@@ -34,7 +34,8 @@
 /* The byte of a named file that tells whether anybody uses it. */
 #define XCTX_USERS 0
 
-/* So many threads of one process have a row each, others share these: there must be rows for other processes. */
+/* This many threads of one process have a row each. Further threads share these rows, because there must be rows for other
+ * processes. */
 #define XCTX_OWN_ROWS 32
 
 typedef struct {
@@ -51,7 +52,7 @@ typedef struct xctx_mapping {
     ino_t inode;
 #endif
     int carrier;
-    int own;                      /* -1 but for the file systems that need it */
+    int own;                      /* -1 but for the file systems that need it. Never changes while `token` does not */
     void *life;                   /* NULL until this process's first use */
     uint32_t token;               /* likewise 0; also read without the mutex */
     int lasting;                  /* the file stays when nobody uses it any more */
@@ -66,6 +67,19 @@ typedef struct xctx_mapping {
 static inline int xctx_is_mine(xctx_mapping *mapping, uint32_t index) {
     return index < XCTX_ROWS && xctx_load32(&xctx_row_at(mapping->head, index)->owner) == xctx_load32(&mapping->token);
 }
+
+/* Whether a descriptor is of the mapping's file. */
+static inline int xctx_is_of(const xctx_mapping *mapping, int fd) {
+#if XCTX_NO_LOCKS
+    return (void)mapping, (void)fd, 0;
+#else
+    struct stat about;
+    return fd >= 0 && !fstat(fd, &about) && about.st_dev == mapping->device && about.st_ino == mapping->inode;
+#endif
+}
+
+/* Whether the others count this process among the living, once it has come alive. */
+static inline int xctx_counts(const xctx_mapping *mapping) { return mapping->own < 0 || xctx_is_of(mapping, mapping->own); }
 
 /* Ordered with the accesses of the lock's word: see xctx_outlook. */
 static inline uint32_t xctx_queued(xctx_mapping *mapping) { return xctx_load32(&mapping->queued); }
@@ -98,12 +112,12 @@ void xctx_quit_all(void);
 /* Has this process counted among the living. 0, or errno. */
 int xctx_come_alive(xctx_mapping *mapping);
 
-/* A row for this thread: its index, or -1 and errno, or -2 where other processes have all. */
+/* A row for this thread: its index, or -1 and errno, or -2 where other processes have all rows. */
 int xctx_claim_row(xctx_mapping *mapping);
 void xctx_unclaim_row(xctx_mapping *mapping, uint32_t index);
 
 /* Looks for the dead among those that this attempt waits for, and for a writer that does not follow up. 1 where another look
- * is worth while, otherwise 0; -1, and errno, where nobody can tell any more who is dead. */
+ * is worth while, otherwise 0; -1 and errno where nothing tells any more which processes are dead. */
 int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt);
 
 /* Cleans up after all the dead. 0, or -1 and errno. */
@@ -113,14 +127,16 @@ int xctx_clean_up_all_dead(xctx_mapping *mapping);
 typedef struct {
     xctx_mapping *mapping;        /* the lock that it waits for */
     uint32_t index;               /* the row by which it waits */
+    uint32_t phase;               /* of its attempt */
     uint32_t pid, thread;
     uint64_t since;
 } xctx_link;
 #define XCTX_LONGEST_CYCLE 16
 
-/* Looks for a cycle through the thread of a row, which sleeps there. Gives its length, or 0. Only locks that this process has
- * are looked at, and only threads with a row of their own. Nothing on the cycle has moved meanwhile, so it is there for good. */
-int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, xctx_link *links);
+/* Looks for a cycle through the thread of a row, which is about to sleep there in that phase of an attempt. Gives its length,
+ * or 0. Only locks that this process has are looked at, and only threads with a row of their own. Nothing on the cycle has
+ * moved meanwhile, so it is there for good. */
+int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, uint32_t phase, xctx_link *links);
 
 /* Whether the file of a named lock has lost its name: all that use the memory find out then. */
 int xctx_look_for_name(xctx_mapping *mapping);

@@ -2,9 +2,9 @@
 
 They are in a directory of the user's own, one for all programs of that user whatever their environment: in /dev/shm, so
 that nothing is left after a restart of the machine, or where there is no such thing in /tmp. Each process that uses a
-file holds a lock on its first byte, shared. One that gets that lock alone is the last, and removes the file when it
-ends. Where the last is killed the file stays for the next process that opens the name, which is told where a writer
-has died.
+file holds a lock on its first byte, shared. A process that gets that lock alone is the last one, and removes the file
+when it ends. Where the last is killed the file stays for the next process that opens the name, which is told where a
+writer has died.
 
 One file is one lock: however often a process opens it, what its units hold is kept once.
 """
@@ -19,7 +19,8 @@ from _weakref import ref  # underscored for a cheap start: each interpreter has 
 from xctx._lock.unit_lock import leave_names, reserve_file, use_file
 
 PARENTS = ("/dev/shm", "/tmp", "/var/tmp")
-# A user of the machine can make any directory there first. Then the next name is taken, so one has to make them all.
+# Another user of the machine may have made a directory of that name first. Then the next name is tried, so that user
+# would have to make them all.
 TRIES = 64
 
 TYPE_CHECKING = False  # importing xctx does not import typing
@@ -111,7 +112,7 @@ def directory() -> str:
             try:
                 about = os.lstat(path)
             except FileNotFoundError:
-                free = free or path  # the first one; but this user may have a later one since another had this
+                free = free or path  # the first; but this user may have a later one, made when another had this
                 continue
             if about.st_uid == user:
                 return path

@@ -20,24 +20,26 @@
  * An announcement that is not followed up. A writer that waits for readers to leave may be stopped, or be a task of a loop
  * that is busy. It says XCTX_PENDING when it begins to wait, and goes on only by a compare-and-swap that takes the flag back.
  * Until then any other unit may *pass over* the announcement: it takes the writer slot, or from an upgradable holder the
- * announcement alone, and counts `passes` of the word up, so that the writer finds out and begins anew. Units do that which
- * have seen the lock free of readers for XCTX_FOLLOW_UP. A writer that need not wait never says XCTX_PENDING, and pays
+ * announcement alone, and counts `passes` of the word up, so that the writer finds out and begins anew. A unit does that once
+ * it has seen the lock free of readers for XCTX_FOLLOW_UP. A writer that need not wait never says XCTX_PENDING, and pays
  * nothing for this.
  *
  * Death. A holder may die between any two of these stores. Its row tells what it had: `in` and `waiting` are taken out; the
  * writer slot is given up in its place; and if `mode` says that it was writing, XCTX_DIED tells those who come next, until
- * one of them clears it. The slot names the row in the store that takes it. A process that cleans up puts its token into
- * `cleaner` of the row first, so that no two do; where it dies as well, the next one takes that over and does all from the
- * start. tests/lock/lock_model.py tries every order of all these steps, with deaths.
+ * one of them clears it. The store that takes the slot also says which row took it. A process that cleans up first puts its
+ * token into `cleaner` of the row, so that no two do, and then marks the row as taken from its owner. If it dies as well, the
+ * next one takes over and does everything from the start; if it is stopped meanwhile, the others wait for it, as for any
+ * holder that is stopped. tests/lock/lock_model.py and lock_table_model.py try every order of all these steps, with deaths.
  *
  * Sleeping. `wake_counter` counts wake-ups. A sleeper reads it, sets its flag in the word, looks once more whether it must
  * wait, and sleeps only while the counter stands still. A unit that changes what somebody may wait for looks for the flag
  * afterwards. A waker may die in between, so nobody sleeps for longer than XCTX_LONGEST_SLEEP without looking for the dead.
  *
  * Memory order. All accesses that decide are sequentially consistent. Only `mode` of a row, and what people read there, is
- * stored with release order (xctx_store32_release): another process reads `mode` when the row's owner has died, after the
- * kernel has told of the death, and by then all that the owner stored is there. Release order is needed in the owner: what
- * it wrote while it held the lock must not be moved behind the store that says that it does not write any more. */
+ * stored with release order (xctx_store32_release). Another process reads `mode` when the row's owner has died, after the
+ * kernel has told of the death, and by then all that the owner stored is there; or when the owner has said XCTX_PENDING, by
+ * a later and sequentially consistent change of the word. Release order is needed in the owner: what it wrote while it held
+ * the lock must not be moved behind the store that says that it does not write any more. */
 #ifndef XCTX_LOCK_PROTOCOL_H
 #define XCTX_LOCK_PROTOCOL_H
 
@@ -221,7 +223,7 @@ static inline int xctx_poll_slot(xctx_head *head, uint32_t number, xctx_attempt 
     do {
         if (word & (XCTX_WRITER_SLOT | XCTX_REMOVED) || (word & XCTX_STARVING && attempt->patience != XCTX_STARVES)) return 0;
         taken = word | number | (attempt->want == XCTX_EXCLUSIVE ? XCTX_ANNOUNCED : 0);
-        /* It may be the one that was woken: others sleep still, and nothing in the word says so. */
+        /* This may be the writer that was woken: others still sleep, and nothing in the word says so. */
         if (attempt->patience != XCTX_FRESH) taken |= XCTX_WRITERS_SLEEP;
     } while (!xctx_cas64(&head->word, &word, taken));
     xctx_have_slot(attempt);

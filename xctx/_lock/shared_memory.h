@@ -13,6 +13,7 @@
 /* --- the layout -------------------------------------------------------------------------------------------------------- */
 
 #define XCTX_ROWS 65000
+#define XCTX_TAKEN 0x80000000u   /* no process has a token with this bit */
 #define XCTX_MAGIC 0x33786374786C6F63   /* its first digit is the layout's version */
 
 /* What is written often stands on two cache lines of its own, because the processor fetches lines in pairs. Programs other
@@ -37,14 +38,16 @@ typedef struct {
 typedef struct {
     uint64_t readers;        /* how many are in, how many wait, the epoch */
     uint32_t mode;           /* what its owner has the writer slot for; stored by the owner, or by a process that cleans up */
-    uint32_t owner;          /* the token of the process that it belongs to; 0 where it is free */
+    uint32_t owner;          /* the token of the process that it belongs to; with XCTX_TAKEN once that has died and another
+                              * cleans up; 0 where it is free */
     uint32_t cleaner;        /* the token of the process that cleans up after a dead owner, or 0 */
     uint32_t pid;            /* this and the rest are for people to read: the owner's process identifier, */
     uint32_t thread;         /* the kernel's number of its thread, 0 where several use the row, */
     uint32_t waiters;        /* how many units wait by this row, */
     uint64_t waiting_since;  /* when the latest of them began (CLOCK_MONOTONIC, ns), */
     uint64_t held_since;     /* and when its owner took the writer slot after a wait, or 0 */
-    uint32_t blocked;        /* its thread sleeps here, without a limit, and runs none of its units meanwhile */
+    uint32_t blocked;        /* the phase of the attempt for which its thread sleeps here, without a limit and without running
+                              * other units of its meanwhile; or 0 */
     char pad[76];
 } xctx_row;
 

@@ -19,15 +19,26 @@ typedef struct {
             uint8_t shared_by_threads;  /* its unit may run in several threads: see UnitLock.guard. Never changes */
             uint8_t busy;               /* an attempt is under way, which no other code of the unit may touch: another
                                          * thread or task. A signal handler may take its place: see `overtake` */
+            uint8_t precarious;         /* its process counts as alive only while the program leaves a descriptor alone (`own`
+                                         * of its mapping), so that each attempt looks first. Never changes */
         };
         uint32_t any;         /* 0: nothing is held and no guard is needed, so it may be acquired at once */
     };
     uint8_t named;            /* its lock has a file that may lose its name. Never changes */
+    uint8_t reads;            /* counts those of a lock with a name: one in XCTX_READS_A_LOOK looks whether it has that still */
     uint32_t turn;            /* counts up when code that runs in the middle of an attempt begins one of its own */
     uint32_t told;            /* the deaths that it has been told of, by their number */
     unsigned long thread;     /* that the attempt is made in, where several threads are one unit */
     xctx_attempt attempt;
 } xctx_unit_lock;
+
+/* Whether the row is this process's still: no other process has taken it for dead. */
+static inline int xctx_unit_has_row(xctx_unit_lock *unit) { return xctx_load32(&unit->row->owner) == unit->token; }
+
+/* Whether the unit may go on with an attempt. */
+static inline int xctx_unit_counts(xctx_unit_lock *unit) {
+    return XCTX_LIKELY(!unit->precarious) || (xctx_unit_has_row(unit) && xctx_counts(unit->mapping));
+}
 
 /* --- waiting in a queue of this process -------------------------------------------------------------------------------- */
 
@@ -70,6 +81,13 @@ static inline int xctx_outlook(xctx_unit_lock *unit) {
         return XCTX_SERVED;
     }
     return xctx_is_mine(unit->mapping, (uint32_t)(word & XCTX_WRITER_SLOT) - 1) ? XCTX_LOCAL : XCTX_KERNEL;
+}
+
+/* A writer looks each time whether the file has lost its name. For a reader that would take too long. */
+#define XCTX_READS_A_LOOK 16
+
+static inline int xctx_unit_reads_on(xctx_unit_lock *unit) {
+    return XCTX_LIKELY(!unit->named) || ++unit->reads % XCTX_READS_A_LOOK != 0;
 }
 
 /* --- acquiring and releasing ------------------------------------------------------------------------------------------- */
@@ -141,7 +159,7 @@ static inline int xctx_unit_release(xctx_unit_lock *unit) {
     int mode = unit->mode;
     unit->mode = 0;
     unit->depth = unit->wrote_at = 0;
-    if (XCTX_UNLIKELY(xctx_load32(&unit->row->owner) != unit->token)) return 0;
+    if (XCTX_UNLIKELY(!xctx_unit_has_row(unit))) return 0;
     if (mode == XCTX_SHARED) xctx_leave(unit->head, unit->row);
     else xctx_step_down(unit->head, unit->index, XCTX_NONE);
     return 1;
@@ -150,13 +168,20 @@ static inline int xctx_unit_release(xctx_unit_lock *unit) {
 static inline void xctx_unit_downgrade(xctx_unit_lock *unit, int mode) {
     unit->mode = (uint8_t)mode;
     unit->wrote_at = 0;
-    if (xctx_load32(&unit->row->owner) == unit->token) xctx_step_down(unit->head, unit->index, mode);
+    if (xctx_unit_has_row(unit)) xctx_step_down(unit->head, unit->index, mode);
+}
+
+/* As xctx_cancel. Nothing of an attempt is left where this process was taken for dead: the row may be another's by now. */
+static inline int xctx_unit_cancel(xctx_unit_lock *unit, int upgrading) {
+    if (XCTX_LIKELY(xctx_unit_has_row(unit))) return xctx_cancel(unit->head, unit->index, &unit->attempt, upgrading);
+    unit->attempt.phase = XCTX_IDLE;
+    return 0;
 }
 
 /* The unit has ended, or the lock has, in the middle of something. */
 static inline void xctx_unit_abandon(xctx_unit_lock *unit) {
     xctx_attempt *attempt = &unit->attempt;
-    if (xctx_load32(&unit->row->owner) != unit->token) return;   /* this process was taken for dead */
+    if (!xctx_unit_has_row(unit)) return;   /* this process was taken for dead */
     if (attempt->phase != XCTX_IDLE && xctx_cancel(unit->head, unit->index, attempt, unit->mode == XCTX_UPGRADABLE))
         xctx_leave(unit->head, unit->row);
     if (unit->mode == XCTX_NONE) return;

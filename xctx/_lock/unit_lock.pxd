@@ -20,7 +20,7 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
     ctypedef struct xctx_mapping:
         xctx_head *head
         char *path
-        int carrier
+        int carrier, own
         uint32_t token
         PyObject *queues
         xctx_mutex guard
@@ -34,7 +34,7 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
         xctx_mapping *mapping
         PyObject *owner
         uint32_t index, token, depth, wrote_at, any, turn, told
-        uint8_t mode, shared_by_threads, busy, named
+        uint8_t mode, shared_by_threads, busy, precarious, named
         unsigned long thread
         xctx_attempt attempt
     uint32_t load32 "xctx_load32"(uint32_t *)
@@ -45,6 +45,9 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
     void announce_upgrade "xctx_announce_upgrade"(xctx_head *, xctx_attempt *)
     bint take "xctx_unit_take"(xctx_unit_lock *, int)
     bint release_unit "xctx_unit_release"(xctx_unit_lock *)
+    bint reads_on "xctx_unit_reads_on"(xctx_unit_lock *)
+    bint has_row "xctx_unit_has_row"(xctx_unit_lock *)
+    bint counts "xctx_unit_counts"(xctx_unit_lock *)
     void and64 "xctx_and64"(uint64_t *, uint64_t)
     void step_down "xctx_unit_downgrade"(xctx_unit_lock *, int)
 
@@ -127,6 +130,8 @@ cdef class Attempt:
     cdef Waiter waiter            # None where a thread sleeps in the kernel
     cdef double seconds           # how long to sleep
     cdef double doubt             # since when nobody can tell who is dead, because of a lack of descriptors; 0: somebody can
+    cdef double cycles_at         # when it looks for a deadlock next
+    cdef int cycles               # how often in a row it has found one
     cdef uint32_t turn            # this and the next two never change: the unit's `turn`,
     cdef object greenlet          # and what runs it, so that code which runs in the middle of it is known;
     cdef object task              # either may be None
@@ -134,7 +139,6 @@ cdef class Attempt:
     cdef int lost(self) noexcept
     cdef int refuse(self) except? -2
     cdef int look_for_cycle(self) except? -2
-    cdef double cycles_at         # when it looks for a deadlock next
     cdef int begin(self, object home, bint of_loop) except? -2
     cdef int look_again(self) except? -2
     cdef int before_sleep(self) except? -2
@@ -165,6 +169,7 @@ cdef bint is_beneath(UnitLock owner) except -1
 cdef int tell_of_removal(Mapping mapping) except -1
 cdef int tell_of_loss() except -1
 cdef int refuse_without_loop() except -1
+cdef int refuse_task() except -1
 cdef int tell_if_queued(xctx_unit_lock *unit, int what) except -1
 
 # Called when a UnitLock dies: what is cached of it by the serial number of its lock is forgotten there.

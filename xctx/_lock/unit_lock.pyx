@@ -58,15 +58,15 @@ cdef extern from "xctx/_lock/mapping.h" nogil:
     int LONGEST_CYCLE "XCTX_LONGEST_CYCLE"
     ctypedef struct xctx_link:
         xctx_mapping *mapping
-        uint32_t index, pid, thread
+        uint32_t index, phase, pid, thread
         uint64_t since
-    int find_cycle "xctx_find_cycle"(xctx_mapping *, uint32_t, xctx_link *)
+    int find_cycle "xctx_find_cycle"(xctx_mapping *, uint32_t, uint32_t, xctx_link *)
     int clean_up_all_dead "xctx_clean_up_all_dead"(xctx_mapping *)
 
 cdef extern from "xctx/_lock/unit_lock.h" nogil:
     int poll "xctx_poll"(xctx_head *, uint32_t, xctx_attempt *)
     int prepare_sleep "xctx_prepare_sleep"(xctx_head *, uint32_t, xctx_attempt *)
-    int cancel "xctx_cancel"(xctx_head *, uint32_t, xctx_attempt *, int)
+    int cancel "xctx_unit_cancel"(xctx_unit_lock *, int)
     uint32_t sleep_flag "xctx_sleep_flag"(xctx_attempt *)
     bint spin "xctx_unit_spin"(xctx_unit_lock *)
     void grow_impatient "xctx_grow_impatient"(xctx_attempt *)
@@ -87,8 +87,8 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
 cdef double FOREVER = float("inf")
 cdef double LOOK_AGAIN = 0.1     # seconds after which the first units of a queue look for the dead
 cdef double WITHOUT_HELP = 0.01  # likewise, where no helper could be started
-cdef double LOOK_FOR_CYCLES = 1  # so long a thread has slept when it looks for a deadlock
-cdef double LONG_DOUBT = 1       # for so long a lack of descriptors may pass, without which nobody can tell who is dead
+cdef double LONG_DOUBT = 1       # how long descriptors may be lacking; without one nothing tells which processes are dead
+cdef double look_for_cycles = 1  # how long a thread has slept when it looks for a deadlock
 cdef forget_function forget_unit_lock = NULL
 
 connect()
@@ -165,6 +165,12 @@ def reserve_file(fd):
         PyErr_SetFromErrno(OSError)
 
 
+def look_for_deadlocks_at_once(on):
+    """Has each thread that begins to sleep for a lock look for a deadlock first, rather than after a second."""
+    global look_for_cycles
+    look_for_cycles = 0 if on else 1
+
+
 def leave_names():
     """As this process ends: removes the files that no other uses."""
     quit_all()
@@ -191,7 +197,8 @@ cdef int tell_of_removal(Mapping mapping) except -1:
 
 
 cdef int tell_of_loss() except -1:
-    raise RuntimeError("this process closed the lock's descriptor, so others took it for dead, and the lock from it")
+    raise RuntimeError("this process closed the lock's descriptor, so others take it for dead: it does not hold the lock, and "
+                       "cannot get it")
 
 
 @cython.no_gc
@@ -249,6 +256,7 @@ cdef UnitLock new_unit_lock(Row row, uint64_t serial, bint shared_by_threads):
         store32(&made.c.row.thread, 0)
     made.c.owner = <PyObject*>made
     made.c.shared_by_threads = shared_by_threads
+    made.c.precarious = row.mapping.c.own >= 0
     made.row = row
     made.serial = serial
     made.forks = xctx_fork_count()
@@ -655,8 +663,7 @@ cdef class Attempt:
         if not own:
             return 0
         if current_loop() is not None:
-            raise RuntimeError("this wait could not end: another task of this event loop has the lock, and would not go on while "
-                               "this one waits. Wait with `async with`, or await acquire_async()")
+            refuse_task()
         eventlet = " (eventlet's hub is not known to xctx)" if "eventlet.hubs" in sys.modules else ""
         raise RuntimeError(f"this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's runs "
                            f"here that would let it go on{eventlet}")
@@ -666,25 +673,31 @@ cdef class Attempt:
         cdef xctx_unit_lock *unit = &self.owner.c
         cdef xctx_link links[16]
         cdef double now
-        cdef int length, each
+        cdef int length, each, later = 0
         if self.until != FOREVER:
-            return 0
+            return 0   # it ends by itself
         now = monotonic()
         if self.cycles_at == 0:
-            self.cycles_at = now + LOOK_FOR_CYCLES
+            self.cycles_at = now + look_for_cycles
         if now < self.cycles_at:
             return 0
-        self.cycles_at = now + LOOK_FOR_CYCLES
-        length = find_cycle(unit.mapping, unit.index, links)
-        for each in range(1, length):
-            if links[each].since > links[0].since:
-                return 0   # that one closed the cycle, and finds out for itself
+        self.cycles_at = now + look_for_cycles
+        length = find_cycle(unit.mapping, unit.index, unit.attempt.phase, links)
         if length == 0:
+            self.cycles = 0
+            return 0
+        for each in range(1, length):
+            later += links[each].since > links[0].since
+        # The last that came closed the cycle, and is to be told. But its process may not have all of the locks, and so may not
+        # find the cycle: then the one before it is told a little later, and so on.
+        self.cycles += 1
+        if self.cycles <= 2 * later:
             return 0
         told = []
         for each in range(length):
-            told.append(f"thread {links[each].thread} of process {links[each].pid} waits for {name_of(links[each].mapping)}")
-        raise RuntimeError(f"deadlock: {', which is held by '.join(told)}, which is held by the first")
+            told.append(f"thread {links[each].thread} of process {links[each].pid}{', which' if each else ''} waits for "
+                        f"{name_of(links[each].mapping)}")
+        raise RuntimeError(f"deadlock: {', held by '.join(told)}, held by the first")
 
     cdef int look_again(self) except? -2:
         cdef xctx_unit_lock *unit = &self.owner.c
@@ -692,6 +705,8 @@ cdef class Attempt:
         cdef int found = self.lost()
         if found:
             return found
+        if not counts(unit):
+            tell_of_loss()
         if self.waiter is None:
             if unit.attempt.patience == FRESH:
                 unit.attempt.patience = PATIENT
@@ -770,7 +785,7 @@ cdef class Attempt:
                     queue.helped = False
                     self.seconds = min(left, WITHOUT_HELP)
                 if other_queues:
-                    tell_queues(self.owner.row.mapping, 0)   # they may count on this process still, which has not the lock
+                    tell_queues(self.owner.row.mapping, 0)   # they may still count on this process, which is not in their way
                 found = self.lost()
                 if found:
                     return found
@@ -802,10 +817,10 @@ cdef class Attempt:
         if self.seconds * 1e9 < <double>ns:
             ns = <uint64_t>(self.seconds * 1e9)
         if self.until == FOREVER:
-            store32(&unit.row.blocked, True)
+            store32(&unit.row.blocked, unit.attempt.phase)
         with nogil:
             futex_wait(&unit.head.wake_counter, unit.attempt.wake_counter, ns, sleep_flag(&unit.attempt))
-        store32(&unit.row.blocked, False)   # before a signal handler runs, which may hold or release locks
+        store32(&unit.row.blocked, 0)   # before a signal handler runs, which may hold or release locks
         return PyErr_CheckSignals()
 
     cdef int have(self) except? -2:
@@ -862,7 +877,7 @@ cdef class Attempt:
                 return self.have()
             unit.attempt.patience = patience
             phase = unit.attempt.phase
-        if cancel(unit.head, unit.index, &unit.attempt, self.upgrading):
+        if cancel(unit, self.upgrading):
             return self.have()
         self.under_way = False
         self.settle(False)
@@ -896,7 +911,7 @@ cdef class Attempt:
         cdef xctx_queue *part
         cdef Waiter waiter = self.waiter
         cdef bint unlinked = False, last = False
-        if self.counted and self.owner.forks == xctx_fork_count():
+        if self.counted and self.owner.forks == xctx_fork_count() and has_row(unit):
             add32(&unit.row.waiters, <uint32_t>-1)
         self.counted = False
         if queue is None:
@@ -934,7 +949,7 @@ cdef str name_of(xctx_mapping *mapping):
 
 cdef void undo(xctx_unit_lock *unit) noexcept:
     """Takes an attempt out of the shared memory."""
-    if unit.attempt.phase != IDLE and cancel(unit.head, unit.index, &unit.attempt, unit.attempt.upgrades):
+    if unit.attempt.phase != IDLE and cancel(unit, unit.attempt.upgrades):
         leave_row(unit.head, unit.row)   # a reader that was admitted
 
 
@@ -969,8 +984,8 @@ cdef bint is_beneath(UnitLock owner) except -1:
 
 
 cdef int overtake(UnitLock owner) except -1:
-    """Takes the place of an attempt beneath this code, which then begins anew: as a thread that waits for a lock of the
-    interpreter's has no claim on it that its signal handlers would have to respect."""
+    """Takes the place of an attempt beneath this code, which then begins anew. A thread that waits for one of the
+    interpreter's own locks has no claim on it either that its signal handlers would have to respect."""
     cdef xctx_unit_lock *unit = &owner.c
     cdef Attempt attempt = <Attempt>owner.attempt if owner.attempt != NULL else None
     xctx_lock(&owner.guard)
@@ -1004,12 +1019,17 @@ cdef int refuse_without_loop() except -1:
     raise RuntimeError("a task waits in an asyncio event loop, and none is running here")
 
 
+cdef int refuse_task() except -1:
+    raise RuntimeError("this wait could not end: another task of this event loop has the lock, and would not go on while this "
+                       "one waits. Wait with `async with`, or await acquire_async()")
+
+
 cdef int pause() except -1:
     """Waits for other code of the same unit, which is busy with the lock: so rare that it asks now and then."""
     return waiter_here(current_hub(), None).park(PAUSE_MS * 1e-3)
 
 
-# None of them is made by anybody else.
+# Nothing else makes instances of these.
 xctx_forbid_instances(<PyTypeObject*>Mapping)
 xctx_forbid_instances(<PyTypeObject*>Row)
 xctx_forbid_instances(<PyTypeObject*>UnitLock)

@@ -26,8 +26,8 @@
  *   context_ver   begins with 1, and counts up whenever a context is entered or left, so that context variables know that
  *                 what they have cached may be wrong. greenlet counts it up at each switch for the same reason. It is not
  *                 counted when a thread gets its first context, nor when a thread that ends loses its last one: for these
- *                 xctx_count_contexts in state.h counts it. xctx also counts it where it exchanges what it is about itself:
- *                 xctx_swap_vars below, and xctx_swap_context in _stores/blocks.pyx, which writes `context` too. */
+ *                 xctx_count_contexts in state.h counts it. xctx also counts it where it exchanges the context itself, in
+ *                 xctx_swap_context of _stores/blocks.pyx, which writes `context` too. */
 #if PY_VERSION_HEX >= 0x030D0000
 #  define xctx_tstate PyThreadState_GetUnchecked
 #else
@@ -129,14 +129,121 @@ typedef struct {
 /* Borrowed from the context. */
 static inline PyObject *xctx_context_vars(PyObject *context) { return ((xctx_context_begin *)context)->vars; }
 
+/* How struct _pycontextvarobject of internal/pycore_context.h begins. With a GIL a variable caches the value that was last found
+ * for it, borrowed from the mapping. The value is right for as long as the thread state has this id and this context_ver. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *name;
+    PyObject *otherwise;
+#ifndef Py_GIL_DISABLED
+    PyObject *cached;
+    uint64_t cached_tsid;
+    uint64_t cached_tsver;
+#endif
+} xctx_var_begin;
+
+/* Must be called for each change to what the current context maps a variable to, with NULL if the variable has no value then. */
+static inline void xctx_var_changed(const PyThreadState *tstate, PyObject *var, PyObject *value) {
+#ifndef Py_GIL_DISABLED
+    xctx_var_begin *begin = (xctx_var_begin *)var;
+    begin->cached = value;
+    begin->cached_tsid = tstate->id;
+    begin->cached_tsver = tstate->context_ver;
+#else
+    (void)tstate;
+    (void)var;
+    (void)value;
+#endif
+}
+
+/* Whether the variable has cached that its value in the current context is this one. If not, it may be so all the same. */
+static inline int xctx_var_is(const PyThreadState *tstate, PyObject *var, PyObject *value) {
+#ifndef Py_GIL_DISABLED
+    const xctx_var_begin *begin = (const xctx_var_begin *)var;
+    return begin->cached == value && begin->cached_tsver == tstate->context_ver && begin->cached_tsid == tstate->id;
+#else
+    (void)tstate;
+    (void)var;
+    (void)value;
+    return 0;
+#endif
+}
+
 /* Exchanges the mapping of the current context: takes over the reference to the new one, and returns the reference to the
- * old one. Counted like a switch of contexts, so that no variable goes on using the value that it has cached. */
+ * old one. The caller must call xctx_var_changed for each variable in which the two differ, before any other code runs, and so
+ * before it releases the old one.
+ *
+ * CPython replaces the mapping by the same store when it sets a variable, with the GIL or without. So a copy of this context
+ * has one of the two mappings, whole, and keeps it. */
 static inline PyObject *xctx_swap_vars(PyThreadState *tstate, PyObject *vars) {
     xctx_context_begin *context = (xctx_context_begin *)tstate->context;
     PyObject *before = context->vars;
     context->vars = vars;
-    tstate->context_ver++;
     return before;
+}
+
+/* Two methods that mappings have in every version: set(key, value) and delete(key) return another mapping. */
+typedef struct {
+    PyCFunction set;      /* METH_VARARGS */
+    PyCFunction without;  /* METH_O; the same mapping where it has no such key */
+} xctx_mapping_methods;
+
+static inline int xctx_find_mapping_methods(xctx_mapping_methods *found) {
+    PyObject *context = PyContext_New();
+    const PyMethodDef *each;
+    if (context == NULL) return -1;
+    for (each = Py_TYPE(xctx_context_vars(context))->tp_methods; each != NULL && each->ml_name != NULL; each++) {
+        if (each->ml_flags == METH_VARARGS && strcmp(each->ml_name, "set") == 0) found->set = each->ml_meth;
+        if (each->ml_flags == METH_O && strcmp(each->ml_name, "delete") == 0) found->without = each->ml_meth;
+    }
+    Py_DECREF(context);
+    if (found->set != NULL && found->without != NULL) return 0;
+    PyErr_SetString(PyExc_SystemError, "the mapping of a context has not the methods that xctx uses");
+    return -1;
+}
+
+/* Makes a mapping that differs from another one in one variable: a new reference, or NULL with an error. `set` only unpacks
+ * its arguments, so the tuple of them is on the stack: to allocate one would take a sixth of the time. */
+static inline PyObject *xctx_mapping_with(const xctx_mapping_methods *methods, PyObject *vars, PyObject *var, PyObject *value) {
+    struct {
+        PyTupleObject tuple;
+        PyObject *second;
+    } args = {0};
+    Py_SET_TYPE(&args.tuple, &PyTuple_Type);
+    Py_SET_REFCNT((PyObject *)&args.tuple, 1);
+    Py_SET_SIZE((PyVarObject *)&args.tuple, 2);
+    args.tuple.ob_item[0] = var;
+    args.second = value;
+    return methods->set(vars, (PyObject *)&args.tuple);
+}
+
+/* Sets a context variable in the current context, which is made if there is none; or unsets it, if `value` is NULL. Returns 0,
+ * or -1 with an error, and then nothing has changed. PyContextVar_Set does the same and makes a token, for which it may find
+ * no memory when the variable is set already.
+ *
+ * No other code runs before the variable is set and all is consistent. Then the old mapping is released, which may run any
+ * code; unless `kept` is not NULL: that gets the reference to it. */
+static inline int xctx_var_put(const xctx_mapping_methods *methods, PyThreadState *tstate, PyObject *var, PyObject *value,
+                               PyObject **kept) {
+    int collects = xctx_hold_collector();
+    PyObject *before = NULL, *vars = NULL;
+    if (XCTX_UNLIKELY(tstate->context == NULL)) {
+        PyObject *copy = PyContext_CopyCurrent();   /* has one made */
+        if (copy == NULL) goto end;
+        Py_DECREF(copy);
+    }
+    before = xctx_context_vars(tstate->context);
+    vars = value == NULL ? methods->without(before, var) : xctx_mapping_with(methods, before, var, value);
+    if (XCTX_LIKELY(vars != NULL)) {
+        before = xctx_swap_vars(tstate, vars);
+        xctx_var_changed(tstate, var, value);
+    }
+end:
+    xctx_release_collector(collects);
+    if (XCTX_UNLIKELY(vars == NULL)) return -1;
+    if (kept == NULL) Py_DECREF(before);
+    else *kept = before;
+    return 0;
 }
 
 /* --- types ------------------------------------------------------------------------------------------------------------- */

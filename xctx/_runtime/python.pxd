@@ -54,7 +54,9 @@ cdef extern from "xctx/_runtime/cpython.h":
     int xctx_var_reset_ "xctx_var_reset"(PyObject *variable, PyObject *token)
 
     PyObject *xctx_context_vars(PyObject *context)
-    object xctx_swap_vars(PyThreadState *, PyObject *vars)   # takes over the reference
+    PyObject *xctx_swap_vars(PyThreadState *, PyObject *vars)   # takes over the reference, gives another one
+    void xctx_var_changed(PyThreadState *, PyObject *variable, PyObject *value)
+    bint xctx_var_is(PyThreadState *, PyObject *variable, PyObject *value)
 
     PyObject *xctx_find_in_type(PyTypeObject *type, PyObject *name)   # a new reference
     bint xctx_type_has(PyTypeObject *type, PyObject *name)

@@ -55,6 +55,12 @@ cdef extern from "xctx/_runtime/state.h" nogil:
     void xctx_cache_empty()
     void xctx_count_contexts(PyThreadState *tstate)
 
+cdef extern from "xctx/_runtime/state.h":
+    # `kept` gets a new reference.
+    int xctx_put(PyThreadState *, PyObject *variable, PyObject *value, PyObject **kept) except -1
+    # This one leaves it to the caller to look for an error.
+    int xctx_put_ "xctx_put"(PyThreadState *, PyObject *variable, PyObject *value, PyObject **kept)
+
 
 cdef xctx_process *process_state() noexcept
 

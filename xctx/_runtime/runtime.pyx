@@ -3,7 +3,7 @@
 """The module that has the state of all compiled rooms: state.h describes that state, and state.c defines it."""
 
 cdef extern from "xctx/_runtime/state.h":
-    xctx_process *xctx_set_up_process()
+    xctx_process *xctx_set_up_process() except? NULL
 
 
 cdef xctx_process *process_state() noexcept:

@@ -73,7 +73,7 @@ static int watch_forks(void) { return pthread_atfork(before_fork, after_fork_in_
 xctx_process *xctx_set_up_process(void) {
     static int watched = 0;   /* process: set once, while the import lock is held */
     if (!watched) {
-        if (watch_forks()) return NULL;
+        if (xctx_find_mapping_methods(&process.mapping) || watch_forks()) return NULL;
         watched = 1;
     }
     return &process;

@@ -97,6 +97,7 @@ typedef struct {
     uint32_t fork_count;          /* written by the forking thread alone, in the child */
     xctx_now *(*now)(void);       /* gives this thread's record. This and the next never change */
     void (*at_fork)(xctx_fork_step, const xctx_fork_handlers *);
+    xctx_mapping_methods mapping; /* never changes */
     xctx_greenlet_api greenlet;   /* all NULL until the program has imported greenlet; getcurrent is set last */
     char apart[128];              /* keeps what follows, which is written often, off the cache lines of the above */
     uint64_t serials;             /* the last serial number given to a store */
@@ -129,6 +130,11 @@ static inline void xctx_at_fork(xctx_fork_step step, void (*prepare)(void), void
 static inline xctx_now *xctx_here(void) {
     if (XCTX_UNLIKELY(xctx_known_now == NULL)) xctx_known_now = xctx_the_process->now();
     return xctx_known_now;
+}
+
+/* Sets a context variable in the current context, or unsets it if `value` is NULL: see xctx_var_put in cpython.h. */
+static inline int xctx_put(PyThreadState *tstate, PyObject *var, PyObject *value, PyObject **kept) {
+    return xctx_var_put(&xctx_the_process->mapping, tstate, var, value, kept);
 }
 
 /* --- the current units ------------------------------------------------------------------------------------------------- */

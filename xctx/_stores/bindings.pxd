@@ -3,7 +3,7 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport intptr_t, uint32_t
 
-from xctx._runtime.python cimport PyTuple_GET_ITEM_, PyTuple_GET_SIZE_
+from xctx._runtime.python cimport FREE_THREADED, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_
 from xctx._core cimport Unit
 from xctx._stores.names cimport is_interned
 
@@ -65,6 +65,7 @@ cdef class Binding:
 
 cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier)
 cdef int put_on_top(Binding made, Binding outer) except -1
+cdef int take_from_chain(Binding made) except -1
 cdef Home new_home(object generator, void *code, void *frame, void *outermost, PyObject *context, bint by_hand, bint mixed)
 cdef View new_view(Binding chain, bint whole, PyObject *context, void *running, Py_ssize_t hidden)
 cdef CopyGroup group_of(Binding binding)
@@ -72,7 +73,7 @@ cdef Binding copy_of(Binding binding, Unit unit, Binding outer)
 cdef dict merge(Binding top)
 cdef Binding flatten(Binding top)
 cdef PyObject *look_up_merged(Binding top, PyObject *name) except? NULL
-cdef void mark_exited(Binding binding)
+cdef void mark_guarded(Binding binding)
 cdef Binding remove(Binding top, Binding binding)
 cdef Binding compact(Binding top)
 cdef Binding transfer(Binding top, Unit before, Unit now)
@@ -92,6 +93,13 @@ cdef inline bint stands_for(Binding link, Binding binding):
 
 cdef inline bint is_exited(Binding link):
     return link.exited or link.copies is not None and link.copies.exited
+
+
+cdef inline void mark_exited(Binding binding):
+    if not FREE_THREADED and binding.copies is None:
+        binding.exited = True
+    else:
+        mark_guarded(binding)
 
 
 cdef inline PyObject *look_up(Binding top, PyObject *name) except? NULL:

@@ -115,6 +115,18 @@ cdef int put_on_top(Binding made, Binding outer) except -1:
     return 0
 
 
+cdef int take_from_chain(Binding made) except -1:
+    """Has a binding that nobody sees any more, and that has no copies, be in no chain, as a new one. Releases the chain."""
+    made.depth = 0
+    made.extends_outer = False
+    made.home = None
+    made.flattened = None
+    made.compact_at = 15
+    made.exited = False
+    made.outer = None
+    return 0
+
+
 # --- homes -----------------------------------------------------------------------------------------------------------
 
 cdef int settle_home(Binding made, Home beneath) except -1:
@@ -190,7 +202,8 @@ cdef Binding copy_of(Binding binding, Unit unit, Binding outer):
     return made
 
 
-cdef void mark_exited(Binding binding):
+cdef void mark_guarded(Binding binding):
+    # The part of `mark_exited` for a binding that others may be copying.
     with cython.critical_section(binding):
         binding.exited = True
         if binding.copies is not None:

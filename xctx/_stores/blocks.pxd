@@ -42,8 +42,7 @@ cdef class BindingVariable:
 cdef class BoundEntry:
     # None of these changes once the block is entered.
     cdef Binding made
-    cdef object token        # of the context variable
-    cdef PyObject *context   # the context that was current: compared only, the token keeps it alive
+    cdef object context      # the one in which it was entered
     cdef BoundEntry outer    # the previous entry of the same block
 
 
@@ -70,11 +69,12 @@ cdef bint is_callers(Binding link) noexcept
 cdef int each_chain(PyThreadState *tstate, int (*visit)(Binding top, void *arg) except -1, void *arg) except -1
 cdef int note_name(BindingVariable variable, object name) except -1
 cdef Binding new_binding(BindingVariable variable, tuple names, tuple values, bint barrier)
-cdef object make_visible(Binding made, Place *place)
-cdef int end_binding(Binding made, object token, PyObject *context) except -1
+cdef object make_visible(Binding made, Place *place, PyObject **kept)
+cdef int end_binding(Binding made, PyObject *context) except -1
 cdef PyObject *visit_context(PyObject *context, bint *collects)
 cdef void end_visit(PyObject *here, bint collects)
-cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place)
+cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place,
+                              PyObject **kept)
 cdef int unbind_entry(BoundEntry entry) except -1
 cdef Binding keep_those_of(Binding top, Binding before, list left)
 cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1

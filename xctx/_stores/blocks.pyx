@@ -6,8 +6,8 @@ The value of the context variable is the top of a chain of bindings, so a copied
 on each of the two contexts has its own top.
 
 Entering a block puts a binding of the current unit on top. Leaving it removes this binding from the chain of the context
-that is current then, wherever in the chain it is. In the common case (it is the top, in the context it was put in) the
-variable is reset by its token, so that nothing is left behind in the context.
+that is current then, wherever in the chain it is. Where nothing is left of the chain the variable has no value any more, so that
+nothing is left behind in the context.
 
 A block may be left in another context than the one it was entered in, which goes on: a worker thread that began a generator
 serves the next request. With the GIL, the context that it was entered in is made the current one for a moment, in which no
@@ -22,13 +22,13 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport intptr_t, uintptr_t
 
-from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyErr_Fetch_, PyErr_Restore_, PyThreadState, Py_REFCNT_,
-                                   PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_XDECREF_, xctx_add, xctx_cas_ptr,
-                                   xctx_check_error, xctx_forbid_instances, xctx_hold_collector, xctx_iterate_context,
-                                   xctx_load_int, xctx_load_ptr, xctx_publish_before, xctx_referent, xctx_release_collector,
-                                   xctx_store_int, xctx_store_ptr, xctx_taken, xctx_tstate, xctx_var_reset_, xctx_var_set,
-                                   xctx_var_set_)
-from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial
+from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyThreadState, Py_REFCNT_,
+                                   PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, xctx_add, xctx_cas_ptr, xctx_forbid_instances,
+                                   xctx_hold_collector, xctx_iterate_context, xctx_load_int, xctx_load_ptr,
+                                   xctx_publish_before, xctx_referent, xctx_release_collector, xctx_store_int,
+                                   xctx_store_ptr, xctx_tstate, xctx_var_is)
+from xctx._runtime.runtime cimport (connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial,
+                                    xctx_put, xctx_put_)
 from xctx._runtime.scheduling cimport running_greenlet
 from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport (Binding, Home, View, bind, compact, copy_of, group_of, innermost_of, is_exited, look_up,
@@ -212,9 +212,9 @@ cdef Binding cleanse(PyObject *var, Binding top):
             made = copy_of(link, link.unit, made)
         else:
             made = link
-    xctx_var_set(<object>var, made)
     if made is not None:
         made.checked = strays
+    put(xctx_tstate(), var, made)
     return made
 
 
@@ -549,11 +549,12 @@ cdef tuple completed(BindingVariable variable, tuple names, tuple values, bint b
     return (names + tuple(added), values + tuple(made)) if added else (names, values)
 
 
-cdef object make_visible(Binding made, Place *place):
-    """Makes the new binding the top of the current context's chain; gives the context variable's token.
+cdef object make_visible(Binding made, Place *place, PyObject **kept):
+    """Makes the new binding the top of the current context's chain; gives that context, which the block is to hold.
 
     Args:
         place: the generator that binds, as `find_place` found it; NULL if there is none.
+        kept: if it is not NULL, it gets a reference to what the context mapped before, or NULL where it need not be had again.
     """
     # From where the chain is read no code of anybody runs: it might change the chain.
     cdef BindingVariable variable = <BindingVariable>made.owner
@@ -561,7 +562,6 @@ cdef object make_visible(Binding made, Place *place):
     cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
     cdef bint known = xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) and entry.what == <void*>made.unit
     cdef Binding top = chain_at(<PyObject*>variable.var) if known else chain_of(variable)
-    cdef PyObject *token
     if place != NULL or top is not None and top.home is not None:
         find_home(made, place, top, tstate)   # may run any code
         top = chain_of(variable)
@@ -571,19 +571,18 @@ cdef object make_visible(Binding made, Place *place):
     if top is not None:
         if top.depth >= top.compact_at:
             top = compact_here(variable)
+            kept = NULL
         if top is not None:
             put_on_top(made, top)
             made.checked = top.checked
-    token = xctx_var_set_(<PyObject*>variable.var, <PyObject*>made)
-    if token == NULL:
-        take_back(variable, made)
+    xctx_put(tstate, <PyObject*>variable.var, <PyObject*>made, kept)
     if not xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) or entry.what != <void*>made.unit:
         xctx_count_contexts(tstate)   # setting the variable may have made a context
         if variable.key.cached:
             xctx_cache_set(entry, variable.serial, tstate, <void*>made.unit)
     if made.hides and made.home.context == NULL:
         made.home.context = tstate.context   # there was none before the variable was set
-    return xctx_taken(token)
+    return <object>tstate.context
 
 
 cdef bint tracking = False   # whether it is noted where blocks are entered. Of the process: any thread may set it at any time
@@ -646,47 +645,40 @@ cdef Binding compact_here(BindingVariable variable):
         xctx_release_collector(collects)
 
 
-cdef int take_back(BindingVariable variable, Binding made) except -1:
-    # Where there is no memory for its token, CPython has set the variable all the same.
-    cdef PyObject *token
-    cdef PyObject *kind
-    cdef PyObject *error
-    cdef PyObject *traceback
-    PyErr_Fetch_(&kind, &error, &traceback)
-    if chain_at(<PyObject*>variable.var) is made:
-        token = xctx_var_set_(<PyObject*>variable.var, <PyObject*>made.outer)
-        if token == NULL:
-            PyErr_Clear()
-        Py_XDECREF_(token)   # the caller holds what it refers to
-    PyErr_Restore_(kind, error, traceback)
-    return xctx_check_error()
+cdef int put(PyThreadState *tstate, PyObject *var, Binding top) except -1:
+    # Makes it the current context's chain. Where that is none, nothing of it is left in the context.
+    return xctx_put(tstate, var, NULL if top is None else <PyObject*>top, NULL)
 
 
-cdef int end_binding(Binding made, object token, PyObject *context) except -1:
+cdef int end_binding(Binding made, PyObject *context) except -1:
     """Takes out what a block bound, of the current context and of the one in which it was entered.
 
     Args:
-        token, context: what `make_visible` returned, and the context that was current then; None and NULL if not known.
+        context: what `make_visible` gave, to which the caller has one reference; NULL if it is not known.
     """
     cdef BindingVariable variable = <BindingVariable>made.owner
     cdef PyThreadState *tstate = xctx_tstate()
-    cdef Binding top = chain_of(variable)
+    cdef Binding top
+    if context == tstate.context and xctx_var_is(tstate, <PyObject*>variable.var, <PyObject*>made):
+        mark_exited(made)
+        return take_off(variable, made)
+    top = chain_of(variable)
     mark_exited(made)
     if context == tstate.context:
         if top is made:
-            reset(variable, made, token)
+            take_off(variable, made)
         elif top is not None:
             take_out(variable, made)
         return 0
     if top is not None:
         take_out(variable, made)
-    # Where nothing but the token has the context, nobody sees what is in it.
+    # Where nothing but the block has the context, nobody sees what is in it.
     if context != NULL and (FREE_THREADED or Py_REFCNT_(context) > 1):
-        end_there(variable, made, token, context)
+        end_there(variable, made, context)
     return 0
 
 
-cdef int end_there(BindingVariable variable, Binding made, object token, PyObject *context) except -1:
+cdef int end_there(BindingVariable variable, Binding made, PyObject *context) except -1:
     cdef Binding top = None   # held until the visit is over, since releasing values runs any code
     cdef PyObject *here
     cdef bint collects
@@ -698,7 +690,7 @@ cdef int end_there(BindingVariable variable, Binding made, object token, PyObjec
     try:
         top = chain_at(<PyObject*>variable.var)
         if top is made:
-            reset(variable, made, token)
+            take_off(variable, made)
         elif top is not None:
             take_out(variable, made)
     finally:
@@ -723,9 +715,10 @@ cdef void end_visit(PyObject *here, bint collects):
     xctx_release_collector(collects)
 
 
-cdef int reset(BindingVariable variable, Binding made, object token) except -1:
-    # Of the current context, whose chain has the binding on top. A token can be used once, also where that fails.
-    if xctx_var_reset_(<PyObject*>variable.var, <PyObject*>token) < 0:
+cdef int take_off(BindingVariable variable, Binding made) except -1:
+    # Of the current context, whose chain has the binding on top. The caller holds it.
+    cdef PyObject *outer = NULL if made.outer is None else <PyObject*>made.outer
+    if xctx_put_(xctx_tstate(), <PyObject*>variable.var, outer, NULL) < 0:
         PyErr_Clear()
         return take_out(variable, made)
     return 0
@@ -748,7 +741,7 @@ cdef int take_out_once(BindingVariable variable, Binding made) except -1:
         if top is not None:
             rest = remove(top, made)
             if rest is not top:
-                xctx_var_set(variable.var, rest)
+                put(xctx_tstate(), <PyObject*>variable.var, rest)
     finally:
         xctx_release_collector(collects)
     return 0
@@ -770,11 +763,12 @@ free_in_a_loop(<PyTypeObject*>BoundEntry, OUTER_OF_ENTRY)
 xctx_forbid_instances(<PyTypeObject*>BoundEntry)
 
 
-cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place):
+cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place,
+                              PyObject **kept):
     """Binds for the current unit what a flattened binding of this xlocal says; no name, where that is None.
 
     Args:
-        place: as for `make_visible`.
+        place, kept: as for `make_visible`.
     """
     cdef BoundEntry entry = BoundEntry.__new__(BoundEntry)
     if flat is None:
@@ -784,20 +778,19 @@ cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barri
         if barrier and entry.made.names is flat.names:
             entry.made.merged = flat.merged
     entry.outer = outer
-    entry.token = make_visible(entry.made, place)
-    entry.context = xctx_tstate().context
+    entry.context = make_visible(entry.made, place, kept)
     return entry
 
 
 cdef int unbind_entry(BoundEntry entry) except -1:
-    return end_binding(entry.made, entry.token, entry.context)
+    return end_binding(entry.made, NULL if entry.context is None else <PyObject*>entry.context)
 
 
 cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1:
     """Gives to the unit `now` what the unit `before` bound, in the current context, of which `top` is a chain's top."""
     cdef Binding made = transfer(top, before, now)
     if made is not top:
-        xctx_var_set((<BindingVariable>top.owner).var, made)
+        put(xctx_tstate(), <PyObject*>(<BindingVariable>top.owner).var, made)
     return 0
 
 
@@ -842,7 +835,7 @@ cdef Binding keep_those_of(Binding top, Binding before, list left):
             link = links.pop()
             changed |= link.outer is not made
             made = copy_of(link, link.unit, made) if changed else link
-        xctx_var_set((<BindingVariable>top.owner).var, made)
+        put(xctx_tstate(), <PyObject*>(<BindingVariable>top.owner).var, made)
         return made
     finally:
         xctx_release_collector(collects)

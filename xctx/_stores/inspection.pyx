@@ -158,12 +158,12 @@ def explain(xlocal store not None, str name not None):
 cdef str open_elsewhere(xlocal store, str name):
     """The end of a sentence about an open block that binds the name, in any context; None if there is none."""
     cdef Binding made
-    cdef PyObject *context
+    cdef object context
     for each in get_objects():
         if isinstance(each, Block):
             made = (<Block>each).made
-            context = (<Block>each).context
-        elif isinstance(each, BoundEntry):
+            context = (<Block>each).undo
+        elif isinstance(each, BoundEntry) and (<BoundEntry>each).context is not None:
             made = (<BoundEntry>each).made
             context = (<BoundEntry>each).context
         else:
@@ -174,9 +174,9 @@ cdef str open_elsewhere(xlocal store, str name):
     return None
 
 
-cdef str where(PyObject *context, Unit unit):
+cdef str where(object context, Unit unit):
     """Says in which thread a context is current now, if it is, and which unit made a binding, if the thread does not tell."""
-    cdef unsigned long ident = xctx_thread_in_context(context)
+    cdef unsigned long ident = xctx_thread_in_context(<PyObject*>context)
     cdef str told = "in another context"
     if ident:
         told = f"in the thread {thread_name(ident)!r}"

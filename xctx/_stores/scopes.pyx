@@ -6,7 +6,7 @@ A scope holds what is to be bound. A block is one entry of a scope: it holds wha
 Which block an exit is about, says xctx._stores.statements.
 """
 cimport cython
-from cpython.object cimport PyTypeObject
+from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._runtime.python cimport PyObject_GenericGetAttr, xctx_forbid_instances, xctx_publish_before, xctx_tstate
@@ -15,6 +15,7 @@ from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, group_of, is_exited
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, BindingVariable, Place, chain_of, end_binding, find_place,
                                   is_hidden, make_visible, new_binding, xctx_entering)
+from xctx._stores.names cimport is_reserved
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
 from _functools import partial
@@ -46,7 +47,7 @@ cdef class Scope:
         return wrap(args[0], partial(ScopeSteps, self), "a binding decorates")
 
     def __getattribute__(self, name):
-        if name == "__enter__" or name == "__exit__":
+        if is_reserved(<PyObject*>name) and (name == "__enter__" or name == "__exit__"):
             return by_hand(self, name)
         return PyObject_GenericGetAttr(self, name)
 
@@ -76,8 +77,7 @@ cdef object enter_by(Block block, xctx_entering how):
     cdef Scope scope = <Scope>block.opener
     cdef Place place
     made = new_binding(scope.owner, scope.names, scope.values, False)
-    block.undo = make_visible(made, &place if find_place(&place, how) else NULL)
-    block.context = xctx_tstate().context
+    block.undo = make_visible(made, &place if find_place(&place, how) else NULL, NULL)
     block.made = made
     block.opener = None
     return scope.owner
@@ -88,9 +88,9 @@ cdef object leave(Block block):
     cdef bint left
     if made is not None:
         left = is_exited(made)   # by hand, maybe in another context
-        token = block.undo
+        context = block.undo
         block.made = block.undo = None
-        end_binding(made, token, block.context)
+        end_binding(made, <PyObject*>context)
         if not left:
             return False
     raise RuntimeError("this binding is left, but it was not entered")
@@ -133,7 +133,7 @@ cdef object leave_innermost(Scope scope):
                 found = link
         link = link.outer
     if found is not None:
-        end_binding(found, None, NULL)
+        end_binding(found, NULL)
         return False
     raise RuntimeError("this binding is left, but it was not entered")
 

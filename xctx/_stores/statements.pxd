@@ -25,8 +25,7 @@ cdef class Block:
     cdef object opener       # until the block is entered: an opener has the blocks that were entered by hand
     # What follows is set when the block is entered, and no more needed when it is left.
     cdef Binding made        # of a scope
-    cdef object undo         # of a scope the context variable's token, of a snapshot its application
-    cdef PyObject *context   # of a scope, the context that was current: compared only, the token keeps it alive
+    cdef object undo         # of a scope the context in which it was entered, of a snapshot its application
     # And this between the two look-ups of a with statement.
     cdef bint leaves         # whether the first one was of __exit__
     cdef bint of_statement   # set before the second one, and never changes

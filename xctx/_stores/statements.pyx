@@ -52,7 +52,7 @@ cdef class Block:
         return self.kind.leave(self) if args else enter(self)
 
 
-cdef object enter(Block block):
+cdef inline object enter(Block block):
     if block.opener is None:
         raise RuntimeError("this block is entered already")
     return block.kind.enter(block)
@@ -60,7 +60,9 @@ cdef object enter(Block block):
 
 cdef object block_call(PyObject *block, PyObject **args, size_t nargsf, PyObject *kwnames):
     # Block.__call__ without a tuple.
-    return (<Block>block).kind.leave(<Block>block) if PyVectorcall_NARGS(nargsf) else enter(<Block>block)
+    if PyVectorcall_NARGS(nargsf):
+        return (<Block>block).kind.leave(<Block>block)
+    return enter(<Block>block)
 
 
 xctx_give_vectorcall(<PyTypeObject*>Block, VECTORCALL_OF_BLOCK)
@@ -82,7 +84,6 @@ cdef void dealloc_block(PyObject *o) noexcept:
             heir = new_block(None, (<Block>o).kind)
             heir.made = (<Block>o).made
             heir.undo = (<Block>o).undo
-            heir.context = (<Block>o).context
             (<Block>o).made = None
             (<Block>o).undo = None
             heir.kind.leave(heir)

@@ -26,6 +26,7 @@ from xctx._stores.bindings cimport Binding, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, each_chain, end_binding,
                                   end_visit, find_place, keep_those_of, make_visible, new_binding, visit_context,
                                   xctx_entering)
+from xctx._stores.names cimport is_reserved
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
 from xctx._stores.xlocal cimport xlocal
@@ -152,7 +153,7 @@ cdef int clear_left_open(object before, PyObject *context) except -1:
         finally:
             end_visit(here, collects)
         for link in found.bindings or ():
-            end_binding(link, None, NULL)   # a copy of that context has it as well
+            end_binding(link, NULL)   # a copy of that context has it as well
     if found.bindings is not None:
         for link in found.bindings:
             # A unit of work that a snapshot has bound is still open where the snapshot was taken.
@@ -238,7 +239,7 @@ cdef class work:
         return None if found is None else found.unit
 
     def __getattribute__(self, name):
-        if name in BLOCK_METHODS:
+        if is_reserved(<PyObject*>name) and name in BLOCK_METHODS:
             return by_hand(self, name)
         return PyObject_GenericGetAttr(self, name)
 
@@ -259,8 +260,7 @@ cdef object enter_by(Block block, xctx_entering how):
     cdef Binding made
     opened.before = xctx_copy_context()
     made = bind_work(opened)
-    block.undo = make_visible(made, &place if find_place(&place, how) else NULL)
-    block.context = xctx_tstate().context
+    block.undo = make_visible(made, &place if find_place(&place, how) else NULL, NULL)
     block.made = made
     block.opener = None
     return opened.unit
@@ -271,15 +271,15 @@ cdef object leave(Block block):
     cdef UnitOfWork opened
     if made is None:
         raise RuntimeError("this unit of work is left, but it was not entered")
-    token = block.undo   # holds the context
+    context = block.undo
     block.made = block.undo = None
     opened = <UnitOfWork>made.values[0]
     # Its values are released while it is still current, so that what their finalisers keep for it is released in turn.
     try:
         end_unit(opened.unit)
     finally:
-        end_binding(made, token, block.context)
-        end_work(opened, block.context)
+        end_binding(made, <PyObject*>context)
+        end_work(opened, <PyObject*>context)
     return False
 
 
@@ -388,9 +388,8 @@ cdef class WorkSteps(StepContext):
     """
     cdef bint clears         # at the end, what was left open in the context of the first step is taken out
     cdef UnitOfWork opened   # None before the first step and after the last one
-    cdef Binding made        # this and the next two are of the step that is being taken, as the fields of a block
-    cdef object token
-    cdef PyObject *context
+    cdef Binding made        # this and the next are of the step that is being taken, as the fields of a block
+    cdef object context
     cdef object first        # the context of the first step; None unless it clears
 
     def __cinit__(self, bint clears=False):
@@ -404,15 +403,14 @@ cdef class WorkSteps(StepContext):
                 self.opened.before = xctx_copy_context()
                 self.first = <object>xctx_tstate().context
         self.made = bind_work(self.opened)
-        self.token = make_visible(self.made, &place if find_place(&place, BY_STEP) else NULL)
-        self.context = xctx_tstate().context
+        self.context = make_visible(self.made, &place if find_place(&place, BY_STEP) else NULL, NULL)
         return 0
 
     cdef int leave(self) except -1:
         cdef Binding made = self.made
-        token = self.token
-        self.made = self.token = None
-        end_binding(made, token, self.context)
+        context = self.context
+        self.made = self.context = None
+        end_binding(made, <PyObject*>context)
         return 0
 
     cdef int end(self) except -1:
