@@ -82,7 +82,7 @@ def in_a_context(request, many, hidden):
     return lambda func: contextvars.Context().run(run, func)
 
 
-def test_each_call_sees_it_and_nothing_else_changes(call_in, many, hidden, snapshot, in_a_context):
+def test_each_call_sees_it_and_nothing_else_changes(call_in, many, hidden, snapshot, in_a_context, no_collector):
     def calls(outside):
         before = what_is_set()
         was = getattr(hidden, "a", None)

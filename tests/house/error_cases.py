@@ -610,7 +610,7 @@ LEFT_OUT = {
     "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "an old greenlet",
     "no room for a fork handler": "no memory is left while xctx is imported",
     "a type that was to be given another __getattribute__ has none of its own": "a mistake in xctx itself",
-    "the mapping of a context has not the methods that xctx uses": "another CPython than those that xctx was checked with",
+    "the mapping of a context has not the methods that xctx uses": "a CPython that xctx was not checked with",
     "this thread has no state to keep values in": "the interpreter has no memory for a dict, or is past its end",
     "maximum recursion depth exceeded…": "CPython's own, a little earlier",
 }

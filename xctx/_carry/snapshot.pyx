@@ -356,7 +356,10 @@ cdef class Snapshot:
         for place, names in named:
             found.add(validated(object_of_type_at(xlocal, *place), names))
         if kept is not None:
-            found.add(new_work([(object_of_type_at(local, *place), names) for place, names in kept]))
+            of_work = []
+            for place, names in kept:
+                of_work.append((object_of_type_at(local, *place), names))
+            found.add(new_work(of_work))
         contents = []
         for place, names in locals_:
             contents.append(content_for(object_of_type_at(local, *place), names))
