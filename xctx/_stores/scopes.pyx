@@ -194,7 +194,7 @@ cdef class ScopeSteps(StepContext):
     cdef int leave(self) except -1:
         cdef Block block = self.block
         self.block = None
-        leave(block)
+        leave(new_block(self.scope, &KIND) if block is None else block)   # the former raises
         return 0
 
     cdef bint spans_awaits(self) noexcept:

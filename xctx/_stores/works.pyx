@@ -412,6 +412,8 @@ cdef class WorkSteps(StepContext):
     cdef int leave(self) except -1:
         cdef Binding made = self.made
         context = self.context
+        if made is None:
+            raise RuntimeError("this unit of work is left, but it was not entered")
         self.made = self.context = None
         end_binding(made, <PyObject*>context)
         return 0
