@@ -99,7 +99,7 @@ def left(user):
     """How many bindings are alive between requests."""
     gc.collect()
     gevent.sleep(0)
-    return {"bindings": live_bindings(), "base": 3}  # of `as_system`: what it took, and what it binds again, in two ways
+    return {"bindings": live_bindings(), "base": 3}  # of `as_system`: as taken, and to be applied in two ways
 
 
 def stream(user):
