@@ -177,6 +177,13 @@ def nothing_stays_bound(eventually):
 
 
 @pytest.fixture
+def small_heap():
+    """The collector has little to look at, so that a test can collect often."""
+    gc.collect()
+    gc.freeze()  # and never unfreeze: that would undo what was frozen before the first test
+
+
+@pytest.fixture
 def no_collector():
     """The garbage collector is off, so objects die in the test only when nothing refers to them."""
     gc.collect()

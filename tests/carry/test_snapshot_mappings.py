@@ -11,6 +11,7 @@ import threading
 import weakref
 
 import pytest
+from helpers.effort import sized
 
 import xctx
 from xctx._carry.snapshot import current_context, snapshot_of
@@ -376,7 +377,8 @@ def test_the_snapshot_is_not_kept(call_in, many, thing, no_collector):
     assert gone() is None
 
 
-def test_what_a_finaliser_sets_while_it_is_applied_stays(call_in, many, snapshot):
+@pytest.mark.sampled
+def test_what_a_finaliser_sets_while_it_is_applied_stays(call_in, many, snapshot, small_heap):
     """On 3.11 the collector runs where anything is allocated."""
 
     class Resource:
@@ -391,7 +393,7 @@ def test_what_a_finaliser_sets_while_it_is_applied_stays(call_in, many, snapshot
         VAR.set("outside")
         OTHER.set(0)
         before = gc.get_threshold()
-        for number in range(1, 60):
+        for number in range(1, sized(20, 60)):
             Resource(number)
             gc.set_threshold(1 + number % 7)
             try:
@@ -402,11 +404,7 @@ def test_what_a_finaliser_sets_while_it_is_applied_stays(call_in, many, snapshot
             assert OTHER.get() == number
             assert seen(many) == [None] * len(many)
 
-    gc.freeze()  # so that the collector looks at little
-    try:
-        contextvars.Context().run(calls)
-    finally:
-        gc.unfreeze()
+    contextvars.Context().run(calls)
 
 
 def test_a_finaliser_that_enters_it_again(call_in, many, snapshot):
@@ -554,6 +552,7 @@ def test_a_generator_that_runs_sees_its_own_beneath(call_in, many, snapshot):
     contextvars.Context().run(calls)
 
 
+@pytest.mark.sampled
 def test_what_is_kept_for_the_next_time_is_no_open_block(call_in, many, snapshot, in_a_context):
     def calls(outside):
         for _ in range(CALLS):

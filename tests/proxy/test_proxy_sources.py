@@ -281,15 +281,6 @@ def test_recursion():
             variable.set(itself)
 
 
-@pytest.fixture
-def small_heap():
-    """The collector has little to look at, so that a test can collect often."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.mark.usefixtures("small_heap")
 def test_target_deletes_its_proxy():
     """In the middle of an operation, the proxy that it was asked of dies."""
