@@ -747,6 +747,9 @@ def test_the_task_that_asked_holds_the_lock_whichever_task_waits(how):
         assert not await asyncio.create_task(another())
         with pytest.raises(ValueError, match="re-entrant"):
             await asyncio.create_task(lock.acquire_async())
+        assert not await asyncio.create_task(lock.acquire_async(timeout=0))
+        with pytest.raises(ValueError, match="re-entrant"):
+            await lock.acquire_async(timeout=0)
         lock.release()
         async with asyncio.timeout(LONG):
             async with lock.exclusive(timeout=1):

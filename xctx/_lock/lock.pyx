@@ -286,7 +286,8 @@ cdef class SharedLock:
         task do the waiting. It must wait in the thread that called this, and this task must not end before it has.
 
         Returns:
-            An awaitable of whether the lock is held.
+            An awaitable of whether the lock is held. With ``timeout=0`` another task that awaits it for one that holds the lock
+            already gets False, where that one itself gets the ValueError.
         """
         return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), EXCLUSIVE if exclusive else SHARED,
                                seconds_of(True, timeout), False, True)
@@ -872,6 +873,8 @@ async def acquire_in_task(SharedLock lock, UnitLock owner, Unit asker, int mode,
         elif found == COUNTED:
             return result
         elif found == MISUSED:
+            if seconds == 0 and lock.holder.find(True) is not asker:
+                return False   # a task that was created only to try, while the one that created it holds the lock
             misuse(owner, mode)
         elif found == LOST:
             tell_of_loss()
