@@ -137,6 +137,33 @@ def test_a_value_set_from_outside_is_noticed(x):
     in_new_context(use)
 
 
+@pytest.mark.parametrize("outside", [False, True])
+def test_left_in_a_copied_context_that_is_written_back(x, key_name, outside):
+    """As asgiref's `sync_to_async` does: each call runs in a copy, and what is set there is written back."""
+    scope = x(a="inner")
+
+    def in_a_copy(func):
+        copied = contextvars.copy_context()
+        copied.run(func)
+        for variable in copied:
+            if variable.get(None) is not copied[variable]:
+                variable.set(copied[variable])
+
+    def seen():
+        return getattr(x, "a", None)
+
+    def use():
+        with x(a="outer") if outside else contextlib.nullcontext():
+            before = seen()
+            in_a_copy(scope.__enter__)
+            assert seen() == "inner"
+            in_a_copy(lambda: scope.__exit__(None, None, None))
+            assert seen() == before
+        assert seen() is None
+
+    in_new_context(use)
+
+
 @pytest.fixture
 def grown(count_objects):
     """grown(): how many more bindings there are than at the beginning of the test."""

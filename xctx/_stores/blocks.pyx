@@ -672,6 +672,10 @@ cdef int end_binding(Binding made, PyObject *context) except -1:
         return 0
     if top is not None:
         take_out(variable, made)
+        if chain_at(<PyObject*>variable.var) is None:
+            # A value that says so, because this context may be a copy from which what is set is written back to where the block
+            # is seen as well, as asgiref does, but not what is unset.
+            xctx_put(tstate, <PyObject*>variable.var, <PyObject*>None, NULL)
     # Where nothing but the block has the context, nobody sees what is in it.
     if context != NULL and (FREE_THREADED or Py_REFCNT_(context) > 1):
         end_there(variable, made, context)

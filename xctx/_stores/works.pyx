@@ -20,10 +20,10 @@ from xctx._core cimport Key, Unit, UnitKind, found_by
 from xctx._runtime.functions cimport StepContext, kind_of
 from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThreadState, xctx_copy_context,
                                    xctx_forbid_instances, xctx_publish_before, xctx_tstate)
-from xctx._runtime.runtime cimport connect, xctx_put
+from xctx._runtime.runtime cimport connect
 from xctx._runtime.units cimport end_unit, unit_of
 from xctx._stores.bindings cimport Binding, group_of
-from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, BindingVariable, Place, binding_here, chain_of,
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of,
                                   each_chain, end_binding, end_visit, find_place, keep_those_of, make_visible, new_binding,
                                   visit_context, xctx_entering)
 from xctx._stores.names cimport is_reserved
@@ -154,9 +154,6 @@ cdef int clear_left_open(object before, PyObject *context) except -1:
             end_visit(here, collects)
         for link in found.bindings or ():
             end_binding(link, NULL)   # a copy of that context has it as well
-            if chain_of(<BindingVariable>link.owner) is None:
-                # A value that says so, because asgiref writes back what is set in a copied context, and not what is unset.
-                xctx_put(tstate, <PyObject*>(<BindingVariable>link.owner).var, <PyObject*>None, NULL)
     if found.bindings is not None:
         for link in found.bindings:
             # A unit of work that a snapshot has bound is still open where the snapshot was taken.
