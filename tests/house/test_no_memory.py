@@ -17,7 +17,7 @@ pytestmark = [
     ),
     pytest.mark.skipif(
         sys.version_info[:2] in ((3, 12), (3, 13)),
-        reason="CPython 3.12.1 and 3.13.0 crash where there is no memory for a function; no later release of them was tried",
+        reason="CPython 3.12.1 and 3.13.0 crash where there is no memory for a function; later ones were not tried",
     ),
 ]
 
