@@ -10,6 +10,8 @@ import pytest
 
 import xctx
 
+pytestmark = pytest.mark.sampled
+
 CALLS = 6
 
 

@@ -16,6 +16,8 @@ from helpers.effort import sized
 import xctx
 from xctx._carry.snapshot import current_context, snapshot_of
 
+pytestmark = pytest.mark.sampled
+
 CALLS = 7  # by then a snapshot is applied at one stroke, and has been so a few times
 VAR = contextvars.ContextVar("VAR")
 OTHER = contextvars.ContextVar("OTHER")

@@ -66,7 +66,7 @@ def left_out(items, full=FULL):
     found = {item for item in items if item.get_closest_marker("thorough")}
     families = {}
     for item in items:
-        if item.get_closest_marker("sampled") and item not in found:
+        if item.get_closest_marker("sampled") and hasattr(item, "callspec") and item not in found:
             families.setdefault((item.parent, item.originalname), []).append(item)
     for family in families.values():
         # Parameters are compared by identity, which all items of a family share: some have no equality of their own.

@@ -16,6 +16,8 @@ import pytest
 import xctx
 from xctx._runtime.functions import ASYNC_GENERATOR, COROUTINE, GENERATOR, ITERABLE_COROUTINE, PLAIN, kind_of
 
+pytestmark = pytest.mark.sampled
+
 current = xctx.xlocal()
 
 with current(user=1):

@@ -14,6 +14,8 @@ from helpers.waiting import eventually_async
 
 import xctx
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.fixture
 def x(key):
