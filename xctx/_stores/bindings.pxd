@@ -91,6 +91,9 @@ cdef inline bint stands_for(Binding link, Binding binding):
     return link is binding or binding.copies is not None and link.copies is binding.copies
 
 
+cdef bint is_stray(Binding link) noexcept
+
+
 cdef inline bint is_exited(Binding link):
     return link.exited or link.copies is not None and link.copies.exited
 

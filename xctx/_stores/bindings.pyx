@@ -311,7 +311,7 @@ cdef Binding compact(Binding top):
         link = link.outer
     while links:
         link = links.pop()
-        if not is_exited(link):
+        if not can_be_merged(link):
             last.pop(link.unit, None)
             kept.append(link)
         elif link.unit is None or not link.unit.ended:
@@ -323,7 +323,7 @@ cdef Binding compact(Binding top):
                 kept[at] = merge_exited(kept[at], link)
     for link in kept:
         if link.outer is not made:
-            if is_exited(link):   # nobody looks for it, so it needs no group
+            if can_be_merged(link):   # nobody looks for it, so it needs no group
                 link = bind(link.owner, link.unit, link.names, link.values, made, None, link.barrier)
                 link.exited = True
             else:
@@ -333,6 +333,17 @@ cdef Binding compact(Binding top):
         # Open blocks stay. Where there are many, looking through them each time would cost the square of their number.
         made.compact_at = 2 * made.depth + 15
     return made
+
+
+cdef bint can_be_merged(Binding link) noexcept:
+    # Whether its block is exited, and not in another context, without the GIL, so that this one is still to drop it. What is
+    # noted of the latter is noted first.
+    return is_exited(link) and not is_stray(link)
+
+
+cdef bint is_stray(Binding link) noexcept:
+    """Whether its block was left in another context than it was entered in. Noted only without the GIL."""
+    return link.copies is not None and link.copies.left_from is not None
 
 
 cdef Binding merge_exited(Binding lower, Binding upper):

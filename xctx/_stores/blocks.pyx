@@ -31,8 +31,8 @@ from xctx._runtime.runtime cimport (connect, xctx_cache_entry_of, xctx_cache_set
                                     xctx_put, xctx_put_)
 from xctx._runtime.scheduling cimport running_greenlet
 from xctx._core cimport Key, Unit
-from xctx._stores.bindings cimport (Binding, Home, View, bind, compact, copy_of, group_of, innermost_of, is_exited, look_up,
-                                    mark_exited, new_home, new_view, put_on_top, remove, transfer)
+from xctx._stores.bindings cimport (Binding, Home, View, bind, compact, copy_of, group_of, innermost_of, is_exited, is_stray,
+                                    look_up, mark_exited, new_home, new_view, put_on_top, remove, transfer)
 from _weakref import ref
 from contextvars import ContextVar
 import sys
@@ -216,10 +216,6 @@ cdef Binding cleanse(PyObject *var, Binding top):
         made.checked = strays
     put(xctx_tstate(), var, made)
     return made
-
-
-cdef bint is_stray(Binding link) noexcept:
-    return link.copies is not None and link.copies.left_from is not None
 
 
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate):
@@ -658,38 +654,43 @@ cdef int end_binding(Binding made, PyObject *context) except -1:
     """
     cdef BindingVariable variable = <BindingVariable>made.owner
     cdef PyThreadState *tstate = xctx_tstate()
-    cdef Binding top
     if context == tstate.context and xctx_var_is(tstate, <PyObject*>variable.var, <PyObject*>made):
         mark_exited(made)
         return take_off(variable, made)
-    top = chain_of(variable)
-    mark_exited(made)
-    if context == tstate.context:
-        if top is made:
-            take_off(variable, made)
-        elif top is not None:
-            take_out(variable, made)
+    if FREE_THREADED and context != NULL and context != tstate.context:
+        # Before it counts as exited, or the thread that uses that context might merge it with others meanwhile (`compact`).
+        try:
+            group_of(made).left_from = ref(<object>context)
+            xctx_add(&variable.strays, 1)
+        finally:
+            end_here(variable, made, False)
         return 0
-    if top is not None:
-        take_out(variable, made)
-        if chain_at(<PyObject*>variable.var) is None:
-            # A value that says so, because this context may be a copy from which what is set is written back to where the block
-            # is seen as well, as asgiref does, but not what is unset.
-            xctx_put(tstate, <PyObject*>variable.var, <PyObject*>None, NULL)
+    end_here(variable, made, context == tstate.context)
     # Where nothing but the block has the context, nobody sees what is in it.
-    if context != NULL and (FREE_THREADED or Py_REFCNT_(context) > 1):
+    if context != NULL and context != tstate.context and Py_REFCNT_(context) > 1:
         end_there(variable, made, context)
     return 0
 
 
+cdef int end_here(BindingVariable variable, Binding made, bint entered_here) except -1:
+    cdef Binding top = chain_of(variable)
+    mark_exited(made)
+    if entered_here and top is made:
+        return take_off(variable, made)
+    if top is not None:
+        take_out(variable, made)
+        if not entered_here and chain_at(<PyObject*>variable.var) is None:
+            # A value that says so, because this context may be a copy from which what is set is written back to where the block
+            # is seen as well, as asgiref does, but not what is unset.
+            xctx_put(xctx_tstate(), <PyObject*>variable.var, <PyObject*>None, NULL)
+    return 0
+
+
 cdef int end_there(BindingVariable variable, Binding made, PyObject *context) except -1:
+    # Only with the GIL.
     cdef Binding top = None   # held until the visit is over, since releasing values runs any code
     cdef PyObject *here
     cdef bint collects
-    if FREE_THREADED:
-        group_of(made).left_from = ref(<object>context)
-        xctx_add(&variable.strays, 1)
-        return 0
     here = visit_context(context, &collects)
     try:
         top = chain_at(<PyObject*>variable.var)
