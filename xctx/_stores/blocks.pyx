@@ -654,32 +654,40 @@ cdef int end_binding(Binding made, PyObject *context) except -1:
     """
     cdef BindingVariable variable = <BindingVariable>made.owner
     cdef PyThreadState *tstate = xctx_tstate()
+    cdef Binding top
     if context == tstate.context and xctx_var_is(tstate, <PyObject*>variable.var, <PyObject*>made):
         mark_exited(made)
         return take_off(variable, made)
     if FREE_THREADED and context != NULL and context != tstate.context:
-        # Before it counts as exited, or the thread that uses that context might merge it with others meanwhile (`compact`).
+        # Noted before it counts as exited, or the thread that uses that context might merge it with others meanwhile (`compact`).
         try:
-            group_of(made).left_from = ref(<object>context)
-            xctx_add(&variable.strays, 1)
+            take_out_here(variable, made)
         finally:
-            end_here(variable, made, False)
+            try:
+                group_of(made).left_from = ref(<object>context)
+                xctx_add(&variable.strays, 1)
+            finally:
+                mark_exited(made)
         return 0
-    end_here(variable, made, context == tstate.context)
-    # Where nothing but the block has the context, nobody sees what is in it.
-    if context != NULL and context != tstate.context and Py_REFCNT_(context) > 1:
-        end_there(variable, made, context)
+    top = chain_of(variable)
+    mark_exited(made)
+    if context != tstate.context:
+        take_out_here(variable, made)
+        # Where nothing but the block has the context, nobody sees what is in it.
+        if context != NULL and Py_REFCNT_(context) > 1:
+            end_there(variable, made, context)
+    elif top is made:
+        take_off(variable, made)
+    elif top is not None:
+        take_out(variable, made)
     return 0
 
 
-cdef int end_here(BindingVariable variable, Binding made, bint entered_here) except -1:
-    cdef Binding top = chain_of(variable)
-    mark_exited(made)
-    if entered_here and top is made:
-        return take_off(variable, made)
-    if top is not None:
+cdef int take_out_here(BindingVariable variable, Binding made) except -1:
+    # Of the current context, in which the block was not entered.
+    if chain_of(variable) is not None:
         take_out(variable, made)
-        if not entered_here and chain_at(<PyObject*>variable.var) is None:
+        if chain_at(<PyObject*>variable.var) is None:
             # A value that says so, because this context may be a copy from which what is set is written back to where the block
             # is seen as well, as asgiref does, but not what is unset.
             xctx_put(xctx_tstate(), <PyObject*>variable.var, <PyObject*>None, NULL)
