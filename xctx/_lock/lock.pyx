@@ -450,6 +450,14 @@ def open_at(cls, path, key, on_death):
     return cls.at(path, create=False, key=key, on_death=on_death)
 
 
+def view_of(lock, cls, key, on_death="ignore"):
+    """The same lock as another object: of the class `cls`, and held by units of another key."""
+    cdef SharedLock other = <SharedLock?>lock
+    cdef SharedLock view = cls.__new__(cls)
+    set_up(view, other.common, other.title, other.place, checked_key(key), checked_on_death(on_death))
+    return view
+
+
 def handed_on(cls, carrier, key, on_death="warn"):
     """How a lock without a name is unpickled, in a process that is being started."""
     cdef SharedLock lock = cls.__new__(cls)
@@ -947,6 +955,40 @@ async def wait_in_task(Attempt attempt):
     if found == FORKED:
         raise RuntimeError("forked while a task was waiting for the lock: the child does not wait on")
     return found
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class Asker:
+    """The unit that asks for a lock, for code that waits and releases in its place, perhaps in another task of its thread."""
+    cdef SharedLock lock          # this and the next two never change
+    cdef UnitLock owner
+    cdef Unit unit
+
+    @property
+    def count(self):
+        """How often the unit has acquired the lock and not released it."""
+        return self.owner.c.depth
+
+    def acquire_async(self, mode, timeout, mend=False):
+        """As the lock's method of that name, any number of times. `mode` is one of 'shared', 'upgradable' and 'exclusive'."""
+        return acquire_in_task(self.lock, self.owner, self.unit, MODES.index(mode), seconds_of(True, timeout), mend, True)
+
+    def release(self):
+        """Takes back one acquisition, the latest, of the unit."""
+        leave_slowly(self.lock, self.owner)
+
+
+def asker_of(lock):
+    """The unit that calls this."""
+    cdef Asker asker = Asker.__new__(Asker)
+    asker.lock = <SharedLock?>lock
+    asker.owner = find_unit_lock(asker.lock)
+    asker.unit = asker.lock.holder.find(True)
+    return asker
+
+
+xctx_forbid_instances(<PyTypeObject*>Asker)
 
 
 @cython.final
