@@ -110,6 +110,7 @@ class Agent:
         self._requests: list[Request] = []  # guarded
         self._running = False  # guarded
         self._stopping = False  # set at the end of the program
+        self._served = True  # guarded: a request was removed since the last grant
         self._hurried = False  # guarded: others wait, so the thread is woken when no request is left
         self._wake = -1  # the descriptor that wakes the thread; guarded
         self._ended = unpatched("allocate_lock")()  # held by the thread
@@ -121,7 +122,7 @@ class Agent:
         self._machine = None if machine is None else SharedLock(machine, key=keys.thread, on_death="ignore")
         self._door: SharedLock = view_of(self.local, SharedLock, keys.thread)
         self._session: Session | None = None
-        self._next_look = self._next_ping = self._pause = self._idle_since = 0.0
+        self._granted = self._next_look = self._next_ping = self._pause = self._idle_since = 0.0
 
     # --- for units
 
@@ -149,7 +150,8 @@ class Agent:
         """Takes a request back, whether it was granted or its unit gave up."""
         with self._guard:
             self._requests.remove(request)
-            if request.level > self.level or (self._hurried and not self._requests):
+            self._served = True
+            if request.level > self.level or request.outcome is not None or (self._hurried and not self._requests):
                 self._rouse()
 
     def _start(self) -> None:
@@ -245,7 +247,9 @@ class Agent:
     def _step(self) -> None:
         wanted = self._wanted()
         if self.level == NOTHING:
-            if wanted:
+            if self._answered():
+                self._let_out()
+            elif wanted:
                 self._get(wanted)
                 self._idle_since = clock()
             else:
@@ -298,8 +302,20 @@ class Agent:
             if request.trying or not only_tries:
                 request.outcome = outcome
         if self.level == NOTHING:
-            self._door.release()
-            self._shut()
+            self._let_out()
+
+    def _answered(self) -> bool:
+        with self._guard:
+            return any(each.outcome is not None for each in self._requests)
+
+    def _let_out(self) -> None:
+        """Opens the local lock for the units of answered requests, which may take a while to come by: see `_step`."""
+        end = clock() + SLICE
+        self._door.release()
+        while self._answered() and clock() < end:
+            wait_readable(self._wake, SLICE)
+            self._drain()
+        self._shut()
 
     def _shut(self) -> None:
         while not self._door.acquire(exclusive=True, timeout=SLICE):
@@ -330,7 +346,9 @@ class Agent:
             raise driver().OperationalError(str(lost)) from lost
         self._pause = self._turn
         self._next_look = clock() + self._turn
+        self._granted = clock()
         with self._guard:
+            self._served = False
             self._hurried = others
             self.level = level
         if level == EXCLUSIVE:
@@ -453,7 +471,9 @@ class Agent:
 
     def _end_turn(self) -> None:
         """Gives the lock away if nobody is inside, or others wait."""
-        if not self._requests and self._nobody_is_inside():
+        if self._requests and not self._served and clock() < self._granted + LOOK:
+            self._next_look = clock() + self._turn  # those who waited have not come by yet
+        elif not self._requests and self._nobody_is_inside():
             self._release()
         elif self._hurried or self._look():
             self._give_up()

@@ -4,6 +4,7 @@ psycopg connects; afterwards its wrapper of libpq is used directly, with a ``pol
 not replaced, because the thread of a lock waits for the server and for its own process at once.
 """
 
+import contextlib
 import os
 import select
 import sys
@@ -127,6 +128,7 @@ FROM (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_session_t
              ('tcp_user_timeout', $3), ('client_connection_check_interval', $3)) AS wanted (name, value)
 JOIN pg_settings USING (name)
 """
+_LAST_WORDS = ("FATAL", "PANIC")  # how bad an error is with which the server ends a session
 _GREETING = "SELECT pg_backend_pid(), pg_is_in_recovery(), current_database()"
 
 
@@ -142,6 +144,7 @@ class Session:
         self._bound = bound
         self._pid = os.getpid()
         self._closed = False
+        self._ended = False  # the server has said that it ends the session
         self._pq = driver().pq
         self.connection = source.connect(title, bound)
         self._pgconn = self.connection.pgconn
@@ -191,18 +194,24 @@ class Session:
             found = self._poll(None if end is None else end - clock(), wake, bool(unsent))
             if found is None or found == wake:
                 return None
-            pgconn.consume_input()
+            try:
+                pgconn.consume_input()
+            except driver().OperationalError:
+                break  # the results say how it ended
             unsent = unsent and pgconn.flush()
         rows = []
-        failure: BaseException | None = None
+        failure: Any = None
         while (result := pgconn.get_result()) is not None:
             if result.status == self._pq.ExecStatus.TUPLES_OK:
                 rows = [tuple(_cells(result, row)) for row in range(result.ntuples)]
             elif result.status != self._pq.ExecStatus.COMMAND_OK:
-                failure = driver().errors.error_from_result(result)
-        if failure is not None:
-            raise failure
-        return rows
+                failure = failure or driver().errors.error_from_result(result)
+        if failure is None:
+            return rows
+        self._ended = failure.diag.severity_nonlocalized in _LAST_WORDS
+        if not self.works:
+            raise driver().OperationalError(failure.diag.message_primary or str(failure)) from failure
+        raise failure
 
     def _poll(self, seconds: float | None, wake: int | None, writes: bool = False) -> int | None:
         """The descriptor that became ready, of the connection's and `wake`, or None."""
@@ -222,6 +231,8 @@ class Session:
                 self._pgconn.consume_input()
                 self._pgconn.is_busy()  # lets libpq look at what has come
             except driver().OperationalError as error:
+                with contextlib.suppress(driver().Error):
+                    self._pgconn.is_busy()  # what the server said before it ended the session
                 raise driver().OperationalError(self._said or str(error)) from error
             if not self.works:
                 raise driver().OperationalError(self._said or self._pgconn.get_error_message())
@@ -232,7 +243,7 @@ class Session:
     @property
     def works(self) -> bool:
         """Whether the connection is up, as far as is known."""
-        return bool(self._pgconn.status == self._pq.ConnStatus.OK)
+        return bool(self._pgconn.status == self._pq.ConnStatus.OK) and not self._ended
 
     def cancel(self) -> None:
         """Asks the server to end the statement that was sent: its answer says whether it did."""
