@@ -1,5 +1,6 @@
 """x"""
 from xctx._postgres.errors import LockLost
-from xctx._postgres.lock import SharedLock, SharedRLock, advisory_key
+from xctx._postgres.lock import SessionInfo, SharedLock, SharedRLock, advisory_key
+from xctx._postgres.sequence import sequence
 
-__all__ = ["LockLost", "SharedLock", "SharedRLock", "advisory_key"]
+__all__ = ["LockLost", "SessionInfo", "SharedLock", "SharedRLock", "advisory_key", "sequence"]

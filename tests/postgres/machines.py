@@ -1,19 +1,24 @@
-"""A process that stands for a machine: it has nothing in common with the test but the server.
+"""A process that stands for a machine: it has nothing in common with the test but the server, or the local lock's name.
 
-    with Machine(conninfo, name) as machine:
+    with Machine(conninfo, name) as machine:        # without a conninfo: the local lock
         machine.ask("acquire", exclusive=True)      # what the method of the lock gave, or its error as text
         machine.kill()
 
 As a program it reads calls, one JSON object a line, and answers each with a line.
 """
 
+import contextlib
+import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psycopg
 from helpers.interpreters import environment
 
 import xctx.postgres
@@ -45,6 +50,15 @@ class Machine:
         self.tell(call, **arguments)
         return self.answer()
 
+    @property
+    def alive(self):
+        return self._process.poll() is None
+
+    @property
+    def said(self):
+        """Whether there is an answer already."""
+        return bool(select.select([self._process.stdout], [], [], 0)[0])
+
     def signal(self, number):
         self._process.send_signal(number)
 
@@ -56,12 +70,52 @@ class Machine:
         return self
 
     def __exit__(self, *_):
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(1)
         except subprocess.TimeoutExpired:
             self.kill()
         self._process.stdout.close()
+
+
+def lock_of(name, conninfo, **options):
+    if conninfo is None:
+        return xctx.SharedLock(name, on_death="ignore", **options)
+    return xctx.postgres.SharedLock(name, conninfo, **options)
+
+
+class Referee:
+    """Sees whether two write at once: by the lock of a file, which the kernel takes back when a process dies.
+
+    It is opened before the connection to the server, so that the kernel closes it first.
+    """
+
+    def __init__(self, path):
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    @contextlib.contextmanager
+    def watch(self, exclusive):
+        fcntl.flock(self._file, fcntl.LOCK_NB | (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH))
+        yield
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+def work(lock, referee, seconds, conninfo, writes):
+    """Uses the lock for so long: of 20 uses so many are a write, which counts up a row by what it read before."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        end = time.monotonic() + seconds
+        wrote = read = 0
+        while time.monotonic() < end:
+            if (wrote + read) % 20 < writes:
+                with lock.exclusive(), referee.watch(True):
+                    ((value,),) = connection.execute("SELECT value FROM storm").fetchall()
+                    connection.execute("UPDATE storm SET value = %s", [value + 1])
+                    wrote += 1
+            else:
+                with lock, referee.watch(False):
+                    read += 1
+    return wrote, read
 
 
 def fork_and_stay(lock):
@@ -75,12 +129,15 @@ def fork_and_stay(lock):
 
 def main():
     name, conninfo, options = json.loads(sys.argv[1])
-    lock = xctx.postgres.SharedLock(name, conninfo, **options)
+    referee = Referee(options.pop("referee")) if "referee" in options else None
+    lock = lock_of(name, conninfo, **options)
     for line in sys.stdin:
         call, arguments = json.loads(line)
         try:
             if call == "fork":
                 result = fork_and_stay(lock)
+            elif call == "work":
+                result = work(lock, referee, **arguments)
             else:
                 result = getattr(lock, call)
                 result = result(**arguments) if callable(result) else result

@@ -125,7 +125,7 @@ _SETTINGS = """
 SELECT set_config(name, wanted.value, false)
 FROM (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_session_timeout', '0'),
              ('tcp_keepalives_idle', $1), ('tcp_keepalives_interval', $2), ('tcp_keepalives_count', '3'),
-             ('tcp_user_timeout', $3), ('client_connection_check_interval', $3)) AS wanted (name, value)
+             ('tcp_user_timeout', $3), ('client_connection_check_interval', $4)) AS wanted (name, value)
 JOIN pg_settings USING (name)
 """
 _LAST_WORDS = ("FATAL", "PANIC")  # how bad an error is with which the server ends a session
@@ -169,10 +169,10 @@ class Session:
             raise ValueError(STANDBY.format(place=self.place))
         self.backend = pid
         idle, interval = _pace(self._bound)
-        if info.host and not info.host.startswith("/"):
-            self.query(_SETTINGS, str(idle), str(interval), str(int(self._bound * 1000)))
-        else:
-            self.query(_SETTINGS, "0", "0", "0")
+        within = int(self._bound * 1000)
+        if not info.host or info.host.startswith("/"):  # a socket of the server's machine, of which TCP knows nothing
+            idle = interval = within = 0
+        self.query(_SETTINGS, str(idle), str(interval), str(within), str(int(self._bound * 250)))
 
     def query(self, sql: str, *arguments: str) -> list[Row]:
         """Sends a statement and waits for its rows, no longer than the bound. Raises psycopg's errors."""
@@ -183,6 +183,8 @@ class Session:
         return rows
 
     def send(self, sql: str, *arguments: str) -> None:
+        self._rows: list[Row] = []
+        self._failure: Any = None
         self._pgconn.send_query_params(sql.encode(), [each.encode() for each in arguments])
 
     def receive(self, seconds: float | None, wake: int | None = None) -> list[Row] | None:
@@ -190,28 +192,35 @@ class Session:
         pgconn = self._pgconn
         end = None if seconds is None else clock() + seconds
         unsent = pgconn.flush()
-        while pgconn.is_busy():
-            found = self._poll(None if end is None else end - clock(), wake, bool(unsent))
-            if found is None or found == wake:
-                return None
-            try:
-                pgconn.consume_input()
-            except driver().OperationalError:
-                break  # the results say how it ended
-            unsent = unsent and pgconn.flush()
-        rows = []
-        failure: Any = None
-        while (result := pgconn.get_result()) is not None:
-            if result.status == self._pq.ExecStatus.TUPLES_OK:
-                rows = [tuple(_cells(result, row)) for row in range(result.ntuples)]
-            elif result.status != self._pq.ExecStatus.COMMAND_OK:
-                failure = failure or driver().errors.error_from_result(result)
-        if failure is None:
-            return rows
-        self._ended = failure.diag.severity_nonlocalized in _LAST_WORDS
+        while True:
+            while pgconn.is_busy():
+                found = self._poll(None if end is None else end - clock(), wake, bool(unsent))
+                if found is None or found == wake:
+                    return None
+                with contextlib.suppress(driver().OperationalError):  # the results say it, too
+                    pgconn.consume_input()
+                    unsent = unsent and pgconn.flush()
+                if not self.works:
+                    break
+            result = pgconn.get_result()
+            if result is None:
+                break
+            self._note(result)
+        failure = self._failure
+        if failure is not None:
+            self._ended = failure.diag.severity_nonlocalized in _LAST_WORDS
         if not self.works:
-            raise driver().OperationalError(failure.diag.message_primary or str(failure)) from failure
-        raise failure
+            said = failure and failure.diag.message_primary or pgconn.get_error_message() or "the session has ended"
+            raise driver().OperationalError(said) from failure
+        if failure is not None:
+            raise failure
+        return self._rows
+
+    def _note(self, result: Any) -> None:
+        if result.status == self._pq.ExecStatus.TUPLES_OK:
+            self._rows = [tuple(_cells(result, row)) for row in range(result.ntuples)]
+        elif result.status != self._pq.ExecStatus.COMMAND_OK:
+            self._failure = self._failure or driver().errors.error_from_result(result)
 
     def _poll(self, seconds: float | None, wake: int | None, writes: bool = False) -> int | None:
         """The descriptor that became ready, of the connection's and `wake`, or None."""
