@@ -6,9 +6,10 @@ from itertools import chain
 from typing import Any
 
 from xctx import keys
-from xctx._lock.lock import SharedLock
+from xctx._core import Key
+from xctx._lock.lock import SharedLock, view_of
 from xctx._postgres.session import Row, Session, Source, driver
-from xctx._runtime.scheduling import current_hub
+from xctx._runtime.scheduling import current_hub, start_system_thread
 
 BOUND = 30.0  # seconds within which the server answers
 
@@ -122,9 +123,34 @@ class sequence:  # noqa: N801  # used as a function: it makes a source
 
 
 def _outside_of_the_hub(call: Callable[[], Values[int]]) -> Values[int]:
-    """Calls it; in a thread of gevent's pool where a hub would have to wait."""
-    hub = current_hub()
-    if hub is None:
+    """Calls it; in a thread of the system, where a hub would have to wait otherwise."""
+    if current_hub() is None:
         return call()
-    result: Values[int] = hub.threadpool.apply(call)
+    # Held by whoever answers, and not by a greenlet: acquired here, released there.
+    gate = SharedLock(key=keys.greenlet, on_death="ignore")
+    answer = view_of(gate, SharedLock, Key(lambda: "answer"))
+    outcome: list[Values[int] | BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(call())
+        except BaseException as error:
+            outcome.append(error)
+        finally:
+            answer.release()
+
+    answer.acquire(exclusive=True)
+    start_system_thread(run)
+    killed: BaseException | None = None
+    while not outcome:  # the connection is in use until then, even if this greenlet is killed
+        try:
+            gate.acquire(exclusive=True)
+            gate.release()
+        except BaseException as error:
+            killed = error
+    if killed is not None:
+        raise killed
+    (result,) = outcome
+    if isinstance(result, BaseException):
+        raise result
     return result
