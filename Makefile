@@ -24,14 +24,15 @@ COMPILED := $(call sources,pyx pxd pxi h c) pyproject.toml setup.cfg $(wildcard 
 PACKAGE := $(COMPILED) $(call sources,py pyi) xctx/py.typed
 SETUP := -W ignore -c 'import setuptools; setuptools.setup()' --quiet
 groups = $(addprefix $(VENV)/.group-,$(1))
-EXAMPLES := $(patsubst examples/%.py,example-%,$(subst _,-,$(filter-out %/serving.py,$(wildcard examples/*.py))))
+EXAMPLES := $(patsubst examples/%.py,example-%,$(subst _,-,$(filter-out %/serving.py %/postgres_server.py,$(wildcard examples/*.py))))
 TESTS := $(call groups,build $(GROUPS))
+POSTGRES := $(call groups,$(if $(findstring t,$(TAG)),test-postgres,test-postgres-binary))
 pytest = XCTX_EFFORT=$(EFFORT) $(1)/bin/python -m pytest -n $(WORKERS) --dist worksteal $(2) $(ARGS)
 
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples $(EXAMPLES) test test-full test-free-threaded test-all nightly stress fuzz lint warnings dependencies types bench docs dist debug sanitize fuzz-sanitize tsan clean
+.PHONY: help demo check examples $(EXAMPLES) test test-postgres stress-postgres postgres-server test-full test-free-threaded test-all nightly stress fuzz lint warnings dependencies types bench docs dist debug sanitize fuzz-sanitize tsan clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -47,6 +48,8 @@ check: $(VENV)/.built ## try what was built, in a few seconds (it is `python -m 
 examples: $(EXAMPLES) ## run all programs under examples; one alone is `make example-flask-gunicorn` or the like
 	@echo "All well: $(EXAMPLES)"
 
+example-postgres-machines: postgres-server $(POSTGRES)
+
 $(EXAMPLES): example-%: $(VENV)/.built $(call groups,examples)
 	PYTHONPATH=examples $(PY) -W error examples/$(subst -,_,$*).py $(ARGS)
 
@@ -55,6 +58,17 @@ test: $(VENV)/.built $(TESTS) ## run the tests, less of each law (PYTHON=python3
 
 test-full: EFFORT := full
 test-full: test ## run all of the tests
+
+test-postgres: $(VENV)/.built $(TESTS) $(POSTGRES) postgres-server ## run the tests that need a PostgreSQL server, which they start
+	XCTX_EFFORT=$(EFFORT) $(PY) -m pytest tests/postgres $(ARGS)
+
+stress-postgres: $(VENV)/.built $(TESTS) $(POSTGRES) postgres-server ## fifty processes use locks on PostgreSQL, and some are killed
+	XCTX_EFFORT=full XCTX_STRESS_SECONDS=$(or $(STRESS_SECONDS),30) $(PY) -m pytest tests/postgres -m stress $(ARGS)
+
+# The programs alone: nothing is started.
+postgres-server:
+	@$(PY) examples/postgres_server.py >/dev/null 2>&1 || { \
+		echo "Installing PostgreSQL…"; apt-get install -qq -y --no-install-recommends postgresql >/dev/null; }
 
 # Those of the names that start: a pyenv shim is on PATH whether or not it leads anywhere.
 found = $(strip $(foreach python,$(1),$(if $(shell $(python) -c 'print(1)' 2>/dev/null),$(python))))

@@ -1,7 +1,7 @@
 """A PostgreSQL server of one's own: in a temporary directory, on a free port of the loopback, gone at the end of the block.
 
-It needs the programs of PostgreSQL (Debian's package ``postgresql``, which `make test-postgres` and `make
-example-postgres-machines` install where there is none). They refuse to run as root: then they run as another user.
+It needs the programs of PostgreSQL: Debian's package ``postgresql``, which `make test-postgres` and `make
+example-postgres-machines` install where there is none. Run as a program, this tells where they are. They refuse to run as root: then they run as another user.
 """
 
 import contextlib
@@ -127,3 +127,9 @@ def server():
         made.start()
         stack.callback(signal.signal, signal.SIGTERM, before)
         yield made
+
+
+if __name__ == "__main__":
+    if programs() is None:
+        raise SystemExit("PostgreSQL is not installed")
+    print(programs())

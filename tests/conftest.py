@@ -37,6 +37,13 @@ def pytest_sessionstart(session):
         raise pytest.UsageError(f"tests would be skipped, because these are not installed: {', '.join(missing)}")
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Tests that need a server are run where they are asked for, as `make test-postgres` does."""
+    if collection_path.name == "postgres" and not any("postgres" in argument for argument in config.args):
+        return True
+    return None
+
+
 def pytest_collection_modifyitems(config, items):
     if left_out := effort.left_out(items):
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])

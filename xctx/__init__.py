@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xctx import django as django
     from xctx import gevent as gevent
     from xctx import logging as logging
+    from xctx import postgres as postgres
     from xctx import pytest as pytest
     from xctx import telemetry as telemetry
     from xctx import wire as wire
@@ -63,6 +64,7 @@ _MODULES = (
     "django",
     "gevent",
     "logging",
+    "postgres",
     "pytest",
     "telemetry",
     "wire",

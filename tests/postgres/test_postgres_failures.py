@@ -52,7 +52,9 @@ def terminate(sql):
 
 @pytest.mark.parametrize("mode", ["shared", "exclusive"])
 def test_a_holder_is_told_that_the_lock_is_lost(lock, terminate, mode):
-    with pytest.raises(LockLost, match="was lost while it was held: terminating connection due to administrator command"):
+    with pytest.raises(
+        LockLost, match="was lost while it was held: terminating connection due to administrator command"
+    ):
         with getattr(lock, mode)():
             assert not lock.lost
             assert terminate(lock) == 1

@@ -111,7 +111,10 @@ def test_the_key_is_what_the_manual_says(lock, name, sql):
     assert advisory_key("cache") == -1769684773126422871
     with lock:
         (session,) = lock.sessions()
-        ((key,),) = sql("SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE objid IS NOT NULL AND pid = %s", session.pid)
+        ((key,),) = sql(
+            "SELECT (classid::bigint << 32) | objid::bigint FROM pg_locks WHERE objid IS NOT NULL AND pid = %s",
+            session.pid,
+        )
     assert key == lock.advisory_key == advisory_key(name)
 
 
@@ -442,3 +445,19 @@ def test_a_plain_block_in_a_task_that_waits_for_another_task_raises(lock):
                 await asyncio.create_task(other())
 
     asyncio.run(main())
+
+
+def test_a_connection_of_a_pool(conninfo, name, elsewhere):
+    from psycopg_pool import AsyncConnectionPool, ConnectionPool
+
+    with ConnectionPool(conninfo, min_size=1, open=True) as pool:
+        lock = SharedLock(name, pool)
+        with lock.exclusive():
+            assert not elsewhere.acquire(blocking=False)
+            with pool.connection() as connection:  # the pool has others, and this one is as it was
+                assert not connection.autocommit
+        assert elsewhere.acquire(exclusive=True, timeout=LONG)
+        elsewhere.release()
+        lock._agent.stop()
+    with pytest.raises(TypeError, match="a connection string or a psycopg_pool.ConnectionPool was wanted"):
+        SharedLock(name, AsyncConnectionPool(conninfo, open=False))

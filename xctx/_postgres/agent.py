@@ -24,7 +24,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from xctx import keys
+from xctx import _core
 from xctx._lock.lock import SharedLock, view_of
 from xctx._postgres.session import Session, Source, clock, driver, wait_readable
 from xctx._runtime.scheduling import current_hub, start_system_thread, unpatched
@@ -93,11 +93,18 @@ class Agent:
     """
 
     def __init__(
-        self, name: str, advisory_key: int, source: Source, bound: float, turn: float, machine: str | None, fencing: bool
+        self,
+        name: str,
+        advisory_key: int,
+        source: Source,
+        bound: float,
+        turn: float,
+        machine: str | None,
+        fencing: bool,
     ) -> None:
         self.name = name
         self.options = (bound, turn, machine, fencing)
-        self.local = SharedLock(key=keys.thread, on_death="ignore")
+        self.local = SharedLock(key=_core.thread, on_death="ignore")
         self.locks: weakref.WeakSet[Any] = weakref.WeakSet()
         # Until when it is certain that the server has not given away what it gave, by `clock`. Written by the thread: what is
         # read while one is in the local lock is about the grant by which one came in, or later than its end.
@@ -119,8 +126,8 @@ class Agent:
         self._bound = bound
         self._turn = turn
         self._fencing = fencing
-        self._machine = None if machine is None else SharedLock(machine, key=keys.thread, on_death="ignore")
-        self._door: SharedLock = view_of(self.local, SharedLock, keys.thread)
+        self._machine = None if machine is None else SharedLock(machine, key=_core.thread, on_death="ignore")
+        self._door: SharedLock = view_of(self.local, SharedLock, _core.thread)
         self._session: Session | None = None
         self._granted = self._next_look = self._next_ping = self._pause = self._idle_since = 0.0
 
@@ -209,6 +216,7 @@ class Agent:
                 except Exception as error:
                     if self.level != NOTHING:
                         self._lose(f"{type(error).__name__}: {error}")
+                    self.until = 0.0
                     self._drop_session()
                     self._leave_machine()
                     self._answer(error)
@@ -341,9 +349,11 @@ class Agent:
                 others = self._look()
             if level == EXCLUSIVE and self._fencing:
                 self.token = self._fence()
-        except SessionLost as lost:
+        except BaseException as error:
             self.until = 0.0
-            raise driver().OperationalError(str(lost)) from lost
+            if isinstance(error, SessionLost):  # nobody was inside
+                raise driver().OperationalError(str(error)) from error
+            raise
         self._pause = self._turn
         self._next_look = clock() + self._turn
         self._granted = clock()

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, Literal, NamedTuple, NoReturn, Self, TypeAlias, TypeVar
 
 import xctx._lock.lock as local_locks
-from xctx import keys
+from xctx import _core
 from xctx._core import Key
 from xctx._lock.lock import asker_of, view_of
 from xctx._postgres.agent import EXCLUSIVE, REFUSED, SHARED, Agent, Request
@@ -190,7 +190,7 @@ class SharedLock:
         self._namespace = namespace
         self._source = Source(conninfo)
         self._options = (bound, turn, machine, fencing)
-        self._key = key if isinstance(key, Key) else keys.task if key is None else Key(key)
+        self._key = key if isinstance(key, Key) else _core.task if key is None else Key(key)
         self._on_death: _OnDeath = on_death
         self._on_lost = on_lost
         self._forked = False
@@ -475,7 +475,9 @@ class SharedLock:
             raise ValueError(f"the lock {self._name!r} has no fencing tokens: make it with fencing=True")
         token, mode = self._agent.token, self._local.mode
         if mode not in ("exclusive", "upgradable") or token is None:
-            raise ValueError(f"a unit that holds the lock exclusively has a token; this one holds it {mode or 'not at all'}")
+            raise ValueError(
+                f"a unit that holds the lock exclusively has a token; this one holds it {mode or 'not at all'}"
+            )
         self.check()
         return token
 
@@ -573,7 +575,15 @@ class SharedLock:
         from multiprocessing.context import assert_spawning
 
         assert_spawning(self)
-        return _reopen, (type(self), self._name, self._source.conninfo, self._key, self._on_death, *self._options, self._namespace)
+        return _reopen, (
+            type(self),
+            self._name,
+            self._source.conninfo,
+            self._key,
+            self._on_death,
+            *self._options,
+            self._namespace,
+        )
 
 
 def _reopen(

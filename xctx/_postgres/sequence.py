@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence as Values
 from itertools import chain
 from typing import Any
 
-from xctx import keys
+from xctx import _core
 from xctx._core import Key
 from xctx._lock.lock import SharedLock, view_of
 from xctx._postgres.session import Row, Session, Source, driver
@@ -61,12 +61,12 @@ class sequence:  # noqa: N801  # used as a function: it makes a source
         self._session: Session | None = None
         self._increment = 1
         self._pid = os.getpid()
-        self._guard = SharedLock(key=keys.greenlet, on_death="ignore")
+        self._guard = SharedLock(key=_core.greenlet, on_death="ignore")
 
     def __call__(self, count: int | None = None) -> Values[int]:
         """Fetches so many ids."""
         if self._pid != os.getpid():
-            self._pid, self._session, self._guard = os.getpid(), None, SharedLock(key=keys.greenlet, on_death="ignore")
+            self._pid, self._session, self._guard = os.getpid(), None, SharedLock(key=_core.greenlet, on_death="ignore")
         with self._guard.exclusive():
             return _outside_of_the_hub(lambda: self._fetch(self.size if count is None else count))
 
@@ -108,7 +108,9 @@ class sequence:  # noqa: N801  # used as a function: it makes a source
             raise LookupError(f"there is no sequence {self.name!r}: what has that name is something else")
         ((increment, cycles),) = rows
         if int(increment or 0) < 1 or cycles == "t":
-            raise ValueError(f"the sequence {self.name!r} counts down, or begins again at its end: its values are not ids")
+            raise ValueError(
+                f"the sequence {self.name!r} counts down, or begins again at its end: its values are not ids"
+            )
         self._increment = int(increment or 1)
 
     def close(self) -> None:
@@ -127,7 +129,7 @@ def _outside_of_the_hub(call: Callable[[], Values[int]]) -> Values[int]:
     if current_hub() is None:
         return call()
     # Held by whoever answers, and not by a greenlet: acquired here, released there.
-    gate = SharedLock(key=keys.greenlet, on_death="ignore")
+    gate = SharedLock(key=_core.greenlet, on_death="ignore")
     answer = view_of(gate, SharedLock, Key(lambda: "answer"))
     outcome: list[Values[int] | BaseException] = []
 

@@ -148,7 +148,7 @@ class Session:
         self._pq = driver().pq
         self.connection = source.connect(title, bound)
         self._pgconn = self.connection.pgconn
-        self._said = ""  # the last notice, which may be why the server ends the session
+        self._said = ""  # why the server ends the session, if it said that while nothing was asked
         self.connection.add_notice_handler(self._hear)
         with _opened:
             _sessions.add(self)
@@ -210,7 +210,12 @@ class Session:
         if failure is not None:
             self._ended = failure.diag.severity_nonlocalized in _LAST_WORDS
         if not self.works:
-            said = failure and failure.diag.message_primary or pgconn.get_error_message() or "the session has ended"
+            said = (
+                self._said
+                or (failure and failure.diag.message_primary)
+                or pgconn.get_error_message()
+                or "the session has ended"
+            )
             raise driver().OperationalError(said) from failure
         if failure is not None:
             raise failure
@@ -247,7 +252,8 @@ class Session:
                 raise driver().OperationalError(self._said or self._pgconn.get_error_message())
 
     def _hear(self, diagnostic: Any) -> None:
-        self._said = diagnostic.message_primary or ""
+        if diagnostic.severity_nonlocalized in _LAST_WORDS:
+            self._said = diagnostic.message_primary or ""
 
     @property
     def works(self) -> bool:
@@ -256,7 +262,7 @@ class Session:
 
     def cancel(self) -> None:
         """Asks the server to end the statement that was sent: its answer says whether it did."""
-        self._pgconn.get_cancel().cancel()
+        self.connection.cancel_safe(timeout=self._bound)
 
     def close(self) -> None:
         """Ends the session, and with it all of its locks."""
@@ -297,4 +303,3 @@ def _let_go_of_the_parents() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_let_go_of_the_parents)
-
