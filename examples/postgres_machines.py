@@ -1,8 +1,9 @@
 """Two "machines", which have nothing in common but a PostgreSQL server, refresh a shared cache and hand out ids.
 
-Each machine is a process with several threads. The price of a day is computed once, by whichever thread of whichever machine
-first finds it missing, under a lock that many hold to read and one to write. Orders get their numbers from a sequence, a
-hundred in one query. In the middle one machine is killed, while it has the lock to write; the other goes on. Run it:
+Each machine is a process with several threads. The price of a day is computed once, by whichever thread of whichever
+machine first finds it missing, under a lock that many hold to read and one to write. Orders get their numbers from a
+sequence, a hundred in one query. In the middle one machine is killed, while it has the lock to write; the other goes
+on. Run it:
 
     python examples/postgres_machines.py                            # starts a server of its own
     python examples/postgres_machines.py --conninfo "dbname=test"   # or uses yours, in which it makes two tables

@@ -1,7 +1,9 @@
-"""A PostgreSQL server of one's own: in a temporary directory, on a free port of the loopback, gone at the end of the block.
+"""A PostgreSQL server of one's own: in a temporary directory, on a free port of the loopback, gone at the end of the
+block.
 
 It needs the programs of PostgreSQL: Debian's package ``postgresql``, which `make test-postgres` and `make
-example-postgres-machines` install where there is none. Run as a program, this tells where they are. They refuse to run as root: then they run as another user.
+example-postgres-machines` install where there is none. Run as a program, this tells where they are. They refuse to run
+as root: then they run as another user.
 """
 
 import contextlib

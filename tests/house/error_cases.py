@@ -597,8 +597,10 @@ SECTIONS = {
 
 if offers("SharedLock"):
     import error_cases_lock
+    import error_cases_postgres
 
     SECTIONS["Locks"] = error_cases_lock.LOCKS
+    SECTIONS["On PostgreSQL"] = error_cases_postgres.POSTGRES
 SECTIONS["Carry"] = error_cases_carry.CARRY
 SECTIONS["To other machines"] = error_cases_carry.WIRE
 
@@ -615,7 +617,7 @@ LEFT_OUT = {
     "maximum recursion depth exceeded…": "CPython's own, a little earlier",
 }
 if offers("SharedLock"):
-    LEFT_OUT |= error_cases_lock.LEFT_OUT
+    LEFT_OUT |= error_cases_lock.LEFT_OUT | error_cases_postgres.LEFT_OUT
 LEFT_OUT |= error_cases_carry.LEFT_OUT
 
 

@@ -405,6 +405,7 @@ def use_when_cleared(cls):
 
 # Programs get no object of these types: base classes, what exists only while something waits, what only C refers to.
 NOT_SHOWN = {
+    "Asker",
     "Proxy", "BindingVariable", "Waiter", "ThreadWaiter", "GreenletWaiter", "TaskWaiter", "Attempt", "LocalQueue",
     "View", "LocalWrapper", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen",
 }  # fmt: skip

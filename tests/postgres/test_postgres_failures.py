@@ -179,8 +179,8 @@ def test_a_connection_that_is_cut(behind_proxy, proxy, elsewhere):
 
 
 def test_a_network_that_goes_silent_is_found_out_within_the_bound(behind_proxy, proxy, elsewhere, terminate):
-    """The server gives the lock away while nothing is heard of it. No unit believes longer than the bound that it has it."""
-    with pytest.raises(LockLost, match="the server has not answered for 1 s|was not heard of for 1 s"):
+    """The server gives the lock away while nothing is heard of it: no unit believes for longer that it has it."""
+    with pytest.raises(LockLost, match=r"the server has not answered for 1 s|was not heard of for 1 s"):
         with behind_proxy.exclusive():
             proxy.silence()
             terminate(behind_proxy)
@@ -333,7 +333,7 @@ def test_a_parent_that_is_killed_frees_the_lock_though_its_child_lives(conninfo,
 
 def test_a_server_that_is_not_there():
     lock = SharedLock("cache", f"host=127.0.0.1 port={postgres_server.free_port()} user=xctx dbname=postgres")
-    with pytest.raises(ConnectionError, match="the lock 'cache' cannot be acquired: .*refused"):
+    with pytest.raises(ConnectionError, match=r"the lock 'cache' cannot be acquired: .*refused"):
         lock.acquire()
     with pytest.raises(ConnectionError):
         in_thread(lock.acquire)

@@ -1,4 +1,4 @@
-"""Fencing tokens: numbers that grow with each exclusive grant, so that whatever the lock guards can refuse one who is late."""
+"""Fencing tokens: numbers that grow with each exclusive grant, so that one who is late can be refused."""
 
 import pytest
 from helpers.waiting import LONG
@@ -46,17 +46,17 @@ def test_a_process_that_was_killed_had_a_smaller_one(lock, conninfo, name, table
 
 def test_who_has_none(lock, conninfo, name, sql):
     with pytest.raises(ValueError, match="this one holds it not at all"):
-        lock.token  # noqa: B018
+        lock.token
     with lock, pytest.raises(ValueError, match="this one holds it shared"):
-        lock.token  # noqa: B018
+        lock.token
     with pytest.raises(ValueError, match="make it with fencing=True"):
-        SharedLock(name + "2", conninfo).token  # noqa: B018
+        SharedLock(name + "2", conninfo).token
     with pytest.raises(LockLost):
         with lock.exclusive():
             for session in lock.sessions():
                 sql("SELECT pg_terminate_backend(%s)", session.pid)
             while True:
-                lock.token  # noqa: B018
+                lock.token
 
 
 def test_a_user_who_may_not_make_the_table_is_told(lock, conninfo, name, sql):

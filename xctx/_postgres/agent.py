@@ -11,9 +11,9 @@ shared      has the upgradable place    read; those who would write wait
 exclusive   is not in it                read and write by the local lock's rules
 ==========  ==========================  =========================================================================
 
-To give the server's lock away, the agent becomes the local lock's writer, like any unit: so nobody is inside when it does,
-and it gets its turn however many units queue. A unit that finds no way in leaves a `Request` and waits for the local lock. What
-became of the request is written into it before the agent leaves the local lock.
+To give the server's lock away, the agent becomes the local lock's writer, like any unit: so nobody is inside when it
+does, and it gets its turn however many units queue. A unit that finds no way in leaves a `Request` and waits for the
+local lock. What became of the request is written into it before the agent leaves the local lock.
 """
 
 import contextlib
@@ -88,7 +88,8 @@ class Agent:
     """What the locks of one name, source and namespace have in common in one process: the local lock, and the thread.
 
     Thread-safety: `_guard` guards what units and the thread share, as noted; the rest is the thread's own.
-    Lifetime: of the locks, and of the thread. The thread ends LINGER seconds after its last use, and soon after the last of
+    Lifetime: of the locks, and of the thread. The thread ends LINGER seconds after its last use, and soon after the
+        last of
     the locks has died, whoever held it.
     """
 
@@ -106,8 +107,8 @@ class Agent:
         self.options = (bound, turn, machine, fencing)
         self.local = SharedLock(key=_core.thread, on_death="ignore")
         self.locks: weakref.WeakSet[Any] = weakref.WeakSet()
-        # Until when it is certain that the server has not given away what it gave, by `clock`. Written by the thread: what is
-        # read while one is in the local lock is about the grant by which one came in, or later than its end.
+        # Until when it is certain that the server has not given away what it gave, by `clock`. Written by the thread:
+        # what is read while one is in the local lock is about the grant by which one came in, or later than its end.
         self.until = 0.0
         self.level = NOTHING  # written by the thread, under the guard; read by all
         self.token: int | None = None  # of the last exclusive grant
@@ -385,7 +386,7 @@ class Agent:
             self._machine.release()
 
     def _ask_again(self, level: int) -> tuple[float, bool] | None:
-        """As `_ask`; once more where the session had ended while it was kept. Nothing was held, so a new one is as good."""
+        """As `_ask`, by a new session where the kept one has ended: nothing was held, so it is as good."""
         kept = self._session
         if kept is not None:
             try:
@@ -447,7 +448,7 @@ class Agent:
     # --- while something is granted
 
     def _look(self) -> bool:
-        """Asks the server whether others wait; by its answer, it is certain for another while that the grant is good."""
+        """Asks the server whether others wait. When it has answered, the grant is good for another while."""
         session = self._session
         assert session is not None
         asked = clock()
@@ -547,7 +548,7 @@ class Agent:
         self._idle_since = clock()
 
     def _lose(self, reason: str) -> None:
-        """The session is lost. When nobody is inside any more, the agent is the local lock's writer and holds nothing."""
+        """The session is lost. Afterwards nobody is inside, and the agent is the local lock's writer."""
         self.until = 0.0
         self.loss = reason
         self._drop_session()

@@ -51,8 +51,8 @@ class SessionInfo(NamedTuple):
 def advisory_key(name: str, namespace: str = "xctx") -> int:
     """The key of the advisory lock by which a lock of this name is known to PostgreSQL.
 
-    It is the first eight bytes of the SHA-256 of ``namespace:name`` in UTF-8, as a signed big-endian number, for the functions
-    of PostgreSQL that take one bigint.
+    It is the first eight bytes of the SHA-256 of ``namespace:name`` in UTF-8, as a signed big-endian number, for the
+    functions of PostgreSQL that take one bigint.
     """
     digest = hashlib.sha256(f"{namespace}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
@@ -131,35 +131,37 @@ def _seconds(blocking: bool, timeout: float | None) -> float:
 class SharedLock:
     """A lock that many may hold to read, or one to write, on all machines that reach one PostgreSQL server.
 
-    It is used as :class:`xctx.SharedLock` is, which is what the units of one process have among themselves. In addition, one
-    session of the process holds an advisory lock of the server for them.
+    It is used as :class:`xctx.SharedLock` is, which is what the units of one process have among themselves. In
+    addition, one session of the process holds an advisory lock of the server for them.
 
     Args:
         name: of the lock. All who use the same name, `namespace` and database have the same lock.
-        conninfo: how the server is reached, as for ``psycopg.connect``; or a ``psycopg_pool.ConnectionPool``, of which the
-            process keeps one connection while it uses the lock.
+        conninfo: how the server is reached, as for ``psycopg.connect``; or a ``psycopg_pool.ConnectionPool``, of which
+            the process keeps one connection while it uses the lock.
         key: what a holder is: one of :mod:`xctx.keys`, or a callable; not ``context``.
         on_death: what acquiring does where a unit of this process has died while it held the lock exclusively, as for
             :class:`xctx.SharedLock`.
-        on_lost: called with the lock, in a thread of its own, when the session is lost while units of this process hold
-            the lock. It may not wait for the lock.
-        bound: for so many seconds, at most, units of this process can believe that they hold the lock after the server gave
-            it away; and a machine that died is noticed by the server within as many.
-        turn: for so many seconds the process may keep the server's lock, for units that come and go, before it looks whether
-            others wait.
-        machine: the name of an :class:`xctx.SharedLock` by which the processes of this machine take turns before they ask
-            the server; None where each asks by itself.
+        on_lost: called with the lock, in the thread that watches the session, when that is lost while units of this
+            process hold the lock. Nobody acquires the lock before it has returned.
+        bound: for so many seconds, at most, units of this process can believe that they hold the lock after the server
+            gave it away; and a machine that died is noticed by the server within as many.
+        turn: for so many seconds the process may keep the server's lock, for units that come and go, before it looks
+            whether others wait.
+        machine: the name of an :class:`xctx.SharedLock` by which the processes of this machine take turns before they
+            ask the server; None where each asks by itself.
         fencing: whether each exclusive grant gets a fencing token (see :attr:`token`).
         namespace: of the name.
 
     Raises:
         TypeError, ValueError: an argument is none of these, or the process uses the lock with other options already.
 
-    The server is asked when the lock is first acquired. Then acquiring raises ConnectionError where the server cannot be
+    The server is asked when the lock is first acquired. Then acquiring raises ConnectionError where the server cannot
+    be
     reached, and ValueError where it cannot be the one for a lock: a pooler, or a standby.
 
     Thread-safety: all methods may be called from any thread.
-    Lifetime: a forked child has the lock, but no session, and holds nothing. At the end of the program the session ends.
+    Lifetime: a forked child has the lock, but no session, and holds nothing. At the end of the program the session
+        ends.
     """
 
     _class: type[local_locks.SharedLock] = local_locks.SharedLock
@@ -264,7 +266,7 @@ class SharedLock:
         return self._local.acquire(mode == "exclusive", timeout=timeout)
 
     def _put_back(self, local: Any) -> None:
-        """Takes back an acquisition of the local lock that no good grant stands behind. `local` is the unit's side of it."""
+        """Takes back an acquisition of the local lock that no good grant stands behind."""
         inside = local.count > 1
         local.release()
         if inside:  # a lock that may be acquired again: the grant by which the unit came in is lost
@@ -510,7 +512,7 @@ class SharedLock:
 
     @property
     def owner_died(self) -> bool:
-        """Whether a unit of this process died while it held the lock exclusively, and nobody called :meth:`mark_consistent`.
+        """Whether a unit of this process died while it held the lock exclusively, and nobody has mended that since.
 
         The server does not tell whether a holder elsewhere died or released the lock.
         """
@@ -532,7 +534,7 @@ class SharedLock:
 
     @property
     def owner(self) -> tuple[_Mode, int, int] | None:
-        """Who of this process holds it exclusively or upgradable: (mode, pid, the kernel's number of the thread), or None."""
+        """The unit of this process that writes, or may: (mode, pid, the kernel's number of the thread), or None."""
         for holder in self.holders():
             if holder[0] != "shared":
                 return holder[:3]
@@ -624,7 +626,7 @@ class _Wait:
         self._agent.add(self.request)
 
     def next(self) -> float | None:
-        """For how many seconds to wait in the local lock now; None where the unit gives up. Raises what the agent met with."""
+        """For how many seconds to wait in the local lock now; None where the unit gives up. Raises what went wrong."""
         outcome = self.request.outcome
         if outcome is REFUSED:
             return None

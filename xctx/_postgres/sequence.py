@@ -1,7 +1,8 @@
 """Ids of a sequence, by the thousand: a source for xctx.BatchExecutor."""
 
 import os
-from collections.abc import Callable, Sequence as Values
+from collections.abc import Callable
+from collections.abc import Sequence as Values
 from itertools import chain
 from typing import Any
 
@@ -17,7 +18,7 @@ _DESCRIBE = "SELECT seqincrement, seqcycle FROM pg_sequence WHERE seqrelid = $1:
 _NEXT = "SELECT nextval($1::regclass) FROM generate_series(1, $2::int)"
 
 
-class sequence:  # noqa: N801  # used as a function: it makes a source
+class sequence:  # used as a function: it makes a source
     """A source of ids for :class:`xctx.BatchExecutor`: those of a sequence of PostgreSQL, many in one query.
 
     >>> ids = xctx.postgres.sequence("orders_id_seq", "dbname=shop", 1000)       # doctest: +SKIP
@@ -25,13 +26,13 @@ class sequence:  # noqa: N801  # used as a function: it makes a source
     >>> executor.load()                                                          # doctest: +SKIP
     1
 
-    No two calls give the same id, on whatever machines: ``nextval`` of PostgreSQL sees to that. Where the sequence was made
-    with ``INCREMENT BY n``, each ``nextval`` stands for n ids, from its value on; so with an increment of `size` a batch is one
-    step of the sequence, and no more work for the server than one id. All who use such a sequence must count like that, or use
-    the values of ``nextval`` alone.
+    No two calls give the same id, on whatever machines: ``nextval`` of PostgreSQL sees to that. Where the sequence was
+    made with ``INCREMENT BY n``, each ``nextval`` stands for n ids, from its value on; so with an increment of `size` a
+    batch is one step of the sequence, and no more work for the server than one id. All who use such a sequence must
+    count like that, or use the values of ``nextval`` alone.
 
-    There are gaps: ids that were fetched and not handed out when the process ends, or when the connection fails while they
-    are on their way, are never given again. Ids of several processes are not in the order in which they are used.
+    There are gaps: ids that were fetched and not handed out when the process ends, or when the connection fails while
+    they are on their way, are never given again. Ids of several processes are not in the order in which they are used.
 
     Args:
         name: of the sequence, as SQL has it: ``schema.name``, with double quotes where they are needed.
@@ -41,10 +42,10 @@ class sequence:  # noqa: N801  # used as a function: it makes a source
     Raises:
         TypeError, ValueError: an argument is none of these.
 
-    Called with a number, or with none for `size`, it gives at least so many ids where the increment is more than 1, and else as
-    many. That raises LookupError where there is no such sequence, ValueError where it counts down or begins again at its end,
-    or the server is a pooler or a standby, and ConnectionError where the server cannot be reached. In a greenlet it lets the hub
-    run. A program whose event loop must not wait uses `prefetch` of the executor.
+    Called with a number, or with none for `size`, it gives at least so many ids where the increment is more than 1, and
+    else as many. That raises LookupError where there is no such sequence, ValueError where it counts down or begins
+    again at its end, or the server is a pooler or a standby, and ConnectionError where the server cannot be reached. In
+    a greenlet it lets the hub run. A program whose event loop must not wait uses `prefetch` of the executor.
 
     Thread-safety: may be called from any thread; one call at a time asks the server.
     Lifetime: has one connection, which ends with this object. A forked child gets one of its own.
@@ -129,8 +130,8 @@ def _outside_of_the_hub(call: Callable[[], Values[int]]) -> Values[int]:
     if current_hub() is None:
         return call()
     # Held by whoever answers, and not by a greenlet: acquired here, released there.
-    gate = SharedLock(key=_core.greenlet, on_death="ignore")
-    answer = view_of(gate, SharedLock, Key(lambda: "answer"))
+    done = SharedLock(key=_core.greenlet, on_death="ignore")
+    answer = view_of(done, SharedLock, Key(lambda: "answer"))
     outcome: list[Values[int] | BaseException] = []
 
     def run() -> None:
@@ -146,8 +147,8 @@ def _outside_of_the_hub(call: Callable[[], Values[int]]) -> Values[int]:
     killed: BaseException | None = None
     while not outcome:  # the connection is in use until then, even if this greenlet is killed
         try:
-            gate.acquire(exclusive=True)
-            gate.release()
+            done.acquire(exclusive=True)
+            done.release()
         except BaseException as error:
             killed = error
     if killed is not None:

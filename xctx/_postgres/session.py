@@ -1,7 +1,7 @@
 """One connection to the server.
 
-psycopg connects; afterwards its wrapper of libpq is used directly, with a ``poll`` of the operating system's that gevent has
-not replaced, because the thread of a lock waits for the server and for its own process at once.
+psycopg connects; afterwards its wrapper of libpq is used directly, with a ``poll`` of the operating system's that
+gevent has not replaced, because the thread of a lock waits for the server and for its own process at once.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ else:
     clock = time.monotonic
 
 POOLER = (
-    "{place} is a pooler (such as pgbouncer), not the server itself: it may pass each statement to another session, and a "
-    "lock is a session's. Give the server's own address, or that of a pooled port which is not pooled"
+    "{place} is a pooler (such as pgbouncer), not the server itself: it may pass each statement to another session and "
+    "a lock is a session's. Give the server's own address"
 )
 STANDBY = (
-    "{place} is a standby, which can only be read: nobody else sees its locks. Give the primary's address, or several hosts "
-    "and target_session_attrs=read-write"
+    "{place} is a standby, which can only be read: nobody else sees its locks. Give the primary's address, or several "
+    "hosts and target_session_attrs=read-write"
 )
 
 
@@ -120,7 +120,8 @@ def _pace(bound: float) -> tuple[int, int]:
 
 
 # The server's side of a session: it must notice that this machine died, also while the session waits for a lock; and
-# nothing that an administrator set for other sessions may end this one. Unknown settings, of later versions, are left out.
+# nothing that an administrator set for other sessions may end this one. Unknown settings, of later versions, are left
+# out.
 _SETTINGS = """
 SELECT set_config(name, wanted.value, false)
 FROM (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_session_timeout', '0'),
@@ -188,7 +189,7 @@ class Session:
         self._pgconn.send_query_params(sql.encode(), [each.encode() for each in arguments])
 
     def receive(self, seconds: float | None, wake: int | None = None) -> list[Row] | None:
-        """The rows of what was sent; None where they have not come in time, or the descriptor `wake` became readable."""
+        """The rows of what was sent; None where they did not come in time, or the descriptor `wake` became readable."""
         pgconn = self._pgconn
         end = None if seconds is None else clock() + seconds
         unsent = pgconn.flush()
