@@ -27,6 +27,7 @@ from helpers.packages import offers
 import xctx
 from xctx._carry.isolated import OwnContext
 from xctx._carry.snapshot import AppliedBlock
+from xctx._lock.lock import asker_of
 from xctx._runtime import functions
 from xctx._stores.works import WorkSteps
 
@@ -181,7 +182,7 @@ def made():
         for kind in (xctx.SharedLock, xctx.SharedRLock):
             lock = kind()
             with lock:
-                yield lock, lock.exclusive(), lock.shared()
+                yield lock, lock.exclusive(), lock.shared(), asker_of(lock)
             yield from gc.get_referents(lock)
             for each in gc.get_referents(lock):
                 if isinstance(each, xctx.local):
@@ -405,7 +406,6 @@ def use_when_cleared(cls):
 
 # Programs get no object of these types: base classes, what exists only while something waits, what only C refers to.
 NOT_SHOWN = {
-    "Asker",
     "Proxy", "BindingVariable", "Waiter", "ThreadWaiter", "GreenletWaiter", "TaskWaiter", "Attempt", "LocalQueue",
     "View", "LocalWrapper", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen",
 }  # fmt: skip

@@ -348,10 +348,17 @@ def test_a_unit_that_gives_up_leaves_no_trace(lock, elsewhere, wanted):
 
 
 def test_a_writer_that_gives_up_lets_readers_of_its_process_go_on(lock, elsewhere):
+    seen = threading.Event()
+
+    def write():
+        while not seen.is_set():
+            assert not lock.acquire(exclusive=True, timeout=0.5)
+
     with elsewhere:
-        writer = threading.Thread(target=lambda: lock.acquire(exclusive=True, timeout=0.2))
+        writer = threading.Thread(target=write)
         writer.start()
         eventually(lambda: waiting(lock))
+        seen.set()
         with lock.shared(timeout=LONG):
             assert len(lock.sessions()) == 2
         writer.join()

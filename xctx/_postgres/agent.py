@@ -32,6 +32,7 @@ from xctx._runtime.scheduling import current_hub, start_system_thread, unpatched
 NOTHING, SHARED, EXCLUSIVE = range(3)  # what the server gave
 SLICE = 0.05  # seconds for which the agent waits in the local lock before it looks at its session again
 SLICE_OF_MACHINE = 0.5  # likewise, in the lock of the machine, where each slice is a new place in the queue
+CANCEL_AGAIN = 0.1  # seconds after which a statement is cancelled once more
 LOOK = 1.0  # at most so many seconds lie between two looks at who else waits
 LINGER = 5.0  # seconds for which a session that holds nothing is kept
 LEAVE = 1.0  # seconds for which the end of the program waits for an agent
@@ -410,21 +411,30 @@ class Agent:
                 return None
             sent = clock()
         session.send(_ACQUIRE[level], self._key)
-        cancelled = 0.0
+        gave_up = 0.0  # when those gave up who wanted it
+        cancels = 0
         try:
-            while (rows := session.receive(self._bound if cancelled else None, self._wake)) is None:
+            while (rows := session.receive(CANCEL_AGAIN if gave_up else None, self._wake)) is None:
                 self._drain()
-                if cancelled and clock() - cancelled > self._bound:
-                    raise driver().OperationalError("the server did not answer when the wait was cancelled")
                 if self._tries():
                     self._answer(REFUSED, only_tries=True)
-                if not cancelled and (self._stopping or not self.locks or self._wanted() < level):
+                if self._stopping or not self.locks or self._wanted() < level:
+                    gave_up = gave_up or clock()
+                if gave_up:
+                    if clock() - gave_up > self._bound:
+                        raise driver().OperationalError("the server did not answer when the wait was cancelled")
+                    # Again and again: the server ignores one that comes before it has begun with the statement.
                     session.cancel()
-                    cancelled = clock()
+                    cancels += 1
         except driver().errors.QueryCanceled:
-            if cancelled:
-                return None
-            raise
+            if not cancels:
+                raise
+            rows = None
+        if cancels:
+            if cancels > 1 or rows is not None:  # a cancellation may be on its way still, and hit the next statement
+                self._drop_session()
+            return None
+        assert rows is not None
         ((_, others),) = rows
         return sent, others == "t"
 
