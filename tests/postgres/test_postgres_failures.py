@@ -15,7 +15,7 @@ from helpers.waiting import LONG, eventually
 from machines import Machine
 from proxy import Proxy
 
-from xctx._postgres.session import clock
+from xctx._lock.lock import clock
 from xctx.postgres import LockLost, SharedLock, SharedRLock
 
 
@@ -79,7 +79,7 @@ def test_each_way_to_use_a_lost_lock_tells(conninfo, name, terminate):
     async def use_async():
         async with lock.exclusive():
             terminate(lock)
-            await asyncio.to_thread(eventually, lambda: lock._agent.until == 0)
+            await asyncio.to_thread(eventually, lambda: lock._agent.grant.until == 0)
             await lock.acquire_async()
 
     with pytest.raises(LockLost):
@@ -105,7 +105,7 @@ def test_all_holders_are_told(lock, terminate):
         thread.start()
     inside.wait(LONG)
     terminate(lock)
-    eventually(lambda: lock._agent.until == 0)
+    eventually(lambda: lock._agent.grant.until == 0)
     lost.set()
     for thread in threads:
         thread.join()
@@ -131,7 +131,7 @@ def test_nobody_is_told_where_nobody_held_it(conninfo, name, terminate):
     with lock:
         pass
     assert terminate(lock) == 1  # it is kept for the rest of its turn
-    eventually(lambda: lock._agent.until == 0)
+    eventually(lambda: lock._agent.grant.until == 0)
     with lock.exclusive(timeout=LONG):
         lock.check()
     assert told == []

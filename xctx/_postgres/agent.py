@@ -25,8 +25,8 @@ from collections.abc import Callable
 from typing import Any
 
 from xctx import _core
-from xctx._lock.lock import SharedLock, view_of
-from xctx._postgres.session import Session, Source, clock, driver, wait_readable
+from xctx._lock.lock import Grant, SharedLock, clock, view_of
+from xctx._postgres.session import Session, Source, driver, wait_readable
 from xctx._runtime.scheduling import current_hub, start_system_thread, unpatched
 
 NOTHING, SHARED, EXCLUSIVE = range(3)  # what the server gave
@@ -110,7 +110,7 @@ class Agent:
         self.locks: weakref.WeakSet[Any] = weakref.WeakSet()
         # Until when it is certain that the server has not given away what it gave, by `clock`. Written by the thread:
         # what is read while one is in the local lock is about the grant by which one came in, or later than its end.
-        self.until = 0.0
+        self.grant = Grant()
         self.level = NOTHING  # written by the thread, under the guard; read by all
         self.token: int | None = None  # of the last exclusive grant
         self.native_id = 0  # the kernel's number of the thread
@@ -195,7 +195,7 @@ class Agent:
 
     def abandon(self) -> None:
         """In a forked child, which has no such thread."""
-        self.until = 0.0
+        self.grant.until = 0.0
         if self._wake >= 0:
             os.close(self._wake)
 
@@ -218,7 +218,7 @@ class Agent:
                 except Exception as error:
                     if self.level != NOTHING:
                         self._lose(f"{type(error).__name__}: {error}")
-                    self.until = 0.0
+                    self.grant.until = 0.0
                     self._drop_session()
                     self._leave_machine()
                     self._answer(error)
@@ -226,7 +226,7 @@ class Agent:
         except Ending:
             pass
         finally:
-            self.until = 0.0
+            self.grant.until = 0.0
             self._drop_session()
             self._leave_machine()
             with self._guard:
@@ -343,16 +343,16 @@ class Agent:
             return
         sent, others = found
         self._next_ping = sent + self._bound / 4
-        self.until = sent + self._bound
+        self.grant.until = sent + self._bound
         try:
             if clock() >= self._next_ping:
                 # The answer is old, if this process stood still before it read it; the lock may be lost since.
-                self.until = clock() + self._bound
+                self.grant.until = clock() + self._bound
                 others = self._look()
             if level == EXCLUSIVE and self._fencing:
                 self.token = self._fence()
         except BaseException as error:
-            self.until = 0.0
+            self.grant.until = 0.0
             if isinstance(error, SessionLost):  # nobody was inside
                 raise driver().OperationalError(str(error)) from error
             raise
@@ -462,11 +462,11 @@ class Agent:
         session = self._session
         assert session is not None
         asked = clock()
-        if asked >= self.until:
+        if asked >= self.grant.until:
             raise SessionLost(f"this process stood still for longer than the bound of {self._bound:g} s")
         try:
             session.send(_LOOK, self._key)
-            rows = session.receive(self.until - asked)
+            rows = session.receive(self.grant.until - asked)
         except driver().OperationalError as error:
             raise SessionLost(str(error).strip()) from error
         if rows is None:
@@ -474,7 +474,7 @@ class Agent:
         ((backend, others),) = rows
         if backend != session.backend:
             raise SessionLost("a pooler has passed the connection to another session")
-        self.until = asked + self._bound
+        self.grant.until = asked + self._bound
         self._next_ping = asked + self._bound / 4
         return others == "t" or (self._machine is not None and self._machine.waiters > 0)
 
@@ -545,7 +545,7 @@ class Agent:
 
     def _release(self) -> None:
         """Gives the lock away. The agent is the local lock's writer."""
-        self.until = 0.0
+        self.grant.until = 0.0
         with self._guard:
             self.level = NOTHING
             self._hurried = False
@@ -559,7 +559,7 @@ class Agent:
 
     def _lose(self, reason: str) -> None:
         """The session is lost. Afterwards nobody is inside, and the agent is the local lock's writer."""
-        self.until = 0.0
+        self.grant.until = 0.0
         self.loss = reason
         self._drop_session()
         if not self._nobody_is_inside():

@@ -14,10 +14,10 @@ from typing import Any, Generic, Literal, NamedTuple, NoReturn, Self, TypeAlias,
 import xctx._lock.lock as local_locks
 from xctx import _core
 from xctx._core import Key
-from xctx._lock.lock import asker_of, view_of
+from xctx._lock.lock import Granted, asker_of, view_of
 from xctx._postgres.agent import EXCLUSIVE, REFUSED, SHARED, Agent, Request
 from xctx._postgres.errors import LockLost
-from xctx._postgres.session import Source, clock, driver, system
+from xctx._postgres.session import Source, driver, system
 from xctx._runtime.scheduling import current_hub, unpatched
 
 _Mode: TypeAlias = Literal["shared", "upgradable", "exclusive"]
@@ -25,6 +25,7 @@ _OnDeath: TypeAlias = Literal["warn", "raise", "ignore"]
 _L = TypeVar("_L", bound="SharedLock")
 
 _NEEDED = {"shared": SHARED, "upgradable": EXCLUSIVE, "exclusive": EXCLUSIVE}
+_FOREVER = float("inf")
 _AGAIN = 0.002  # seconds until a unit that found the local lock open and no grant looks again
 _TRY = 0.005  # seconds for which one that only tries waits for the agent's answer before it looks at it
 
@@ -122,13 +123,13 @@ def _seconds(blocking: bool, timeout: float | None) -> float:
             raise ValueError("can't specify a timeout for a non-blocking call")
         return 0.0
     if timeout is None or timeout == -1:
-        return float("inf")
+        return _FOREVER
     if not timeout >= 0:
         raise ValueError(f"a timeout is a number of seconds, or -1, not {timeout!r}")
     return float(timeout)
 
 
-class SharedLock:
+class SharedLock(Granted):
     """A lock that many may hold to read, or one to write, on all machines that reach one PostgreSQL server.
 
     It is used as :class:`xctx.SharedLock` is, which is what the units of one process have among themselves. In
@@ -203,6 +204,8 @@ class SharedLock:
     def _open(self) -> None:
         self._agent = agent = _agent_of(self._name, self._namespace, self._source, *self._options)
         self._local = view_of(agent.local, self._class, self._key, self._on_death)
+        self._grant = agent.grant
+        self._bind(self._local, self._grant, self._forked)
         agent.join(self)
 
     def _renew(self) -> None:
@@ -211,22 +214,7 @@ class SharedLock:
 
     # --- acquiring
 
-    def acquire(self, exclusive: bool = False, blocking: bool = True, timeout: float | None = -1) -> bool:
-        """Acquires the lock for this unit. In a task it stops the event loop while it waits: see :meth:`acquire_async`.
-
-        Args:
-            exclusive: to write, rather than to read beside others.
-            blocking: False to try only, which may ask the server, but waits for no one else.
-            timeout: how many seconds to wait; -1 for as long as it takes.
-
-        Returns:
-            Whether the lock is held.
-
-        Raises:
-            ValueError: as for :class:`xctx.SharedLock`; or the server is a pooler or a standby.
-            ConnectionError: the server cannot be reached.
-            LockLost: this unit holds the lock already, and lost it.
-        """
+    def _acquire_slowly(self, exclusive: bool, blocking: bool, timeout: float | None) -> bool:
         return self._acquire("exclusive" if exclusive else "shared", _seconds(blocking, timeout))
 
     def acquire_upgradable(self, blocking: bool = True, timeout: float | None = -1) -> bool:
@@ -242,11 +230,15 @@ class SharedLock:
         local = self._local
         before = local.count
         try:
-            if self._take(mode, 0.0, mend):
-                if clock() < self._agent.until:
+            if mode == "upgradable" or mend:
+                got = self._take(mode, 0.0, mend)
+            else:
+                got = local.acquire(mode == "exclusive", False)
+            if got:
+                if self._grant.good():
                     return True
                 self._put_back(local)
-            return self._acquire_slowly(mode, seconds, mend)
+            return self._wait(mode, seconds, mend)
         except BaseException:
             while local.count > before:
                 local.release()
@@ -254,7 +246,7 @@ class SharedLock:
 
     def _take(self, mode: _Mode, seconds: float, mend: bool) -> bool:
         """Acquires the local lock."""
-        timeout = -1 if seconds == float("inf") else seconds
+        timeout = -1 if seconds == _FOREVER else seconds
         if mend:
             try:
                 self._local.exclusive(timeout, mend=True).__enter__()
@@ -272,12 +264,12 @@ class SharedLock:
         if inside:  # a lock that may be acquired again: the grant by which the unit came in is lost
             self._tell_of_loss()
 
-    def _acquire_slowly(self, mode: _Mode, seconds: float, mend: bool) -> bool:
+    def _wait(self, mode: _Mode, seconds: float, mend: bool) -> bool:
         wait = _Wait(self, mode, seconds)
         try:
             while (timeout := wait.next()) is not None:
                 if self._take(mode, timeout, mend):
-                    if clock() < self._agent.until:
+                    if self._grant.good():
                         return True
                     self._put_back(self._local)
                     if wait.request.outcome is None:
@@ -315,30 +307,17 @@ class SharedLock:
         self.check()
         self._local.downgrade(upgradable=upgradable)
 
-    def release(self) -> None:
-        """Takes back one acquisition, the latest, of this unit.
-
-        Raises:
-            ValueError: this unit does not hold the lock.
-            LockLost: it was lost meanwhile. It is released all the same.
-        """
-        good = clock() < self._agent.until
+    def _release_slowly(self) -> None:
+        good = self._grant.good()
         self._local.release()
         if not good:
             self._tell_of_loss()
 
-    def __enter__(self) -> Self:
-        """Acquires the lock to read. It is the lock that a ``with`` block gets."""
-        self._acquire("shared", float("inf"))
-        return self
+    def _enter_slowly(self) -> None:
+        self._acquire("shared", _FOREVER)
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> Literal[False]:
-        good = clock() < self._agent.until
+    def _leave_slowly(self, exc: BaseException | None) -> Literal[False]:
+        good = self._grant.good()
         local = self._local
         # A child that was forked inside a block holds nothing, and leaves it all the same.
         if self._forked and local.mode is None:
@@ -395,14 +374,14 @@ class SharedLock:
         before = asker.count
         try:
             if await asker.acquire_async(mode, 0, mend):
-                if clock() < self._agent.until:
+                if self._grant.good():
                     return True
                 self._put_back(asker)
             wait = _Wait(self, mode, seconds)
             try:
                 while (timeout := wait.next()) is not None:
-                    if await asker.acquire_async(mode, -1 if timeout == float("inf") else timeout, mend):
-                        if clock() < self._agent.until:
+                    if await asker.acquire_async(mode, -1 if timeout == _FOREVER else timeout, mend):
+                        if self._grant.good():
                             return True
                         self._put_back(asker)
                         if wait.request.outcome is None:
@@ -416,7 +395,7 @@ class SharedLock:
             raise
 
     def __aenter__(self) -> Coroutine[Any, Any, Self]:
-        return self._enter_async(self._acquire_async("shared", float("inf")))
+        return self._enter_async(self._acquire_async("shared", _FOREVER))
 
     async def _enter_async(self, acquiring: Coroutine[Any, Any, bool]) -> Self:
         await acquiring
@@ -436,7 +415,7 @@ class SharedLock:
     def lost(self) -> bool:
         """Whether this unit holds the lock, but the server has given it away, or may have."""
         # In this order: no later grant begins while this unit is in the local lock.
-        good = clock() < self._agent.until
+        good = self._grant.good()
         return not good and self._local.mode is not None
 
     def check(self) -> None:

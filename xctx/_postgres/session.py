@@ -8,22 +8,14 @@ import contextlib
 import os
 import select
 import sys
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
+from xctx._lock.lock import clock
 from xctx._runtime.scheduling import unpatched
 
 Row: TypeAlias = tuple[str | None, ...]
-
-# Goes on while the machine sleeps, where there is such a clock: the server's goes on too.
-if hasattr(time, "CLOCK_BOOTTIME"):
-    import functools
-
-    clock: Callable[[], float] = functools.partial(time.clock_gettime, time.CLOCK_BOOTTIME)
-else:
-    clock = time.monotonic
 
 POOLER = (
     "{place} is a pooler (such as pgbouncer), not the server itself: it may pass each statement to another session and "
