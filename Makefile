@@ -113,7 +113,10 @@ types: $(VENV)/.built $(call groups,types $(GREENLETS)) ## check the types, and 
 bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers, and draw it (ARGS for the runner)
 	PYTHONPATH=. $(PY) -m benchmarks $(ARGS)
 
-.PHONY: bench-quick bench-compare
+.PHONY: bench-quick bench-compare bench-postgres
+bench-postgres: $(VENV)/.built $(POSTGRES) postgres-server ## measure locks on PostgreSQL beside what one writes by hand
+	PYTHONPATH=.:examples $(PY) -m benchmarks.postgres $(ARGS)
+
 bench-quick: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## the same in under a minute, less sure, into build/benchmarks
 	PYTHONPATH=. $(PY) -m benchmarks --quick $(ARGS)
 
