@@ -60,10 +60,10 @@ test-full: EFFORT := full
 test-full: test ## run all of the tests
 
 test-postgres: $(VENV)/.built $(TESTS) $(POSTGRES) postgres-server ## run the tests that need a PostgreSQL server, which they start
-	XCTX_EFFORT=$(EFFORT) $(PY) -m pytest tests/postgres $(ARGS)
+	$(call pytest,$(VENV),tests/postgres)
 
 stress-postgres: $(VENV)/.built $(TESTS) $(POSTGRES) postgres-server ## fifty processes use locks on PostgreSQL, and some are killed
-	XCTX_EFFORT=full XCTX_STRESS_SECONDS=$(or $(STRESS_SECONDS),30) $(PY) -m pytest tests/postgres -m stress $(ARGS)
+	XCTX_EFFORT=full XCTX_STRESS_SECONDS=$(STRESS_SECONDS) $(PY) -m pytest tests/postgres -m stress $(ARGS)
 
 # The programs alone: nothing is started.
 postgres-server:

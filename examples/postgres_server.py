@@ -37,6 +37,7 @@ class Server:
 
     Attributes:
         conninfo: how it is reached.
+        data: the directory of its cluster.
         port: of the loopback.
     """
 
@@ -45,7 +46,7 @@ class Server:
         if self._programs is None:
             raise FileNotFoundError("PostgreSQL is not installed: apt-get install postgresql")
         self._directory = Path(directory)
-        self._data = self._directory / "data"
+        self.data = self._directory / "data"
         self._user = None
         if os.getuid() == 0:
             self._user = next(user for user in USERS if _exists(user))
@@ -71,7 +72,7 @@ class Server:
     def prepare(self):
         """Makes the cluster."""
         quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        made = self.run("initdb", "-D", self._data, "-U", "xctx", "-A", "trust", "--no-sync", "-E", "UTF8", **quiet)
+        made = self.run("initdb", "-D", self.data, "-U", "xctx", "-A", "trust", "--no-sync", "-E", "UTF8", **quiet)
         said, _ = made.communicate()
         if made.returncode:
             raise RuntimeError(f"initdb failed: {said}")
@@ -85,14 +86,14 @@ class Server:
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
         log = self._directory / "log"
         started = self.run(
-            "pg_ctl", "-D", self._data, "-l", log, "-o", options, "-w", "-s", "start", stdout=subprocess.DEVNULL
+            "pg_ctl", "-D", self.data, "-l", log, "-o", options, "-w", "-s", "start", stdout=subprocess.DEVNULL
         )
         if started.wait():
             raise RuntimeError(f"the server does not start: {log.read_text() if log.exists() else ''}")
 
     def stop(self, how="fast"):
         """Stops the server: 'smart', 'fast', or 'immediate', which is like a crash."""
-        self.run("pg_ctl", "-D", self._data, "-m", how, "-w", "-s", "stop", stdout=subprocess.DEVNULL).wait()
+        self.run("pg_ctl", "-D", self.data, "-m", how, "-w", "-s", "stop", stdout=subprocess.DEVNULL).wait()
 
     def restart(self):
         self.stop()
@@ -101,10 +102,10 @@ class Server:
     @property
     def pid(self):
         """The number of the server's first process."""
-        return int((self._data / "postmaster.pid").read_text().split()[0])
+        return int((self.data / "postmaster.pid").read_text().split()[0])
 
     def remove(self):
-        if (self._data / "postmaster.pid").exists():
+        if (self.data / "postmaster.pid").exists():
             self.stop("immediate")
         shutil.rmtree(self._directory, ignore_errors=True)
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 
@@ -345,15 +346,11 @@ def test_a_database_that_is_not_there(conninfo):
         lock.acquire()
 
 
-def test_a_standby_is_refused(tmp_path):
-    standby = postgres_server.Server(tmp_path)
-    # The server's user must be able to go there.
-    for folder in [*tmp_path.parents][:-1]:
-        if folder.stat().st_uid == os.getuid() and folder != tmp_path and "pytest" in folder.name:
-            folder.chmod(0o755)
-    standby.prepare()
+def test_a_standby_is_refused():
+    standby = postgres_server.Server(tempfile.mkdtemp(prefix="xctx-postgres-"))
     try:
-        (tmp_path / "data" / "standby.signal").touch()
+        standby.prepare()
+        (standby.data / "standby.signal").touch()
         standby.start(hot_standby="on")
         with pytest.raises(ValueError, match=r"is a standby, which can only be read: nobody else sees its locks"):
             SharedLock("cache", standby.conninfo).acquire()
@@ -362,11 +359,11 @@ def test_a_standby_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("pooling", ["transaction", "session"])
-def test_a_pooler_is_refused(server, tmp_path, pooling):
+def test_a_pooler_is_refused(server, pooling):
     if not shutil.which("pgbouncer"):
         pytest.skip("pgbouncer is not installed")
     port = postgres_server.free_port()
-    configuration = server._directory / f"pgbouncer-{pooling}.ini"
+    configuration = server.data.parent / f"pgbouncer-{pooling}.ini"
     configuration.write_text(
         f"[databases]\npostgres = host=127.0.0.1 port={server.port} user=xctx\n"
         f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nauth_type = any\npool_mode = {pooling}\n"
