@@ -27,7 +27,7 @@ from helpers.packages import offers
 import xctx
 from xctx._carry.isolated import OwnContext
 from xctx._carry.snapshot import AppliedBlock
-from xctx._lock.lock import asker_of
+from xctx._lock.lock import Grant, Granted, asker_of
 from xctx._runtime import functions
 from xctx._stores.works import WorkSteps
 
@@ -179,6 +179,7 @@ def made():
     next(call)
     yield call, call.gi_frame.f_locals
     if offers("SharedLock"):
+        yield Grant(), Granted()
         for kind in (xctx.SharedLock, xctx.SharedRLock):
             lock = kind()
             with lock:
