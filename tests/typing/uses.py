@@ -277,6 +277,22 @@ async def locks() -> None:
         assert_type(timed, xctx.SharedLock)
 
 
+async def locks_and_ids_on_postgres() -> None:
+    lock = xctx.postgres.SharedLock("cache", "dbname=shop", key=xctx.keys.thread, on_lost=print, fencing=True)
+    with lock as entered:
+        assert_type(entered, xctx.postgres.SharedLock)
+    with lock.exclusive(timeout=1) as writing:
+        assert_type(writing, xctx.postgres.SharedLock)
+        assert_type(writing.token, int)
+    async with xctx.postgres.SharedRLock("cache", "dbname=shop").upgradable() as reading:
+        assert_type(reading, xctx.postgres.SharedRLock)
+    assert_type(await lock.acquire_async(timeout=1), bool)
+    assert_type(lock.acquire(exclusive=True, blocking=False), bool)
+    assert_type([session.granted for session in lock.sessions()], list[bool])
+    ids = xctx.postgres.sequence("orders_id", "dbname=shop", 1000)
+    assert_type(xctx.BatchExecutor.from_batches(ids, ids.size).load(), int)
+
+
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 
@@ -353,19 +369,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-
-async def locks_and_ids_on_postgres() -> None:
-    lock = xctx.postgres.SharedLock("cache", "dbname=shop", key=xctx.keys.thread, on_lost=print, fencing=True)
-    with lock as entered:
-        assert_type(entered, xctx.postgres.SharedLock)
-    with lock.exclusive(timeout=1) as writing:
-        assert_type(writing, xctx.postgres.SharedLock)
-        assert_type(writing.token, int)
-    async with xctx.postgres.SharedRLock("cache", "dbname=shop").upgradable() as reading:
-        assert_type(reading, xctx.postgres.SharedRLock)
-    assert_type(await lock.acquire_async(timeout=1), bool)
-    assert_type(lock.acquire(exclusive=True, blocking=False), bool)
-    assert_type([session.granted for session in lock.sessions()], list[bool])
-    ids = xctx.postgres.sequence("orders_id", "dbname=shop", 1000)
-    assert_type(xctx.BatchExecutor.from_batches(ids, ids.size).load(), int)
