@@ -362,11 +362,13 @@ class Agent:
         with self._guard:
             self._served = False
             self._hurried = others
-            self.level = level
         if level == EXCLUSIVE:
             self._door.release()
         else:
             self._door.downgrade(upgradable=True)
+        # Afterwards: a unit that only tries, and reads this, finds the local lock open, unless another unit has it.
+        with self._guard:
+            self.level = level
 
     def _get_machine(self, level: int) -> bool:
         lock = self._machine

@@ -602,6 +602,7 @@ class _Wait:
         self.request = Request(_NEEDED[mode], self._trying)
         self._agent = lock._agent
         self._tries = 0
+        self._granted = False  # the agent had the lock when the unit last looked
         self._agent.add(self.request)
 
     def next(self) -> float | None:
@@ -613,9 +614,10 @@ class _Wait:
             self._lock._explain(outcome)
         self._tries += 1
         if self._trying:
-            # The agent has nothing to ask for: it is a unit of this process that has the lock.
-            if self._tries > 1 and self._agent.level >= self.request.level:
+            # Where the lock is granted, and cannot be had afterwards, it is a unit of this process that has it.
+            if self._granted:
                 return None
+            self._granted = self._agent.level >= self.request.level
             return _TRY
         left = self._until - time.monotonic()
         if left <= 0 and self._tries > 1:
