@@ -38,12 +38,12 @@ from xctx._stores.xlocal cimport validated, xlocal
 from xctx._stores.local cimport IN_CONTEXT, carried_names, keep_in_unit, local, new_content, values_to_carry
 from xctx import _core
 from xctx._stores import works
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 
 
 connect()
 
-cdef object MISSING = Token.MISSING
+cdef object MISSING = object()   # not Token.MISSING: subinterpreters of CPython 3.12.1 and 3.13.0 lack it
 cdef xlocal HERE = works.here   # of units of work
 
 
