@@ -31,7 +31,7 @@ pytest = XCTX_EFFORT=$(EFFORT) $(1)/bin/python -m pytest -n $(WORKERS) --dist wo
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples $(EXAMPLES) test test-full test-free-threaded test-all nightly stress fuzz lint warnings dependencies types bench docs dist debug sanitize fuzz-sanitize tsan clean
+.PHONY: help demo check examples $(EXAMPLES) test test-full test-free-threaded test-all test-greenlets nightly stress fuzz lint warnings dependencies types bench docs dist debug sanitize fuzz-sanitize tsan clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -65,10 +65,21 @@ test-free-threaded: ## run the tests without the GIL (FREE_THREADED=path of a py
 	@test -n "$(FREE_THREADED)" || { echo "No python3.13t or later on PATH: say FREE_THREADED=path." >&2; exit 1; }
 	$(MAKE) --no-print-directory test PYTHON=$(FREE_THREADED)
 
-test-all: ## run all of the tests on every supported interpreter on PATH, and on FREE_THREADED
+test-all: ## run all of the tests on every supported interpreter on PATH, also with older versions of greenlet
 	@failed=; for python in $(EVERY) $(filter-out $(EVERY),$(FREE_THREADED)); do \
-		$(MAKE) --no-print-directory test-full PYTHON=$$python || failed="$$failed $$python"; \
+		$(MAKE) --no-print-directory test-full test-greenlets PYTHON=$$python || failed="$$failed $$python"; \
 	done; test -z "$$failed" || { echo "Failed:$$failed" >&2; exit 1; }
+
+# One of each series that programs still have, as far as this interpreter has wheels of them.
+OLD_GREENLETS_3.11 := 2.0.2 3.0.3 3.2.4
+OLD_GREENLETS_3.12 := 3.0.3 3.2.4
+OLD_GREENLETS_3.13 := 3.2.4
+OLD_GREENLETS_3.14 := 3.2.4
+
+test-greenlets: $(addprefix test-greenlet-,$(OLD_GREENLETS_$(TAG))) ## run the tests of units and stores with older versions of greenlet
+
+test-greenlet-%: $(VENV)-greenlet-%/.made $(TESTS) $(VENV)/.built
+	$(call pytest,$(VENV)-greenlet-$*,-k "greenlet and not gevent" tests/core tests/stores tests/carry)
 
 nightly: EFFORT := full
 nightly: $(VENV)/.built $(TESTS) ## run all of the tests with new examples, XCTX_EXAMPLES=10 times as many
@@ -164,6 +175,13 @@ $(VENV)/.group-%: pyproject.toml | $(PY)
 
 $(VENV)/.built: $(COMPILED) $(VENV)/.group-build
 	@$(PY) .ci/build.py
+	@touch $@
+
+$(VENV)-greenlet-%/.made: Makefile $(VENV)/.group-build
+	$(PYTHON) -m venv --clear --without-pip $(VENV)-greenlet-$*
+	site=$$(echo $(VENV)-greenlet-$*/lib/python*/site-packages) && \
+		printf '%s\n' $(CURDIR) $(CURDIR)/$(VENV)/lib/python*/site-packages >$$site/borrowed.pth && \
+		$(PY) -m pip install -qq --target $$site greenlet==$*
 	@touch $@
 
 $(VENV)-%/.built: $(PACKAGE) Makefile $(VENV)/.group-build
