@@ -367,6 +367,18 @@ def batch():
 
 
 @operation
+def batch_that_is_closed_once_more_where_that_failed():
+    executor = xctx.BatchExecutor(iter(SHARED * 5).__next__, 20)  # a batch is shorter where there is no room for more
+    first = executor.load()
+    left = executor.__length_hint__()
+    try:
+        values = executor.close()
+    except MemoryError:
+        values = executor.close()
+    return first is SHARED[0], values == (SHARED * 5)[1 : left + 1], executor.stats.loads
+
+
+@operation
 def batch_of_batches():
     executor = xctx.BatchExecutor.from_batches(range, 4)
     return [executor.load() for _ in range(6)], executor.close()
