@@ -110,7 +110,10 @@ def entered_by_hand(x):
     try:
         return x.a is SHARED[1]
     finally:
-        leave(None, None, None)
+        try:
+            leave(None, None, None)
+        except MemoryError:  # the interpreter had no room for the arguments, and did not call it
+            leave(None, None, None)
 
 
 @of(*XLOCALS)

@@ -300,9 +300,9 @@ cdef class SharedLock:
     def __aenter__(self):
         return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), SHARED, FOREVER, False, self)
 
-    async def __aexit__(self, exc_type=None, exc=None, traceback=None):
+    def __aexit__(self, exc_type=None, exc=None, traceback=None):
         leave_block(self)
-        return False
+        return LEFT
 
     # --- looking
 
@@ -975,9 +975,9 @@ cdef class LockBlock:
     def __aenter__(self):
         return enter_in_task(self, find_unit_lock(self.lock), self.lock.holder.find(True))
 
-    async def __aexit__(self, exc_type=None, exc=None, traceback=None):
+    def __aexit__(self, exc_type=None, exc=None, traceback=None):
         leave_block(self.lock)
-        return False
+        return LEFT
 
     cdef int give_up(self) except -1:
         raise TimeoutError(f"the lock was not free to hold it {MODES[self.mode]} within {self.seconds:g} s")
@@ -990,6 +990,41 @@ async def enter_in_task(LockBlock block, UnitLock owner, Unit asker):
 
 
 xctx_forbid_instances(<PyTypeObject*>LockBlock)
+
+
+@cython.final
+cdef class Left:
+    """What `__aexit__` returns: a coroutine without state, whose result is None.
+
+    A lock is released without waiting. A coroutine that released it would have to be made first, which fails where there is no
+    memory, and the lock would stay held.
+
+    Thread-safety: any number of tasks await the one instance. Lifetime: of the module.
+    """
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration
+
+    def send(self, value):
+        raise StopIteration
+
+    def throw(self, kind, value=None, traceback=None):
+        if isinstance(kind, BaseException):
+            raise kind
+        raise kind() if value is None else value
+
+    def close(self):
+        pass
+
+
+cdef Left LEFT = Left()
+xctx_forbid_instances(<PyTypeObject*>Left)
 
 
 # The type of what these functions give: Cython's own.

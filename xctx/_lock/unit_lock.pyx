@@ -954,16 +954,24 @@ cdef void undo(xctx_unit_lock *unit) noexcept:
 
 
 cdef Attempt new_attempt(UnitLock owner, int mode, double until, bint again):
-    """For a unit's lock that is busy with it. `again`: an upgrade counts as one more acquisition."""
+    """For a unit's lock that is busy with it, and no longer is if this raises. `again`: an upgrade counts as one more
+    acquisition."""
     cdef uint32_t turn = owner.c.turn   # first: whatever allocates may run a finaliser that makes an attempt
-    cdef Attempt attempt = Attempt.__new__(Attempt)
+    cdef Attempt attempt
+    try:
+        attempt = Attempt.__new__(Attempt)
+        attempt.greenlet = running_greenlet(True)
+        attempt.task = running_task()
+    except BaseException:
+        if owner.c.turn == turn:
+            give_up_attempt(owner)
+            tell_if_queued(&owner.c, ANYTHING)
+        raise
     attempt.turn = turn
     attempt.owner = owner
     attempt.mode = mode
     attempt.until = until
     attempt.again = again
-    attempt.greenlet = running_greenlet(True)
-    attempt.task = running_task()
     attempt.under_way = True
     if not attempt.lost():
         attempt.upgrading = owner.c.mode == UPGRADABLE
@@ -986,17 +994,22 @@ cdef bint is_beneath(UnitLock owner) except -1:
 cdef int overtake(UnitLock owner) except -1:
     """Takes the place of an attempt beneath this code, which then begins anew. A thread that waits for one of the
     interpreter's own locks has no claim on it either that its signal handlers would have to respect."""
-    cdef xctx_unit_lock *unit = &owner.c
     cdef Attempt attempt = <Attempt>owner.attempt if owner.attempt != NULL else None
+    give_up_attempt(owner)
+    if attempt is not None:
+        attempt.leave(False)
+    return tell_if_queued(&owner.c, ANYTHING)
+
+
+cdef void give_up_attempt(UnitLock owner) noexcept:
+    """Ends the attempt with which the unit's lock is busy. Its Attempt, if there is one, finds that it is lost."""
+    cdef xctx_unit_lock *unit = &owner.c
     xctx_lock(&owner.guard)
     unit.turn += 1
     undo(unit)
     unit.busy = False
     owner.attempt = NULL
     xctx_unlock(&owner.guard)
-    if attempt is not None:
-        attempt.leave(False)
-    return tell_if_queued(unit, ANYTHING)
 
 
 cdef int wait(Attempt attempt) except? -2:
