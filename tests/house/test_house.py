@@ -34,7 +34,7 @@ SOURCES = {
 }
 MODULES = ["xctx" if stem == "__init__" else f"xctx.{stem}" for stem in SOURCES]
 # Those that import a package which may not be there, and which is not to be judged with them.
-INTEGRATIONS = {"xctx.gevent"}
+INTEGRATIONS = {"xctx.gevent", "xctx.mypy"}
 COMPILED = sorted(dotted(path) for path in PACKAGE.rglob("*.pyx"))
 
 
@@ -54,7 +54,7 @@ def test_a_public_module_is_imported_when_it_is_first_asked_for():
 
 
 def test_each_public_module_can_be_asked_for():
-    found = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__", "keys"}
+    found = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__", "keys", "mypy"}
     assert {*xctx._MODULES} == found
 
 

@@ -22,7 +22,7 @@ from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE
                                    pause, queued, reads_on, readers_in, refuse_task, refuse_without_loop, release_unit, row_at,
                                    set_forget, step_down, take, tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_head,
                                    xctx_row, xctx_unit_lock)
-from xctx._runtime.parking cimport TaskWaiter, task_waiter
+from xctx._runtime.parking cimport TaskWaiter, done, task_waiter
 from xctx._runtime.python cimport (PyThread_get_thread_ident, PyThreadState, xctx_forbid_instances, xctx_lock,
                                    xctx_mend_metatype, xctx_tstate, xctx_unlock)
 from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
@@ -905,8 +905,8 @@ cdef bint has_ended(Unit asker) except -1:
     """Whether the unit has run to its end; the object may be there a while longer."""
     if asker.ended:
         return True
-    done = getattr(asker(), "done", None)   # a task
-    return done is not None and done()
+    is_done = getattr(asker(), "done", None)   # a task
+    return is_done is not None and is_done()
 
 
 cdef int check_asker(UnitLock owner) except -1:
@@ -992,39 +992,9 @@ async def enter_in_task(LockBlock block, UnitLock owner, Unit asker):
 xctx_forbid_instances(<PyTypeObject*>LockBlock)
 
 
-@cython.final
-cdef class Left:
-    """What `__aexit__` returns: a coroutine without state, whose result is None.
-
-    A lock is released without waiting. A coroutine that released it would have to be made first, which fails where there is no
-    memory, and the lock would stay held.
-
-    Thread-safety: any number of tasks await the one instance. Lifetime: of the module.
-    """
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        raise StopIteration
-
-    def send(self, value):
-        raise StopIteration
-
-    def throw(self, kind, value=None, traceback=None):
-        if isinstance(kind, BaseException):
-            raise kind
-        raise kind() if value is None else value
-
-    def close(self):
-        pass
-
-
-cdef Left LEFT = Left()
-xctx_forbid_instances(<PyTypeObject*>Left)
+# What `__aexit__` gives. A lock is released without waiting; a coroutine that released it would have to be made first, which
+# fails where there is no memory, and the lock would stay held.
+cdef object LEFT = done(None)
 
 
 # The type of what these functions give: Cython's own.

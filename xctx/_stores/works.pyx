@@ -18,6 +18,7 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._core cimport Key, Unit, UnitKind, found_by
 from xctx._runtime.functions cimport StepContext, kind_of
+from xctx._runtime.parking cimport done
 from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThreadState, xctx_copy_context,
                                    xctx_forbid_instances, xctx_publish_before, xctx_tstate)
 from xctx._runtime.runtime cimport connect
@@ -325,28 +326,6 @@ install_block_methods(work, &KIND)
 
 # --- async with ------------------------------------------------------------------------------------------------------
 
-@cython.final
-@cython.no_gc_clear
-cdef class Done:
-    """An awaitable that returns at once."""
-    cdef object result
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        raise StopIteration(self.result)
-
-
-cdef object done(object result):
-    cdef Done made = Done.__new__(Done)
-    made.result = result
-    return made
-
-
 cdef object enter_async(Block block):
     return done(enter(block))
 
@@ -441,4 +420,3 @@ cdef class WorkSteps(StepContext):
 
 xctx_forbid_instances(<PyTypeObject*>UnitOfWork)
 xctx_forbid_instances(<PyTypeObject*>LeftOpen)
-xctx_forbid_instances(<PyTypeObject*>Done)
