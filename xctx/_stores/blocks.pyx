@@ -26,7 +26,7 @@ from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyThreadState, Py
                                    PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, xctx_add, xctx_cas_ptr, xctx_forbid_instances,
                                    xctx_hold_collector, xctx_iterate_context, xctx_load_int, xctx_load_ptr,
                                    xctx_publish_before, xctx_referent, xctx_release_collector, xctx_store_int,
-                                   xctx_store_ptr, xctx_tstate, xctx_var_is)
+                                   xctx_store_ptr, xctx_swap_context, xctx_tstate, xctx_var_is)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial,
                                     xctx_put, xctx_put_)
 from xctx._runtime.scheduling cimport running_greenlet
@@ -41,16 +41,7 @@ import sys
 cdef extern from *:
     """
     #define XCTX_OUTER_OF_ENTRY offsetof(struct __pyx_obj_4xctx_7_stores_6blocks_BoundEntry, outer)
-    /* Counted, so that what this thread has cached of the one context is not taken for the other's. */
-    static inline PyObject *xctx_swap_context(PyObject *context) {
-        PyThreadState *tstate = xctx_tstate();
-        PyObject *before = tstate->context;
-        tstate->context = context;
-        tstate->context_ver++;
-        return before;
-    }
     """
-    PyObject *swap_context "xctx_swap_context"(PyObject *)
     Py_ssize_t OUTER_OF_ENTRY "XCTX_OUTER_OF_ENTRY"
 
 cdef extern from "xctx/_stores/links.h":
@@ -720,11 +711,11 @@ cdef PyObject *visit_context(PyObject *context, bint *collects):
         What `end_visit` is to be given, together with `collects`.
     """
     collects[0] = xctx_hold_collector()
-    return swap_context(context)
+    return xctx_swap_context(context)
 
 
 cdef void end_visit(PyObject *here, bint collects):
-    swap_context(here)
+    xctx_swap_context(here)
     xctx_release_collector(collects)
 
 
