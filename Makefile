@@ -107,7 +107,7 @@ bench-compare: $(call groups,bench) ## name what got slower from OLD=file.json t
 	PYTHONPATH=. $(PY) -m benchmarks.compare $(OLD) $(NEW) $(ARGS)
 
 docs: $(VENV)/.built $(call groups,docs) ## build the manual into docs/_build
-	$(PY) -m sphinx -W --keep-going -q docs docs/_build
+	$(PY) -m sphinx -W -E -a --keep-going -q docs docs/_build
 	@echo "The manual is docs/_build/index.html."
 
 # What is distributed has no symbols, which take four fifths of its size. Debuggers want those of builds in the tree.
