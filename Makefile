@@ -110,7 +110,7 @@ docs: $(VENV)/.built $(call groups,docs) ## build the manual into docs/_build
 	$(PY) -m sphinx -W -E -a --keep-going -q docs docs/_build
 	@echo "The manual is docs/_build/index.html."
 
-# What is distributed has no symbols, which take four fifths of its size. Debuggers want those of builds in the tree.
+# What is distributed has no symbols, which take five sixths of its size. Debuggers want those of builds in the tree.
 STRIPPED := $(if $(filter Linux,$(shell uname -s 2>/dev/null)),-s)
 
 dist: export LDFLAGS := $(STRIPPED) $(LDFLAGS)

@@ -93,7 +93,7 @@ for stub in sorted((ROOT / "xctx").rglob("*.pyi")):
 
 
 def find_in_stubs(name):
-    """What the stubs say about a public name of the manual, if that is one thing: an overloaded function is left out."""
+    """What the stubs say about a public name of the manual, but for functions that are overloaded."""
     told = STUBS.get(name.removeprefix("xctx.").removeprefix("keys.").removeprefix("debug."), ())
     return told[0] if len(told) == 1 else None
 

@@ -292,7 +292,9 @@ UNIT_LOCAL = LOCAL | {
     "``__init__`` in a thread that reads a name of the class": initialised_by(lambda store: store.known),
     "``__init__`` in a thread that reads ``store.__dict__``": initialised_by(lambda store: store.__dict__),
     "``__init__`` in a thread that calls ``repr(store)``": initialised_by(repr),
-    "``__init__`` in a thread that calls ``isinstance(store, str)``": initialised_by(lambda store: isinstance(store, str)),
+    "``__init__`` in a thread that calls ``isinstance(store, str)``": initialised_by(
+        lambda store: isinstance(store, str)
+    ),
 }
 
 WERKZEUG_LOCAL = LOCAL | {

@@ -182,9 +182,10 @@ def shown_of_modules():
             options = re.findall(r"^ +:members:(.*)$", "\n".join(lines[number : number + 2]), re.M)
             members = {name.strip() for name in options[0].split(",")} if options and options[0] else set()
             shown[module] = None if options and not members else shown.get(module, set()) | members
-        elif found := re.match(r"(?:\.\. (?:auto)?(?:class|function|data)::| {9}) ?(\w+)", line):
-            if shown[module] is not None:
-                shown[module].add(found[1])
+        elif shown.get(module) is not None and (
+            found := re.match(r"(?:\.\. (?:auto)?(?:class|function|data)::| {9}) ?(\w+)", line)
+        ):
+            shown[module].add(found[1])
     return shown
 
 

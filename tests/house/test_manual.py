@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 BROWSER = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 PAGES = ["index", "your_program/index", "your_program/flask", "api", "units"]
 WIDTHS = [390, 1280]  # of a telephone, of a desk
-# What the browser is asked: how wide the window and the page are, and what sticks out that has no scroll bar of its own.
-# The page is in a frame, because a window is never narrower than 500 pixels.
+# What the browser is asked: how wide the window and the page are, and what sticks out that has no scroll bar of its
+# own. The page is in a frame, because a window is never narrower than 500 pixels.
 ASKED = """
 <script>
 addEventListener("load", () => {
@@ -42,7 +42,8 @@ def manual(tmp_path_factory):
     if not (installed("sphinx") and installed("furo")):
         pytest.skip("sphinx or furo is not installed here")
     folder = tmp_path_factory.mktemp("manual")
-    command = [sys.executable, "-m", "sphinx", "-W", "-E", "-q", "-d", folder / "trees", ROOT / "docs", folder / "pages"]
+    options = ["-W", "-E", "-q", "-d", folder / "trees"]
+    command = [sys.executable, "-m", "sphinx", *options, ROOT / "docs", folder / "pages"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     return folder / "pages"
