@@ -118,8 +118,13 @@ bench-compare: $(call groups,bench) ## name what got slower from OLD=file.json t
 	PYTHONPATH=. $(PY) -m benchmarks.compare $(OLD) $(NEW) $(ARGS)
 
 docs: $(VENV)/.built $(call groups,docs) ## build the manual into docs/_build
-	$(PY) -m sphinx -W --keep-going -q docs docs/_build
+	$(PY) -m sphinx -W -E -a --keep-going -q docs docs/_build
+	@echo "The manual is docs/_build/index.html."
 
+# What is distributed has no symbols, which take five sixths of its size. Debuggers want those of builds in the tree.
+STRIPPED := $(if $(filter Linux,$(shell uname -s 2>/dev/null)),-s)
+
+dist: export LDFLAGS := $(STRIPPED) $(LDFLAGS)
 dist: $(call groups,build) ## build the sdist, and the wheel from it, into dist
 	rm -rf dist
 	$(PY) $(SETUP) sdist

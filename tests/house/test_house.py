@@ -173,6 +173,35 @@ def test_the_manual_shows_every_public_name():
     assert set(directives) >= set(xctx.__all__)
 
 
+def shown_of_modules():
+    """The names of each public module that docs/api.rst shows, by module; None for all that the module names."""
+    shown, module = {}, None
+    lines = (ROOT / "docs" / "api.rst").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if found := re.match(r"\.\. (?:auto|current)?module:: (\S+)", line):
+            module = found[1]
+            options = re.findall(r"^ +:members:(.*)$", "\n".join(lines[number : number + 2]), re.M)
+            members = {name.strip() for name in options[0].split(",")} if options and options[0] else set()
+            shown[module] = None if options and not members else shown.get(module, set()) | members
+        elif shown.get(module) is not None and (
+            found := re.match(r"(?:\.\. (?:auto)?(?:class|function|data)::| {9}) ?(\w+)", line)
+        ):
+            shown[module].add(found[1])
+    return shown
+
+
+@pytest.mark.parametrize("module", sorted([*xctx._MODULES, "keys"]))
+def test_the_manual_shows_every_name_of_a_public_module(module):
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse((PACKAGE / f"{module}.py").read_text()).body
+        if (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
+        or (isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "__all__")
+    )
+    shown = shown_of_modules()[f"xctx.{module}"]
+    assert shown is None or {*names} <= shown
+
+
 # What is built, written and shipped
 
 
