@@ -20,8 +20,8 @@ from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE
                                    announce_upgrade, check_locks, clean_up_all, counts, has_row, is_beneath, load32, load64,
                                    has_lost_name, mapping_of, new_attempt, new_mapping, new_row, new_unit_lock, overtake,
                                    pause, queued, reads_on, readers_in, refuse_task, refuse_without_loop, release_unit, row_at,
-                                   set_forget, step_down, take, tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_head,
-                                   xctx_row, xctx_unit_lock)
+                                   set_forget, set_stores_of, step_down, take, tell_if_queued, tell_of_loss, tell_of_removal,
+                                   wait, xctx_head, xctx_row, xctx_unit_lock)
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
 from xctx._runtime.python cimport (PyThread_get_thread_ident, PyThreadState, xctx_forbid_instances, xctx_lock,
                                    xctx_mend_metatype, xctx_tstate, xctx_unlock)
@@ -489,8 +489,9 @@ cdef void set_up(SharedLock lock, Common common, str name, str place, Key key, i
     global _units_of
     cdef Holders holders = None
     if _units_of is None:   # now, and not in the midst of waiting
-        from xctx._stores.inspection import units_of
+        from xctx._stores.inspection import stores_of, units_of
         _units_of = units_of
+        set_stores_of(stores_of)
     if key.func is None:
         holders = common.holders.get(key)
     if holders is None:
