@@ -468,7 +468,7 @@ LEFT_OUT = {
     "this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's "
     "runs here that would let it "
     "go on…": "takes greenlet: test_lock_trust.py",
-    "deadlock: …, held by the first": "takes two threads, and a second: test_lock_deadlock.py",
+    "deadlock: …, held by the first": "takes two units, and a second: test_lock_cycles.py",
     "this process closed the lock's descriptor, so others take it for dead: it does not hold the lock, and cannot get "
     "it": "on overlayfs alone: test_lock_trust.py",
     "the file of the lock … is another user's, or none": "takes another user: test_lock_names.py",
