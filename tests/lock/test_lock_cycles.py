@@ -70,14 +70,14 @@ def cross_as(kind, *arguments):
 
 
 class Crossing:
-    """Each of several units of the kinds given, in a thread of its own, holds a lock and then wants that of the next."""
+    """Units of the kinds given, each in a thread of its own, that hold a lock each and then want that of another."""
 
     def __init__(self, kinds, locks, modes):
         self.results = queue.SimpleQueue()
         self.together = threading.Barrier(len(kinds))
         self.threads = [
             threading.Thread(target=self.run, args=(kind, locks[at], locks[at - 1], mode))
-            for at, (kind, mode) in enumerate(zip(kinds, modes))
+            for at, (kind, mode) in enumerate(zip(kinds, modes, strict=True))
         ]
         for thread in self.threads:
             thread.start()
@@ -108,7 +108,7 @@ def test_units_of_any_two_kinds(at_once, kind, other, mode):
     told = crossing.told()
     assert told.startswith("deadlock: ")
     assert told.endswith("held by the first")
-    for each, thread in zip((kind, other), crossing.threads):
+    for each, thread in zip((kind, other), crossing.threads, strict=True):
         assert f"{WORDS[each].format(thread.native_id)} of process {os.getpid()}" in told
     assert [lock.holders() for lock in locks] == [[], []]
     assert [lock.waiters for lock in locks] == [0, 0]
@@ -118,7 +118,7 @@ def test_a_circle_of_many_kinds_is_found_after_a_second():
     kinds = KINDS * 2
     locks = [xctx.SharedLock() for _ in kinds]
     began = time.monotonic()
-    told = Crossing(kinds, locks, ["exclusive", "shared"] * len(kinds)).told()
+    told = Crossing(kinds, locks, ["exclusive", "shared"] * (len(kinds) // 2)).told()
     assert time.monotonic() - began > 0.9
     assert told.count(" waits for ") == len(kinds)
 

@@ -32,6 +32,7 @@ from xctx._runtime.units cimport Unit
 from xctx import _core
 from xctx._stores.local import local
 from xctx._lock import names
+import errno
 import os
 import sys
 import _warnings   # underscored for a cheap start: each interpreter has this loaded
@@ -101,7 +102,7 @@ cdef class SharedLock:
 
     While it waits, a thread sleeps, and a greenlet lets gevent's hub run. A task waits with ``async with`` and the methods
     that end in ``_async``; the others stop its event loop, and all tasks of that with it. Units that wait for one another's
-    locks in a circle, in whatever processes, are found after a second: the one that came last gets a RuntimeError.
+    locks in a circle, in whatever processes, are found in a second or two: the one that came last gets a RuntimeError.
 
     Args:
         name: of the lock, by which other processes find it; None for one that only those have to whom it is handed.
@@ -140,13 +141,16 @@ cdef class SharedLock:
     def __init__(self, name=None, *, key=None, on_death="warn"):
         key = checked_key(key)
         cdef int how = checked_on_death(on_death)
+        cdef Common common
         if self.mapping is not None:
             raise RuntimeError("a lock is initialised once")
         check_locks()
-        if name is None:
-            set_up(self, new_common(new_mapping()), None, None, key, how)
-        else:
-            set_up(self, names.open_named(name, new_common_of), name, None, key, how)
+        try:
+            common = new_common(new_mapping()) if name is None else names.open_named(name, new_common_of)
+        except OSError as error:
+            tell_of_limit(error)
+            raise
+        set_up(self, common, name, None, key, how)
 
     @classmethod
     def at(cls, path, *, create=True, mode=0o600, key=None, on_death="warn"):
@@ -175,9 +179,15 @@ cdef class SharedLock:
         cdef SharedLock lock = cls.__new__(cls)
         checked = checked_key(key)
         cdef int how = checked_on_death(on_death)
+        cdef Common common
         check_locks()
         path = os.path.abspath(os.fsdecode(path))
-        set_up(lock, names.open_at(path, create, mode, new_common_of), None, path, checked, how)
+        try:
+            common = names.open_at(path, create, mode, new_common_of)
+        except OSError as error:
+            tell_of_limit(error)
+            raise
+        set_up(lock, common, None, path, checked, how)
         return lock
 
     # --- acquiring
@@ -595,6 +605,14 @@ cdef void set_up(SharedLock lock, Common common, str name, str place, Key key, i
     lock.title = name
     lock.place = place
     lock.mapping = common.mapping
+
+
+cdef int tell_of_limit(object error) except -1:
+    """Raises in the place of an error which says no more than that no descriptor is left."""
+    if error.errno == errno.EMFILE:
+        raise OSError(errno.EMFILE, f"{error.strerror}: this process has a descriptor for each of its locks, and may have no "
+                                    "more (RLIMIT_NOFILE)") from None
+    return 0
 
 
 cdef Mapping ready(SharedLock lock):

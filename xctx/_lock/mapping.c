@@ -442,7 +442,7 @@ int xctx_say_thread_stuck(const xctx_link *link) {
         if (!mapping->head) continue;
         for (each = mapping->rows; each < mapping->rows + XCTX_OWN_ROWS; each++) {
             row = xctx_row_at(mapping->head, each->index);
-            if (!each->users || xctx_load32(&row->thread) != thread) continue;
+            if (!each->users || xctx_load32(&row->thread) != thread || xctx_load32(&row->owner) != mapping->token) continue;
             if ((xctx_load64(&mapping->head->word) & XCTX_WRITER_SLOT) == each->index + 1) {
                 say_stuck(link, &row->stuck[XCTX_STUCK_WRITER]);
                 said++;

@@ -728,11 +728,11 @@ cdef class Attempt:
         self.link.state = attempt.epoch if attempt.phase == COUNTED else attempt.passes
         if self.link.unit == A_THREAD:
             self.said = say_thread_stuck(&self.link) != 0
-        if attempt.phase == HAS_SLOT:
+        if attempt.phase == HAS_SLOT and has_row(unit):
             self.said = True
             say_stuck(&self.link, unit.mapping, unit.index, STUCK_WRITER)
         for held in self.held:
-            if not (self.link.unit == A_THREAD and load32(&held.c.row.thread)):
+            if has_row(&held.c) and not (self.link.unit == A_THREAD and load32(&held.c.row.thread)):
                 self.said = True
                 say_stuck(&self.link, held.c.mapping, held.c.index, STUCK_READER if held.c.mode == SHARED else STUCK_WRITER)
 
