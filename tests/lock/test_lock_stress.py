@@ -50,6 +50,22 @@ def test_more_processes_and_threads_than_anybody_has(tmp_path):
 
 
 @pytest.mark.stress
+@pytest.mark.parametrize("order", [[], ["--ordered"]], ids=["any order", "one order"])
+def test_deadlocks_are_found_where_there_are_any(order, tmp_path):
+    """See lock_circles.py."""
+    circles = [sys.executable, str(Path(__file__).with_name("lock_circles.py")), "--seconds", str(SECONDS), *order]
+    done = subprocess.run(
+        circles,
+        capture_output=True,
+        text=True,
+        timeout=8 * LONG + SECONDS,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PYTHONWARNINGS": "ignore"},
+    )
+    print(done.stdout)
+    assert (done.stderr, done.returncode) == ("", 0), done.stdout
+
+
+@pytest.mark.stress
 def test_threads_at_once_for_long():
     lock = xctx.SharedRLock()
     until = time.monotonic() + SECONDS
