@@ -708,6 +708,7 @@ cdef class Attempt:
         cdef Unit first = task.find(False)
         cdef Unit second = None if self.link.unit == A_TASK else greenlet.find(False)
         cdef Unit third = own_thread.find(False) if thread else None
+        # Each once: outside of tasks and greenlets they are the same unit.
         for unit in {id(unit): unit for unit in (first, second, third) if unit is not None}.values():
             for store, names in _stores_of(unit):
                 key = (<local>store).key
