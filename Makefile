@@ -9,6 +9,7 @@ WORKERS ?= auto
 EFFORT ?= $(or $(XCTX_EFFORT),quick)
 STRESS_SECONDS ?= 30
 STRESS_KILLS ?= 10000
+STRESS_PROCESSES ?= 2000
 FUZZ_SECONDS ?= 60
 ARGS ?=
 
@@ -85,8 +86,9 @@ nightly: EFFORT := full
 nightly: $(VENV)/.built $(TESTS) ## run all of the tests with new examples, XCTX_EXAMPLES=10 times as many
 	XCTX_EXAMPLES=$(or $(XCTX_EXAMPLES),10) $(call pytest,$(VENV),-o faulthandler_timeout=3000)
 
-stress: $(VENV)/.built $(TESTS) ## run the stress tests for long (STRESS_SECONDS=30 each; STRESS_KILLS=10000 of users of locks)
-	XCTX_EFFORT=full XCTX_STRESS_SECONDS=$(STRESS_SECONDS) XCTX_STRESS_KILLS=$(STRESS_KILLS) $(PY) -m pytest -m stress $(ARGS)
+stress: $(VENV)/.built $(TESTS) ## run the stress tests for long (STRESS_SECONDS=30 each; STRESS_KILLS=10000 and STRESS_PROCESSES=2000 of locks)
+	XCTX_EFFORT=full XCTX_STRESS_SECONDS=$(STRESS_SECONDS) XCTX_STRESS_KILLS=$(STRESS_KILLS) XCTX_STRESS_PROCESSES=$(STRESS_PROCESSES) \
+	$(PY) -m pytest -m stress $(ARGS)
 
 fuzz: $(VENV)/.built $(TESTS) ## do anything with hostile objects (FUZZ_SECONDS=60; ARGS="--round 17" for one that failed)
 	$(PY) tests/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
