@@ -61,6 +61,8 @@ cdef bint find_place(Place *place, xctx_entering how) noexcept
 cdef void note_key(Key key) noexcept
 cdef bint some_go_by_units() noexcept
 cdef Binding chain_of(BindingVariable variable)
+cdef int do_in(object context, object errand) except -1
+cdef bint settle_here() except -1
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate)
 cdef Binding visible_here(Binding top, PyThreadState *tstate)
 cdef Binding seen_of(Binding top, PyThreadState *tstate)

@@ -23,9 +23,9 @@ from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThr
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.units cimport end_unit, unit_of
 from xctx._stores.bindings cimport Binding, group_of
-from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of,
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, do_in,
                                   each_chain, end_binding, end_visit, find_place, keep_those_of, make_visible, new_binding,
-                                  visit_context, xctx_entering)
+                                  settle_here, visit_context, xctx_entering)
 from xctx._stores.names cimport is_reserved
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
@@ -131,10 +131,18 @@ cdef int end_work(UnitOfWork work, PyObject *context) except -1:
 @cython.final
 @cython.no_gc_clear
 cdef class LeftOpen:
-    """What clear_left_open has found. Only one call uses it."""
+    """What was left open in a context. Called in that context, it takes that out.
+
+    Thread-safety: used by one thread: the one that ends the unit of work, or, without the GIL, the next one in that context.
+    Lifetime: held by that call; until then by the errands to that context.
+    """
     cdef object before      # a copy of the context as it was when the unit of work was opened
     cdef list chains        # chains from which something was removed, held until all is removed
     cdef list bindings      # what was removed
+
+    def __call__(self):
+        each_chain(xctx_tstate(), clear_chain, <void*>self)
+        tell_of(self)
 
 
 cdef int clear_left_open(object before, PyObject *context) except -1:
@@ -146,7 +154,9 @@ cdef int clear_left_open(object before, PyObject *context) except -1:
     found.before = before
     if context == tstate.context:
         each_chain(tstate, clear_chain, <void*>found)
-    elif not FREE_THREADED:   # without the GIL another thread may be changing that context, so it stays as it is
+    elif FREE_THREADED:   # another thread may be changing that context
+        return do_in(<object>context, found)
+    else:
         here = visit_context(context, &collects)
         try:
             each_chain(tstate, clear_chain, <void*>found)
@@ -154,6 +164,12 @@ cdef int clear_left_open(object before, PyObject *context) except -1:
             end_visit(here, collects)
         for link in found.bindings or ():
             end_binding(link, NULL)   # a copy of that context has it as well
+    return tell_of(found)
+
+
+cdef int tell_of(LeftOpen found) except -1:
+    # Ends the units of work that were left open inside, and warns, now that all is taken out.
+    cdef Binding link
     if found.bindings is not None:
         for link in found.bindings:
             # A unit of work that a snapshot has bound is still open where the snapshot was taken.
@@ -255,9 +271,11 @@ cdef object enter(Block block):
 
 
 cdef object enter_by(Block block, xctx_entering how):
-    cdef UnitOfWork opened = open_work(current_work())
+    cdef UnitOfWork opened
     cdef Place place
     cdef Binding made
+    settle_here()
+    opened = open_work(current_work())
     opened.before = xctx_copy_context()
     made = bind_work(opened)
     block.undo = make_visible(made, &place if find_place(&place, how) else NULL, NULL)
@@ -398,6 +416,7 @@ cdef class WorkSteps(StepContext):
     cdef int enter(self) except -1:
         cdef Place place
         if self.opened is None:
+            settle_here()
             self.opened = open_work(current_work())
             if self.clears:
                 self.opened.before = xctx_copy_context()
