@@ -44,14 +44,14 @@ def tasks(tmp_path_factory):
 POOLS = ["prefork", "threads", "solo", *(["gevent"] if installed("gevent") else [])]
 
 
-@pytest.fixture(scope="module", params=POOLS)
-def worker(request, tasks, tmp_path_factory):
-    """result(sent): waits for a task. The worker runs one at a time: each where others ran, but for greenlets."""
+@contextlib.contextmanager
+def running(pool, concurrency, log):
+    """result(sent): waits for a task, which a worker with such a pool runs."""
     import celery.exceptions
 
-    command = [sys.executable, "-m", "celery", "-A", "celery_tasks", "worker", f"--pool={request.param}"]
-    command += ["--concurrency=1", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]
-    log = tmp_path_factory.mktemp("log") / "worker.log"
+    command = [sys.executable, "-m", "celery", "-A", "celery_tasks", "worker", f"--pool={pool}"]
+    command += [f"--concurrency={concurrency}", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    command += ["--loglevel=WARNING"]
     with open(log, "wb") as output:
         process = subprocess.Popen(
             command,
@@ -74,6 +74,13 @@ def worker(request, tasks, tmp_path_factory):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture(scope="module", params=POOLS)
+def worker(request, tasks, tmp_path_factory):
+    """A worker that runs one task at a time, each where others ran, but for greenlets."""
+    with running(request.param, 1, tmp_path_factory.mktemp("log") / "worker.log") as result:
+        yield result
 
 
 BOUND = {"request_id": "r-1", "attempt": 1}
@@ -171,3 +178,19 @@ def test_run_eagerly_it_is_one_inside_its_callers(tasks):
         assert xctx.work.current() is unit
         assert vars(tasks.kept) == {"caller": 1}
         assert not vars(current)
+
+
+@pytest.mark.parametrize("pool", [pool for pool in POOLS if pool != "solo"])
+def test_tasks_that_run_at_the_same_time_are_kept_apart(pool, tasks, tmp_path):
+    size = 3
+    with running(pool, size, tmp_path / "worker.log") as result:
+        for turn in range(4):
+            sent = []
+            for number in range(size):
+                with current(request_id=f"{turn}/{number}"):
+                    sent.append(tasks.together.delay(f"{pool}-{turn}", number, size))
+            for number, each in enumerate(sent):
+                bound = {"request_id": f"{turn}/{number}"}
+                found, seen, met = result(each)
+                assert (found, met) == ([[], bound], size)
+                assert seen == [[{"number": number}, {**bound, "attempt": number}]]
