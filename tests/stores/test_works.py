@@ -961,6 +961,45 @@ def test_a_unit_of_work_that_is_left_open_inside_ends_too(thing, no_collector):
     assert xctx.work.current() is None
 
 
+def test_one_that_was_left_open_and_is_left_later_takes_nothing_with_it():
+    late = xctx.work()
+    with xctx.work():
+        late.__enter__()
+        current(left=1).__enter__()
+    with current(a=1):
+        late.__exit__(None, None, None)
+        assert vars(current) == {"a": 1}
+    with xctx.work() as unit:
+        late.__enter__()
+    with xctx.work() as unit, current(a=1):
+        store.a = 1
+        late.__exit__(None, None, None)
+        assert (vars(current), vars(store), xctx.work.current()) == ({"a": 1}, {"a": 1}, unit)
+
+
+def test_what_is_set_in_the_context_meanwhile_stays_set():
+    """Though an empty unit of work puts back at its end what the context mapped before."""
+    var = contextvars.ContextVar("var")
+    with xctx.work():
+        var.set(1)
+    assert var.get() == 1
+    with xctx.work():
+        token = var.set(2)
+        with xctx.work():
+            var.reset(token)
+        assert var.get() == 1
+    assert var.get() == 1
+    with xctx.work():
+        context = contextvars.copy_context()
+    assert var.get() == 1 and context.run(var.get) == 1
+    outer = current(a=1)
+    outer.__enter__()
+    with xctx.work():
+        assert current.a == 1
+        contextvars.Context().run(outer.__exit__, None, None, None)
+    assert not hasattr(current, "a")
+
+
 def test_a_block_that_a_suspended_generator_left_open_is_left_later_in_peace():
     def generator():
         with current(a=1):

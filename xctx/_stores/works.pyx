@@ -14,15 +14,16 @@ What a `local` keeps for a unit of work are unit values, as for any unit that th
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._core cimport Key, Unit, UnitKind, found_by
 from xctx._runtime.functions cimport StepContext, kind_of
-from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThreadState, xctx_copy_context,
-                                   xctx_forbid_instances, xctx_publish_before, xctx_tstate)
+from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThreadState, xctx_context_vars, xctx_copy_context,
+                                   xctx_forbid_instances, xctx_publish_before, xctx_swap_vars, xctx_tstate, xctx_var_changed)
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.units cimport end_unit, unit_of
-from xctx._stores.bindings cimport Binding, group_of
+from xctx._stores.bindings cimport Binding, group_of, mark_exited
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, do_in,
                                   each_chain, end_binding, end_visit, find_place, keep_those_of, make_visible, new_binding,
                                   settle_here, visit_context, xctx_entering)
@@ -110,6 +111,14 @@ cdef UnitOfWork open_work(UnitOfWork outer):
     return opened
 
 
+cdef object mapping_here():
+    """What the current context maps its variables to, which never changes. The context is made where there is none."""
+    cdef PyThreadState *tstate = xctx_tstate()
+    if tstate.context == NULL:
+        xctx_copy_context()
+    return <object>xctx_context_vars(tstate.context)
+
+
 cdef Binding bind_work(UnitOfWork work):
     return new_binding(here, NAMES, (work,), False)
 
@@ -136,7 +145,7 @@ cdef class LeftOpen:
     Thread-safety: used by one thread: the one that ends the unit of work, or, without the GIL, the next one in that context.
     Lifetime: held by that call; until then by the errands to that context.
     """
-    cdef object before      # a copy of the context as it was when the unit of work was opened
+    cdef object before      # what the context mapped when the unit of work was opened
     cdef list chains        # chains from which something was removed, held until all is removed
     cdef list bindings      # what was removed
 
@@ -170,11 +179,14 @@ cdef int clear_left_open(object before, PyObject *context) except -1:
 cdef int tell_of(LeftOpen found) except -1:
     # Ends the units of work that were left open inside, and warns, now that all is taken out.
     cdef Binding link
+    cdef UnitOfWork inner
     if found.bindings is not None:
         for link in found.bindings:
             # A unit of work that a snapshot has bound is still open where the snapshot was taken.
             if is_work(link) and not link.barrier:
-                end_unit((<UnitOfWork>link.values[0]).unit)
+                inner = <UnitOfWork>link.values[0]
+                inner.before = None   # what is bound from here on was not left open in it
+                end_unit(inner.unit)
         warn_of(found.bindings)
     return 0
 
@@ -274,13 +286,18 @@ cdef object enter_by(Block block, xctx_entering how):
     cdef UnitOfWork opened
     cdef Place place
     cdef Binding made
+    cdef PyObject *kept = NULL
     settle_here()
     opened = open_work(current_work())
-    opened.before = xctx_copy_context()
+    before = opened.before = mapping_here()
     made = bind_work(opened)
-    block.undo = make_visible(made, &place if find_place(&place, how) else NULL, NULL)
+    block.undo = make_visible(made, &place if find_place(&place, how) else NULL, &kept)
     block.made = made
     block.opener = None
+    if kept != NULL:   # nothing ran since the variable was set
+        if kept == <PyObject*>before:
+            block.applied = <object>xctx_context_vars(<PyObject*>block.undo)
+        Py_DECREF(<object>kept)
     return opened.unit
 
 
@@ -290,15 +307,36 @@ cdef object leave(Block block):
     if made is None:
         raise RuntimeError("this unit of work is left, but it was not entered")
     context = block.undo
-    block.made = block.undo = None
+    applied = block.applied
+    block.made = block.undo = block.applied = None
     opened = <UnitOfWork>made.values[0]
     # Its values are released while it is still current, so that what their finalisers keep for it is released in turn.
     try:
         end_unit(opened.unit)
     finally:
-        end_binding(made, <PyObject*>context)
-        end_work(opened, <PyObject*>context)
+        if not put_back(opened, made, <PyObject*>context, <PyObject*>applied):
+            end_binding(made, <PyObject*>context)
+            end_work(opened, <PyObject*>context)
     return False
+
+
+cdef bint put_back(UnitOfWork opened, Binding made, PyObject *context, PyObject *applied) except -1:
+    """Has the context map what it did before, where nothing was set in it since: then nothing was left open either.
+
+    Returns:
+        False where something was, or where this is another context.
+    """
+    cdef PyThreadState *tstate = xctx_tstate()
+    before = opened.before
+    if before is None or context != tstate.context or xctx_context_vars(context) != applied:
+        return False
+    opened.before = None
+    mark_exited(made)
+    Py_INCREF(before)
+    applied = xctx_swap_vars(tstate, <PyObject*>before)
+    xctx_var_changed(tstate, <PyObject*>here.var, NULL)
+    Py_DECREF(<object>applied)
+    return True
 
 
 cdef object enter_by_hand(object opener):
@@ -419,7 +457,7 @@ cdef class WorkSteps(StepContext):
             settle_here()
             self.opened = open_work(current_work())
             if self.clears:
-                self.opened.before = xctx_copy_context()
+                self.opened.before = mapping_here()
                 self.first = <object>xctx_tstate().context
         self.made = bind_work(self.opened)
         self.context = make_visible(self.made, &place if find_place(&place, BY_STEP) else NULL, NULL)
