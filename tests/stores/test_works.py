@@ -504,7 +504,7 @@ def test_the_next_job_of_that_context_starts_clean_and_keeps_what_it_binds(steps
     from xctx._stores.works import WorkSteps
 
     def opened():
-        made = WorkSteps(True)
+        made = WorkSteps()
         made.run(lambda: (current(left=1).__enter__(), other(left=1).__enter__()), (), {})
         return made.close
 
@@ -546,7 +546,7 @@ def test_the_next_job_of_that_context_starts_clean_and_keeps_what_it_binds(steps
                 assert (vars(current), vars(other)) == ({}, {})
                 current(left=2).__enter__()
         else:
-            WorkSteps(True).run(lambda: vars(other), (), {})
+            WorkSteps().run(lambda: vars(other), (), {})
         assert (vars(current), vars(other), xctx.work.current()) == ({}, {}, None)
 
     other = xctx.xlocal()
@@ -650,12 +650,57 @@ def test_locals_with_other_keys_are_not_of_the_unit_of_work():
 def test_one_that_is_dropped_half_way_leaves_nothing_bound():
     from xctx._stores.works import WorkSteps
 
-    steps = WorkSteps(True)
+    steps = WorkSteps()
     steps.run(lambda: current(left=1).__enter__(), (), {})
     unit = steps.run(xctx.work.current, (), {})
     assert vars(current) == {"left": 1} and unit.alive
     del steps
     assert not vars(current) and not unit.alive
+
+
+def test_what_others_bind_between_the_steps_stays_theirs(in_thread):
+    """Also what is bound again and again, or left in between; and each step's context is cleaned up, not just the first one."""
+    from xctx._stores.works import WorkSteps
+
+    def leave_open(**names):
+        scope = current(**names)
+        scope.__enter__()
+        return scope
+
+    steps, other = WorkSteps(), contextvars.Context()
+    with current(a="outside"):
+        steps.run(leave_open, (), {"a": "first"})
+        with current(b="between"):
+            left = steps.run(leave_open, (), {"c": "second"})
+            assert vars(current) == {"a": "first", "b": "between", "c": "second"}
+            other.run(in_thread, lambda: steps.run(lambda: None, (), {}))
+            other.run(steps.run, leave_open, (), {"d": "elsewhere"})
+            assert other.run(vars, current) == {"d": "elsewhere"}
+            left.__exit__(None, None, None)
+            left = leave_open(c="again")
+            steps.close()
+            assert vars(current) == {"a": "outside", "b": "between", "c": "again"}
+            left.__exit__(None, None, None)
+        assert vars(current) == {"a": "outside"}
+    assert other.run(vars, current) == {}
+
+
+def test_a_step_keeps_no_value_alive(thing, no_collector):
+    from xctx._stores.works import WorkSteps
+
+    def leave_open(value):
+        scope = current(value=value)
+        scope.__enter__()
+        return scope
+
+    steps = WorkSteps()
+    left = [steps.run(leave_open, (value := thing(),), {})]
+    ref = weakref.ref(value)
+    del value
+    assert ref() is current.value
+    left.pop().__exit__(None, None, None)
+    assert ref() is None
+    steps.close()
 
 
 # --- what the class has, and what is kept ----------------------------------------------------------------------------
@@ -1017,8 +1062,7 @@ def test_a_block_that_a_suspended_generator_left_open_is_left_later_in_peace():
 def test_nothing_is_left_in_the_context(inside, nothing_left_bound):
     def work():
         store.a = 1
-        if inside not in (by_generator, by_async_generator):
-            current(a=1).__enter__()
+        current(a=1).__enter__()
 
     inside(work)
 

@@ -78,7 +78,9 @@ cdef void end_visit(PyObject *here, bint collects)
 cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place,
                               PyObject **kept)
 cdef int unbind_entry(BoundEntry entry) except -1
-cdef Binding keep_those_of(Binding top, Binding before, list left)
+cdef set known_of(Binding top)
+cdef bint is_left_open(Binding link, set known, bint among) except -1
+cdef Binding take_left_open(Binding top, set known, bint among, list left)
 cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1
 
 

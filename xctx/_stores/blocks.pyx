@@ -937,38 +937,48 @@ cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1:
 
 # --- what was left open ----------------------------------------------------------------------------------------------
 
-cdef Binding keep_those_of(Binding top, Binding before, list left):
-    """Takes out of the current context's chain what has come to it since its top was `before`.
+cdef set known_of(Binding top):
+    """What `is_left_open` and `take_left_open` know the bindings of a chain by."""
+    cdef set known = set()
+    while top is not None:
+        known.add(<uintptr_t><void*>top)
+        if top.copies is not None:
+            known.add(<uintptr_t><void*>top.copies)
+        top = top.outer
+    return known
 
-    A block that is exited already stays: this context is a copy, made while that block was open. So does one of a generator,
-    which only code that the generator runs can see.
+
+cdef bint is_left_open(Binding link, set known, bint among) except -1:
+    """Whether the block of a binding is open, and the binding is among the known ones; or is not, if `among` is False.
+
+    One that is exited already is part of this chain only where that is a copy, made while its block was open. One that a with
+    statement of a generator has made, only code that the generator runs can see, and the generator leaves it when it is closed.
+    """
+    if is_exited(link) or link.hides and not link.home.by_hand:
+        return False
+    return among == (<uintptr_t><void*>link in known
+                     or link.copies is not None and <uintptr_t><void*>link.copies in known)
+
+
+cdef Binding take_left_open(Binding top, set known, bint among, list left):
+    """Takes what is left open out of the current context's chain.
 
     Args:
         top: the top of the chain, held by the caller until all is done, because releasing it may run any code.
-        before: the former top, or None.
+        known, among: as for `is_left_open`.
         left: gets the bindings that were taken out, the innermost first.
 
     Returns:
         The new top, or None.
     """
     cdef bint collects = xctx_hold_collector()   # finalisers might change the chain
-    cdef set known = set()
     cdef list links = []
-    cdef Binding link = before
+    cdef Binding link = top
     cdef Binding made = None
     cdef bint changed = False
     try:
         while link is not None:
-            known.add(<uintptr_t><void*>link)
-            if link.copies is not None:
-                known.add(<uintptr_t><void*>link.copies)
-            link = link.outer
-        link = top
-        while link is not None:
-            if is_exited(link) or is_generators(link) or is_among(link, known):
-                links.append(link)
-            else:
-                left.append(link)
+            (left if is_left_open(link, known, among) else links).append(link)
             link = link.outer
         if not left:
             return top
@@ -980,13 +990,3 @@ cdef Binding keep_those_of(Binding top, Binding before, list left):
         return made
     finally:
         xctx_release_collector(collects)
-
-
-cdef bint is_generators(Binding link) noexcept:
-    # By a with statement of a generator, which leaves it when it is closed; nobody else sees it.
-    return link.hides and not link.home.by_hand
-
-
-cdef bint is_among(Binding link, set known) except -1:
-    return (<uintptr_t><void*>link in known
-            or link.copies is not None and <uintptr_t><void*>link.copies in known)
