@@ -39,6 +39,9 @@ class Model(RuleBasedStateMachine):
     def key(self):
         return lambda: self.unit
 
+    def teardown(self):
+        vars(self).clear()  # hypothesis keeps this object, and so all that was left open
+
     def unit_here(self):
         return self.unit
 
@@ -152,6 +155,7 @@ class ThreadModel(Model):
     def teardown(self):
         for thread in getattr(self, "threads", ()):
             thread.shutdown()
+        super().teardown()
 
 
 class GreenletModel(Model):
