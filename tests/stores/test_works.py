@@ -659,7 +659,7 @@ def test_one_that_is_dropped_half_way_leaves_nothing_bound():
 
 
 def test_what_others_bind_between_the_steps_stays_theirs(in_thread):
-    """Also what is bound again and again, or left in between; and each step's context is cleaned up, not just the first one."""
+    """Also what is bound anew or left in between. Each step's context is cleaned up, not just the first one."""
     from xctx._stores.works import WorkSteps
 
     def leave_open(**names):

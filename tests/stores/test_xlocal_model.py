@@ -20,6 +20,7 @@ class Model(RuleBasedStateMachine):
 
     contexts = Bundle("contexts")
     scopes = Bundle("scopes")
+
     @initialize(target=contexts)
     def begin(self):
         self.unit = 0
