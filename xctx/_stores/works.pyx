@@ -25,8 +25,8 @@ from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThr
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.units cimport end_unit, unit_of
 from xctx._stores.bindings cimport Binding, group_of, mark_exited
-from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, do_in,
-                                  each_chain, end_binding, end_visit, find_place, is_left_open, known_of, make_visible, new_binding,
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, do_in, each_chain,
+                                  end_binding, end_visit, find_place, is_left_open, known_of, make_visible, new_binding,
                                   settle_here, take_left_open, visit_context, xctx_entering)
 from xctx._stores.names cimport is_reserved
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
