@@ -1,5 +1,8 @@
 """Execution-context toolkit: state of one thread, greenlet, task or process, read at C speed."""
 
+from xctx._runtime import interpreter as _interpreter  # noqa: F401 (first: it says why xctx cannot be imported)
+
+# isort: split
 from xctx import keys
 from xctx._batch.batch import BatchExecutor
 from xctx._carry.carry import carry

@@ -14,7 +14,7 @@ def track(on: bool = True) -> None:
     """Notes from now on, in the whole process, in which file and line each block is entered; or stops doing so.
 
     When a unit of work then ends with blocks left open inside, a RuntimeWarning says what they have bound, and where.
-    Entering a block takes longer meanwhile. A deadlock of threads that wait for one another's locks (see :doc:`locks`)
+    Entering a block takes longer meanwhile. A deadlock of units that wait for one another's locks (see :doc:`locks`)
     is found at once, rather than after a second.
 
     Args:

@@ -7,9 +7,10 @@ full     what `make test-full`, `make test-all` and `.ci/run` run: everything
 
 and these go further, with either effort:
 
-XCTX_EXAMPLES=10          ten times as many examples of hypothesis, new ones at each run (the nightly workflow)
-XCTX_STRESS_SECONDS=30    each stress test takes so long (`make stress`)
-XCTX_STRESS_KILLS=10000   so many processes that use locks are killed (`make stress`)
+XCTX_EXAMPLES=10             ten times as many examples of hypothesis, new ones at each run (the nightly workflow)
+XCTX_STRESS_SECONDS=30       each stress test takes so long (`make stress`)
+XCTX_STRESS_KILLS=10000      so many processes that use locks are killed (`make stress`)
+XCTX_STRESS_PROCESSES=2000   so many processes, each of ten threads, hold one lock at a moment (`make stress`)
 
 A test says what it leaves out of the quick run: `sized(quick, full)` for a number, `examples(usual)` for hypothesis,
 `STRESS_SECONDS` for a loop, and the markers `thorough` (not in the quick run at all) and `sampled` (each value of each
@@ -42,6 +43,7 @@ def examples(usual):
 
 STRESS_SECONDS = float(os.environ.get("XCTX_STRESS_SECONDS") or sized(0.2, 2))
 STRESS_KILLS = int(os.environ.get("XCTX_STRESS_KILLS") or sized(30, 500))
+STRESS_PROCESSES = int(os.environ.get("XCTX_STRESS_PROCESSES") or sized(20, 200))
 # Programs that tests start read it too.
 os.environ["XCTX_STRESS_SECONDS"] = str(STRESS_SECONDS)
 

@@ -610,6 +610,7 @@ LEFT_OUT = {
     "a unit of work has ended in which blocks were left open: …": "a warning that debug.track() asks for",
     "this block is entered already": "a block is not in reach of a program: the with statement has it",
     "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "an old greenlet",
+    "xctx cannot be used in this interpreter: …": "another interpreter of the process was the first to import xctx",
     "no room for a fork handler": "no memory is left while xctx is imported",
     "a type that was to be given another __getattribute__ has none of its own": "a mistake in xctx itself",
     "the mapping of a context has not the methods that xctx uses": "a CPython that xctx was not checked with",

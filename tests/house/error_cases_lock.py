@@ -464,11 +464,13 @@ LOCKS = [
 LEFT_OUT = {
     "no room for the handlers of forks and of the end": "no memory is left while xctx is imported",
     "locks between processes are not known to xctx on this system": "not on systems that the tests run on",
+    "…: this process has a descriptor for each of its locks, and may have no more (RLIMIT_NOFILE)": "takes a "
+    "process that has none left: test_lock_trust.py",
     "all … rows of this lock are taken by other processes": "tens of thousands of processes use one lock",
     "this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's "
     "runs here that would let it "
     "go on…": "takes greenlet: test_lock_trust.py",
-    "deadlock: …, held by the first": "takes two threads, and a second: test_lock_deadlock.py",
+    "deadlock: …, held by the first": "takes two units, and a second: test_lock_cycles.py",
     "this process closed the lock's descriptor, so others take it for dead: it does not hold the lock, and cannot get "
     "it": "on overlayfs alone: test_lock_trust.py",
     "the file of the lock … is another user's, or none": "takes another user: test_lock_names.py",

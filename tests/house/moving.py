@@ -6,6 +6,7 @@ A question is a function of a maker of stores (or locks, proxies, batches); what
 
 import asyncio
 import contextlib
+import contextvars
 import copy
 import gc
 import os
@@ -16,6 +17,10 @@ import threading
 import time
 import warnings
 import weakref
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers import units
 from helpers.packages import installed, offers
@@ -198,6 +203,63 @@ def iterates(make):
     return told(lambda: "pairs" if list(store) == [("a", 1)] else "something else")
 
 
+def is_callable(make):
+    return "yes" if callable(make()) else "no"
+
+
+def initialised_by(use):
+    """Whether the first use of a subclass's object in another thread calls `__init__` there."""
+
+    def question(make):
+        calls = []
+
+        class Mine(make.cls):
+            known = 1
+
+            def __init__(self):
+                super().__init__()
+                calls.append(threading.get_ident())
+
+        store = Mine()
+
+        def elsewhere():
+            with contextlib.suppress(AttributeError):
+                use(store)
+            return threading.get_ident() in calls
+
+        return "called" if units.in_thread(elsewhere) else "not called"
+
+    return question
+
+
+def takes_a_context_variable(make):
+    variable = contextvars.ContextVar("variable", default=None)
+
+    def use():
+        make(variable).a = 1
+        return "is not used" if variable.get() is None else "has the values"
+
+    return told(use)
+
+
+def cleaned_up(arrange):
+    """What a LocalManager of werkzeug's does at the end of a request."""
+
+    def question(make):
+        from werkzeug.local import LocalManager
+
+        store = make()
+        store.a = 1
+
+        def clean():
+            LocalManager(arrange(store)).cleanup()
+            return "released" if not hasattr(store, "a") else "kept"
+
+        return told(clean)
+
+    return question
+
+
 def proxy_by_a_call(make):
     store = make()
     store.a = 1
@@ -217,10 +279,29 @@ LOCAL = {
     "``copy.copy(store)``": copies,
     "``store.__dict__``": has_a_dict,
     "``list(store)``": iterates,
+    "``callable(store)``": is_callable,
     "``store(name)``": proxy_by_a_call,
     "values of a thread that ended": releases_a_thread,
     "values of a ``Greenlet`` that finished, still referred to": releases_a_greenlet,
     "a value that refers to its own store": value_of_its_own_store,
+}
+
+# Where `__init__` is called once a unit, or might be.
+UNIT_LOCAL = LOCAL | {
+    "``__init__`` in a thread that reads a name that is not set": initialised_by(lambda store: store.none),
+    "``__init__`` in a thread that reads a name of the class": initialised_by(lambda store: store.known),
+    "``__init__`` in a thread that reads ``store.__dict__``": initialised_by(lambda store: store.__dict__),
+    "``__init__`` in a thread that calls ``repr(store)``": initialised_by(repr),
+    "``__init__`` in a thread that calls ``isinstance(store, str)``": initialised_by(
+        lambda store: isinstance(store, str)
+    ),
+}
+
+WERKZEUG_LOCAL = LOCAL | {
+    "``Local(context_variable)``: the variable": takes_a_context_variable,
+    "``LocalManager([store])``, at the end of the request": cleaned_up(lambda store: [store]),
+    "``LocalManager(store)``": cleaned_up(lambda store: store),
+    "``LocalManager()``": cleaned_up(lambda store: None),
 }
 
 
@@ -398,6 +479,12 @@ LOCAL_PROXY = {
     "``isinstance(proxy, type)``": as_the_object([1], lambda proxy: isinstance(proxy, list), True),
 }
 
+
+def entered(wrapper):
+    with wrapper:
+        return "works"
+
+
 LOCAL_WRAPPER = {
     "``2 - wrapper``": as_the_object(2, lambda w: 2 - w, 0),
     "``divmod(7, wrapper)``": as_the_object(2, lambda w: divmod(7, w), (3, 1)),
@@ -409,6 +496,16 @@ LOCAL_WRAPPER = {
     "``copy.copy(wrapper)``": as_the_object([1], lambda w: copy.copy(w), [1]),
     "``pickle.dumps(wrapper)``": as_the_object([1], lambda w: pickle.loads(pickle.dumps(w)), [1]),
     "``callable(wrapper)`` of a list": as_the_object([1], callable, False),
+    "``repr(wrapper)``": as_the_object([1], repr, "[1]"),
+    "``str(wrapper)``": as_the_object([1], str, "[1]"),
+    "``isinstance(wrapper, list)``": as_the_object([1], lambda w: isinstance(w, list), True),
+    "``isinstance(wrapper, LocalWrapper)``": lambda make: told(lambda: isinstance(make([1]), make)),
+    "``type(wrapper) is LocalWrapper``": lambda make: told(lambda: type(make([1])) is make),
+    "``wrapper.__class__``": as_the_object([1], lambda w: w.__class__, list),
+    "``wrapper == value``": as_the_object([1], lambda w: w == [1], True),
+    "``hash(wrapper)`` of a str": as_the_object("a", hash, hash("a")),
+    "``with wrapper:``": over(threading.Lock(), entered),
+    "``wrapper.wrapped``": as_the_object([1], lambda w: w.wrapped, [1]),
 }
 
 
@@ -512,11 +609,36 @@ def killed(exclusive):
     return question
 
 
+def gives(use):
+    """What a call returns, or that it fails."""
+
+    def question(make):
+        lock = make()
+
+        def ask():
+            got = use(lock)
+            return "the lock" if got is lock else repr(got)
+
+        return told(ask)
+
+    return question
+
+
+def entered_as(lock):
+    with lock as it:
+        return it
+
+
 LOCK = {
     "``acquire()``, ``release()``": keyword(),
     "``acquire(True)``, to write": keyword(True),
     "``acquire(timeout=1)``": keyword(timeout=1),
     "``acquire(blocking=False)``": keyword(blocking=False),
+    "``acquire()`` gives": gives(lambda lock: lock.acquire()),
+    "``acquire(True)`` gives": gives(lambda lock: lock.acquire(True)),
+    "``release()`` gives": gives(lambda lock: (lock.acquire(), lock.release())[1]),
+    "``with lock as it:`` gives": gives(entered_as),
+    "``release()`` of a lock that is free": lambda make: raised(lambda: make().release()),
     "another greenlet of the thread acquires to read": second_greenlet,
     "a reader is killed: its hold": killed(False),
     "a writer is killed: its hold": killed(True),
@@ -540,7 +662,7 @@ def sides(peer):
 
     keys = xctx.keys
     if peer == "threading.local":
-        return LOCAL, lambda: maker(threading.local), maker(xctx.local)
+        return UNIT_LOCAL, lambda: maker(threading.local), maker(xctx.local)
     if peer == "gevent.local":
 
         def make():
@@ -548,7 +670,7 @@ def sides(peer):
 
             return maker(local)
 
-        return LOCAL, make, maker(xctx.local)
+        return UNIT_LOCAL, make, maker(xctx.local)
     if peer == "werkzeug.local.Local":
 
         def make():
@@ -556,7 +678,7 @@ def sides(peer):
 
             return maker(Local)
 
-        return LOCAL, make, maker(type("Local", (xctx.local,), {}, key=keys.context))
+        return WERKZEUG_LOCAL, make, maker(type("Local", (xctx.local,), {}, key=keys.context))
     if peer == "asgiref.local.Local":
 
         def make():
@@ -572,7 +694,7 @@ def sides(peer):
 
             return maker(local)
 
-        return LOCAL, make, maker(xctx.local)
+        return UNIT_LOCAL, make, maker(xctx.local)
     if peer == "xlocal":
 
         def make():
@@ -678,5 +800,5 @@ if __name__ == "__main__":
     for peer in sys.argv[1:] or PEERS:
         if can_be_asked(peer):
             print(f"\n.. changes: {peer}\n\n.. list-table::\n   :header-rows: 1\n   :widths: 50 25 25\n")
-            for row in [["", peer, "xctx"], *table(peer)]:
+            for row in [["", f"``{peer}``", "xctx"], *table(peer)]:
                 print("   * - " + "\n     - ".join(row))

@@ -110,7 +110,10 @@ def entered_by_hand(x):
     try:
         return x.a is SHARED[1]
     finally:
-        leave(None, None, None)
+        try:
+            leave(None, None, None)
+        except MemoryError:  # the interpreter had no room for the arguments, and did not call it
+            leave(None, None, None)
 
 
 @of(*XLOCALS)
@@ -364,6 +367,18 @@ def batch():
     handle = executor.as_local()
     found.append(handle.load() is SHARED[0])
     return found, len(executor.close())
+
+
+@operation
+def batch_that_is_closed_once_more_where_that_failed():
+    executor = xctx.BatchExecutor(iter(SHARED * 5).__next__, 20)  # a batch is shorter where there is no room for more
+    first = executor.load()
+    left = executor.__length_hint__()
+    try:
+        values = executor.close()
+    except MemoryError:
+        values = executor.close()
+    return first is SHARED[0], values == (SHARED * 5)[1 : left + 1], executor.stats.loads
 
 
 @operation

@@ -408,5 +408,5 @@ def use_when_cleared(cls):
 # Programs get no object of these types: base classes, what exists only while something waits, what only C refers to.
 NOT_SHOWN = {
     "Proxy", "BindingVariable", "Waiter", "ThreadWaiter", "GreenletWaiter", "TaskWaiter", "Attempt", "LocalQueue",
-    "View", "LocalWrapper", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen",
+    "View", "LocalWrapper", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen", "Errands",
 }  # fmt: skip

@@ -22,7 +22,7 @@ from helpers.interpreters import run_python
 from helpers.packages import installed, offers
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").glob("*.rst"))]
+PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
 BLOCK = re.compile(
     r"^(?P<indent> *)\.\. code-block::(?P<kind>.*)\n(?P<options>(?:(?P=indent) {3}:.*\n)*)\n"
     r"(?P<code>(?:(?:(?P=indent) {3,}.*)?\n)+)",

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = [
     path for path in (ROOT / "xctx").rglob("*") if path.suffix in {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".h", ".c"}
 ]
-PAGES = [path for path in [ROOT / "README.rst", *(ROOT / "docs").glob("*.rst")] if path.name != "glossary.rst"]
+PAGES = [path for path in [ROOT / "README.rst", *(ROOT / "docs").rglob("*.rst")] if path.name != "glossary.rst"]
 TERMS = re.findall(r"^   (\w[\w ]*)$", (ROOT / "docs" / "glossary.rst").read_text(), re.MULTILINE)
 
 RETIRED = {

@@ -34,7 +34,7 @@ SOURCES = {
 }
 MODULES = ["xctx" if stem == "__init__" else f"xctx.{stem}" for stem in SOURCES]
 # Those that import a package which may not be there, and which is not to be judged with them.
-INTEGRATIONS = {"xctx.gevent"}
+INTEGRATIONS = {"xctx.gevent", "xctx.mypy"}
 COMPILED = sorted(dotted(path) for path in PACKAGE.rglob("*.pyx"))
 
 
@@ -54,7 +54,7 @@ def test_a_public_module_is_imported_when_it_is_first_asked_for():
 
 
 def test_each_public_module_can_be_asked_for():
-    found = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__", "keys"}
+    found = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__", "keys", "mypy"}
     assert {*xctx._MODULES} == found
 
 
@@ -110,7 +110,8 @@ def test_the_facade_only_re_exports():
             assigned[target.id] = ast.literal_eval(statement.value)
         elif isinstance(statement, ast.ImportFrom):
             assert statement.level == 1 or statement.module.partition(".")[0] == "xctx"
-            names += [alias.asname or alias.name for alias in statement.names]
+            imported = [alias.asname or alias.name for alias in statement.names]
+            names += [name for name in imported if not name.startswith("_")]
         else:
             assert ast.unparse(statement.test) in ("TYPE_CHECKING", "not TYPE_CHECKING")
             for each in statement.body:
@@ -170,6 +171,35 @@ def test_the_manual_shows_every_public_name():
         r"^\.\. auto(?:class|function|module|exception|data):: (?:xctx\.)?(\w+)", page, re.MULTILINE
     )
     assert set(directives) >= set(xctx.__all__)
+
+
+def shown_of_modules():
+    """The names of each public module that docs/api.rst shows, by module; None for all that the module names."""
+    shown, module = {}, None
+    lines = (ROOT / "docs" / "api.rst").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if found := re.match(r"\.\. (?:auto|current)?module:: (\S+)", line):
+            module = found[1]
+            options = re.findall(r"^ +:members:(.*)$", "\n".join(lines[number : number + 2]), re.M)
+            members = {name.strip() for name in options[0].split(",")} if options and options[0] else set()
+            shown[module] = None if options and not members else shown.get(module, set()) | members
+        elif shown.get(module) is not None and (
+            found := re.match(r"(?:\.\. (?:auto)?(?:class|function|data)::| {9}) ?(\w+)", line)
+        ):
+            shown[module].add(found[1])
+    return shown
+
+
+@pytest.mark.parametrize("module", sorted([*xctx._MODULES, "keys"]))
+def test_the_manual_shows_every_name_of_a_public_module(module):
+    (names,) = (
+        ast.literal_eval(node.value)
+        for node in ast.parse((PACKAGE / f"{module}.py").read_text()).body
+        if (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__")
+        or (isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "__all__")
+    )
+    shown = shown_of_modules()[f"xctx.{module}"]
+    assert shown is None or {*names} <= shown
 
 
 # What is built, written and shipped

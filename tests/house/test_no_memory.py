@@ -22,12 +22,6 @@ pytestmark = [
 ]
 
 
-# Where that does not hold, and why: a unit's lock stays busy where there is no room for the attempt that it is busy
-# with, and so does one that is left by `async with` where there is none for the coroutine; and where there is no room
-# for the arguments of an exit that is called by hand, it is not called.
-KNOWN = ("lock", "entered_by_hand")
-
-
 def parameters():
     """Each operation under each key; in the quick run each operation under one key, and each key in some operation."""
     families = {}
@@ -35,10 +29,8 @@ def parameters():
         families.setdefault(name.partition("[")[0], []).append(name)
     for number, names in enumerate(sorted(families.values(), key=len)):
         for name in names:
-            marks = [pytest.mark.xfail(strict=False, reason="see above")] if name.startswith(KNOWN) else []
-            if name != names[number % len(names)]:
-                marks.append(pytest.mark.thorough)
-            yield pytest.param(name, marks=marks)
+            chosen = name == names[number % len(names)]
+            yield name if chosen else pytest.param(name, marks=pytest.mark.thorough)
 
 
 @pytest.mark.parametrize("name", list(parameters()))

@@ -2,10 +2,12 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "xctx"
+RELEASED = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["cibuildwheel"]
 
 # All that `import xctx` may import besides itself and built-in modules. A new name here slows the start of every
 # program that uses xctx: weakref would cost as much as all compiled rooms together, typing, inspect or threading more.
@@ -29,6 +32,8 @@ def run(*command, cwd):
     """Run a command that must succeed, away from the tree and its settings, and return what it printed."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     env["CFLAGS"] = "-O0"  # what is built is looked at, not measured
+    if sys.platform == "linux":
+        env |= RELEASED["linux"]["environment"]
     done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -85,6 +90,8 @@ def test_the_wheel_has_the_package_alone_and_works_where_there_is_nothing_else(s
         python = make_empty_environment(tmp_path / "empty")
         site = run(python, "-c", "import sysconfig; print(sysconfig.get_path('platlib'))", cwd=tmp_path).strip()
         archive.extractall(site)
+        if sys.platform == "linux":
+            assert [name for name in names if name.endswith(".so") and b".symtab" in archive.read(name)] == []
 
     compiled = {
         str(path.relative_to(ROOT).with_suffix(sysconfig.get_config_var("EXT_SUFFIX")))
@@ -106,3 +113,9 @@ def test_the_wheel_has_the_package_alone_and_works_where_there_is_nothing_else(s
     assert "skip  greenlets are kept apart: greenlet is not installed" in checked
     run(python, "-I", "-W", "error", "-m", "xctx", cwd=tmp_path)
     run(python, "-I", "-W", "error", "-m", "xctx", "--demo", cwd=tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("make"), reason="make and a linker of Linux")
+def test_make_dist_leaves_out_the_symbols_as_releases_do():
+    told = run("make", "--dry-run", "--print-data-base", "dist", f"PYTHON={sys.executable}", cwd=ROOT)
+    assert f"dist: LDFLAGS := {RELEASED['linux']['environment']['LDFLAGS']}" in told

@@ -8,7 +8,8 @@ import pytest
 import seen_there
 import tables
 
-PAGE = Path(__file__).parents[2] / "docs" / "units.rst"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "units.rst"
 HEADER, *ROWS = next(rows for comment, rows in tables.tables(PAGE.read_text()) if comment == "seen: there")
 ROWS = {row[0]: row[1:] for row in ROWS}
 
@@ -29,6 +30,15 @@ def test_the_page_says_what_is_seen(place):
 def test_each_place_has_its_row():
     assert list(ROWS) == [place.title for place in seen_there.PLACES]
     assert [column.strip("`") for column in HEADER[1:]] == seen_there.COLUMNS
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("your_program/*.rst")), ids=lambda page: page.name)
+def test_rows_of_other_pages_are_cut_from_it(page):
+    for comment, ((_, *columns), *rows) in tables.tables(page.read_text()):
+        if comment == "seen: cut":
+            for title, *cells in rows:
+                said = dict(zip(HEADER[1:], ROWS[title], strict=True))
+                assert cells == [said[column] for column in columns], title
 
 
 def test_the_flow_is_what_a_context_variable_is_but_for_forks_and_inheritance():

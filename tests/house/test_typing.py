@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 USES = ROOT / "tests" / "typing" / "uses.py"
 MISUSES = ROOT / "tests" / "typing" / "misuses.py"
+FOUND_BY_PLUGIN = ROOT / "tests" / "typing" / "declared_misuses.py"  # of mypy alone
 MARK = "  # type: ignore"
 # Misuses that mypy alone objects to: pyright lets a module's Final be set from outside.
 UNSEEN_BY_PYRIGHT = {"    xctx.keys.greenlet = xctx.keys.task"}
@@ -37,12 +38,13 @@ def mypy(tmp_path):
 
 def test_types_are_what_programs_expect_and_each_misuse_is_found(mypy):
     """A misuse that mypy did not find would leave its `type: ignore` unused, which it reports."""
-    assert mypy(USES, MISUSES) == []
+    assert mypy(USES, MISUSES, FOUND_BY_PLUGIN) == []
 
 
-def test_mypy_objects_to_the_misuses_and_to_nothing_else(mypy, tmp_path):
+@pytest.mark.parametrize("program", [MISUSES, FOUND_BY_PLUGIN], ids=lambda path: path.stem)
+def test_mypy_objects_to_the_misuses_and_to_nothing_else(mypy, tmp_path, program):
     """Without the comments: were everything Any, or nothing looked at, the test above would not notice all of it."""
-    lines = MISUSES.read_text().splitlines()
+    lines = program.read_text().splitlines()
     bare = tmp_path / "bare.py"
     bare.write_text("\n".join(line.partition(MARK)[0] for line in lines))
     reported = {int(line.split(":")[1]) for line in mypy(bare) if ": error: " in line}

@@ -472,8 +472,21 @@ class Weather:
             if not waits and not self.groups:
                 return
             if time.monotonic() > until:
+                self.tell_of_units(before)
                 self.tell_of_stuck(waits | self.groups)
             time.sleep(0.001)
+
+    def tell_of_units(self, before):
+        """How many turns each unit has taken since the review began, and takes now."""
+        seen = {}
+        for _ in range(3):
+            for process in self.processes.values():
+                turns = [self.storm.cells[at] for at in process.turns]
+                seen.setdefault((process.pid, process.kind), []).append(turns)
+            time.sleep(1)
+        for (pid, kind), turns in seen.items():
+            begun = [turn for (of, _), turn in before.items() if of == pid]
+            print(f"{pid} ({kind}) had taken {begun} turns, and has taken {turns}", file=sys.stderr)
 
     def tell_of_stuck(self, stuck):
         for pid in stuck:

@@ -17,6 +17,7 @@ import pytest
 from lock_child import LONG, SOON, Child, eventually
 
 import xctx
+from xctx._lock import names as lock_names
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 MODES = ["shared", "upgradable", "exclusive"]
@@ -264,9 +265,10 @@ def test_a_child_leaves_the_block_it_was_forked_in():
 
 
 @NAMED
-def test_a_parent_that_dies_gives_back_what_its_child_never_held(named):
+def test_a_parent_that_dies_gives_back_what_its_child_never_held(named, tmp_path, monkeypatch):
     """The child has all of its parent's descriptors and mappings: they must not keep the parent's lock alive."""
-    lock = xctx.SharedLock(f"test-parent-{os.getpid()}" if named else None)
+    monkeypatch.setattr(lock_names, "directory", lambda: str(tmp_path / "locks"))
+    lock = xctx.SharedLock("a" if named else None)
 
     def parent(child):
         assert lock.acquire(exclusive=True)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.effort import STRESS_KILLS, STRESS_SECONDS
+from helpers.effort import STRESS_KILLS, STRESS_PROCESSES, STRESS_SECONDS
 from lock_child import LONG
 
 import xctx
@@ -32,6 +32,37 @@ def test_a_storm_of_kills(tmp_path):
     )
     print(done.stdout)  # the seed, and what there was
     assert (done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.stress
+def test_more_processes_and_threads_than_anybody_has(tmp_path):
+    """See lock_scale.py."""
+    scale = [sys.executable, str(Path(__file__).with_name("lock_scale.py")), "--processes", str(STRESS_PROCESSES)]
+    done = subprocess.run(
+        scale,
+        capture_output=True,
+        text=True,
+        timeout=4 * LONG + STRESS_PROCESSES,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PYTHONWARNINGS": "ignore"},
+    )
+    print(done.stdout)
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+@pytest.mark.stress
+@pytest.mark.parametrize("order", [[], ["--ordered"]], ids=["any order", "one order"])
+def test_deadlocks_are_found_where_there_are_any(order, tmp_path):
+    """See lock_circles.py."""
+    circles = [sys.executable, str(Path(__file__).with_name("lock_circles.py")), "--seconds", str(SECONDS), *order]
+    done = subprocess.run(
+        circles,
+        capture_output=True,
+        text=True,
+        timeout=8 * LONG + SECONDS,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PYTHONWARNINGS": "ignore"},
+    )
+    print(done.stdout)
+    assert (done.stderr, done.returncode) == ("", 0), done.stdout
 
 
 @pytest.mark.stress

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import resource
@@ -175,7 +176,7 @@ def test_a_lock_has_one_descriptor(make):
 
 
 @NAMED
-def test_a_process_that_has_no_descriptor_left(make):
+def test_a_process_that_has_no_descriptor_left(make, tmp_path):
     lock = make()
 
     def work(child):
@@ -185,10 +186,14 @@ def test_a_process_that_has_no_descriptor_left(make):
                 os.dup(0)
         with pytest.raises(OSError, match="Too many open files"):
             lock.acquire()
-        with pytest.raises(OSError, match="Too many open files"):
-            xctx.SharedLock("another")
-        with pytest.raises(OSError, match="Too many open files"):
-            xctx.SharedLock()
+        for open_another in (
+            xctx.SharedLock,
+            lambda: xctx.SharedLock("another"),
+            lambda: xctx.SharedLock.at(tmp_path / "another"),
+        ):
+            with pytest.raises(OSError, match="Too many open files: this process has a descriptor for each") as error:
+                open_another()
+            assert error.value.errno == errno.EMFILE
 
     with Child(work) as child:
         assert child.wait() == 0

@@ -1,6 +1,7 @@
 """Waiting for a lock: signals, gevent's hub, asyncio's loop."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -8,6 +9,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections.abc import Coroutine
 
 import pytest
 from lock_child import LONG, SOON, Child, eventually
@@ -707,6 +709,32 @@ def test_no_loop_is_kept_alive():
         return [loop() for loop in loops if loop() is not None]
 
     eventually(lambda: not kept())
+
+
+def test_what_leaves_a_block_is_a_coroutine_though_it_never_waits():
+    lock = xctx.SharedLock()
+
+    async def main():
+        for leave in (asyncio.create_task, asyncio.shield, lambda left: asyncio.wait_for(left, 60), lambda left: left):
+            block = lock.exclusive()
+            assert await block.__aenter__() is lock
+            left = block.__aexit__(None, None, None)
+            assert isinstance(left, Coroutine)
+            assert lock.mode is None  # already, so that no lack of memory comes between
+            assert await leave(left) is None
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(lock.exclusive())
+            assert lock.mode == "exclusive"
+        assert lock.mode is None
+        assert left.close() is None
+        with pytest.raises(KeyError):
+            left.throw(KeyError)
+        with pytest.raises(LookupError, match="given"):
+            left.throw(LookupError("given"))
+        with pytest.raises(ValueError, match="hold"):
+            lock.__aexit__(None, None, None)
+
+    asyncio.run(main())
 
 
 def test_an_awaitable_that_is_never_awaited_or_dropped_in_the_middle():

@@ -471,22 +471,152 @@ def test_a_task_that_starts_its_like_keeps_no_chain(count_objects):
     assert max(most) < 40
 
 
-@pytest.mark.skipif(FREE_THREADED, reason="without the GIL no thread looks into the context of another")
-@pytest.mark.parametrize("into", ["a context", "a copy of it"])
-def test_what_was_left_open_is_gone_where_it_was_opened_and_where_it_ends(into, in_thread):
+def ended_elsewhere(context, in_thread, into=None):
+    """A unit of work is opened in a context, with a block that is left open there, and ends in another one."""
+
     def open_it():
         block.__enter__()
         current(left=1).__enter__()
 
-    block, context = xctx.work(), contextvars.Context()
+    block = xctx.work()
+    context.run(open_it)
+    other = context.copy() if into == "a copy of it" else into or contextvars.Context()
+    in_thread(lambda: other.run(block.__exit__, None, None, None))
+    return other
+
+
+@pytest.mark.parametrize("into", ["a context", "a copy of it"])
+def test_what_was_left_open_is_gone_where_it_was_opened_and_where_it_ends(into, in_thread):
+    context = contextvars.Context()
     with current(a=1):
         other = contextvars.copy_context()
-    context.run(open_it)
-    if into == "a copy of it":
-        other = context.copy()
-    in_thread(lambda: other.run(block.__exit__, None, None, None))
+    other = ended_elsewhere(context, in_thread, into if into == "a copy of it" else other)
     assert context.run(vars, current) == {}
-    assert other.run(vars, current) == ({} if into == "a copy of it" else {"a": 1})
+    if into == "a context":
+        assert other.run(vars, current) == {"a": 1}
+    elif not FREE_THREADED:  # no thread can tell there what was left open in the other one
+        assert other.run(vars, current) == {}
+
+
+@pytest.mark.parametrize("steps", [False, True], ids=["block", "steps"])
+def test_the_next_job_of_that_context_starts_clean_and_keeps_what_it_binds(steps, in_thread):
+    """Whatever it does first. Without the GIL the context is cleaned up by that."""
+    from xctx._stores.works import WorkSteps
+
+    def opened():
+        made = WorkSteps()
+        made.run(lambda: (current(left=1).__enter__(), other(left=1).__enter__()), (), {})
+        return made.close
+
+    def entered():
+        block = xctx.work()
+        block.__enter__()
+        current(left=1).__enter__()
+        other(left=1).__enter__()
+        return lambda: block.__exit__(None, None, None)
+
+    def next_job(first):
+        if first == "look":
+            assert not hasattr(current, "left")
+        elif first == "bind":
+            with other(a=1):
+                assert vars(other) == {"a": 1}
+                assert vars(current) == {}
+                assert vars(other) == {"a": 1}
+        elif first == "bind another":
+            third = xctx.xlocal()
+            with third(a=1):
+                assert not vars(current)
+                assert third.a == 1
+        elif first == "bind by hand":
+            scope = current(a=1)
+            scope.__enter__()
+            assert not vars(other) and vars(current) == {"a": 1}
+            scope.__exit__(None, None, None)
+        elif first == "capture":
+            assert xctx.capture().run(lambda: (vars(current), vars(other))) == ({}, {})
+        elif first == "apply":
+            for _ in range(3):
+                with snapshot:
+                    assert vars(current) == {"a": 1} and not vars(other)
+                    assert vars(current) == {"a": 1}
+                assert snapshot.run(lambda: (vars(other), vars(current))) == ({}, {"a": 1})
+        elif first == "work":
+            with xctx.work():
+                assert (vars(current), vars(other)) == ({}, {})
+                current(left=2).__enter__()
+        else:
+            WorkSteps().run(lambda: vars(other), (), {})
+        assert (vars(current), vars(other), xctx.work.current()) == ({}, {}, None)
+
+    other = xctx.xlocal()
+    with current(a=1):
+        snapshot = xctx.capture(current)
+        whole = xctx.capture()
+    for first in ("look", "bind", "bind another", "bind by hand", "capture", "apply", "work", "steps"):
+        context = contextvars.Context()
+        for _ in range(3):
+            end = context.run(opened if steps else entered)
+            context.run(whole.run, vars, other)
+            in_thread(end)
+            context.run(next_job, first)
+
+
+def test_a_context_that_has_its_chain_in_common_with_another_looks_through_it_all_the_same(in_thread):
+    context = contextvars.Context()
+    copies = []
+
+    def open_it():
+        block.__enter__()
+        current(left=1).__enter__()
+        copies.append(contextvars.copy_context())
+
+    block = xctx.work()
+    context.run(open_it)
+    in_thread(lambda: contextvars.Context().run(block.__exit__, None, None, None))
+    for _ in range(2):
+        assert copies[0].run(vars, current) == {"left": 1}  # it is a child
+    assert context.run(vars, current) == {}
+    assert copies[0].run(vars, current) == {"left": 1}
+
+
+def test_nothing_is_kept_for_a_context_that_is_not_used_again(thing, in_thread, no_collector):
+    def open_it():
+        block.__enter__()
+        current(left=value).__enter__()
+
+    block, value, context = xctx.work(), thing(), contextvars.Context()
+    ref = weakref.ref(value)
+    context.run(open_it)
+    in_thread(lambda: contextvars.Context().run(block.__exit__, None, None, None))
+    del value, context
+    assert ref() is None
+
+
+def test_workers_that_end_each_others_units_of_work():
+    """None ever sees what another, or its own last job, has left open; its own blocks always show their own."""
+    wrong, opened = [], [[] for _ in range(3)]
+    together = threading.Barrier(3)
+
+    def work(mine):
+        for number in range(200):
+            block = xctx.work()
+            block.__enter__()
+            if vars(current):
+                wrong.append(("before", vars(current)))
+            current(left=(mine, number)).__enter__()
+            opened[mine].append(block)
+            together.wait()
+            opened[(mine + 1) % 3].pop().__exit__(None, None, None)
+            if getattr(current, "left", (mine, number)) != (mine, number):  # its own may be ended just now
+                wrong.append(("meanwhile", vars(current)))
+            together.wait()
+            with current(a=mine):
+                if vars(current) != {"a": mine}:
+                    wrong.append(("after", vars(current)))
+
+    run_threads(3, work)
+    assert wrong == []
 
 
 def test_a_task_that_lives_on_keeps_the_blocks_that_it_has_left_open():
@@ -520,12 +650,57 @@ def test_locals_with_other_keys_are_not_of_the_unit_of_work():
 def test_one_that_is_dropped_half_way_leaves_nothing_bound():
     from xctx._stores.works import WorkSteps
 
-    steps = WorkSteps(True)
+    steps = WorkSteps()
     steps.run(lambda: current(left=1).__enter__(), (), {})
     unit = steps.run(xctx.work.current, (), {})
     assert vars(current) == {"left": 1} and unit.alive
     del steps
     assert not vars(current) and not unit.alive
+
+
+def test_what_others_bind_between_the_steps_stays_theirs(in_thread):
+    """Also what is bound anew or left in between. Each step's context is cleaned up, not just the first one."""
+    from xctx._stores.works import WorkSteps
+
+    def leave_open(**names):
+        scope = current(**names)
+        scope.__enter__()
+        return scope
+
+    steps, other = WorkSteps(), contextvars.Context()
+    with current(a="outside"):
+        steps.run(leave_open, (), {"a": "first"})
+        with current(b="between"):
+            left = steps.run(leave_open, (), {"c": "second"})
+            assert vars(current) == {"a": "first", "b": "between", "c": "second"}
+            other.run(in_thread, lambda: steps.run(lambda: None, (), {}))
+            other.run(steps.run, leave_open, (), {"d": "elsewhere"})
+            assert other.run(vars, current) == {"d": "elsewhere"}
+            left.__exit__(None, None, None)
+            left = leave_open(c="again")
+            steps.close()
+            assert vars(current) == {"a": "outside", "b": "between", "c": "again"}
+            left.__exit__(None, None, None)
+        assert vars(current) == {"a": "outside"}
+    assert other.run(vars, current) == {}
+
+
+def test_a_step_keeps_no_value_alive(thing, no_collector):
+    from xctx._stores.works import WorkSteps
+
+    def leave_open(value):
+        scope = current(value=value)
+        scope.__enter__()
+        return scope
+
+    steps = WorkSteps()
+    left = [steps.run(leave_open, (value := thing(),), {})]
+    ref = weakref.ref(value)
+    del value
+    assert ref() is current.value
+    left.pop().__exit__(None, None, None)
+    assert ref() is None
+    steps.close()
 
 
 # --- what the class has, and what is kept ----------------------------------------------------------------------------
@@ -831,6 +1006,45 @@ def test_a_unit_of_work_that_is_left_open_inside_ends_too(thing, no_collector):
     assert xctx.work.current() is None
 
 
+def test_one_that_was_left_open_and_is_left_later_takes_nothing_with_it():
+    late = xctx.work()
+    with xctx.work():
+        late.__enter__()
+        current(left=1).__enter__()
+    with current(a=1):
+        late.__exit__(None, None, None)
+        assert vars(current) == {"a": 1}
+    with xctx.work() as unit:
+        late.__enter__()
+    with xctx.work() as unit, current(a=1):
+        store.a = 1
+        late.__exit__(None, None, None)
+        assert (vars(current), vars(store), xctx.work.current()) == ({"a": 1}, {"a": 1}, unit)
+
+
+def test_what_is_set_in_the_context_meanwhile_stays_set():
+    """Though an empty unit of work puts back at its end what the context mapped before."""
+    var = contextvars.ContextVar("var")
+    with xctx.work():
+        var.set(1)
+    assert var.get() == 1
+    with xctx.work():
+        token = var.set(2)
+        with xctx.work():
+            var.reset(token)
+        assert var.get() == 1
+    assert var.get() == 1
+    with xctx.work():
+        context = contextvars.copy_context()
+    assert var.get() == 1 and context.run(var.get) == 1
+    outer = current(a=1)
+    outer.__enter__()
+    with xctx.work():
+        assert current.a == 1
+        contextvars.Context().run(outer.__exit__, None, None, None)
+    assert not hasattr(current, "a")
+
+
 def test_a_block_that_a_suspended_generator_left_open_is_left_later_in_peace():
     def generator():
         with current(a=1):
@@ -848,8 +1062,7 @@ def test_a_block_that_a_suspended_generator_left_open_is_left_later_in_peace():
 def test_nothing_is_left_in_the_context(inside, nothing_left_bound):
     def work():
         store.a = 1
-        if inside not in (by_generator, by_async_generator):
-            current(a=1).__enter__()
+        current(a=1).__enter__()
 
     inside(work)
 

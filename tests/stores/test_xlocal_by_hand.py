@@ -123,3 +123,22 @@ def test_leaving_many_entries_costs_the_same_for_each(shared, how, order):
 
     few, many = (min(cost(count) for _ in range(3)) for count in (1000, 4000))
     assert many < 9 * few + 0.01
+
+
+def test_a_scope_that_was_not_entered_leaves_no_block_of_another():
+    """Also where neither has any names, and where the blocks have those of fields."""
+
+    class Tagged(xctx.xlocal):
+        user: str = "nobody"
+        tags: list = xctx.field(default_factory=list)
+
+    for x in (xctx.xlocal(), Tagged()):
+        for scope in (x(), x(user="ada")):
+            with scope:
+                with pytest.raises(RuntimeError, match="not entered"):
+                    x().__exit__(None, None, None)
+            scope.__enter__()
+            with pytest.raises(RuntimeError, match="not entered"):
+                x().__exit__(None, None, None)
+            scope.__exit__(None, None, None)
+            assert vars(x) == {}

@@ -1,9 +1,11 @@
 """xlocal against a model of a few lines: a context is a list of blocks, each with its unit, names and number."""
 
 import contextvars
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from helpers.effort import examples
+from helpers.packages import installed
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
@@ -18,13 +20,11 @@ class Model(RuleBasedStateMachine):
 
     contexts = Bundle("contexts")
     scopes = Bundle("scopes")
-    key_name = "callable"
 
     @initialize(target=contexts)
     def begin(self):
         self.unit = 0
-        key = (lambda: self.unit) if self.key_name == "callable" else xctx.keys.context
-        self.x = xctx.xlocal(key=key)
+        self.x = xctx.xlocal(key=self.key())
         self.blocks = {}  # number of a context -> [(unit, names, number of the block)]
         self.real = {}
         self.entered = {}  # number of a scope -> the blocks that it has entered, in order: (number, unit, real context)
@@ -37,12 +37,22 @@ class Model(RuleBasedStateMachine):
         self.real[self.count], self.blocks[self.count] = context, blocks
         return self.count
 
+    def key(self):
+        return lambda: self.unit
+
+    def teardown(self):
+        vars(self).clear()  # hypothesis keeps this object, and so all that was left open
+
     def unit_here(self):
-        return self.unit if self.key_name == "callable" else None
+        return self.unit
+
+    def run(self, context, function, *args):
+        """Calls the function in a context, by the current unit."""
+        return self.real[context].run(function, *args)
 
     @rule(target=contexts, context=contexts)
     def copy(self, context):
-        return self.add(self.real[context].run(contextvars.copy_context), list(self.blocks[context]))
+        return self.add(self.run(context, contextvars.copy_context), list(self.blocks[context]))
 
     @rule(target=contexts)
     def new(self):
@@ -62,7 +72,7 @@ class Model(RuleBasedStateMachine):
     @rule(scope=scopes, context=contexts)
     def enter(self, scope, context):
         real, names = self.made[scope]
-        self.real[context].run(real.__enter__)
+        self.run(context, real.__enter__)
         self.count += 1
         self.blocks[context].append((self.unit_here(), names, self.count))
         self.entered[scope].append((self.count, self.unit_here(), self.real[context]))
@@ -73,9 +83,9 @@ class Model(RuleBasedStateMachine):
         entered = self.entered[scope]
         if not entered:
             with pytest.raises(RuntimeError, match="not entered"):
-                self.real[context].run(real.__exit__, None, None, None)
+                self.run(context, real.__exit__, None, None, None)
             return
-        self.real[context].run(real.__exit__, None, None, None)
+        self.run(context, real.__exit__, None, None, None)
         numbers = [number for number, _, _ in entered]
         here = [number for _, _, number in reversed(self.blocks[context]) if number in numbers]
         mine = [number for number, unit, _ in reversed(entered) if unit == self.unit_here()]
@@ -95,7 +105,7 @@ class Model(RuleBasedStateMachine):
                 return contextvars.copy_context()
 
         for _ in range(times):
-            self.real[context] = self.real[context].run(once)
+            self.real[context] = self.run(context, once)
         self.blocks[context].append((self.unit_here(), names, None))
 
     @rule(context=contexts, names=NAMES)
@@ -104,7 +114,7 @@ class Model(RuleBasedStateMachine):
             with self.x(**names):
                 return dict(vars(self.x))
 
-        assert self.real[context].run(inside) == {**self.visible(context), **names}
+        assert self.run(context, inside) == {**self.visible(context), **names}
 
     def visible(self, context):
         names = {}
@@ -113,23 +123,77 @@ class Model(RuleBasedStateMachine):
                 names.update(bound)
         return names
 
+    def look(self):
+        return dict(vars(self.x)), {name: getattr(self.x, name, None) for name in "abc"}
+
     @invariant()
     def everything_is_as_in_the_model(self):
-        for context, real in getattr(self, "real", {}).items():
+        for context in getattr(self, "real", {}):
             visible = self.visible(context)
-            assert real.run(lambda: dict(vars(self.x))) == visible
-            for name in "abc":
-                assert real.run(getattr, self.x, name, None) == visible.get(name)
+            assert self.run(context, self.look) == (visible, {name: visible.get(name) for name in "abc"})
 
 
 class ContextModel(Model):
     """The same under the key `context`, where every unit reads."""
 
-    key_name = "context"
+    def key(self):
+        return xctx.keys.context
+
+    def unit_here(self):
+        return None
 
 
-SETTINGS = settings(max_examples=examples(60), stateful_step_count=40, suppress_health_check=list(HealthCheck))
+class ThreadModel(Model):
+    """The same under the key `thread`, with threads that take turns."""
+
+    def key(self):
+        self.threads = [ThreadPoolExecutor(1) for _ in range(3)]
+        return xctx.keys.thread
+
+    def run(self, context, function, *args):
+        return self.threads[self.unit].submit(self.real[context].run, function, *args).result()
+
+    def teardown(self):
+        for thread in getattr(self, "threads", ()):
+            thread.shutdown()
+        super().teardown()
+
+
+class GreenletModel(Model):
+    """The same under the key `greenlet`, with greenlets of one thread."""
+
+    def key(self):
+        import greenlet
+
+        def serve(function):
+            while True:
+                try:
+                    outcome = function(), None
+                except Exception as exc:
+                    outcome = None, exc
+                function = greenlet.getcurrent().parent.switch(outcome)
+
+        self.greenlets = [greenlet.greenlet(serve) for _ in range(3)]
+        return xctx.keys.greenlet
+
+    def run(self, context, function, *args):
+        result, raised = self.greenlets[self.unit].switch(lambda: self.real[context].run(function, *args))
+        if raised is not None:
+            raise raised
+        return result
+
+
+def tried(number):
+    return settings(max_examples=examples(number), stateful_step_count=40, suppress_health_check=list(HealthCheck))
+
+
 TestByValue = Model.TestCase
-TestByValue.settings = SETTINGS
+TestByValue.settings = tried(60)
 TestByContext = ContextModel.TestCase
-TestByContext.settings = SETTINGS
+TestByContext.settings = tried(60)
+TestByThread = ThreadModel.TestCase
+TestByThread.settings = tried(20)
+TestByGreenlet = pytest.mark.skipif(not installed("greenlet"), reason="greenlet cannot be imported here")(
+    GreenletModel.TestCase
+)
+TestByGreenlet.settings = tried(40)

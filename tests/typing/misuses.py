@@ -1,7 +1,6 @@
 """Mistakes that a checker must find: each such line names its error, and a checker reports the one that is none.
 
-What none can find: setting a name that an xlocal declares (annotations cannot say "read-only" yet, PEP 767 would), and
-binding a value of another type than the declared one.
+What only mypy finds, and only with the plugin xctx.mypy, is in declared_misuses.py.
 """
 
 import xctx

@@ -4,6 +4,8 @@ import ctypes
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 
 from celery import Celery
 from wire_names import current, request_id
@@ -75,3 +77,22 @@ def leaves_open(name, fails=False):
     if fails:
         raise LookupError(name)
     return found
+
+
+@app.task
+def together(party, number, size):
+    """Leaves something kept and bound, like `leaves_open`, and ends only when all of its party run at the same time.
+
+    Gives what it found, all that it saw of its own meanwhile, and how many were there.
+    """
+    found = sorted(vars(kept)), vars(current)
+    kept.number = number
+    current(attempt=number).__enter__()
+    Path(folder, f"{party}-{number}").touch()
+    seen = []
+    ends = time.monotonic() + 60
+    while (met := len(list(Path(folder).glob(f"{party}-*")))) < size and time.monotonic() < ends:
+        seen.append((vars(kept), vars(current)))
+        time.sleep(0.002)
+    seen.append((vars(kept), vars(current)))
+    return found, [each for n, each in enumerate(seen) if each not in seen[:n]], met

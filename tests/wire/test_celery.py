@@ -19,6 +19,7 @@ import xctx
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
+POOLS = ["prefork", "threads", "solo", *(["gevent"] if installed("gevent") else [])]
 
 
 @pytest.fixture(scope="module")
@@ -34,24 +35,22 @@ def tasks(tmp_path_factory):
     import xctx.celery
 
     with celery_tasks.app.connection_for_write() as connection:  # so that two processes need not make it at a time
-        celery_tasks.app.amqp.queues["celery"](connection.default_channel).declare()
+        for queue in ("celery", *POOLS):
+            celery_tasks.app.amqp.queues[queue](connection.default_channel).declare()
         assert isinstance(connection.transport, celery_files.Transport)
     yield celery_tasks
     xctx.celery.uninstall()
     celery_tasks.app.close()
 
 
-POOLS = ["prefork", "threads", "solo", *(["gevent"] if installed("gevent") else [])]
-
-
-@pytest.fixture(scope="module", params=POOLS)
-def worker(request, tasks, tmp_path_factory):
-    """result(sent): waits for a task. The worker runs one at a time: each where others ran, but for greenlets."""
+@contextlib.contextmanager
+def running(pool, concurrency, queue, log):
+    """result(sent): waits for a task of that queue, which a worker with such a pool runs."""
     import celery.exceptions
 
-    command = [sys.executable, "-m", "celery", "-A", "celery_tasks", "worker", f"--pool={request.param}"]
-    command += ["--concurrency=1", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]
-    log = tmp_path_factory.mktemp("log") / "worker.log"
+    command = [sys.executable, "-m", "celery", "-A", "celery_tasks", "worker", f"--pool={pool}"]
+    command += [f"--concurrency={concurrency}", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    command += [f"--queues={queue}", "--loglevel=WARNING"]
     with open(log, "wb") as output:
         process = subprocess.Popen(
             command,
@@ -74,6 +73,13 @@ def worker(request, tasks, tmp_path_factory):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.fixture(scope="module", params=POOLS)
+def worker(request, tasks, tmp_path_factory):
+    """A worker that runs one task at a time, each where others ran, but for greenlets."""
+    with running(request.param, 1, "celery", tmp_path_factory.mktemp("log") / "worker.log") as result:
+        yield result
 
 
 BOUND = {"request_id": "r-1", "attempt": 1}
@@ -171,3 +177,19 @@ def test_run_eagerly_it_is_one_inside_its_callers(tasks):
         assert xctx.work.current() is unit
         assert vars(tasks.kept) == {"caller": 1}
         assert not vars(current)
+
+
+@pytest.mark.parametrize("pool", [pool for pool in POOLS if pool != "solo"])
+def test_tasks_that_run_at_the_same_time_are_kept_apart(pool, tasks, tmp_path):
+    size = 3
+    with running(pool, size, pool, tmp_path / "worker.log") as result:
+        for turn in range(4):
+            sent = []
+            for number in range(size):
+                with current(request_id=f"{turn}/{number}"):
+                    sent.append(tasks.together.apply_async([f"{pool}-{turn}", number, size], queue=pool))
+            for number, each in enumerate(sent):
+                bound = {"request_id": f"{turn}/{number}"}
+                found, seen, met = result(each)
+                assert (found, met) == ([[], bound], size)
+                assert seen == [[{"number": number}, {**bound, "attempt": number}]]

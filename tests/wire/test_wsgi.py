@@ -254,3 +254,19 @@ def test_what_it_left_bound_the_next_request_of_that_thread_does_not_see():
         body.close()
     assert seen == [{}, {"a": 1}] * 2
     assert not vars(x)
+
+
+def test_a_body_that_is_closed_in_a_block_leaves_that_open():
+    """As a client in a test does, in the thread in which the application ran."""
+
+    def app(environ, start_response):
+        bound(left="open").__enter__()
+        return iter([b"a", b"b"])
+
+    bound = xctx.xlocal()
+    body = xctx.wsgi.Middleware(app)({}, None)
+    assert next(body) == b"a"
+    with bound(user="of the test"):
+        body.close()
+        assert vars(bound) == {"user": "of the test"}
+    assert vars(bound) == {}

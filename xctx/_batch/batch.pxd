@@ -43,6 +43,7 @@ cdef extern from "xctx/_batch/core.h":
     size_t batch_held(BatchCore* core)
     PyObject* batch_pop(BatchCore* core)
     PyObject** batch_drain(BatchCore* core, size_t* n) except NULL
+    void batch_undrain(BatchCore* core, PyObject** values, size_t n)
     PyObject* batch_swap_error(BatchCore* core, PyObject* error)
     void batch_release(BatchCore* core)
 

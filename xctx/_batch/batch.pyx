@@ -273,6 +273,7 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
 
         Raises:
             RuntimeError: the source itself calls this.
+            MemoryError: the executor is closed, but the list has not all values yet. Another call adds those that are left.
         """
         cdef BatchCore* core = self.core
         cdef xctx_waiter* wake = NULL
@@ -308,9 +309,15 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
             wait(core, waiter, -1.0)
         pass_on(core)  # another close() may wait
         values = batch_drain(core, &n)
-        for i in range(n):
-            self.unused.append(xctx_taken(values[i]))
-        PyMem_RawFree(values)
+        try:
+            for i in range(n):
+                self.unused.append(<object>values[i])
+                Py_DECREF(<object>values[i])   # the list has a reference of its own now
+        except MemoryError:
+            batch_undrain(core, values + i, n - i)   # for the next call of close()
+            raise
+        finally:
+            PyMem_RawFree(values)
         error = batch_swap_error(core, NULL)
         if error != NULL:
             xctx_taken(error)

@@ -100,6 +100,13 @@ PyObject **batch_drain(BatchCore *c, size_t *n) {
     return values;
 }
 
+void batch_undrain(BatchCore *c, PyObject **values, size_t n) {
+    batch_lock(c);
+    for (size_t i = n; i > 0; i--) batch_ring_unpop(c, values[i - 1]);
+    c->left -= n;
+    batch_unlock(c);
+}
+
 PyObject *batch_swap_error(BatchCore *c, PyObject *error) {
     batch_lock(c);
     PyObject *old = c->error;

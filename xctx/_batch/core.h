@@ -132,6 +132,9 @@ size_t batch_held(BatchCore *c);
  * where there is no memory. */
 PyObject **batch_drain(BatchCore *c, size_t *n);
 
+/* Returns the last n of the values that a drain took out. Nothing fills a closed executor, so the ring still has the room. */
+void batch_undrain(BatchCore *c, PyObject **values, size_t n);
+
 /* Replaces the kept exception by another one, or NULL. The caller owns the result, and releases it without holding a lock. */
 PyObject *batch_swap_error(BatchCore *c, PyObject *error);
 

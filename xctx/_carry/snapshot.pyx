@@ -21,15 +21,15 @@ from xctx._carry.application cimport (Application, Repeatable, apply_again, bind
                                       undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key, Unit
-from xctx._runtime.python cimport (PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState, xctx_context_vars,
-                                   xctx_copy_context, xctx_forbid_instances, xctx_publish_before, xctx_tstate,
+from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState,
+                                   xctx_context_vars, xctx_copy_context, xctx_forbid_instances, xctx_publish_before, xctx_tstate,
                                    xctx_type_put)
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport WORK
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
 from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of,
-                                  each_chain, find_place, visible_here, xctx_entering)
+                                  each_chain, find_place, settle_here, visible_here, xctx_entering)
 from xctx._stores.names cimport is_reserved
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
@@ -38,12 +38,12 @@ from xctx._stores.xlocal cimport validated, xlocal
 from xctx._stores.local cimport IN_CONTEXT, carried_names, keep_in_unit, local, new_content, values_to_carry
 from xctx import _core
 from xctx._stores import works
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 
 
 connect()
 
-cdef object MISSING = Token.MISSING
+cdef object MISSING = object()   # not Token.MISSING: subinterpreters of CPython 3.12.1 and 3.13.0 lack it
 cdef xlocal HERE = works.here   # of units of work
 
 
@@ -255,6 +255,8 @@ cdef class Snapshot:
         cdef Repeatable ready = None
         cdef Application application
         cdef bint remakes = False
+        if FREE_THREADED:
+            settle_here()
         if self.extras is not None or tstate.context == NULL:
             return self.apply(False, NULL)
         if self.first is not None and is_work(self.first) and not is_of_here(self.first):

@@ -15,12 +15,12 @@ from xctx._runtime.python cimport FREE_THREADED, xctx_forbid_instances, xctx_tst
 from xctx._runtime.runtime cimport connect
 from xctx._stores.context_values cimport ContextValues
 from xctx._stores.blocks cimport end_visit, visit_context
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 
 
 connect()
 
-cdef object MISSING = Token.MISSING
+cdef object MISSING = object()   # not Token.MISSING: subinterpreters of CPython 3.12.1 and 3.13.0 lack it
 cdef object layers_here = ContextVar("xctx.variables")   # the tuple of layers
 
 

@@ -20,7 +20,7 @@ from xctx._lock import names
 HEAD = struct.Struct("=QIIIIII Q 88x QI")
 ROW = struct.Struct("=QIIIIII QQ")
 ROWS_AT, ROW_SIZE = 256, 128
-MAGIC = 0x33786374786C6F63
+MAGIC = 0x34786374786C6F63
 WRITER_SLOT, ANNOUNCED, DIED = 0xFFFFF, 1 << 20, 1 << 21
 MODES = (None, "shared", "upgradable", "exclusive")
 FLOCK = struct.Struct("hhqqi4x")

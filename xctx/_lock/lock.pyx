@@ -20,9 +20,9 @@ from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE
                                    announce_upgrade, check_locks, clean_up_all, counts, has_row, is_beneath, load32, load64,
                                    has_lost_name, mapping_of, new_attempt, new_mapping, new_row, new_unit_lock, overtake,
                                    pause, queued, reads_on, readers_in, refuse_task, refuse_without_loop, release_unit, row_at,
-                                   set_forget, step_down, take, tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_head,
-                                   xctx_row, xctx_unit_lock)
-from xctx._runtime.parking cimport TaskWaiter, task_waiter
+                                   set_forget, set_stores_of, step_down, take, tell_if_queued, tell_of_loss, tell_of_removal,
+                                   wait, xctx_head, xctx_row, xctx_unit_lock)
+from xctx._runtime.parking cimport TaskWaiter, done, task_waiter
 from xctx._runtime.python cimport (PyThread_get_thread_ident, PyThreadState, xctx_forbid_instances, xctx_lock,
                                    xctx_mend_metatype, xctx_tstate, xctx_unlock)
 from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
@@ -32,6 +32,7 @@ from xctx._runtime.units cimport Unit
 from xctx import _core
 from xctx._stores.local import local
 from xctx._lock import names
+import errno
 import os
 import sys
 import _warnings   # underscored for a cheap start: each interpreter has this loaded
@@ -100,7 +101,8 @@ cdef class SharedLock:
     process that is killed, a thread, greenlet or task that ends. A process that is stopped (SIGSTOP) goes on holding it.
 
     While it waits, a thread sleeps, and a greenlet lets gevent's hub run. A task waits with ``async with`` and the methods
-    that end in ``_async``; the others stop its event loop, and all tasks of that with it.
+    that end in ``_async``; the others stop its event loop, and all tasks of that with it. Units that wait for one another's
+    locks in a circle, in whatever processes, are found in a second or two: the one that came last gets a RuntimeError.
 
     Args:
         name: of the lock, by which other processes find it; None for one that only those have to whom it is handed.
@@ -139,13 +141,16 @@ cdef class SharedLock:
     def __init__(self, name=None, *, key=None, on_death="warn"):
         key = checked_key(key)
         cdef int how = checked_on_death(on_death)
+        cdef Common common
         if self.mapping is not None:
             raise RuntimeError("a lock is initialised once")
         check_locks()
-        if name is None:
-            set_up(self, new_common(new_mapping()), None, None, key, how)
-        else:
-            set_up(self, names.open_named(name, new_common_of), name, None, key, how)
+        try:
+            common = new_common(new_mapping()) if name is None else names.open_named(name, new_common_of)
+        except OSError as error:
+            tell_of_limit(error)
+            raise
+        set_up(self, common, name, None, key, how)
 
     @classmethod
     def at(cls, path, *, create=True, mode=0o600, key=None, on_death="warn"):
@@ -159,24 +164,38 @@ cdef class SharedLock:
             path: of the file; its directory must exist.
             create: False to raise FileNotFoundError where there is no file.
             mode: the permissions of a new file, whatever the umask.
-            key, on_death: as for a lock with a name.
+            key: what a holder is, as for a lock with a name.
+            on_death: what acquiring does after a writer's death, as for a lock with a name.
+
+        Returns:
+            The lock, of the class on which this is called.
 
         Raises:
             ValueError: the file is no lock's.
+            FileNotFoundError: there is no such file and ``create=False``, or no such directory.
             OSError: the file cannot be opened, there is no room, or it is on a file system of the network (NFS, SMB, 9P).
+            NotImplementedError: this is not Linux.
         """
         cdef SharedLock lock = cls.__new__(cls)
         checked = checked_key(key)
         cdef int how = checked_on_death(on_death)
+        cdef Common common
         check_locks()
         path = os.path.abspath(os.fsdecode(path))
-        set_up(lock, names.open_at(path, create, mode, new_common_of), None, path, checked, how)
+        try:
+            common = names.open_at(path, create, mode, new_common_of)
+        except OSError as error:
+            tell_of_limit(error)
+            raise
+        set_up(lock, common, None, path, checked, how)
         return lock
 
     # --- acquiring
 
     def acquire(self, exclusive=False, blocking=True, timeout=-1):
         """Acquires the lock for this unit. In a task it stops the event loop while it waits: see :meth:`acquire_async`.
+
+        A wait that a signal's handler, ``gevent.Timeout`` or the like ends by an exception leaves no trace.
 
         Args:
             exclusive: to write, rather than to read beside others.
@@ -189,6 +208,11 @@ cdef class SharedLock:
         Raises:
             ValueError: this unit holds the lock already (of a :class:`SharedRLock`: to read, and it asks to write); `timeout` is
                 negative, or given together with ``blocking=False``.
+            RuntimeError: the wait could not end: another unit of this thread has the lock and cannot run meanwhile, or units
+                wait for one another's locks in a circle. Or this process counts as dead, because it closed descriptors.
+            FileNotFoundError: the lock's file was removed while it was used.
+            OSError: no room is left for this thread in the shared memory; or nothing tells whether a holder is alive, because
+                no descriptor is left or the program closed the lock's.
 
         Warns:
             OwnerDiedWarning: a writer died. Where the warning is made an error, the lock is not acquired.
@@ -204,12 +228,23 @@ cdef class SharedLock:
     def acquire_upgradable(self, blocking=True, timeout=-1):
         """Acquires the lock to read, beside others, with the right to write later: only one unit at a time has it.
 
-        Args, returns, raises and warns as :meth:`acquire`.
+        Args:
+            blocking: False to try only.
+            timeout: how many seconds to wait; -1 for as long as it takes.
+
+        Returns:
+            Whether the lock is held.
+
+        Raises and warns as :meth:`acquire`.
         """
         return enter(self, UPGRADABLE, seconds_of(blocking, timeout))
 
     def upgrade(self, blocking=True, timeout=-1):
-        """From upgradable to exclusive, when all who read have released. New ones wait. Args as :meth:`acquire`.
+        """From upgradable to exclusive, when all others that read have released. New ones wait.
+
+        Args:
+            blocking: False to try only.
+            timeout: how many seconds to wait; -1 for as long as it takes.
 
         Returns:
             Whether the lock is held exclusively; otherwise it is upgradable still.
@@ -217,11 +252,24 @@ cdef class SharedLock:
         Raises:
             ValueError: this unit does not hold the lock upgradable. A unit that holds it shared can never upgrade: two such
                 units would wait for each other.
+            RuntimeError, FileNotFoundError, OSError: as for :meth:`acquire`.
         """
         return upgrade(self, seconds_of(blocking, timeout))
 
     def upgrade_async(self, timeout=-1):
-        """As :meth:`upgrade`, to be awaited in an asyncio task: other tasks go on reading, and release, meanwhile."""
+        """As :meth:`upgrade`, in an asyncio task: other tasks go on reading, and release, meanwhile.
+
+        Args:
+            timeout: how many seconds to wait; -1 for as long as it takes.
+
+        Returns:
+            An awaitable of whether the lock is held exclusively; otherwise it is upgradable still. Cancelling it leaves it
+            upgradable.
+
+        Raises:
+            ValueError, RuntimeError, FileNotFoundError, OSError: when awaited, as for :meth:`upgrade`; RuntimeError also
+                where it is awaited in another thread, or without an event loop.
+        """
         return upgrade_in_task(self, find_unit_lock(self), seconds_of(True, timeout))
 
     def downgrade(self, *, upgradable=False):
@@ -231,7 +279,8 @@ cdef class SharedLock:
             upgradable: from exclusive to upgradable instead.
 
         Raises:
-            ValueError: this unit does not hold the lock exclusively (or upgradable).
+            ValueError: this unit does not hold the lock exclusively (or upgradable), or is upgrading it at this moment.
+            RuntimeError: this process closed descriptors, and so was taken for dead and does not hold the lock any more.
         """
         downgrade(self, UPGRADABLE if upgradable else SHARED)
 
@@ -239,7 +288,10 @@ cdef class SharedLock:
         """Takes back one acquisition, the latest, of this unit.
 
         Raises:
-            ValueError: this unit does not hold the lock.
+            ValueError: this unit does not hold the lock, or is upgrading it at this moment.
+            RuntimeError: this process closed descriptors, and so was taken for dead: it has not held the lock of late.
+            FileNotFoundError: the unit wrote, and the lock's file was removed meanwhile: others may have written, too. The lock
+                is released all the same.
         """
         leave(self)
 
@@ -257,6 +309,13 @@ cdef class SharedLock:
 
         Args:
             timeout: how many seconds to wait before a TimeoutError; -1 for as long as it takes.
+
+        Returns:
+            What ``with`` and ``async with`` take, any number of times. Entering it gives the lock; it raises and warns as
+            :meth:`acquire`.
+
+        Raises:
+            ValueError: `timeout` is negative.
         """
         if timeout is NO_LIMIT:
             return self
@@ -268,6 +327,12 @@ cdef class SharedLock:
         Args:
             timeout: how many seconds to wait before a TimeoutError; -1 for as long as it takes.
             mend: True where the block is to mend what a dead writer left: then nothing is warned about or raised.
+
+        Returns:
+            As :meth:`shared`.
+
+        Raises:
+            ValueError: `timeout` is negative.
         """
         return block_of(self, EXCLUSIVE, timeout, mend)
 
@@ -276,6 +341,12 @@ cdef class SharedLock:
 
         Args:
             timeout: how many seconds to wait before a TimeoutError; -1 for as long as it takes.
+
+        Returns:
+            As :meth:`shared`.
+
+        Raises:
+            ValueError: `timeout` is negative.
         """
         return block_of(self, UPGRADABLE, timeout, False)
 
@@ -285,24 +356,40 @@ cdef class SharedLock:
         It is this task that holds the lock then, also where ``asyncio.wait_for``, ``gather`` or ``create_task`` has another
         task do the waiting. It must wait in the thread that called this, and this task must not end before it has.
 
+        Args:
+            exclusive: to write, rather than to read beside others.
+            timeout: how many seconds to wait; -1 for as long as it takes, 0 to try only.
+
         Returns:
             An awaitable of whether the lock is held. With ``timeout=0`` another task that awaits it for one that holds the lock
             already gets False, where that one itself gets the ValueError.
+
+        Raises:
+            ValueError: `timeout` is negative.
+            ValueError, RuntimeError, FileNotFoundError, OSError: when awaited, as for :meth:`acquire`. RuntimeError also where
+                it is awaited in another thread, or without an event loop, or the task that asked has ended.
         """
         return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), EXCLUSIVE if exclusive else SHARED,
                                seconds_of(True, timeout), False, True)
 
     def acquire_upgradable_async(self, timeout=-1):
-        """As :meth:`acquire_upgradable`, to be awaited in an asyncio task."""
+        """As :meth:`acquire_upgradable`, in an asyncio task.
+
+        Args:
+            timeout: how many seconds to wait; -1 for as long as it takes, 0 to try only.
+
+        Returns:
+            An awaitable of whether the lock is held; as for :meth:`acquire_async`, which says what it raises.
+        """
         return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), UPGRADABLE,
                                seconds_of(True, timeout), False, True)
 
     def __aenter__(self):
         return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), SHARED, FOREVER, False, self)
 
-    async def __aexit__(self, exc_type=None, exc=None, traceback=None):
+    def __aexit__(self, exc_type=None, exc=None, traceback=None):
         leave_block(self)
-        return False
+        return LEFT
 
     # --- looking
 
@@ -313,17 +400,17 @@ cdef class SharedLock:
 
     @property
     def key(self):
-        """What a holder is: the key it was made with."""
+        """The key that it was made with, which says what a holder is."""
         return self.holder
 
     @property
     def mode(self):
-        """What this unit holds the lock for: 'shared', 'upgradable', 'exclusive', or None."""
+        """How this unit holds the lock, as 'shared', 'upgradable', 'exclusive', or None where it does not."""
         return MODES[unit_lock_here(self).mode]
 
     @property
     def count(self):
-        """How often this unit has acquired the lock and not released it."""
+        """How often this unit has acquired the lock and not released it, 0 where it does not hold it."""
         return unit_lock_here(self).depth
 
     @property
@@ -333,7 +420,7 @@ cdef class SharedLock:
 
     @property
     def owner_died(self):
-        """Whether a writer died and nobody has called :meth:`mark_consistent` since (see :class:`OwnerDiedWarning`)."""
+        """Whether a writer died and nobody has called :meth:`mark_consistent` since. The same in all processes."""
         clean_up_all(ready(self))
         return bool(load64(&self.mapping.head.word) & DIED)
 
@@ -342,6 +429,7 @@ cdef class SharedLock:
 
         Raises:
             ValueError: this unit does not hold the lock exclusively.
+            RuntimeError: this process closed descriptors, and so was taken for dead and does not hold the lock any more.
         """
         cdef xctx_unit_lock *unit = unit_lock_here(self)
         if unit.mode != EXCLUSIVE:
@@ -375,21 +463,29 @@ cdef class SharedLock:
 
     @property
     def owner(self):
-        """Who holds the lock exclusively or upgradable: (mode, pid, the kernel's number of the thread), or None."""
+        """Who holds the lock exclusively or upgradable, as the first three elements of what :meth:`holders` gives, or None."""
         for holder in self.holders():
             if holder[0] != "shared":
                 return holder[:3]
         return None
 
     def locked(self):
-        """Whether anyone holds the lock, in any way. It may have changed by now."""
+        """Whether anyone holds the lock, in any way. It may have changed by now.
+
+        Raises:
+            OSError: as for :meth:`holders`.
+        """
         return bool(self.holders())
 
     def holders(self):
         """Who holds the lock, for debugging. It may have changed by now.
 
         Returns:
-            A list of (mode, pid, the kernel's number of the thread or 0 where several share a place, how many units).
+            A list of (mode, pid, the kernel's number of the thread or 0 where several share a row, how many units).
+
+        Raises:
+            OSError: no descriptor is left, or the program closed the lock's, so that nothing tells which holders are alive.
+                The attributes :attr:`owner`, :attr:`readers`, :attr:`waiters` and :attr:`owner_died` raise it as well.
         """
         cdef xctx_head *head = ready(self).head
         cdef xctx_row *row
@@ -497,8 +593,9 @@ cdef void set_up(SharedLock lock, Common common, str name, str place, Key key, i
     global _units_of
     cdef Holders holders = None
     if _units_of is None:   # now, and not in the midst of waiting
-        from xctx._stores.inspection import units_of
+        from xctx._stores.inspection import stores_of, units_of
         _units_of = units_of
+        set_stores_of(stores_of)
     if key.func is None:
         holders = common.holders.get(key)
     if holders is None:
@@ -516,6 +613,14 @@ cdef void set_up(SharedLock lock, Common common, str name, str place, Key key, i
     lock.title = name
     lock.place = place
     lock.mapping = common.mapping
+
+
+cdef int tell_of_limit(object error) except -1:
+    """Raises in the place of an error which says no more than that no descriptor is left."""
+    if error.errno == errno.EMFILE:
+        raise OSError(errno.EMFILE, f"{error.strerror}: this process has a descriptor for each of its locks, and may have no "
+                                    "more (RLIMIT_NOFILE)") from None
+    return 0
 
 
 cdef Mapping ready(SharedLock lock):
@@ -913,8 +1018,8 @@ cdef bint has_ended(Unit asker) except -1:
     """Whether the unit has run to its end; the object may be there a while longer."""
     if asker.ended:
         return True
-    done = getattr(asker(), "done", None)   # a task
-    return done is not None and done()
+    is_done = getattr(asker(), "done", None)   # a task
+    return is_done is not None and is_done()
 
 
 cdef int check_asker(UnitLock owner) except -1:
@@ -1017,9 +1122,9 @@ cdef class LockBlock:
     def __aenter__(self):
         return enter_in_task(self, find_unit_lock(self.lock), self.lock.holder.find(True))
 
-    async def __aexit__(self, exc_type=None, exc=None, traceback=None):
+    def __aexit__(self, exc_type=None, exc=None, traceback=None):
         leave_block(self.lock)
-        return False
+        return LEFT
 
     cdef int give_up(self) except -1:
         raise TimeoutError(f"the lock was not free to hold it {MODES[self.mode]} within {self.seconds:g} s")
@@ -1032,6 +1137,11 @@ async def enter_in_task(LockBlock block, UnitLock owner, Unit asker):
 
 
 xctx_forbid_instances(<PyTypeObject*>LockBlock)
+
+
+# What `__aexit__` gives. A lock is released without waiting; a coroutine that released it would have to be made first, which
+# fails where there is no memory, and the lock would stay held.
+cdef object LEFT = done(None)
 
 
 # --- locks that count only while a grant is good ------------------------------------------------------------------------------

@@ -112,6 +112,14 @@ int xctx_set_up_mappings(void) {
 
 /* --- mapping, unmapping ------------------------------------------------------------------------------------------------ */
 
+/* A number that nobody else gets, in this container or another, and is not 0. */
+static uint64_t new_identity(void) {
+    uint64_t number = 0;
+    if (syscall(SYS_getrandom, &number, sizeof(number), 1u /* GRND_NONBLOCK */) != sizeof(number) || number == 0)
+        number = xctx_monotonic_ns() << 20 | (uint64_t)getpid();
+    return number;
+}
+
 xctx_mapping *xctx_map(int fd, const char *path, int lasting) {
     xctx_mapping *mapping;
     uint64_t before = 0;
@@ -131,6 +139,8 @@ xctx_mapping *xctx_map(int fd, const char *path, int lasting) {
         errno = ENOLCK;
         return NULL;
     }
+    before = 0;
+    xctx_cas64(&head->identity, &before, new_identity());
     if (xctx_load32(&head->reserved) < XCTX_FIRST_ROWS) xctx_store32(&head->reserved, XCTX_FIRST_ROWS);
     pthread_mutex_lock(&mutex);
     for (mapping = mappings; mapping && mapping->head; mapping = mapping->next) {}
@@ -358,10 +368,13 @@ int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt) {
     if (attempt->phase == XCTX_HAS_SLOT) {
         used = xctx_load32(&head->used);
         pthread_mutex_lock(&mutex);
-        for (i = attempt->next_row; i < used && found >= 0; i++)
+        for (i = attempt->next_row; i < used; i++)
             if (XCTX_IN(xctx_load64(&xctx_row_at(head, i)->readers))) {
                 one = clean_up_if_dead(mapping, i, &living);
-                found = one < 0 ? -1 : found | one;
+                if (one < 0) found = -1;
+                /* It cannot go on before the first that lives; to ask about all takes long where there are thousands. */
+                if (one <= 0) break;
+                found = 1;
             }
         pthread_mutex_unlock(&mutex);
         return found;
@@ -385,81 +398,146 @@ int xctx_clean_up_all_dead(xctx_mapping *mapping) {
 
 /* --- cycles ------------------------------------------------------------------------------------------------------------- */
 
-/* Whether a thread that sleeps is kept by others still. A reader that was admitted, and a writer that was passed over, go on as
- * soon as they run: a process may be stopped, or the machine busy. */
+#define HOW(link) ((uint64_t)(link)->index | (uint64_t)(link)->phase << 16 | (uint64_t)(link)->unit << 24 \
+                   | (uint64_t)(link)->state << 32)
+_Static_assert(XCTX_ROWS <= 0x10000, "HOW has room for the index of each row");
+
+/* Under the mutex. */
+static void say_stuck(const xctx_link *link, xctx_stuck *stuck) {
+    if (xctx_load64(&stuck->wait)) return;   /* another unit of the row says so; nobody can go on before that one has */
+    xctx_store64(&stuck->lock, link->mapping->head->identity);
+    xctx_store64(&stuck->since, link->since);
+    xctx_store64(&stuck->how, HOW(link));
+    xctx_store64(&stuck->wait, link->wait);
+}
+
+static void unsay_stuck(const xctx_link *link, xctx_row *row) {
+    int part;
+    for (part = 0; part < XCTX_STUCK; part++)
+        if (xctx_load64(&row->stuck[part].wait) == link->wait
+            && xctx_load64(&row->stuck[part].lock) == link->mapping->head->identity)
+            xctx_store64(&row->stuck[part].wait, 0);
+}
+
+void xctx_say_stuck(const xctx_link *link, xctx_mapping *mapping, uint32_t index, int part) {
+    pthread_mutex_lock(&mutex);
+    say_stuck(link, &xctx_row_at(mapping->head, index)->stuck[part]);
+    pthread_mutex_unlock(&mutex);
+}
+
+void xctx_unsay_stuck(const xctx_link *link, xctx_mapping *mapping, uint32_t index) {
+    pthread_mutex_lock(&mutex);
+    unsay_stuck(link, xctx_row_at(mapping->head, index));
+    pthread_mutex_unlock(&mutex);
+}
+
+int xctx_say_thread_stuck(const xctx_link *link) {
+    uint32_t thread = (uint32_t)syscall(SYS_gettid);
+    xctx_mapping *mapping;
+    xctx_own_row *each;
+    xctx_row *row;
+    int said = 0;
+    pthread_mutex_lock(&mutex);
+    for (mapping = mappings; mapping; mapping = mapping->next) {
+        if (!mapping->head) continue;
+        for (each = mapping->rows; each < mapping->rows + XCTX_OWN_ROWS; each++) {
+            row = xctx_row_at(mapping->head, each->index);
+            if (!each->users || xctx_load32(&row->thread) != thread || xctx_load32(&row->owner) != mapping->token) continue;
+            if ((xctx_load64(&mapping->head->word) & XCTX_WRITER_SLOT) == each->index + 1) {
+                say_stuck(link, &row->stuck[XCTX_STUCK_WRITER]);
+                said++;
+            }
+            if (XCTX_IN(xctx_load64(&row->readers))) {
+                say_stuck(link, &row->stuck[XCTX_STUCK_READER]);
+                said++;
+            }
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+    return said;
+}
+
+void xctx_unsay_thread_stuck(const xctx_link *link) {
+    xctx_mapping *mapping;
+    xctx_own_row *each;
+    pthread_mutex_lock(&mutex);
+    for (mapping = mappings; mapping; mapping = mapping->next) {
+        if (!mapping->head) continue;
+        for (each = mapping->rows; each < mapping->rows + XCTX_OWN_ROWS; each++)   /* one may have become another's, too */
+            if (each->users) unsay_stuck(link, xctx_row_at(mapping->head, each->index));
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+/* Whether a unit that waits is kept by others still. A reader that was admitted, and a writer that was passed over, go on as soon
+ * as they run: a process may be stopped, or the machine busy. */
 static int is_kept(const xctx_link *link) {
     xctx_head *head = link->mapping->head;
     uint64_t word = xctx_load64(&head->word);
     uint32_t slot = (uint32_t)(word & XCTX_WRITER_SLOT);
     if (word & XCTX_REMOVED) return 0;
     switch (link->phase) {
-    case XCTX_COUNTED: return word & XCTX_ANNOUNCED && XCTX_WAITING(xctx_load64(&xctx_row_at(head, link->index)->readers));
-    case XCTX_HAS_SLOT: return slot == link->index + 1;
+    case XCTX_COUNTED:
+        return word & XCTX_ANNOUNCED && XCTX_EPOCH(xctx_load64(&xctx_row_at(head, link->index)->readers)) == link->state;
+    case XCTX_HAS_SLOT: return slot == link->index + 1 && XCTX_PASSES(word) == link->state;
     default: return slot != 0;
     }
 }
 
-/* Whether it has slept all the time since it was found. */
-static int sleeps_still(const xctx_link *link) {
-    xctx_row *row = xctx_row_at(link->mapping->head, link->index);
-    return xctx_load32(&row->blocked) == link->phase && xctx_load32(&row->pid) == link->pid
-           && xctx_load32(&row->thread) == link->thread && xctx_load64(&row->waiting_since) == link->since;
-}
-
-/* Where a thread sleeps. 0 where it does not. */
-static int find_sleeper(xctx_link *link, uint32_t pid, uint32_t thread) {
+/* Reads of a unit that has something by a row for what it waits. 0 where no such thing is said, or the unit may go on. */
+static int read_stuck(xctx_link *link, xctx_stuck *said) {
+    uint64_t wait = xctx_load64(&said->wait), lock = xctx_load64(&said->lock), how;
     xctx_mapping *mapping;
-    uint32_t i, used, phase;
-    xctx_row *row;
-    for (mapping = mappings; mapping; mapping = mapping->next) {
-        if (!mapping->head) continue;
-        used = xctx_load32(&mapping->head->used);
-        for (i = 0; i < used; i++) {
-            row = xctx_row_at(mapping->head, i);
-            phase = xctx_load32(&row->blocked);
-            if (phase && xctx_load32(&row->thread) == thread && xctx_load32(&row->pid) == pid) {
-                *link = (xctx_link){mapping, i, phase, pid, thread, xctx_load64(&row->waiting_since)};
-                return is_kept(link);
-            }
-        }
-    }
-    return 0;
+    if (wait == 0) return 0;
+    for (mapping = mappings; mapping && !(mapping->head && mapping->head->identity == lock); mapping = mapping->next) {}
+    if (mapping == NULL) return 0;
+    how = xctx_load64(&said->how);
+    *link = (xctx_link){mapping, wait, xctx_load64(&said->since), said, (uint32_t)how & 0xFFFF, (uint32_t)(how >> 32),
+                        (uint8_t)(how >> 16), (uint8_t)(how >> 24)};
+    /* Nobody says the same number of the same lock again, once it is unsaid, but for the same wait. */
+    return xctx_load64(&said->wait) == wait && xctx_load64(&said->lock) == lock
+           && link->index < xctx_load32(&mapping->head->used) && is_kept(link);
 }
 
-/* Goes on from the last link: to those that hold what its thread waits for. Gives the length of a cycle, or 0. */
+/* Whether that has been said all the time since it was read, by a process that lives. */
+static int is_stuck_still(const xctx_link *link) {
+    return xctx_load64(&link->said->wait) == link->wait && xctx_load64(&link->said->lock) == link->mapping->head->identity
+           && xctx_load64(&link->said->how) == HOW(link)
+           && lives(link->mapping, xctx_load32(&xctx_row_at(link->mapping->head, link->index)->owner)) == 1;
+}
+
+static int is_same_wait(const xctx_link *one, const xctx_link *other) {
+    return one->mapping == other->mapping && one->wait == other->wait;
+}
+
+/* Goes on from the last link: to those that have what its unit waits for. Gives the length of a cycle, or 0. */
 static int follow(xctx_link *links, int length) {
-    xctx_link *last = &links[length - 1];
+    const xctx_link *last = &links[length - 1];
     xctx_head *head = last->mapping->head;
-    uint32_t slot = (uint32_t)(xctx_load64(&head->word) & XCTX_WRITER_SLOT), i, used, pid, thread;
+    uint32_t slot = (uint32_t)(xctx_load64(&head->word) & XCTX_WRITER_SLOT), i, used = xctx_load32(&head->used);
     int found, each;
     xctx_row *row;
     if (length == XCTX_LONGEST_CYCLE) return 0;
-    used = xctx_load32(&head->used);
     for (i = 0; i < used; i++) {
         row = xctx_row_at(head, i);
         /* It has the slot and waits for the readers, or it waits for the owner of the slot. */
-        if (last->phase == XCTX_HAS_SLOT ? !XCTX_IN(xctx_load64(&row->readers)) || i == last->index : slot != i + 1) continue;
-        pid = xctx_load32(&row->pid);
-        thread = xctx_load32(&row->thread);
-        if (thread == 0) continue;
-        if (pid == links[0].pid && thread == links[0].thread) return length;
-        for (each = 1; each < length && (links[each].pid != pid || links[each].thread != thread); each++) {}
-        if (each < length || !find_sleeper(&links[length], pid, thread)) continue;
-        if ((found = follow(links, length + 1)) != 0) return found;
+        if (last->phase == XCTX_HAS_SLOT ? !XCTX_IN(xctx_load64(&row->readers)) : slot != i + 1) continue;
+        if (!read_stuck(&links[length], &row->stuck[last->phase == XCTX_HAS_SLOT ? XCTX_STUCK_READER : XCTX_STUCK_WRITER]))
+            continue;
+        if (is_same_wait(&links[0], &links[length])) return length;
+        for (each = 1; each < length && !is_same_wait(&links[each], &links[length]); each++) {}
+        if (each == length && (found = follow(links, length + 1)) != 0) return found;
     }
     return 0;
 }
 
-int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, uint32_t phase, xctx_link *links) {
-    xctx_row *row = xctx_row_at(mapping->head, index);
+int xctx_find_cycle(xctx_link *links) {
     int length = 0, i;
-    links[0] = (xctx_link){mapping, index, phase, xctx_load32(&row->pid), xctx_load32(&row->thread),
-                           xctx_load64(&row->waiting_since)};
     pthread_mutex_lock(&mutex);
-    if (links[0].thread && is_kept(&links[0])) length = follow(links, 1);
+    if (is_kept(&links[0])) length = follow(links, 1);
     /* The first is awake: it asks. It may have been admitted since. */
     for (i = 0; i < length; i++)
-        if (!is_kept(&links[i]) || (i && !sleeps_still(&links[i]))) length = 0;
+        if (!is_kept(&links[i]) || (i && !is_stuck_still(&links[i]))) length = 0;
     pthread_mutex_unlock(&mutex);
     return length;
 }
@@ -556,6 +634,7 @@ void xctx_unclaim_row(xctx_mapping *mapping, uint32_t index) {
         if (each->users && each->index == index && --each->users == 0) {
             row = xctx_row_at(mapping->head, index);
             if (xctx_load32(&row->owner) == mapping->token) {
+                xctx_forget_stuck(row);
                 xctx_store32(&row->owner, 0);
                 free_again(mapping->head, index);
             }
@@ -580,9 +659,14 @@ void xctx_unclaim_row(xctx_mapping *mapping, uint32_t index) { (void)mapping; (v
 int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt) { (void)mapping; (void)attempt; return 0; }
 int xctx_clean_up_all_dead(xctx_mapping *mapping) { (void)mapping; return 0; }
 int xctx_look_for_name(xctx_mapping *mapping) { (void)mapping; return 0; }
-int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, uint32_t phase, xctx_link *links) {
-    (void)mapping; (void)index; (void)phase; (void)links;
-    return 0;
+void xctx_say_stuck(const xctx_link *link, xctx_mapping *mapping, uint32_t index, int part) {
+    (void)link; (void)mapping; (void)index; (void)part;
 }
+void xctx_unsay_stuck(const xctx_link *link, xctx_mapping *mapping, uint32_t index) {
+    (void)link; (void)mapping; (void)index;
+}
+int xctx_say_thread_stuck(const xctx_link *link) { (void)link; return 0; }
+void xctx_unsay_thread_stuck(const xctx_link *link) { (void)link; }
+int xctx_find_cycle(xctx_link *links) { (void)links; return 0; }
 
 #endif

@@ -123,20 +123,33 @@ int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt);
 /* Cleans up after all the dead. 0, or -1 and errno. */
 int xctx_clean_up_all_dead(xctx_mapping *mapping);
 
-/* A thread on a cycle of threads each of which sleeps for a lock that the next one holds. */
+/* The wait of a unit, which may be on a cycle of units each of which waits for a lock that the next one has. */
 typedef struct {
-    xctx_mapping *mapping;        /* the lock that it waits for */
+    xctx_mapping *mapping;        /* the lock for which it waits */
+    uint64_t wait, since;         /* as in xctx_stuck */
+    xctx_stuck *said;             /* where it was read; NULL for the wait of the unit that looks for a cycle */
     uint32_t index;               /* the row by which it waits */
-    uint32_t phase;               /* of its attempt */
-    uint32_t pid, thread;
-    uint64_t since;
+    uint32_t state;               /* passes of the word, or epoch of the row, as its attempt knows them */
+    uint8_t phase;                /* of its attempt */
+    uint8_t unit;                 /* XCTX_THREAD and so on: who waits, for people to read */
 } xctx_link;
+enum { XCTX_THREAD, XCTX_GREENLET, XCTX_TASK };
 #define XCTX_LONGEST_CYCLE 16
 
-/* Looks for a cycle through the thread of a row, which is about to sleep there in that phase of an attempt. Gives its length,
- * or 0. Only locks that this process has are looked at, and only threads with a row of their own. Nothing on the cycle has
- * moved meanwhile, so it is there for good. */
-int xctx_find_cycle(xctx_mapping *mapping, uint32_t index, uint32_t phase, xctx_link *links);
+/* Says that a unit waits as `link` says, so that others can find a cycle through it. It is said for each row by which the unit
+ * has anything: `part` says what. Of the units that read by one row one alone says so at a time. Always undone before the unit
+ * gives anything of that back, or looks for what it waits. */
+void xctx_say_stuck(const xctx_link *link, xctx_mapping *mapping, uint32_t index, int part);
+void xctx_unsay_stuck(const xctx_link *link, xctx_mapping *mapping, uint32_t index);
+
+/* The same for all that units of this thread have, if the thread sleeps; only by rows that the thread has for itself. Gives how
+ * many rows. */
+int xctx_say_thread_stuck(const xctx_link *link);
+void xctx_unsay_thread_stuck(const xctx_link *link);
+
+/* Looks for a cycle through the wait links[0], which has been said. Gives its length, or 0. Only locks that this process has are
+ * looked at. All units on the cycle waited at one and the same moment, so it is there for good. */
+int xctx_find_cycle(xctx_link *links);
 
 /* Whether the file of a named lock has lost its name: all that use the memory find out then. */
 int xctx_look_for_name(xctx_mapping *mapping);

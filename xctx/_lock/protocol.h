@@ -436,6 +436,12 @@ static inline int xctx_cancel(xctx_head *head, uint32_t index, xctx_attempt *att
     }
 }
 
+/* Nobody is stuck any more that has something by this row. */
+static inline void xctx_forget_stuck(xctx_row *row) {
+    int part;
+    for (part = 0; part < XCTX_STUCK; part++) xctx_store64(&row->stuck[part].wait, 0);
+}
+
 /* --- after a death ----------------------------------------------------------------------------------------------------- */
 
 /* Says that a writer died. */
@@ -460,7 +466,7 @@ static inline void xctx_clean_up_dead_row(xctx_head *head, uint32_t index) {
     }
     xctx_store32_release(&row->mode, XCTX_NONE);
     xctx_store32_release(&row->waiters, 0);
-    xctx_store32_release(&row->blocked, 0);
+    xctx_forget_stuck(row);
     xctx_store64(&row->readers, 0);
     xctx_after_leaving(head, 1);
     xctx_store32(&row->owner, 0);

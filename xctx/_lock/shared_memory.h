@@ -14,7 +14,7 @@
 
 #define XCTX_ROWS 65000
 #define XCTX_TAKEN 0x80000000u   /* no process has a token with this bit */
-#define XCTX_MAGIC 0x33786374786C6F63   /* its first digit is the layout's version */
+#define XCTX_MAGIC 0x34786374786C6F63   /* its first digit is the layout's version */
 
 /* What is written often stands on two cache lines of its own, because the processor fetches lines in pairs. Programs other
  * than this library read the memory, too: xctx/_lock/listing.py. */
@@ -26,14 +26,25 @@ typedef struct {
     uint32_t deaths;         /* how many writers have died, ever */
     uint32_t sweep;          /* which row is looked at next, lest rows of the dead stay that are in nobody's way */
     uint32_t unused;
-    uint64_t waits;          /* how often a unit has begun to wait, ever; for people to read */
-    char pad0[88];
+    uint64_t waits;          /* how often a unit has begun to wait, ever: the number of the latest wait */
+    uint64_t identity;       /* no other lock has it */
+    char pad0[80];
     uint64_t word;
     uint32_t used;           /* rows that have ever been owned: only these are looked at. Never goes down */
     char pad1[52];
     uint32_t wake_counter;
     char pad2[60];
 } xctx_head;
+
+/* A unit has something by a row, and has waited for long, without a limit, for the same lock or another: see
+ * xctx_find_cycle. */
+typedef struct {
+    uint64_t wait;           /* the number of its wait; 0: nothing is said here. Stored last, and cleared first */
+    uint64_t lock;           /* for which it waits: the identity of that */
+    uint64_t since;          /* CLOCK_MONOTONIC, ns */
+    uint64_t how;            /* by which row of that lock, and how its attempt stands: see xctx_link */
+} xctx_stuck;
+enum { XCTX_STUCK_WRITER, XCTX_STUCK_READER, XCTX_STUCK };   /* the owner of the writer slot, and one of those that read */
 
 typedef struct {
     uint64_t readers;        /* how many are in, how many wait, the epoch */
@@ -46,9 +57,8 @@ typedef struct {
     uint32_t waiters;        /* how many units wait by this row, */
     uint64_t waiting_since;  /* when the latest of them began (CLOCK_MONOTONIC, ns), */
     uint64_t held_since;     /* and when its owner took the writer slot after a wait, or 0 */
-    uint32_t blocked;        /* the phase of the attempt for which its thread sleeps here, without a limit and without running
-                              * other units of its meanwhile; or 0 */
-    char pad[76];
+    char pad[16];
+    xctx_stuck stuck[XCTX_STUCK];
 } xctx_row;
 
 /* The size of the file with so many rows. */
@@ -60,8 +70,8 @@ typedef struct {
 /* Processes with builds of different compilers share it. */
 _Static_assert(offsetof(xctx_head, word) == 128 && offsetof(xctx_head, wake_counter) == 192 && sizeof(xctx_head) == 256,
                "the layout of the head");
-_Static_assert(offsetof(xctx_row, owner) == 12 && offsetof(xctx_row, waiting_since) == 32 && sizeof(xctx_row) == 128,
-               "the layout of a row");
+_Static_assert(offsetof(xctx_row, owner) == 12 && offsetof(xctx_row, waiting_since) == 32 && offsetof(xctx_row, stuck) == 64
+               && sizeof(xctx_row) == 128, "the layout of a row");
 
 static inline xctx_row *xctx_row_at(xctx_head *head, uint32_t index) { return (xctx_row *)(head + 1) + index; }
 

@@ -16,7 +16,7 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
         uint32_t used, wake_counter, deaths
     ctypedef struct xctx_row:
         uint64_t readers, waiting_since, held_since
-        uint32_t mode, owner, pid, thread, waiters, blocked
+        uint32_t mode, owner, pid, thread, waiters
     ctypedef struct xctx_mapping:
         xctx_head *head
         char *path
@@ -27,7 +27,7 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
         uint32_t queued
     ctypedef struct xctx_attempt:
         uint8_t phase, want, patience, upgrades
-        uint32_t wake_counter
+        uint32_t passes, epoch, wake_counter
     ctypedef struct xctx_unit_lock:
         xctx_head *head
         xctx_row *row
@@ -50,6 +50,11 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
     bint counts "xctx_unit_counts"(xctx_unit_lock *)
     void and64 "xctx_and64"(uint64_t *, uint64_t)
     void step_down "xctx_unit_downgrade"(xctx_unit_lock *, int)
+    ctypedef struct xctx_link:
+        xctx_mapping *mapping
+        uint64_t wait, since
+        uint32_t index, state
+        uint8_t phase, unit
 
 
 cdef class Mapping:
@@ -130,15 +135,23 @@ cdef class Attempt:
     cdef Waiter waiter            # None where a thread sleeps in the kernel
     cdef double seconds           # how long to sleep
     cdef double doubt             # since when nobody can tell who is dead, because of a lack of descriptors; 0: somebody can
-    cdef double cycles_at         # when it looks for a deadlock next
+    cdef double cycles_at         # when it looks for a deadlock next; infinity where its wait has a limit
     cdef int cycles               # how often in a row it has found one
+    cdef list held                # what it looked for then: what else its unit holds, UnitLocks; None before the first look
+    cdef xctx_link link           # its wait
+    cdef bint stuck               # when it looked last, others could wait for what its unit has
+    cdef bint said                # others can find out for what it waits, and find a cycle
     cdef uint32_t turn            # this and the next two never change: the unit's `turn`,
     cdef object greenlet          # and what runs it, so that code which runs in the middle of it is known;
     cdef object task              # either may be None
 
     cdef int lost(self) noexcept
     cdef int refuse(self) except? -2
+    cdef int look_for_held(self) except -1
+    cdef void say(self) noexcept
+    cdef void unsay(self) noexcept
     cdef int look_for_cycle(self) except? -2
+    cdef int rest(self, bint looks) except? -2
     cdef int begin(self, object home, bint of_loop) except? -2
     cdef int look_again(self) except? -2
     cdef int before_sleep(self) except? -2
@@ -175,3 +188,6 @@ cdef int tell_if_queued(xctx_unit_lock *unit, int what) except -1
 # Called when a UnitLock dies: what is cached of it by the serial number of its lock is forgotten there.
 ctypedef void (*forget_function)(uint64_t serial, xctx_unit_lock *unit) noexcept
 cdef void set_forget(forget_function forget) noexcept
+
+# What a store above this room tells of a unit: `stores_of` of _stores/inspection.pyx, once that is imported.
+cdef void set_stores_of(object function) noexcept

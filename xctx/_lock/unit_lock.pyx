@@ -24,6 +24,10 @@ from xctx._runtime.python cimport (PyErr_CheckSignals, PyErr_SetFromErrno, PyThr
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic, running_greenlet, running_task
 from xctx._runtime.scheduling import start_system_thread
+from xctx._runtime.units cimport Unit
+from xctx._core cimport Key
+from xctx._stores.local cimport local
+from xctx import _core
 from _weakref import ReferenceType
 import errno
 import os
@@ -56,11 +60,13 @@ cdef extern from "xctx/_lock/mapping.h" nogil:
     int look_for_dead "xctx_look_for_dead"(xctx_mapping *, xctx_attempt *)
     bint look_for_name "xctx_look_for_name"(xctx_mapping *)
     int LONGEST_CYCLE "XCTX_LONGEST_CYCLE"
-    ctypedef struct xctx_link:
-        xctx_mapping *mapping
-        uint32_t index, phase, pid, thread
-        uint64_t since
-    int find_cycle "xctx_find_cycle"(xctx_mapping *, uint32_t, uint32_t, xctx_link *)
+    int A_THREAD "XCTX_THREAD", A_GREENLET "XCTX_GREENLET", A_TASK "XCTX_TASK"
+    int STUCK_WRITER "XCTX_STUCK_WRITER", STUCK_READER "XCTX_STUCK_READER"
+    void say_stuck "xctx_say_stuck"(const xctx_link *, xctx_mapping *, uint32_t, int)
+    void unsay_stuck "xctx_unsay_stuck"(const xctx_link *, xctx_mapping *, uint32_t)
+    int say_thread_stuck "xctx_say_thread_stuck"(const xctx_link *)
+    void unsay_thread_stuck "xctx_unsay_thread_stuck"(const xctx_link *)
+    int find_cycle "xctx_find_cycle"(xctx_link *)
     int clean_up_all_dead "xctx_clean_up_all_dead"(xctx_mapping *)
 
 cdef extern from "xctx/_lock/unit_lock.h" nogil:
@@ -73,7 +79,7 @@ cdef extern from "xctx/_lock/unit_lock.h" nogil:
     void want_slot "xctx_want_slot"(xctx_attempt *)
     void hand_on "xctx_hand_on"(xctx_head *)
     void or64 "xctx_or64"(uint64_t *, uint64_t)
-    void add64 "xctx_add64"(uint64_t *, uint64_t)
+    uint64_t add64 "xctx_add64"(uint64_t *, uint64_t)
     void add32 "xctx_add32"(uint32_t *, uint32_t)
     void store32 "xctx_store32"(uint32_t *, uint32_t)
     void store64 "xctx_store64"(uint64_t *, uint64_t)
@@ -88,7 +94,8 @@ cdef double FOREVER = float("inf")
 cdef double LOOK_AGAIN = 0.1     # seconds after which the first units of a queue look for the dead
 cdef double WITHOUT_HELP = 0.01  # likewise, where no helper could be started
 cdef double LONG_DOUBT = 1       # how long descriptors may be lacking; without one nothing tells which processes are dead
-cdef double look_for_cycles = 1  # how long a thread has slept when it looks for a deadlock
+cdef double look_for_cycles = 1  # how long a unit has waited when it looks for a deadlock
+cdef object _stores_of = None
 cdef forget_function forget_unit_lock = NULL
 
 connect()
@@ -99,6 +106,11 @@ if set_up_mappings():
 cdef void set_forget(forget_function forget) noexcept:
     global forget_unit_lock
     forget_unit_lock = forget
+
+
+cdef void set_stores_of(object function) noexcept:
+    global _stores_of
+    _stores_of = function
 
 
 # --- mapping, rows, what a unit has -------------------------------------------------------------------------------------
@@ -166,7 +178,7 @@ def reserve_file(fd):
 
 
 def look_for_deadlocks_at_once(on):
-    """Has each thread that begins to sleep for a lock look for a deadlock first, rather than after a second."""
+    """Has each unit that begins to wait for a lock look for a deadlock first, rather than after a second."""
     global look_for_cycles
     look_for_cycles = 0 if on else 1
 
@@ -284,15 +296,19 @@ cdef class LocalQueue:
     """
 
     def tick(self):
-        """Runs in the hub or loop: the first units look for the dead. In a forked child all are woken, which nobody else does."""
+        """Runs in the hub or loop: the first units look for the dead, and those that have waited for long for a deadlock. In a
+        forked child all are woken, which nobody else does."""
         cdef xctx_waiter *chain = NULL
         cdef Waiter first_writer = None, first_reader = None
         cdef bint forked = self.forks != xctx_fork_count()
+        cdef double now = monotonic()
         xctx_lock(&self.mapping.c.guard)
         if forked:
             choose_all(&self.writers, &chain)
             choose_all(&self.readers, &chain)
         else:
+            choose_due(&self.writers, now, &chain)
+            choose_due(&self.readers, now, &chain)
             if self.writers.first != NULL:
                 first_writer = <Waiter>self.writers.first.owner
             if self.readers.first != NULL:
@@ -508,6 +524,14 @@ cdef void choose_all(xctx_queue *queue, xctx_waiter **chain) noexcept:
         waiter = waiter.next
 
 
+cdef void choose_due(xctx_queue *queue, double now, xctx_waiter **chain) noexcept:
+    cdef xctx_waiter *waiter = queue.first
+    while waiter != NULL:
+        if waiter.parked and waiter.since <= now:
+            xctx_choose(waiter, chain)
+        waiter = waiter.next
+
+
 cdef int wake(Mapping mapping, xctx_waiter *chain) except -1:
     if chain != NULL and wake_all(chain):
         forget_the_gone(mapping)
@@ -644,9 +668,14 @@ cdef class Attempt:
             add_queued(mapping.c, 1)
             xctx_unlock(&mapping.c.guard)
         self.counted = True
-        add64(&unit.head.waits, 1)
-        store64(&unit.row.waiting_since, monotonic_ns())
+        self.link.mapping = unit.mapping
+        self.link.index = unit.index
+        self.link.unit = A_TASK if of_loop else A_THREAD if home is None else A_GREENLET
+        self.link.wait = add64(&unit.head.waits, 1) + 1
+        self.link.since = monotonic_ns()
+        store64(&unit.row.waiting_since, self.link.since)
         add32(&unit.row.waiters, 1)
+        self.cycles_at = monotonic() + look_for_cycles if self.until == FOREVER else FOREVER
         return self.before_sleep()
 
     cdef int refuse(self) except? -2:
@@ -668,21 +697,65 @@ cdef class Attempt:
         raise RuntimeError(f"this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's runs "
                            f"here that would let it go on{eventlet}")
 
-    cdef int look_for_cycle(self) except? -2:
-        """Raises where this thread, which has slept for long, is the last one of a deadlock."""
+    cdef int look_for_held(self) except -1:
+        """What the code that waits holds, and cannot give back before its wait ends. A thread's rows tell that of all of its
+        units, if it has them for itself."""
+        cdef list found = []
+        cdef bint thread = self.link.unit == A_THREAD
+        cdef Key task = _core.task
+        cdef Key greenlet = _core.greenlet
+        cdef Key own_thread = _core.thread
+        cdef Unit first = task.find(False)
+        cdef Unit second = None if self.link.unit == A_TASK else greenlet.find(False)
+        cdef Unit third = own_thread.find(False) if thread else None
+        # Each once: outside of tasks and greenlets they are the same unit.
+        for unit in {id(unit): unit for unit in (first, second, third) if unit is not None}.values():
+            for store, names in _stores_of(unit):
+                key = (<local>store).key
+                held = names.get("unit_lock")
+                if type(held) is not UnitLock or (<UnitLock>held).c.mode == NONE:
+                    continue
+                if key is task or key is greenlet or thread and key is own_thread:
+                    found.append(held)
+        self.held = found
+        return 0
+
+    cdef void say(self) noexcept:
+        """Has others find out for what this waits, if they may be waiting for it."""
         cdef xctx_unit_lock *unit = &self.owner.c
+        cdef xctx_attempt *attempt = &unit.attempt
+        cdef UnitLock held
+        self.link.phase = attempt.phase
+        self.link.state = attempt.epoch if attempt.phase == COUNTED else attempt.passes
+        if self.link.unit == A_THREAD:
+            self.said = say_thread_stuck(&self.link) != 0
+        if attempt.phase == HAS_SLOT and has_row(unit):
+            self.said = True
+            say_stuck(&self.link, unit.mapping, unit.index, STUCK_WRITER)
+        for held in self.held:
+            if has_row(&held.c) and not (self.link.unit == A_THREAD and load32(&held.c.row.thread)):
+                self.said = True
+                say_stuck(&self.link, held.c.mapping, held.c.index, STUCK_READER if held.c.mode == SHARED else STUCK_WRITER)
+
+    cdef void unsay(self) noexcept:
+        cdef UnitLock held
+        if not self.said:
+            return
+        self.said = False
+        if self.owner.forks != xctx_fork_count():
+            return
+        if self.link.unit == A_THREAD:
+            unsay_thread_stuck(&self.link)
+        unsay_stuck(&self.link, self.owner.c.mapping, self.owner.c.index)
+        for held in self.held:
+            unsay_stuck(&self.link, held.c.mapping, held.c.index)
+
+    cdef int look_for_cycle(self) except? -2:
+        """Raises where this unit, which has waited for long, is the last one of a deadlock."""
         cdef xctx_link links[16]
-        cdef double now
         cdef int length, each, later = 0
-        if self.until != FOREVER:
-            return 0   # it ends by itself
-        now = monotonic()
-        if self.cycles_at == 0:
-            self.cycles_at = now + look_for_cycles
-        if now < self.cycles_at:
-            return 0
-        self.cycles_at = now + look_for_cycles
-        length = find_cycle(unit.mapping, unit.index, unit.attempt.phase, links)
+        links[0] = self.link
+        length = find_cycle(links)
         if length == 0:
             self.cycles = 0
             return 0
@@ -695,9 +768,18 @@ cdef class Attempt:
             return 0
         told = []
         for each in range(length):
-            told.append(f"thread {links[each].thread} of process {links[each].pid}{', which' if each else ''} waits for "
-                        f"{name_of(links[each].mapping)}")
+            told.append(f"{waiter_of(&links[each])}{', which' if each else ''} waits for {name_of(links[each].mapping)}")
         raise RuntimeError(f"deadlock: {', held by '.join(told)}, held by the first")
+
+    cdef int rest(self, bint looks) except? -2:
+        """WAITS: the last step before a sleep."""
+        if looks or self.stuck or self.held is not None and self.owner.c.attempt.phase == HAS_SLOT:
+            self.say()
+        if looks:
+            self.stuck = self.said
+            if self.said:
+                self.look_for_cycle()
+        return WAITS
 
     cdef int look_again(self) except? -2:
         cdef xctx_unit_lock *unit = &self.owner.c
@@ -705,6 +787,7 @@ cdef class Attempt:
         cdef int found = self.lost()
         if found:
             return found
+        self.unsay()
         if not counts(unit):
             tell_of_loss()
         if self.waiter is None:
@@ -736,7 +819,7 @@ cdef class Attempt:
         cdef LocalQueue queue = self.queue
         cdef double left
         cdef int found
-        cdef bint first, start, other_queues
+        cdef bint first, start, other_queues, looks
         if self.waiter is None and prepare_sleep(unit.head, unit.index, &unit.attempt):
             return self.have()
         self.tell_that_reader_left()
@@ -750,14 +833,23 @@ cdef class Attempt:
             if left <= 0:
                 return self.give_up()
             self.seconds = left
+            looks = self.cycles_at != FOREVER and monotonic() >= self.cycles_at
+            if looks:
+                self.cycles_at = monotonic() + look_for_cycles
+                if self.held is None or self.waiter is None:
+                    self.look_for_held()
+                found = self.lost()
+                if found:
+                    return found
             if self.waiter is None:
                 self.refuse()
-                self.look_for_cycle()
-                return WAITS
+                return self.rest(looks)
             node = &self.waiter.node
             xctx_lock(&unit.mapping.guard)
             first = self.is_first()
             node.parked = True
+            # To look for a deadlock; not where others cannot wait for this one. The first is woken anyway.
+            node.since = self.cycles_at if self.held is None or self.held else FOREVER
             start = False
             found = LOCAL
             if first or self.reads:
@@ -773,7 +865,7 @@ cdef class Attempt:
             other_queues = unit.mapping.queues != <PyObject*>queue or queue.next != NULL
             xctx_unlock(&unit.mapping.guard)
             if found == LOCAL:
-                return WAITS
+                return self.rest(looks)
             if found == SERVED:
                 if poll(unit.head, unit.index, &unit.attempt):
                     return self.have()
@@ -791,7 +883,7 @@ cdef class Attempt:
                     return found
             if first and self.look_for_dead():
                 return self.have()
-            return WAITS
+            return self.rest(looks)
 
     cdef int look_for_dead(self) except? -2:
         """Whether one that this waits for has died, or does not follow up, and the lock is held now."""
@@ -816,11 +908,9 @@ cdef class Attempt:
         cdef uint64_t ns = sleep_time(unit.head)
         if self.seconds * 1e9 < <double>ns:
             ns = <uint64_t>(self.seconds * 1e9)
-        if self.until == FOREVER:
-            store32(&unit.row.blocked, unit.attempt.phase)
         with nogil:
             futex_wait(&unit.head.wake_counter, unit.attempt.wake_counter, ns, sleep_flag(&unit.attempt))
-        store32(&unit.row.blocked, 0)   # before a signal handler runs, which may hold or release locks
+        self.unsay()   # before a signal handler runs, which may hold or release locks
         return PyErr_CheckSignals()
 
     cdef int have(self) except? -2:
@@ -911,6 +1001,7 @@ cdef class Attempt:
         cdef xctx_queue *part
         cdef Waiter waiter = self.waiter
         cdef bint unlinked = False, last = False
+        self.unsay()
         if self.counted and self.owner.forks == xctx_fork_count() and has_row(unit):
             add32(&unit.row.waiters, <uint32_t>-1)
         self.counted = False
@@ -940,6 +1031,18 @@ cdef class Attempt:
         return wake(queue.mapping, chain)
 
 
+cdef str waiter_of(xctx_link *link):
+    """Who waits."""
+    cdef xctx_row *row = row_at(link.mapping.head, link.index)
+    cdef uint32_t pid = load32(&row.pid), thread = load32(&row.thread)
+    where = f"thread {thread} of process {pid}" if thread else f"process {pid}"   # 0: several threads have the row
+    if link.unit == A_TASK:
+        return f"a task in {where}"
+    if link.unit == A_GREENLET:
+        return f"a greenlet in {where}"
+    return where if thread else f"a thread of {where}"
+
+
 cdef str name_of(xctx_mapping *mapping):
     """What people know a lock by."""
     if mapping.path != NULL:
@@ -954,16 +1057,24 @@ cdef void undo(xctx_unit_lock *unit) noexcept:
 
 
 cdef Attempt new_attempt(UnitLock owner, int mode, double until, bint again):
-    """For a unit's lock that is busy with it. `again`: an upgrade counts as one more acquisition."""
+    """For a unit's lock that is busy with it, and no longer is if this raises. `again`: an upgrade counts as one more
+    acquisition."""
     cdef uint32_t turn = owner.c.turn   # first: whatever allocates may run a finaliser that makes an attempt
-    cdef Attempt attempt = Attempt.__new__(Attempt)
+    cdef Attempt attempt
+    try:
+        attempt = Attempt.__new__(Attempt)
+        attempt.greenlet = running_greenlet(True)
+        attempt.task = running_task()
+    except BaseException:
+        if owner.c.turn == turn:
+            give_up_attempt(owner)
+            tell_if_queued(&owner.c, ANYTHING)
+        raise
     attempt.turn = turn
     attempt.owner = owner
     attempt.mode = mode
     attempt.until = until
     attempt.again = again
-    attempt.greenlet = running_greenlet(True)
-    attempt.task = running_task()
     attempt.under_way = True
     if not attempt.lost():
         attempt.upgrading = owner.c.mode == UPGRADABLE
@@ -986,17 +1097,22 @@ cdef bint is_beneath(UnitLock owner) except -1:
 cdef int overtake(UnitLock owner) except -1:
     """Takes the place of an attempt beneath this code, which then begins anew. A thread that waits for one of the
     interpreter's own locks has no claim on it either that its signal handlers would have to respect."""
-    cdef xctx_unit_lock *unit = &owner.c
     cdef Attempt attempt = <Attempt>owner.attempt if owner.attempt != NULL else None
+    give_up_attempt(owner)
+    if attempt is not None:
+        attempt.leave(False)
+    return tell_if_queued(&owner.c, ANYTHING)
+
+
+cdef void give_up_attempt(UnitLock owner) noexcept:
+    """Ends the attempt with which the unit's lock is busy. Its Attempt, if there is one, finds that it is lost."""
+    cdef xctx_unit_lock *unit = &owner.c
     xctx_lock(&owner.guard)
     unit.turn += 1
     undo(unit)
     unit.busy = False
     owner.attempt = NULL
     xctx_unlock(&owner.guard)
-    if attempt is not None:
-        attempt.leave(False)
-    return tell_if_queued(unit, ANYTHING)
 
 
 cdef int wait(Attempt attempt) except? -2:

@@ -7,6 +7,7 @@ cpython.h                 CPython's internals behind names that hold for all ver
 python.pxd                Cython's declarations of both, and of CPython's own C API
 state.h .c                the state under all rooms: each thread's "now", serial numbers, and what is done at a fork
 runtime.pyx .pxd .pyi     the module that holds this state, and what the compiled rooms use of it
+interpreter.py            says why xctx cannot be imported where another interpreter of the process uses it
 scheduling.pyx .pxd .pyi  the greenlet, task, event loop and hub that are running, as their libraries know them
 units.pyx .pxd .pyi       units: the records of what runs, and the registry that finds them
 parking.pyx .pxd .pyi .h  where threads, greenlets and tasks wait, and are woken

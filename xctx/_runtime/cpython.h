@@ -27,7 +27,7 @@
  *                 what they have cached may be wrong. greenlet counts it up at each switch for the same reason. It is not
  *                 counted when a thread gets its first context, nor when a thread that ends loses its last one: for these
  *                 xctx_count_contexts in state.h counts it. xctx also counts it where it exchanges the context itself, in
- *                 xctx_swap_context of _stores/blocks.pyx, which writes `context` too. */
+ *                 xctx_swap_context, which writes `context` too. */
 #if PY_VERSION_HEX >= 0x030D0000
 #  define xctx_tstate PyThreadState_GetUnchecked
 #else
@@ -116,6 +116,16 @@ static inline PyObject *xctx_iterate_context(PyObject *context) {
     PyObject *iterator = PyObject_GetIter(context);
     xctx_release_collector(collects);
     return iterator;
+}
+
+/* Makes a context the current one, without entering it, and returns the one that was. Takes over one reference, and returns the
+ * other. It is counted, so that what this thread has cached of the one context is not taken for the other's. */
+static inline PyObject *xctx_swap_context(PyObject *context) {
+    PyThreadState *tstate = xctx_tstate();
+    PyObject *before = tstate->context;
+    tstate->context = context;
+    tstate->context_ver++;
+    return before;
 }
 
 /* What a context maps its variables to: an immutable mapping, which each change replaces by another one. This is how

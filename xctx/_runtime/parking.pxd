@@ -46,3 +46,4 @@ cdef Waiter waiter_here(object hub, object subject)
 cdef TaskWaiter task_waiter(object loop, object subject)
 cdef int wake_all(xctx_waiter *chain) except -1
 cdef int wake_again(Waiter waiter) except -1
+cdef object done(object result)

@@ -36,6 +36,7 @@ Why no wake-up is lost
 
 A queue counts its waiters, so that a program, or a test, can see that others wait.
 """
+cimport cython
 from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_DECREF
 
@@ -252,6 +253,45 @@ cdef TaskWaiter task_waiter(object loop, object subject):
 
 
 # Only this module makes instances.
+# --- where there is nothing to wait for ------------------------------------------------------------------------------------
+
+@cython.final
+@cython.no_gc_clear
+cdef class Done:
+    """A coroutine that returns at once: what an asynchronous method gives if it has done everything before it is awaited.
+
+    Thread-safety: it never changes, and any number of tasks can await it.
+    """
+    cdef object result
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        raise StopIteration(self.result)
+
+    def send(self, value):
+        raise StopIteration(self.result)
+
+    def throw(self, kind, value=None, traceback=None):
+        if isinstance(kind, BaseException):
+            raise kind
+        raise kind() if value is None else value
+
+    def close(self):
+        pass
+
+
+cdef object done(object result):
+    cdef Done made = Done.__new__(Done)
+    made.result = result
+    return made
+
+
+xctx_forbid_instances(<PyTypeObject*>Done)
 xctx_forbid_instances(<PyTypeObject*>Waiter)
 xctx_forbid_instances(<PyTypeObject*>ThreadWaiter)
 xctx_forbid_instances(<PyTypeObject*>GreenletWaiter)

@@ -48,6 +48,7 @@ cdef extern from "xctx/_runtime/cpython.h":
     object xctx_var_set(object variable, object value)
     int xctx_var_reset(object variable, object token) except -1
     object xctx_copy_context()
+    PyObject *xctx_swap_context(PyObject *context)
     object xctx_iterate_context(PyObject *context)
     # The caller of these two looks for an error itself.
     PyObject *xctx_var_set_ "xctx_var_set"(PyObject *variable, PyObject *value)   # a new reference

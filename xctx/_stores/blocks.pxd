@@ -61,6 +61,8 @@ cdef bint find_place(Place *place, xctx_entering how) noexcept
 cdef void note_key(Key key) noexcept
 cdef bint some_go_by_units() noexcept
 cdef Binding chain_of(BindingVariable variable)
+cdef int do_in(object context, object errand) except -1
+cdef bint settle_here() except -1
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate)
 cdef Binding visible_here(Binding top, PyThreadState *tstate)
 cdef Binding seen_of(Binding top, PyThreadState *tstate)
@@ -76,7 +78,9 @@ cdef void end_visit(PyObject *here, bint collects)
 cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place,
                               PyObject **kept)
 cdef int unbind_entry(BoundEntry entry) except -1
-cdef Binding keep_those_of(Binding top, Binding before, list left)
+cdef set known_of(Binding top)
+cdef bint is_left_open(Binding link, set known, bint among) except -1
+cdef Binding take_left_open(Binding top, set known, bint among, list left)
 cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1
 
 

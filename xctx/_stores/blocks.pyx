@@ -15,6 +15,10 @@ code of anybody runs, and the binding is removed from its chain as well. Without
 context. So the binding is marked with the context that is to drop it, and counted with its xlocal; a chain that was not
 looked through since then is looked through when it is next used, and made anew without such bindings (`cleanse`). Contexts
 that were copied while the block was open keep it.
+
+A unit of work that ends elsewhere has more to take out of the context in which it was opened: all that was left open there.
+Without the GIL that is an errand to that context (`Errands`). It is done by the thread that next uses the context, before
+that thread sees or binds anything, so what is bound later is never taken for what was left open.
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
@@ -26,13 +30,14 @@ from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyThreadState, Py
                                    PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, xctx_add, xctx_cas_ptr, xctx_forbid_instances,
                                    xctx_hold_collector, xctx_iterate_context, xctx_load_int, xctx_load_ptr,
                                    xctx_publish_before, xctx_referent, xctx_release_collector, xctx_store_int,
-                                   xctx_store_ptr, xctx_tstate, xctx_var_is)
+                                   xctx_store_ptr, xctx_swap_context, xctx_tstate, xctx_var_is)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry_of, xctx_cache_set, xctx_count_contexts, xctx_next_serial,
                                     xctx_put, xctx_put_)
 from xctx._runtime.scheduling cimport running_greenlet
 from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport (Binding, Home, View, bind, compact, copy_of, group_of, innermost_of, is_exited, is_stray,
                                     look_up, mark_exited, new_home, new_view, put_on_top, remove, transfer)
+from _functools import partial
 from _weakref import ref
 from contextvars import ContextVar
 import sys
@@ -41,16 +46,7 @@ import sys
 cdef extern from *:
     """
     #define XCTX_OUTER_OF_ENTRY offsetof(struct __pyx_obj_4xctx_7_stores_6blocks_BoundEntry, outer)
-    /* Counted, so that what this thread has cached of the one context is not taken for the other's. */
-    static inline PyObject *xctx_swap_context(PyObject *context) {
-        PyThreadState *tstate = xctx_tstate();
-        PyObject *before = tstate->context;
-        tstate->context = context;
-        tstate->context_ver++;
-        return before;
-    }
     """
-    PyObject *swap_context "xctx_swap_context"(PyObject *)
     Py_ssize_t OUTER_OF_ENTRY "XCTX_OUTER_OF_ENTRY"
 
 cdef extern from "xctx/_stores/links.h":
@@ -87,6 +83,8 @@ cdef class BindingVariable:
         self.serial = xctx_next_serial()
         self.var = ContextVar("xctx.xlocal")
         register(self)
+        if FREE_THREADED:
+            errands.add_variable(self)
 
     def __dealloc__(self):
         if self.var is not None:   # otherwise making it failed
@@ -173,17 +171,18 @@ cdef Binding chain_at(PyObject *var):
         return None
     if Py_IS_TYPE_(value, <PyTypeObject*>Binding):
         if FREE_THREADED and (<Binding>value).checked != (<BindingVariable>(<Binding>value).owner).strays:
-            return cleanse(var, take_binding(value))
+            cleanse(var, take_binding(value))
+            return chain_at(var)   # what was released by that may have run any code
         return take_binding(value)
     Py_DECREF(<object>value)
     return None
 
 
-cdef Binding cleanse(PyObject *var, Binding top):
-    """The current context's chain, without the bindings of blocks that were entered in this context and left in another.
+cdef int cleanse(PyObject *var, Binding top) except -1:
+    """Rids the current context's chain of the bindings of blocks that were entered in this context and left in another.
 
     Those of other contexts, of which this one is a copy, are replaced by plain ones, so that the chain need not be looked
-    through again.
+    through again. The caller looks for the chain again: where there are errands to this context, they alone are done.
     """
     cdef intptr_t strays = (<BindingVariable>top.owner).strays
     cdef PyObject *here = xctx_tstate().context
@@ -192,13 +191,20 @@ cdef Binding cleanse(PyObject *var, Binding top):
     cdef Binding made = None
     cdef object left_from
     cdef bint changed = False
+    if settle_here():
+        return 0
     while link is not None:
         links.append(link)
         changed |= is_stray(link)
         link = link.outer
     if not changed:
+        if xctx_load_ptr(&awaited) != NULL:
+            # It may also be the chain of a context to which there is an errand, and which is to look through it.
+            made = copy_of(top, top.unit, top.outer)
+            made.checked = strays
+            return put(xctx_tstate(), var, made)
         top.checked = strays
-        return top
+        return 0
     changed = False
     while links:
         link = links.pop()
@@ -214,8 +220,117 @@ cdef Binding cleanse(PyObject *var, Binding top):
             made = link
     if made is not None:
         made.checked = strays
-    put(xctx_tstate(), var, made)
-    return made
+    return put(xctx_tstate(), var, made)
+
+
+# --- errands to other contexts ---------------------------------------------------------------------------------------
+
+# Of the process: a bit of each context to which there are errands, which several contexts may have in common. So the others
+# need not ask under the lock.
+cdef void *awaited = NULL
+
+
+cdef inline uintptr_t bit_of(PyObject *context) noexcept:
+    return <uintptr_t>1 << ((<uintptr_t>context >> 6) % (8 * sizeof(uintptr_t)))
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class Errands:
+    """What is to be done in contexts before anything is next seen or bound there. Used only without the GIL.
+
+    Thread-safety: all operations, from any thread.
+    Lifetime: of the process. It keeps neither contexts nor xlocals alive; an errand is dropped with its context.
+    """
+    # All guarded by the critical section.
+    cdef dict to          # address of a context -> (weak reference to it, [what is to be called in it])
+    cdef list variables   # weak references to all BindingVariables, and to some that have died
+    cdef Py_ssize_t prune_at
+
+    def __cinit__(self):
+        self.to = {}
+        self.variables = []
+        self.prune_at = 64
+
+    cdef int add_variable(self, BindingVariable made) except -1:
+        cdef object reference = PyWeakref_NewRef(made, None)
+        with cython.critical_section(self):
+            if len(self.variables) >= self.prune_at:
+                self.variables = [each for each in self.variables if each() is not None]
+                self.prune_at = 2 * len(self.variables) + 64
+            self.variables.append(reference)
+        return 0
+
+    cdef int add(self, object context, object errand) except -1:
+        cdef uintptr_t address = <uintptr_t><void*>context
+        cdef object made = None
+        cdef object reference = ref(context, partial(self, address))
+        cdef BindingVariable variable
+        with cython.critical_section(self):
+            there = self.to.get(address)
+            if there is None:
+                self.to[address] = reference, [errand]
+                xctx_store_ptr(&awaited, <void*>(<uintptr_t>awaited | bit_of(<PyObject*>context)))
+            else:
+                there[1].append(errand)
+            variables = self.variables[:]
+        for each in variables:   # each chain is looked through when it is next used
+            made = each()
+            if made is not None:
+                variable = <BindingVariable>made
+                xctx_add(&variable.strays, 1)
+        return 0
+
+    cdef tuple take(self, object context):
+        with cython.critical_section(self):
+            there = self.to.pop(<uintptr_t><void*>context, None)
+            if there is not None:
+                self.set_awaited()
+        return there
+
+    cdef int set_awaited(self) except -1:
+        cdef uintptr_t bits = 0
+        for address in self.to:
+            bits |= bit_of(<PyObject*><uintptr_t>address)
+        xctx_store_ptr(&awaited, <void*>bits)
+        return 0
+
+    def __call__(self, address, reference):
+        """Told of the death of a context."""
+        with cython.critical_section(self):
+            there = self.to.get(address)
+            if there is not None and there[0] is reference:
+                del self.to[address]
+                self.set_awaited()
+
+
+cdef Errands errands = Errands()
+
+
+cdef int do_in(object context, object errand) except -1:
+    """Has `errand` called in another context before anything is next seen or bound there. Only without the GIL."""
+    return errands.add(context, errand)
+
+
+cdef bint settle_here() except -1:
+    """Does the errands to the current context. Says whether there were any."""
+    cdef PyThreadState *tstate = xctx_tstate()
+    if not FREE_THREADED or tstate.context == NULL or not <uintptr_t>xctx_load_ptr(&awaited) & bit_of(tstate.context):
+        return False
+    there = errands.take(<object>tstate.context)
+    if there is None:
+        return False
+    for errand in there[1]:
+        call_errand(errand)
+    return True
+
+
+cdef void call_errand(object errand) noexcept:
+    # Whoever uses the context has nothing to do with it, so what it raises is only told.
+    try:
+        errand()
+    except MemoryError:   # what that interrupted has released some
+        errand()
 
 
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate):
@@ -556,8 +671,11 @@ cdef object make_visible(Binding made, Place *place, PyObject **kept):
     cdef BindingVariable variable = <BindingVariable>made.owner
     cdef PyThreadState *tstate = xctx_tstate()
     cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
-    cdef bint known = xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) and entry.what == <void*>made.unit
-    cdef Binding top = chain_at(<PyObject*>variable.var) if known else chain_of(variable)
+    cdef bint known
+    cdef Binding top
+    settle_here()
+    known = xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) and entry.what == <void*>made.unit
+    top = chain_at(<PyObject*>variable.var) if known else chain_of(variable)
     if place != NULL or top is not None and top.home is not None:
         find_home(made, place, top, tstate)   # may run any code
         top = chain_of(variable)
@@ -720,11 +838,11 @@ cdef PyObject *visit_context(PyObject *context, bint *collects):
         What `end_visit` is to be given, together with `collects`.
     """
     collects[0] = xctx_hold_collector()
-    return swap_context(context)
+    return xctx_swap_context(context)
 
 
 cdef void end_visit(PyObject *here, bint collects):
-    swap_context(here)
+    xctx_swap_context(here)
     xctx_release_collector(collects)
 
 
@@ -774,6 +892,7 @@ cdef class BoundEntry:
 
 free_in_a_loop(<PyTypeObject*>BoundEntry, OUTER_OF_ENTRY)
 xctx_forbid_instances(<PyTypeObject*>BoundEntry)
+xctx_forbid_instances(<PyTypeObject*>Errands)
 
 
 cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place,
@@ -809,38 +928,48 @@ cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1:
 
 # --- what was left open ----------------------------------------------------------------------------------------------
 
-cdef Binding keep_those_of(Binding top, Binding before, list left):
-    """Takes out of the current context's chain what has come to it since its top was `before`.
+cdef set known_of(Binding top):
+    """What `is_left_open` and `take_left_open` know the bindings of a chain by."""
+    cdef set known = set()
+    while top is not None:
+        known.add(<uintptr_t><void*>top)
+        if top.copies is not None:
+            known.add(<uintptr_t><void*>top.copies)
+        top = top.outer
+    return known
 
-    A block that is exited already stays: this context is a copy, made while that block was open. So does one of a generator,
-    which only code that the generator runs can see.
+
+cdef bint is_left_open(Binding link, set known, bint among) except -1:
+    """Whether the block of a binding is open, and the binding is among the known ones; or is not, if `among` is False.
+
+    One that is exited already is part of this chain only where that is a copy, made while its block was open. One that a with
+    statement of a generator has made, only code that the generator runs can see, and the generator leaves it when it is closed.
+    """
+    if is_exited(link) or link.hides and not link.home.by_hand:
+        return False
+    return among == (<uintptr_t><void*>link in known
+                     or link.copies is not None and <uintptr_t><void*>link.copies in known)
+
+
+cdef Binding take_left_open(Binding top, set known, bint among, list left):
+    """Takes what is left open out of the current context's chain.
 
     Args:
         top: the top of the chain, held by the caller until all is done, because releasing it may run any code.
-        before: the former top, or None.
+        known, among: as for `is_left_open`.
         left: gets the bindings that were taken out, the innermost first.
 
     Returns:
         The new top, or None.
     """
     cdef bint collects = xctx_hold_collector()   # finalisers might change the chain
-    cdef set known = set()
     cdef list links = []
-    cdef Binding link = before
+    cdef Binding link = top
     cdef Binding made = None
     cdef bint changed = False
     try:
         while link is not None:
-            known.add(<uintptr_t><void*>link)
-            if link.copies is not None:
-                known.add(<uintptr_t><void*>link.copies)
-            link = link.outer
-        link = top
-        while link is not None:
-            if is_exited(link) or is_generators(link) or is_among(link, known):
-                links.append(link)
-            else:
-                left.append(link)
+            (left if is_left_open(link, known, among) else links).append(link)
             link = link.outer
         if not left:
             return top
@@ -852,13 +981,3 @@ cdef Binding keep_those_of(Binding top, Binding before, list left):
         return made
     finally:
         xctx_release_collector(collects)
-
-
-cdef bint is_generators(Binding link) noexcept:
-    # By a with statement of a generator, which leaves it when it is closed; nobody else sees it.
-    return link.hides and not link.home.by_hand
-
-
-cdef bint is_among(Binding link, set known) except -1:
-    return (<uintptr_t><void*>link in known
-            or link.copies is not None and <uintptr_t><void*>link.copies in known)

@@ -11,12 +11,12 @@ static PyObject *xctx_bootstrap_code;
 static int (*xctx_thread_entered)(void);
 
 static int xctx_context_switched(PyContextEvent event, PyObject *context) {
-    PyThreadState *tstate = xctx_tstate();
+    xctx_frame *frame = xctx_innermost_frame(xctx_tstate());
     PyObject *code;
     int found;
-    if (event != Py_CONTEXT_SWITCHED || context == NULL || context == Py_None || tstate->current_frame == NULL) return 0;
+    if (event != Py_CONTEXT_SWITCHED || context == NULL || context == Py_None || frame == NULL) return 0;
     /* Context.run is a C method without a frame, so this is the frame of its caller. */
-    code = PyUnstable_InterpreterFrame_GetCode(tstate->current_frame);
+    code = PyUnstable_InterpreterFrame_GetCode(frame);
     found = code == xctx_bootstrap_code;
     Py_DECREF(code);
     return found ? xctx_thread_entered() : 0;

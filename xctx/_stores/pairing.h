@@ -25,7 +25,7 @@ extern XCTX_HIDDEN XCTX_TLS_FAST PyObject *xctx_half_paired;
 /* The frame that runs: compared only. NULL where it makes no difference. */
 static inline void *xctx_frame_of_statement(void) {
 #if PY_VERSION_HEX >= 0x030E0000
-    return (void *)xctx_tstate()->current_frame;
+    return (void *)xctx_innermost_frame(xctx_tstate());
 #else
     return NULL;
 #endif

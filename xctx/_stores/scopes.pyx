@@ -139,8 +139,10 @@ cdef object leave_innermost(Scope scope):
 
 
 cdef bint is_of(Binding link, Scope scope) except -1:
-    """Whether the scope was entered to make the binding, or one with the same names and values."""
+    """Whether the scope was entered to make the binding, or one with the same names and values; never if it has none."""
     cdef Py_ssize_t i, n = PyTuple_GET_SIZE(scope.names)
+    if n == 0:   # there is one empty tuple, and all scopes with no names have it
+        return False
     if link.values is scope.values:
         return True
     if scope.owner.factories is None or PyTuple_GET_SIZE(link.names) < n or link.names[:n] != scope.names:

@@ -26,6 +26,7 @@ cdef class Block:
     # What follows is set when the block is entered, and no more needed when it is left.
     cdef Binding made        # of a scope
     cdef object undo         # of a scope the context in which it was entered, of a snapshot its application
+    cdef object applied      # of a unit of work: what that context mapped then, or None
     # And this between the two look-ups of a with statement.
     cdef bint leaves         # whether the first one was of __exit__
     cdef bint of_statement   # set before the second one, and never changes

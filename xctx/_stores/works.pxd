@@ -9,7 +9,7 @@ from xctx._stores.bindings cimport Binding
 cdef class UnitOfWork:
     cdef Unit unit          # never changes after it is made
     cdef UnitOfWork outer   # the one that was current where this one was opened; skipped once it has ended
-    cdef object before      # a copy of the context as it was when this was opened there; None once it has ended
+    cdef object before      # what the context mapped when this was opened there; None once it has ended
     cdef object __weakref__
 
 

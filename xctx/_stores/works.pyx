@@ -14,25 +14,26 @@ What a `local` keeps for a unit of work are unit values, as for any unit that th
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE
+from libc.stdint cimport uintptr_t
 
 from xctx._core cimport Key, Unit, UnitKind, found_by
-from xctx._runtime.functions cimport StepContext, kind_of
-from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThreadState, xctx_copy_context,
-                                   xctx_forbid_instances, xctx_publish_before, xctx_tstate)
+from xctx._runtime.functions cimport StepContext
+from xctx._runtime.parking cimport done
+from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThreadState, xctx_context_vars, xctx_copy_context,
+                                   xctx_forbid_instances, xctx_publish_before, xctx_swap_vars, xctx_tstate, xctx_var_changed)
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.units cimport end_unit, unit_of
-from xctx._stores.bindings cimport Binding, group_of
-from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of,
-                                  each_chain, end_binding, end_visit, find_place, keep_those_of, make_visible, new_binding,
-                                  visit_context, xctx_entering)
+from xctx._stores.bindings cimport Binding, group_of, mark_exited
+from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, do_in, each_chain,
+                                  end_binding, end_visit, find_place, is_left_open, known_of, make_visible, new_binding,
+                                  settle_here, take_left_open, visit_context, xctx_entering)
 from xctx._stores.names cimport is_reserved
 from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
                                       new_open_by_hand)
 from xctx._stores.xlocal cimport xlocal
 from xctx import _core
-from xctx._runtime import functions
-from _functools import partial
 
 
 connect()
@@ -110,6 +111,14 @@ cdef UnitOfWork open_work(UnitOfWork outer):
     return opened
 
 
+cdef object mapping_here():
+    """What the current context maps its variables to, which never changes. The context is made where there is none."""
+    cdef PyThreadState *tstate = xctx_tstate()
+    if tstate.context == NULL:
+        xctx_copy_context()
+    return <object>xctx_context_vars(tstate.context)
+
+
 cdef Binding bind_work(UnitOfWork work):
     return new_binding(here, NAMES, (work,), False)
 
@@ -124,29 +133,75 @@ cdef int end_work(UnitOfWork work, PyObject *context) except -1:
     work.before = None
     end_unit(work.unit)
     if before is not None and context != NULL:
-        clear_left_open(before, context)
+        clear_left_open(left_open_since(before), context)
     return 0
 
 
 @cython.final
 @cython.no_gc_clear
 cdef class LeftOpen:
-    """What clear_left_open has found. Only one call uses it."""
-    cdef object before      # a copy of the context as it was when the unit of work was opened
+    """What was left open in a context. Called in that context, it takes that out.
+
+    It is either all that came since the context had a certain mapping, or what certain copy groups say.
+
+    Thread-safety: used by one thread: the one that ends the unit of work, or, without the GIL, the next one in that context.
+    Lifetime: held by that call; until then by the errands to that context.
+    """
+    cdef object before      # what the context mapped then; or None
+    cdef list groups        # or else these, which keep no value alive
+    cdef set known          # by which `take_left_open` knows them
     cdef list chains        # chains from which something was removed, held until all is removed
     cdef list bindings      # what was removed
 
+    def __call__(self):
+        each_chain(xctx_tstate(), clear_chain, <void*>self)
+        tell_of(self)
 
-cdef int clear_left_open(object before, PyObject *context) except -1:
-    cdef LeftOpen found = LeftOpen.__new__(LeftOpen)
+
+cdef LeftOpen left_open_since(object before):
+    cdef LeftOpen made = LeftOpen.__new__(LeftOpen)
+    made.before = before
+    return made
+
+
+cdef LeftOpen left_open_of_step(object before):
+    """What was left open in the current context since it mapped this; None for nothing."""
+    cdef LeftOpen made = left_open_since(before)
+    made.groups = []
+    each_chain(xctx_tstate(), note_groups, <void*>made)
+    if not made.groups:
+        return None
+    made.before = None
+    made.known = set()
+    for group in made.groups:
+        made.known.add(<uintptr_t><void*>group)
+    return made
+
+
+cdef int note_groups(Binding top, void *arg) except -1:
+    cdef LeftOpen found = <LeftOpen>arg
+    cdef Binding link = top
+    cdef set known
+    was = found.before.get((<xlocal>top.owner).var)
+    if was is not top:
+        known = known_of(<Binding>was if isinstance(was, Binding) else None)
+        while link is not None:
+            if is_left_open(link, known, False):
+                found.groups.append(group_of(link))
+            link = link.outer
+    return 0
+
+
+cdef int clear_left_open(LeftOpen found, PyObject *context) except -1:
     cdef PyThreadState *tstate = xctx_tstate()
     cdef Binding link
     cdef PyObject *here
     cdef bint collects
-    found.before = before
     if context == tstate.context:
         each_chain(tstate, clear_chain, <void*>found)
-    elif not FREE_THREADED:   # without the GIL another thread may be changing that context, so it stays as it is
+    elif FREE_THREADED:   # another thread may be changing that context
+        return do_in(<object>context, found)
+    else:
         here = visit_context(context, &collects)
         try:
             each_chain(tstate, clear_chain, <void*>found)
@@ -154,11 +209,20 @@ cdef int clear_left_open(object before, PyObject *context) except -1:
             end_visit(here, collects)
         for link in found.bindings or ():
             end_binding(link, NULL)   # a copy of that context has it as well
+    return tell_of(found)
+
+
+cdef int tell_of(LeftOpen found) except -1:
+    # Ends the units of work that were left open inside, and warns, now that all is taken out.
+    cdef Binding link
+    cdef UnitOfWork inner
     if found.bindings is not None:
         for link in found.bindings:
             # A unit of work that a snapshot has bound is still open where the snapshot was taken.
             if is_work(link) and not link.barrier:
-                end_unit((<UnitOfWork>link.values[0]).unit)
+                inner = <UnitOfWork>link.values[0]
+                inner.before = None   # what is bound from here on was not left open in it
+                end_unit(inner.unit)
         warn_of(found.bindings)
     return 0
 
@@ -166,10 +230,13 @@ cdef int clear_left_open(object before, PyObject *context) except -1:
 cdef int clear_chain(Binding top, void *arg) except -1:
     cdef LeftOpen found = <LeftOpen>arg
     cdef list left = []
-    was = found.before.get((<xlocal>top.owner).var)
-    if was is top:
-        return 0
-    keep_those_of(top, <Binding>was if isinstance(was, Binding) else None, left)
+    if found.before is None:
+        take_left_open(top, found.known, True, left)
+    else:
+        was = found.before.get((<xlocal>top.owner).var)
+        if was is top:
+            return 0
+        take_left_open(top, known_of(<Binding>was if isinstance(was, Binding) else None), False, left)
     if left:
         if found.bindings is None:
             found.chains = []
@@ -230,7 +297,7 @@ cdef class work:
             TypeError: `func` is not callable.
         """
         from xctx._runtime.wrappers import wrap
-        return wrap(func, partial(WorkSteps, callable(func) and kind_of(func) not in IN_STEPS), "a unit of work decorates")
+        return wrap(func, WorkSteps, "a unit of work decorates")
 
     @staticmethod
     def current():
@@ -255,14 +322,21 @@ cdef object enter(Block block):
 
 
 cdef object enter_by(Block block, xctx_entering how):
-    cdef UnitOfWork opened = open_work(current_work())
+    cdef UnitOfWork opened
     cdef Place place
     cdef Binding made
-    opened.before = xctx_copy_context()
+    cdef PyObject *kept = NULL
+    settle_here()
+    opened = open_work(current_work())
+    before = opened.before = mapping_here()
     made = bind_work(opened)
-    block.undo = make_visible(made, &place if find_place(&place, how) else NULL, NULL)
+    block.undo = make_visible(made, &place if find_place(&place, how) else NULL, &kept)
     block.made = made
     block.opener = None
+    if kept != NULL:   # nothing ran since the variable was set
+        if kept == <PyObject*>before:
+            block.applied = <object>xctx_context_vars(<PyObject*>block.undo)
+        Py_DECREF(<object>kept)
     return opened.unit
 
 
@@ -272,15 +346,40 @@ cdef object leave(Block block):
     if made is None:
         raise RuntimeError("this unit of work is left, but it was not entered")
     context = block.undo
-    block.made = block.undo = None
+    applied = block.applied
+    block.made = block.undo = block.applied = None
     opened = <UnitOfWork>made.values[0]
     # Its values are released while it is still current, so that what their finalisers keep for it is released in turn.
     try:
         end_unit(opened.unit)
     finally:
-        end_binding(made, <PyObject*>context)
-        end_work(opened, <PyObject*>context)
+        if put_back(opened.before, made, <PyObject*>context, <PyObject*>applied):
+            opened.before = None
+        else:
+            end_binding(made, <PyObject*>context)
+            end_work(opened, <PyObject*>context)
     return False
+
+
+cdef bint put_back(object before, Binding made, PyObject *context, PyObject *applied) except -1:
+    """Has the context map what it did before, where nothing was set in it since: then nothing was left open either.
+
+    Args:
+        before, applied: what it mapped before and after `made` was bound. The caller holds all of it, as releasing it may run
+            any code.
+
+    Returns:
+        False where something was set, or where this is another context.
+    """
+    cdef PyThreadState *tstate = xctx_tstate()
+    if before is None or context != tstate.context or xctx_context_vars(context) != applied:
+        return False
+    mark_exited(made)
+    Py_INCREF(before)
+    applied = xctx_swap_vars(tstate, <PyObject*>before)
+    xctx_var_changed(tstate, <PyObject*>here.var, NULL)
+    Py_DECREF(<object>applied)
+    return True
 
 
 cdef object enter_by_hand(object opener):
@@ -325,28 +424,6 @@ install_block_methods(work, &KIND)
 
 # --- async with ------------------------------------------------------------------------------------------------------
 
-@cython.final
-@cython.no_gc_clear
-cdef class Done:
-    """An awaitable that returns at once."""
-    cdef object result
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        raise StopIteration(self.result)
-
-
-cdef object done(object result):
-    cdef Done made = Done.__new__(Done)
-    made.result = result
-    return made
-
-
 cdef object enter_async(Block block):
     return done(enter(block))
 
@@ -373,51 +450,63 @@ install_block_methods(work, &ASYNC_KIND, "__aenter__", "__aexit__")
 
 # --- in steps --------------------------------------------------------------------------------------------------------
 
-# Kinds of functions whose steps may leave bindings for the next step, while other code binds in the same context in between:
-# so at the end nothing that was left open is taken out.
-cdef tuple IN_STEPS = (functions.GENERATOR, functions.ASYNC_GENERATOR)
-
-
 @cython.final
 @cython.no_gc_clear
 cdef class WorkSteps(StepContext):
     """One unit of work in steps, each of which may be taken in another unit: a call of a generator, the response to a request.
 
+    Between the steps other code may bind in the same context. So each step notes what it has left open, and that is what is
+    taken out at the end.
+
     Thread-safety: one step at a time, by any thread.
     Lifetime: held by the call. The unit of work ends with :meth:`close`, or when this object is freed.
     """
-    cdef bint clears         # at the end, what was left open in the context of the first step is taken out
     cdef UnitOfWork opened   # None before the first step and after the last one
-    cdef Binding made        # this and the next are of the step that is being taken, as the fields of a block
+    cdef list left           # (context, LeftOpen) of each step that left anything open; or None
+    # Of the step that is being taken, as the fields of a block:
+    cdef Binding made
     cdef object context
-    cdef object first        # the context of the first step; None unless it clears
-
-    def __cinit__(self, bint clears=False):
-        self.clears = clears
+    cdef object before       # what the context mapped before, and afterwards; None unless that can be put back
+    cdef object applied
 
     cdef int enter(self) except -1:
+        cdef PyObject *kept = NULL
         cdef Place place
+        settle_here()
         if self.opened is None:
             self.opened = open_work(current_work())
-            if self.clears:
-                self.opened.before = xctx_copy_context()
-                self.first = <object>xctx_tstate().context
+        before = mapping_here()
         self.made = bind_work(self.opened)
-        self.context = make_visible(self.made, &place if find_place(&place, BY_STEP) else NULL, NULL)
+        self.context = make_visible(self.made, &place if find_place(&place, BY_STEP) else NULL, &kept)
+        self.before = before
+        if kept != NULL:   # nothing ran since the variable was set
+            if kept == <PyObject*>before:
+                self.applied = <object>xctx_context_vars(<PyObject*>self.context)
+            Py_DECREF(<object>kept)
         return 0
 
     cdef int leave(self) except -1:
         cdef Binding made = self.made
+        cdef LeftOpen left
         context = self.context
+        before = self.before
+        applied = self.applied
         if made is None:
             raise RuntimeError("this unit of work is left, but it was not entered")
-        self.made = self.context = None
+        self.made = self.context = self.before = self.applied = None
+        if put_back(before, made, <PyObject*>context, <PyObject*>applied):
+            return 0
         end_binding(made, <PyObject*>context)
+        left = left_open_of_step(before) if <PyObject*>context == xctx_tstate().context else left_open_since(before)
+        if left is not None:
+            if self.left is None:
+                self.left = []
+            self.left.append((context, left))
         return 0
 
     cdef int end(self) except -1:
         cdef UnitOfWork opened = self.opened
-        cdef object first = self.first
+        cdef list left
         if opened is not None:
             try:
                 self.enter()
@@ -426,8 +515,11 @@ cdef class WorkSteps(StepContext):
                 finally:
                     self.leave()
             finally:
-                self.opened = self.first = None
-                end_work(opened, NULL if first is None else <PyObject*>first)
+                left = self.left
+                self.opened = self.left = None
+                end_unit(opened.unit)
+                for context, found in left or ():
+                    clear_left_open(<LeftOpen>found, <PyObject*>context)
         return 0
 
     cdef bint spans_awaits(self) noexcept:
@@ -441,4 +533,3 @@ cdef class WorkSteps(StepContext):
 
 xctx_forbid_instances(<PyTypeObject*>UnitOfWork)
 xctx_forbid_instances(<PyTypeObject*>LeftOpen)
-xctx_forbid_instances(<PyTypeObject*>Done)

@@ -142,13 +142,17 @@ cdef class xlocal(BindingVariable):
         return f"<{type(self).__name__} ({self.key.name}): {', '.join(self.visible()) or 'nothing bound'}>"
 
     def __set_name__(self, owner, name):
-        if self.place is None:
-            self.place = owner.__module__, f"{owner.__qualname__}.{name}"
+        place = owner.__module__, f"{owner.__qualname__}.{name}"
+        with cython.critical_section(self):
+            if self.place is None:
+                self.place = place
 
     def __reduce_ex__(self, protocol):
         """By module and name: another process has its own. TypeError where it stands under no name in any module."""
         from xctx._runtime.importable import find_name, object_at
-        return object_at, find_name(self, self.place, self.made_in)
+        with cython.critical_section(self):   # another thread may be setting it
+            place = self.place
+        return object_at, find_name(self, place, self.made_in)
 
 
 cdef str maker_module():

@@ -30,7 +30,7 @@ class Request:
         values = arrived({"baggage": header}, xlocals, report) if header else None
         self._snapshot: Snapshot | None = snapshot_of(values.items(), barriers=False) if values else None
         self._applied: AppliedBlock | None = None
-        self._steps = WorkSteps(True)
+        self._steps = WorkSteps()
 
     def run(self, func: Callable[..., Any], *args: Any) -> Any:
         """Calls ``func(*args)`` in a step."""
