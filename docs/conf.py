@@ -24,7 +24,9 @@ maximum_signature_line_length = 80
 
 # Each reference leads somewhere, but for type variables and what only stubs name.
 nitpicky = True
-nitpick_ignore = [("py:class", name) for name in ("BatchStats", "LocalBatch", "Scope")]
+nitpick_ignore = [
+    ("py:class", name) for name in ("BatchStats", "LocalBatch", "LockLost", "Scope", "xctx._postgres.lock.Block")
+]
 nitpick_ignore_regex = [("py:class", r"(\w+\.)*_[A-Z](\w|\.)*")]
 
 

@@ -444,7 +444,7 @@ class SharedLock(Granted):
 
     @property
     def token(self) -> int:
-        """The fencing token of the grant by which this unit holds the lock exclusively: greater than any before it.
+        """The fencing token of the grant by which this unit holds the lock exclusively, greater than any before it.
 
         Units of one process that hold the lock one after the other may have the same token.
 
@@ -471,17 +471,17 @@ class SharedLock(Granted):
 
     @property
     def advisory_key(self) -> int:
-        """The bigint by which PostgreSQL knows the lock: see :func:`advisory_key`."""
+        """The bigint by which PostgreSQL knows the lock; see :func:`advisory_key`."""
         return advisory_key(self._name, self._namespace)
 
     @property
     def key(self) -> Key:
-        """What a holder is: the key it was made with."""
+        """What a holder is, the key that the lock was made with."""
         return self._local.key
 
     @property
     def mode(self) -> _Mode | None:
-        """What this unit holds the lock for: 'shared', 'upgradable', 'exclusive', or None."""
+        """'shared', 'upgradable' or 'exclusive' if this unit holds the lock so, or None."""
         return self._local.mode
 
     @property
@@ -513,7 +513,7 @@ class SharedLock(Granted):
 
     @property
     def owner(self) -> tuple[_Mode, int, int] | None:
-        """The unit of this process that writes, or may: (mode, pid, the kernel's number of the thread), or None."""
+        """The mode, pid and the kernel's number of the thread of this process that writes, or may; or None."""
         for holder in self.holders():
             if holder[0] != "shared":
                 return holder[:3]
