@@ -184,7 +184,7 @@ def shown_of_modules():
             members = {name.strip() for name in options[0].split(",")} if options and options[0] else set()
             shown[module] = None if options and not members else shown.get(module, set()) | members
         elif shown.get(module) is not None and (
-            found := re.match(r"(?:\.\. (?:auto)?(?:class|function|data)::| {9}) ?(\w+)", line)
+            found := re.match(r"(?:\.\. (?:auto)?(?:class|function|data|exception)::| {9}) ?(\w+)", line)
         ):
             shown[module].add(found[1])
     return shown
