@@ -20,7 +20,8 @@ class Middleware:
 
     The application is called in the unit of work (:class:`xctx.work`). It also makes each part of the body, and closes
     the body, in that unit of work, in whatever thread or greenlet the server asks for it. In between, when the server
-    runs, nothing is bound. The unit of work ends when the server has closed the body, or as soon as the application has
+    runs, what the headers carry is not bound; a block that the application entered by hand and has not left stays open
+    until the unit of work ends. It ends when the server has closed the body, or as soon as the application has
     returned a list, a tuple or a file that the server sends. The names that a ``baggage`` header carries are bound for
     the same time.
 
