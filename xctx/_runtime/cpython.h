@@ -367,6 +367,15 @@ static inline void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *bas
 
 /* --- frames and generators ------------------------------------------------------------------------------------------------ */
 
+/* The innermost frame, even if it stands for C code: where a walk along all frames begins. */
+static inline struct _PyInterpreterFrame *xctx_innermost_frame(const PyThreadState *tstate) {
+#if PY_VERSION_HEX >= 0x030D0000
+    return tstate->current_frame;
+#else
+    return tstate->cframe->current_frame;
+#endif
+}
+
 /* For a C file that defines XCTX_USES_FRAMES before it includes anything: the frames on this thread's stack, from the one
  * that runs outwards, and the generators that own some of them. The structs are in CPython's internal headers, whose warnings
  * are not ours.
@@ -417,15 +426,6 @@ static inline xctx_frame *xctx_current_frame(const PyThreadState *tstate) {
     return xctx_real_frame(tstate->current_frame);
 #else
     return xctx_real_frame(tstate->cframe->current_frame);
-#endif
-}
-
-/* The innermost frame, even if it stands for C code: where a walk along all frames begins. */
-static inline xctx_frame *xctx_innermost_frame(const PyThreadState *tstate) {
-#if PY_VERSION_HEX >= 0x030D0000
-    return tstate->current_frame;
-#else
-    return tstate->cframe->current_frame;
 #endif
 }
 

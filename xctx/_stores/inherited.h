@@ -11,7 +11,7 @@ static PyObject *xctx_bootstrap_code;
 static int (*xctx_thread_entered)(void);
 
 static int xctx_context_switched(PyContextEvent event, PyObject *context) {
-    xctx_frame *frame = xctx_innermost_frame(xctx_tstate());
+    struct _PyInterpreterFrame *frame = xctx_innermost_frame(xctx_tstate());
     PyObject *code;
     int found;
     if (event != Py_CONTEXT_SWITCHED || context == NULL || context == Py_None || frame == NULL) return 0;
