@@ -16,10 +16,13 @@ else:
     create = lambda own: interpreters.create(isolated=own)
     SHARED, OWN = False, True
 
-def run(interpreter, source):
-    failed = interpreters.run_string(interpreter, source)
+def run(kind, source):
+    # In an interpreter of its own, which ends then.
+    made = create(kind)
+    failed = interpreters.run_string(made, source)
     if failed is not None:
         print(failed.formatted)
+    interpreters.destroy(made)
 
 PATH = f"import sys; sys.path[:] = {sys.path!r}\\n"
 TRY = PATH + '''
@@ -46,7 +49,7 @@ def assert_told(line):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_interpreter_is_told_what_to_do(python, kind):
-    told = python(START + f"import xctx\nfor _ in range(3): run(create({kind}), TRY * 2)").splitlines()
+    told = python(START + f"import xctx\nfor _ in range(3): run({kind}, TRY * 2)").splitlines()
     assert len(told) == 6
     for line in told:
         assert_told(line)
@@ -59,9 +62,7 @@ import xctx
 x, kept = xctx.xlocal(), xctx.local()
 kept.a = 1
 with x(a=2):
-    second = create({kind})
-    run(second, TRY)
-    interpreters.destroy(second)
+    run({kind}, TRY)
     print(x.a, kept.a)
 """
     told, values = python(START + source).splitlines()
@@ -71,21 +72,19 @@ with x(a=2):
 
 def test_one_that_shares_the_gil_can_be_the_first(python):
     source = """
-first = create(SHARED)
-run(first, TRY + "x = xctx.xlocal()\\nwith x(a=1): print(x.a)")
-interpreters.destroy(first)
+run(SHARED, TRY + "x = xctx.xlocal()\\nwith x(a=1): print(x.a)")
 """
     assert python(START + source).splitlines() == ["imported", "1"]
 
 
 def test_the_main_interpreter_is_told_if_another_was_first(python):
-    told = python(START + "run(create(SHARED), TRY)\nexec(TRY)").splitlines()
+    told = python(START + "run(SHARED, TRY)\nexec(TRY)").splitlines()
     assert told[0] == "imported"
     assert_told(told[1])
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="one GIL for all interpreters")
 def test_one_with_a_gil_of_its_own_is_told_though_it_is_the_first(python):
-    told = python(START + "run(create(OWN), TRY)\nimport xctx\nprint(xctx.local().__dict__)").splitlines()
+    told = python(START + "run(OWN, TRY)\nimport xctx\nprint(xctx.local().__dict__)").splitlines()
     assert_told(told[0])
     assert told[1] == "{}"
