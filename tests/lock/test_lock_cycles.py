@@ -87,12 +87,17 @@ class Crossing:
         self.results.put((threading.get_native_id(), found))
 
     def told(self):
-        """The message that one of them has got, when all have come to their end."""
+        """The message that one of them has got, when all have come to their end.
+
+        More than one gets it if they look at the same moment, which threads without the GIL and processes may do.
+        """
         results = [self.results.get(timeout=LONG) for _ in self.threads]
         for thread in self.threads:
             thread.join(LONG)
-        (message,) = [found for _, found in results if found != "got it"]
-        return message
+        messages = [found for _, found in results if found != "got it"]
+        assert messages, "nobody was told"
+        assert all(message.startswith("deadlock: ") for message in messages)
+        return messages[0]
 
 
 def block(lock, mode):
