@@ -1,90 +1,485 @@
-"""xctx in a process with several interpreters: one of them can use it, and the others are told what to do."""
+"""xctx in the interpreters of one process: each has units, stores and locks of its own.
 
+The programs run in processes of their own, and make interpreters there. Each version has the module for that under another
+name, and says otherwise what kind of interpreter is made.
+"""
+
+import importlib.util
+import os
 import sys
 
 import pytest
+from helpers.effort import sized
 
-# Each version has the module under another name, and says otherwise what kind of interpreter is made.
-START = """
-import sys
+START = f"""
+import os, sys, threading, warnings
 if sys.version_info >= (3, 13):
     import _interpreters as interpreters
-    create = interpreters.create
+    make = interpreters.create
     SHARED, OWN = "legacy", "isolated"
 else:
     import _xxsubinterpreters as interpreters
-    create = lambda own: interpreters.create(isolated=own)
+    make = lambda own: interpreters.create(isolated=own)
     SHARED, OWN = False, True
+PATH = "import sys; sys.path[:] = {sys.path!r}; import xctx; from xctx._runtime import copies\\n"
 
-def run(kind, source):
-    # In an interpreter of its own, which ends then.
-    made = create(kind)
-    failed = interpreters.run_string(made, source)
+def run(interpreter, source):
+    failed = interpreters.run_string(interpreter, source)   # up to 3.12 it raises
     if failed is not None:
-        print(failed.formatted)
-    interpreters.destroy(made)
+        raise RuntimeError(failed.errdisplay)
 
-PATH = f"import sys; sys.path[:] = {sys.path!r}\\n"
-TRY = PATH + '''
-try:
-    import xctx
-except ImportError as error:
-    assert error.name == "xctx" and "xctx" not in sys.modules
-    print(error)
-else:
-    print("imported")
-'''
-"""
-KINDS = [
-    "SHARED",
-    pytest.param("OWN", marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="one GIL for all interpreters")),
-]
+def once(kind, source=""):
+    # In an interpreter of its own, which ends then.
+    made = make(kind)
+    try:
+        run(made, PATH + source)
+    finally:
+        interpreters.destroy(made)
 
-
-def assert_told(line):
-    assert line.startswith("xctx cannot be used in this interpreter: only the first interpreter of a process")
-    assert "WSGIApplicationGroup %{GLOBAL}" in line
-    assert "single-interpreter = true" in line
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_second_interpreter_is_told_what_to_do(python, kind):
-    told = python(START + f"import xctx\nfor _ in range(3): run({kind}, TRY * 2)").splitlines()
-    assert len(told) == 6
-    for line in told:
-        assert_told(line)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_first_goes_on_after_the_second_has_ended(python, kind):
-    source = f"""
-import xctx
+WORK = '''
+import threading
 x, kept = xctx.xlocal(), xctx.local()
+assert not kept.__dict__
 kept.a = 1
 with x(a=2):
-    run({kind}, TRY)
-    print(x.a, kept.a)
+    snapshot = xctx.capture()
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append((hasattr(x, "a"), hasattr(kept, "a"))))
+    thread.start(); thread.join()
+    assert seen == [(False, False)]
+    assert (x.a, kept.a) == (2, 1)
+assert not hasattr(x, "a")
+with snapshot:
+    assert x.a == 2
+with xctx.work():
+    per_request = xctx.local(key=xctx.keys.work)
+    per_request.b = 3
+assert not hasattr(per_request, "b")
+for each in (xctx.LocalWrapper([1]), xctx.LocalWrapper({{"a": 1}}), xctx.LocalProxy(lambda: [1])):
+    assert len(each) == 1
+values = xctx.BatchExecutor(iter(range(100)).__next__, 10)
+assert [values.load() for _ in range(20)] == list(range(20))
+if hasattr(xctx, "SharedLock") and sys.platform == "linux":
+    lock = xctx.SharedLock()
+    with lock:
+        pass
+    assert lock.acquire(True)
+    lock.release()
+'''
 """
-    told, values = python(START + source).splitlines()
-    assert_told(told)
-    assert values == "2 1"
+# Where interpreters share the GIL, and where they do not.
+KINDS = ["SHARED", *(["OWN"] if sys.version_info >= (3, 12) else [])]
+ONE_GIL = sys.version_info < (3, 12)
+HAS_COPIES = sys.platform == "linux"
+
+MAKER = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+
+pytestmark = pytest.mark.skipif(not importlib.util.find_spec(MAKER), reason="this Python makes no interpreters")
+copies = pytest.mark.skipif(not HAS_COPIES, reason="one interpreter of a process can use xctx")
+kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-def test_one_that_shares_the_gil_can_be_the_first(python):
+@pytest.fixture
+def run(python):
+    return lambda source, **options: python(START + source, **options).splitlines()
+
+
+# --- it works in each ---------------------------------------------------------------------------------------------------
+
+
+@copies
+@kinds
+@pytest.mark.parametrize("first", ["import xctx; ", ""], ids=["the main one imports it first", "another does"])
+def test_each_interpreter_can_use_it(run, kind, first):
+    assert run(f"{first}\nonce({kind}, WORK)\nexec(PATH + WORK)\nonce({kind}, WORK)\nprint('all')") == ["all"]
+
+
+@copies
+@pytest.mark.skipif(ONE_GIL, reason="one GIL for all interpreters")
+def test_those_of_both_kinds_live_beside_each_other(run):
     source = """
-run(SHARED, TRY + "x = xctx.xlocal()\\nwith x(a=1): print(x.a)")
+made = [make(kind) for kind in (SHARED, OWN, OWN, SHARED)]
+for each in made: run(each, PATH + WORK)
+exec(PATH + WORK)
+for each in reversed(made): run(each, WORK)
+for each in made: interpreters.destroy(each)
+exec(WORK)
+print("all")
 """
-    assert python(START + source).splitlines() == ["imported", "1"]
+    assert run(source) == ["all"]
 
 
-def test_the_main_interpreter_is_told_if_another_was_first(python):
-    told = python(START + "run(SHARED, TRY)\nexec(TRY)").splitlines()
-    assert told[0] == "imported"
-    assert_told(told[1])
+@copies
+@kinds
+def test_a_copy_says_of_itself_what_is_true_of_the_original(run, kind):
+    source = f"""
+import xctx._core, xctx._stores.local
+about = lambda module: (module.__file__, module.__spec__.origin, module.__name__)
+once({kind}, f'''
+import xctx._core, xctx._stores.local
+about = lambda module: (module.__file__, module.__spec__.origin, module.__name__)
+assert about(xctx._core) == {{about(xctx._core)}}
+assert about(xctx._stores.local) == {{about(xctx._stores.local)}}
+assert xctx.local.__module__ == {{xctx.local.__module__!r}}
+''')
+print("same")
+"""
+    assert run(source) == ["same"]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="one GIL for all interpreters")
-def test_one_with_a_gil_of_its_own_is_told_though_it_is_the_first(python):
-    told = python(START + "run(OWN, TRY)\nimport xctx\nprint(xctx.local().__dict__)").splitlines()
-    assert_told(told[0])
-    assert told[1] == "{}"
+@copies
+@kinds
+def test_nothing_of_one_is_seen_in_another(run, kind):
+    source = f"""
+import xctx, xctx.debug
+one, other = make({kind}), make({kind})
+HAVE = '''
+x, kept, everyone = xctx.xlocal(), xctx.local(), xctx.local(key=xctx.keys.process)
+block = x(a=1); block.__enter__()
+kept.a = everyone.a = 1
+'''
+run(one, PATH + HAVE)
+run(other, PATH + '''
+import xctx.debug
+assert not xctx.debug.live_bindings(), xctx.debug.live_bindings()
+x, kept, everyone = xctx.xlocal(), xctx.local(), xctx.local(key=xctx.keys.process)
+assert not [name for store in (x, kept, everyone) for name in dir(store) if name == "a"]
+''')
+assert not xctx.debug.live_bindings()
+run(one, "print(x.a, kept.a, everyone.a); block.__exit__(None, None, None)")
+for each in (one, other): interpreters.destroy(each)
+"""
+    assert run(source) == ["1 1 1"]
+
+
+@copies
+@kinds
+def test_types_and_keys_of_two_interpreters_are_not_the_same_objects(run, kind):
+    source = f"""
+import xctx
+TELL = "print(id(xctx.keys.thread), id(xctx.local), id(xctx.LocalProxy), id(xctx.BatchExecutor))"
+made = [make({kind}) for _ in range(3)]
+for each in made: run(each, PATH + TELL)
+exec(TELL)
+for each in made: interpreters.destroy(each)
+"""
+    told = [number for line in run(source) for number in line.split()]
+    assert len(told) == len(set(told)) == 16
+
+
+@copies
+@kinds
+def test_units_end_with_their_interpreter(run, kind):
+    source = f"""
+class Say:
+    def __init__(self, what): self.what = what
+    def __del__(self): os.write(1, self.what + b"\\n")
+once({kind}, '''
+import os
+class Say:
+    def __init__(self, what): self.what = what
+    def __del__(self): os.write(1, self.what)
+kept = xctx.local()
+kept.a = Say(b"kept ")
+x = xctx.xlocal()
+block = x(a=Say(b"bound "))
+block.__enter__()
+''')
+print("after")
+"""
+    (line,) = run(source)
+    assert sorted(line.split()) == ["after", "bound", "kept"]
+
+
+# --- made and ended ------------------------------------------------------------------------------------------------------
+
+
+@copies
+@kinds
+def test_many_made_and_ended_one_after_the_other_need_one_copy(run, kind):
+    rounds = sized(25, 1000)
+    source = f"""
+import xctx
+from xctx._runtime import copies
+x = xctx.xlocal()
+with x(a=1):
+    for _ in range({rounds}): once({kind}, WORK)
+    print(copies.count(), x.a)
+"""
+    assert run(source) == ["1 1"]
+
+
+@copies
+@kinds
+def test_several_threads_make_and_end_them(run, kind):
+    source = f"""
+import xctx
+from xctx._runtime import copies
+failed = []
+def rounds():
+    try:
+        for _ in range({sized(5, 50)}): once({kind}, WORK)
+    except BaseException as error:
+        failed.append(error)
+        raise
+threads = [threading.Thread(target=rounds) for _ in range(3)]
+for each in threads: each.start()
+for each in threads: each.join()
+print(failed, copies.count() <= 3)
+"""
+    assert run(source) == ["[] True"]
+
+
+@copies
+@kinds
+def test_a_thread_that_has_used_one_finds_nothing_of_it_in_the_next(run, kind):
+    # The threads outlive the interpreters, and have memory of the copy. A thread state of the next interpreter has the same
+    # number as one of the former, and may have the same address.
+    source = f"""
+import queue
+import xctx
+from xctx._runtime import copies
+
+class Worker(threading.Thread):
+    def __init__(self):
+        super().__init__()
+        self.todo, self.done = queue.Queue(), queue.Queue()
+    def run(self):
+        for interpreter, source in iter(self.todo.get, None):
+            try:
+                run(interpreter, source)
+                self.done.put(None)
+            except BaseException as error:
+                self.done.put(error)
+    def do(self, *what):
+        self.todo.put(what)
+        error = self.done.get()
+        if error: raise error
+
+workers = [Worker() for _ in range(3)]
+for each in workers: each.start()
+for round in range({sized(6, 40)}):
+    made = make({kind})
+    run(made, PATH + "kept, x, wrapped = xctx.local(), xctx.xlocal(), [1, 2, 3]")
+    for number, worker in enumerate(workers):
+        worker.do(made, f"assert not kept.__dict__, kept.__dict__\\nkept.a = {{number}}\\nassert kept.a == {{number}}")
+        worker.do(made, f"with x(a={{number}}): assert x.a == {{number}}")
+        worker.do(made, "assert xctx.keys.thread.current().alive and len(xctx.LocalWrapper(wrapped)) == 3")
+    interpreters.destroy(made)
+for each in workers: each.todo.put(None)
+for each in workers: each.join()
+print(copies.count())
+"""
+    assert run(source) == ["1"]
+
+
+@copies
+@kinds
+def test_the_process_ends_while_others_live(run, kind):
+    source = f"""
+warnings.simplefilter("ignore")   # some versions say that interpreters are left
+import xctx
+made = make({kind})
+run(made, PATH + WORK)
+print("end")
+"""
+    assert run(source) == ["end"]
+
+
+# --- copies --------------------------------------------------------------------------------------------------------------
+
+
+@copies
+@kinds
+def test_too_many_at_once_are_told_and_can_use_it_when_others_have_ended(run, kind):
+    source = f"""
+made = []
+while len(made) < 100:
+    made.append(make({kind}))
+    try:
+        run(made[-1], PATH + WORK)
+    except Exception as error:
+        print(str(error).replace(chr(10), " "))
+        break
+assert len(made) > 5, len(made)
+for each in made[:2]: interpreters.destroy(each)
+for _ in range(2):
+    made.append(make({kind}))
+    run(made[-1], PATH + WORK)
+for each in made[2:]: interpreters.destroy(each)
+print(len(made) - 3)
+"""
+    told, number = run(source)
+    if int(number) == 99:
+        pytest.skip("this loader has room for all")
+    assert f"xctx cannot be used in this interpreter: {number} others of the process use copies" in told
+    assert "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=" in told
+
+
+@copies
+@kinds
+def test_more_have_room_where_the_loader_is_told(run, kind):
+    source = f"""
+made = [make({kind}) for _ in range(20)]
+for each in made: run(each, PATH + WORK)
+for each in made: interpreters.destroy(each)
+print("all")
+"""
+    assert run(source, GLIBC_TUNABLES="glibc.rtld.optional_static_tls=16384") == ["all"]
+
+
+@copies
+@kinds
+def test_where_no_file_in_memory_can_be_loaded_one_in_a_directory_is(run, kind, tmp_path):
+    source = f"""
+made = make({kind})
+run(made, "import os, tempfile; del os.memfd_create; tempfile.tempdir = {str(tmp_path)!r}")
+run(made, PATH + WORK)
+interpreters.destroy(made)
+print("all")
+"""
+    assert run(source) == ["all"]
+    assert not os.listdir(tmp_path)
+
+
+# --- locks ---------------------------------------------------------------------------------------------------------------
+
+locks = pytest.mark.skipif(not HAS_COPIES, reason="there are no locks")
+
+
+@locks
+@kinds
+def test_a_name_is_one_lock_in_all_interpreters(run, kind):
+    source = f"""
+import xctx
+name = f"interpreters-{{os.getpid()}}"
+OPEN = f"lock = xctx.SharedLock({{name!r}})\\n"
+exec(OPEN)
+one, other = make({kind}), make({kind})
+for each in (one, other): run(each, PATH + OPEN)
+with lock:
+    run(one, "assert lock.acquire(timeout=0); lock.release()")
+    run(other, "assert not lock.acquire(True, timeout=0)")
+run(one, "assert lock.acquire(True)")
+assert not lock.acquire(timeout=0)
+run(other, "assert not lock.acquire(timeout=0)")
+run(one, "lock.release()")
+run(other, "assert lock.acquire(True); lock.release()")
+for each in (one, other): interpreters.destroy(each)
+assert lock.acquire(True)
+lock.release()
+print("one")
+"""
+    assert run(source) == ["one"]
+
+
+@locks
+@kinds
+@pytest.mark.parametrize("key", ["thread", "process"])
+def test_a_lock_that_an_interpreter_holds_when_it_ends_is_released_and_told(run, kind, key):
+    source = f"""
+import xctx
+name = f"interpreters-{{os.getpid()}}"
+lock = xctx.SharedLock(name)
+made = make({kind})
+run(made, PATH + f"lock = xctx.SharedLock({{name!r}}, key=xctx.keys.{key})\\nassert lock.acquire(True)")
+assert not lock.acquire(timeout=0)
+interpreters.destroy(made)
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    assert lock.acquire(timeout=10)
+lock.release()
+print([each.category.__name__ for each in told])
+with open("/proc/self/maps") as maps:
+    print(sum(name in line for line in maps))
+"""
+    told, mapped = run(source)
+    assert told == "['OwnerDiedWarning']"
+    assert mapped == "1"
+
+
+@locks
+@kinds
+def test_a_waiting_thread_gets_what_an_interpreter_held_when_it_ended(run, kind):
+    source = f"""
+import xctx
+name = f"interpreters-{{os.getpid()}}"
+lock = xctx.SharedLock(name, on_death="ignore")
+made = make({kind})
+run(made, PATH + f"lock = xctx.SharedLock({{name!r}}, key=xctx.keys.process)\\nassert lock.acquire(True)")
+waiter = threading.Thread(target=lambda: print(lock.acquire(True, timeout=30)))
+waiter.start()
+interpreters.destroy(made)
+waiter.join()
+"""
+    assert run(source) == ["True"]
+
+
+# --- forks ---------------------------------------------------------------------------------------------------------------
+
+
+@copies
+@kinds
+def test_a_forked_child_uses_the_copies_of_interpreters_that_have_ended(run, kind):
+    # While others live, CPython itself cannot fork: the child ends or hangs as it clears them.
+    source = f"""
+import xctx
+from xctx._runtime import copies
+kept = xctx.local()
+kept.a = 1
+made = make({kind})
+once({kind}, WORK)
+run(made, PATH + WORK)
+interpreters.destroy(made)
+child = os.fork()
+if not child:
+    assert not kept.__dict__
+    exec(WORK)
+    for _ in range(3): once({kind}, WORK)
+    os._exit(7 if copies.count() == 1 else 8)
+_, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status), kept.a)
+once({kind}, WORK)
+print(copies.count())
+"""
+    assert run(source) == ["7 1", "1"]
+
+
+# --- where there are no copies -------------------------------------------------------------------------------------------
+
+
+@kinds
+def test_where_there_are_no_copies_a_second_interpreter_is_told_what_to_do(run, kind):
+    source = f"""
+import xctx
+made = make({kind})
+run(made, '''
+import sys
+sys.path[:] = {sys.path!r}
+from importlib.util import find_spec
+import importlib.machinery
+# The loader of the one module that all interpreters share is asked for less than it has.
+class Fewer:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name != "xctx._runtime.copies": return None
+        class Loader:
+            def create_module(self, spec): return None
+            def exec_module(self, module): module.is_main = lambda: False
+        return importlib.machinery.ModuleSpec(name, Loader())
+sys.meta_path.insert(0, Fewer)
+for _ in range(2):
+    try:
+        import xctx
+    except ImportError as error:
+        assert error.name == "xctx" and "xctx" not in sys.modules
+        print(error)
+''')
+interpreters.destroy(made)
+"""
+    told = run(source)
+    assert len(told) == 2
+    for line in told:
+        assert line.startswith("xctx cannot be used in this interpreter: on this platform only the first interpreter")
+        assert "WSGIApplicationGroup %{GLOBAL}" in line
+        assert "single-interpreter = true" in line

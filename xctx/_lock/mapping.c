@@ -105,9 +105,39 @@ static void after_fork_in_child(void) {
     }
 }
 
+/* This interpreter ends, and the process goes on: others get what it holds still, as if it were a process that died. Nothing
+ * should use the memory any more; what does, is given other memory. */
+static void quit_interpreter(void) {
+    xctx_mapping *mapping;
+    void *life;
+    xctx_quit_all();
+    if (pthread_mutex_trylock(&mutex)) return;
+    for (mapping = mappings; mapping; mapping = mapping->next) {
+        if (!mapping->head) continue;
+        mmap(mapping->head, XCTX_SPAN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        life = mapping->life;
+        mapping->life = NULL;
+        if (life) munmap(life, 1);
+        if (mapping->own >= 0) close_if_of(mapping, mapping->own);
+        close_if_of(mapping, mapping->carrier);
+        mapping->carrier = mapping->own = -1;
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+static void discard_all(void) {
+    xctx_mapping *mapping;
+    while ((mapping = mappings) != NULL) {
+        mappings = mapping->next;
+        if (mapping->head) munmap(mapping->head, XCTX_SPAN);
+        free(mapping->path);
+        free(mapping);
+    }
+}
+
 int xctx_set_up_mappings(void) {
     xctx_at_fork(XCTX_FORK_MAPPINGS, before_fork, after_fork_in_parent, after_fork_in_child);
-    return atexit(xctx_quit_all);
+    return xctx_at_exit(xctx_quit_all, quit_interpreter, discard_all);
 }
 
 /* --- mapping, unmapping ------------------------------------------------------------------------------------------------ */

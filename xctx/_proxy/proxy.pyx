@@ -16,6 +16,7 @@ from sys import intern
 from types import UnionType
 
 from xctx._runtime.python cimport PyContextVar_CheckExact, xctx_next_u64, xctx_shared_get, xctx_shared_setdefault
+from xctx._runtime.runtime cimport connect, xctx_next_serial
 from xctx._stores.local import set_proxy_maker
 
 cdef extern from "xctx/_proxy/body.h":
@@ -237,6 +238,11 @@ def is_proxy(obj, /):
 
 proxy_find_class = _find_class
 proxy_configure = _configure
+# Threads remember what they have found together with this number. An interpreter that gets this module after another has ended
+# (see _runtime/copies.h) must find nothing of that in its threads.
+connect()
+proxy_type_deaths = xctx_next_serial() << 32
+
 # What the compiler puts into every class: a subclass that has these names has not asked for them.
 proxy_init(frozenset((
     "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__slots__", "__annotations__", "__annotate__",

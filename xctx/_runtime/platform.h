@@ -60,6 +60,13 @@
 #  define XCTX_HIDDEN __attribute__((visibility("hidden")))
 #endif
 
+/* For the one variable of an extension module that is looked for by its name. */
+#if defined(_MSC_VER)
+#  define XCTX_VISIBLE
+#else
+#  define XCTX_VISIBLE __attribute__((visibility("default")))
+#endif
+
 /* --- time -------------------------------------------------------------------------------------------------------------- */
 
 /* Nanoseconds of a clock that is never set back, since an arbitrary moment. The same clock in all processes of a

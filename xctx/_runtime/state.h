@@ -95,8 +95,9 @@ typedef struct {
 
 typedef struct {
     uint32_t fork_count;          /* written by the forking thread alone, in the child */
-    xctx_now *(*now)(void);       /* gives this thread's record. This and the next never change */
+    xctx_now *(*now)(void);       /* gives this thread's record. This and the next two never change */
     void (*at_fork)(xctx_fork_step, const xctx_fork_handlers *);
+    int (*at_exit)(void (*exit)(void), void (*end)(void), void (*discard)(void));
     xctx_mapping_methods mapping; /* never changes */
     xctx_greenlet_api greenlet;   /* all NULL until the program has imported greenlet; getcurrent is set last */
     char apart[128];              /* keeps what follows, which is written often, off the cache lines of the above */
@@ -105,7 +106,7 @@ typedef struct {
 
 /* In state.c: makes the process's part when xctx._runtime.runtime is imported; NULL where there is no room for a fork
  * handler. Other modules get it by `connect`. */
-xctx_process *xctx_set_up_process(void);
+XCTX_HIDDEN xctx_process *xctx_set_up_process(void);
 
 /* Process-wide: set when this module is imported. */
 XCTX_ONE_PER_MODULE xctx_process *xctx_the_process = NULL;
@@ -124,6 +125,12 @@ static inline uint64_t xctx_next_serial(void) { return xctx_next_u64(&xctx_the_p
 static inline void xctx_at_fork(xctx_fork_step step, void (*prepare)(void), void (*parent)(void), void (*child)(void)) {
     xctx_fork_handlers handlers = {prepare, parent, child};
     xctx_the_process->at_fork(step, &handlers);
+}
+
+/* Sets what the room of locks does as the process ends (`exit`), as an interpreter ends that is not the main one (`end`), and
+ * when nothing of that is left (`discard`). Not 0 where there is no room. */
+static inline int xctx_at_exit(void (*exit)(void), void (*end)(void), void (*discard)(void)) {
+    return xctx_the_process->at_exit(exit, end, discard);
 }
 
 /* This thread's record. */
