@@ -130,26 +130,28 @@ print("same")
 @copies
 @kinds
 def test_nothing_of_one_is_seen_in_another(run, kind):
+    # A thread state lasts for one `run` on some versions; what is the process's stays in between.
     source = f"""
 import xctx, xctx.debug
 one, other = make({kind}), make({kind})
-HAVE = '''
+run(one, PATH + '''
 x, kept, everyone = xctx.xlocal(), xctx.local(), xctx.local(key=xctx.keys.process)
 block = x(a=1); block.__enter__()
 kept.a = everyone.a = 1
-'''
-run(one, PATH + HAVE)
+here = x.a, kept.a, everyone.a
+''')
 run(other, PATH + '''
 import xctx.debug
 assert not xctx.debug.live_bindings(), xctx.debug.live_bindings()
 x, kept, everyone = xctx.xlocal(), xctx.local(), xctx.local(key=xctx.keys.process)
-assert not [name for store in (x, kept, everyone) for name in dir(store) if name == "a"]
+assert not [store for store in (x, kept, everyone) if hasattr(store, "a")]
+everyone.a = 2
 ''')
 assert not xctx.debug.live_bindings()
-run(one, "print(x.a, kept.a, everyone.a); block.__exit__(None, None, None)")
+run(one, "print(here, everyone.a)")
 for each in (one, other): interpreters.destroy(each)
 """
-    assert run(source) == ["1 1 1"]
+    assert run(source) == ["(1, 1, 1) 1"]
 
 
 @copies
@@ -353,7 +355,7 @@ def test_a_name_is_one_lock_in_all_interpreters(run, kind):
     source = f"""
 import xctx
 name = f"interpreters-{{os.getpid()}}"
-OPEN = f"lock = xctx.SharedLock({{name!r}})\\n"
+OPEN = f"lock = xctx.SharedLock({{name!r}}, key=xctx.keys.process)\\n"
 exec(OPEN)
 one, other = make({kind}), make({kind})
 for each in (one, other): run(each, PATH + OPEN)
@@ -375,14 +377,18 @@ print("one")
 
 @locks
 @kinds
-@pytest.mark.parametrize("key", ["thread", "process"])
-def test_a_lock_that_an_interpreter_holds_when_it_ends_is_released_and_told(run, kind, key):
+def test_a_lock_that_an_interpreter_holds_when_it_ends_is_released_and_told(run, kind):
     source = f"""
 import xctx
 name = f"interpreters-{{os.getpid()}}"
 lock = xctx.SharedLock(name)
+assert lock.acquire() and lock.release() is None
+def used():
+    with open("/proc/self/maps") as maps:
+        return sum(name in line for line in maps), len(os.listdir("/proc/self/fd"))
+before = used()
 made = make({kind})
-run(made, PATH + f"lock = xctx.SharedLock({{name!r}}, key=xctx.keys.{key})\\nassert lock.acquire(True)")
+run(made, PATH + f"lock = xctx.SharedLock({{name!r}}, key=xctx.keys.process)\\nassert lock.acquire(True)")
 assert not lock.acquire(timeout=0)
 interpreters.destroy(made)
 with warnings.catch_warnings(record=True) as told:
@@ -390,12 +396,9 @@ with warnings.catch_warnings(record=True) as told:
     assert lock.acquire(timeout=10)
 lock.release()
 print([each.category.__name__ for each in told])
-with open("/proc/self/maps") as maps:
-    print(sum(name in line for line in maps))
+print(before == used() or (before, used()))
 """
-    told, mapped = run(source)
-    assert told == "['OwnerDiedWarning']"
-    assert mapped == "1"
+    assert run(source) == ["['OwnerDiedWarning']", "True"]
 
 
 @locks
