@@ -4,7 +4,8 @@
 #   make test PYTHON=python3.13 ARGS="-k xlocal -x"
 
 PYTHON ?= python3
-WORKERS ?= auto
+# Three for two cores: for a third of their time, tests wait for other processes.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, (os.cpu_count() or 1) * 3 // 2))')
 # quick or full: tests/helpers/effort.py says what each means.
 EFFORT ?= $(or $(XCTX_EFFORT),quick)
 STRESS_SECONDS ?= 30

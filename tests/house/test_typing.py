@@ -1,4 +1,4 @@
-"""What type checkers make of programs that use xctx: they pass typing/uses.py, and object to typing/misuses.py.
+"""What type checkers make of programs that use xctx: they pass uses.py and the rooms' programs, and object to misuses.
 
 Pyright is run as basedpyright, whose wheel brings all it needs.
 """
@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-USES = ROOT / "tests" / "typing" / "uses.py"
+PROGRAMS = sorted((ROOT / "tests" / "typing").glob("*.py"))
 MISUSES = ROOT / "tests" / "typing" / "misuses.py"
 FOUND_BY_PLUGIN = ROOT / "tests" / "typing" / "declared_misuses.py"  # of mypy alone
+USES = [program for program in PROGRAMS if program not in (MISUSES, FOUND_BY_PLUGIN)]
 MARK = "  # type: ignore"
 # Misuses that mypy alone objects to: pyright lets a module's Final be set from outside.
 UNSEEN_BY_PYRIGHT = {"    xctx.keys.greenlet = xctx.keys.task"}
@@ -38,17 +39,20 @@ def mypy(tmp_path):
 
 def test_types_are_what_programs_expect_and_each_misuse_is_found(mypy):
     """A misuse that mypy did not find would leave its `type: ignore` unused, which it reports."""
-    assert mypy(USES, MISUSES, FOUND_BY_PLUGIN) == []
+    assert mypy(*PROGRAMS) == []
 
 
-@pytest.mark.parametrize("program", [MISUSES, FOUND_BY_PLUGIN], ids=lambda path: path.stem)
-def test_mypy_objects_to_the_misuses_and_to_nothing_else(mypy, tmp_path, program):
+def test_mypy_objects_to_the_misuses_and_to_nothing_else(mypy, tmp_path):
     """Without the comments: were everything Any, or nothing looked at, the test above would not notice all of it."""
-    lines = program.read_text().splitlines()
-    bare = tmp_path / "bare.py"
-    bare.write_text("\n".join(line.partition(MARK)[0] for line in lines))
-    reported = {int(line.split(":")[1]) for line in mypy(bare) if ": error: " in line}
-    assert reported == {number for number, line in enumerate(lines, 1) if MARK in line}
+    expected = set()
+    bare = []
+    for program in (MISUSES, FOUND_BY_PLUGIN):
+        lines = program.read_text().splitlines()
+        bare.append(tmp_path / f"bare_{program.name}")
+        bare[-1].write_text("\n".join(line.partition(MARK)[0] for line in lines))
+        expected |= {(bare[-1].name, number) for number, line in enumerate(lines, 1) if MARK in line}
+    reported = [line.split(":") for line in mypy(*bare) if ": error: " in line]
+    assert {(Path(path).name, int(number)) for path, number, *_ in reported} == expected
 
 
 @pytest.fixture
@@ -95,7 +99,7 @@ def pyright(tmp_path):
 
 @pytest.mark.thorough
 def test_pyright_sees_the_same_types(pyright):
-    assert pyright(*(ROOT / "tests" / "typing").glob("*.py")) == {}
+    assert pyright(*PROGRAMS) == {}
 
 
 def test_pyright_objects_to_the_misuses_and_to_nothing_else(pyright, tmp_path):
@@ -108,5 +112,6 @@ def test_pyright_objects_to_the_misuses_and_to_nothing_else(pyright, tmp_path):
     assert {number for _, number in pyright(bare)} == marked - unseen
 
 
-def test_what_has_the_right_types_also_runs():
-    runpy.run_path(str(USES), run_name="__main__")
+@pytest.mark.parametrize("program", USES, ids=lambda path: path.stem)
+def test_what_has_the_right_types_also_runs(program):
+    runpy.run_path(str(program), run_name="__main__")
