@@ -17,8 +17,9 @@ MISUSES = ROOT / "tests" / "typing" / "misuses.py"
 FOUND_BY_PLUGIN = ROOT / "tests" / "typing" / "declared_misuses.py"  # of mypy alone
 USES = [program for program in PROGRAMS if program not in (MISUSES, FOUND_BY_PLUGIN)]
 MARK = "  # type: ignore"
-# Misuses that mypy alone objects to: pyright lets a module's Final be set from outside.
+# Misuses that mypy alone objects to: the others let a module's Final be set from outside.
 UNSEEN_BY_PYRIGHT = {"    xctx.keys.greenlet = xctx.keys.task"}
+UNSEEN_BY_PYREFLY = UNSEEN_BY_PYRIGHT | {"    with current:", '    print(unit.kind == "fiber")'}
 
 
 @pytest.fixture
@@ -102,14 +103,53 @@ def test_pyright_sees_the_same_types(pyright):
     assert pyright(*PROGRAMS) == {}
 
 
-def test_pyright_objects_to_the_misuses_and_to_nothing_else(pyright, tmp_path):
-    lines = MISUSES.read_text().splitlines()
+def check_misuses(checker, tmp_path, unseen):
+    """That a checker finds the marked lines of MISUSES but for those `unseen`, and no others."""
+    lines = [line.partition(MARK) for line in MISUSES.read_text().splitlines()]
+    assert unseen <= {line for line, mark, _ in lines if mark}
     bare = tmp_path / "bare.py"
-    bare.write_text("\n".join(line.partition(MARK)[0] for line in lines))
-    marked = {number for number, line in enumerate(lines, 1) if MARK in line}
-    unseen = {number for number, line in enumerate(lines, 1) if line.partition(MARK)[0] in UNSEEN_BY_PYRIGHT}
-    assert len(unseen) == len(UNSEEN_BY_PYRIGHT)
-    assert {number for _, number in pyright(bare)} == marked - unseen
+    bare.write_text("\n".join(line for line, _, _ in lines))
+    expected = {number for number, (line, mark, _) in enumerate(lines, 1) if mark and line not in unseen}
+    assert {number for _, number in checker(bare)} == expected
+
+
+def test_pyright_objects_to_the_misuses_and_to_nothing_else(pyright, tmp_path):
+    check_misuses(pyright, tmp_path, UNSEEN_BY_PYRIGHT)
+
+
+@pytest.fixture
+def pyrefly(tmp_path):
+    """Runs pyrefly, and gives the lines (from 1) of each program in which it finds an error."""
+    pytest.importorskip("pyrefly", reason="pyrefly is not installed here")
+
+    def run(*programs):
+        settings = tmp_path / "pyrefly.toml"
+        settings.write_text(
+            f"search-path = {json.dumps([str(ROOT)])}\n"
+            f"python-interpreter-path = {json.dumps(sys.executable)}\n"
+            f"project-includes = {json.dumps([str(program) for program in programs])}\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "pyrefly", "check", "--output-format=json"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        errors = json.loads(done.stdout)["errors"]
+        return {(Path(each["path"]).name, each["line"]): each["description"] for each in errors}
+
+    return run
+
+
+@pytest.mark.thorough
+def test_pyrefly_sees_the_same_types(pyrefly):
+    """It honours mypy's comments, and mypy reports those that nothing needs."""
+    assert pyrefly(*PROGRAMS) == {}
+
+
+@pytest.mark.thorough
+def test_pyrefly_objects_to_the_misuses_and_to_nothing_else(pyrefly, tmp_path):
+    check_misuses(pyrefly, tmp_path, UNSEEN_BY_PYREFLY)
 
 
 @pytest.mark.parametrize("program", USES, ids=lambda path: path.stem)
