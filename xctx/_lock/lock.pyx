@@ -1179,6 +1179,8 @@ cdef class Acquiring:
 
     def throw(self, kind, value=None, traceback=None):
         try:
+            if value is None and traceback is None:   # 3.12 and later warn of three arguments
+                return self.steps.throw(kind)
             return self.steps.throw(kind, value, traceback)
         except StopIteration as stop:
             held = stop.value
