@@ -339,6 +339,18 @@ static inline getattrofunc xctx_replace_getattro(PyTypeObject *type, getattrofun
     return old;
 }
 
+/* Has the __get__ of a type call another function where Python code calls it by its name. The interpreter goes on calling the
+ * slot, wherever it binds an attribute itself. To be called before anything derives from the type. 0, or -1 with an error. */
+static inline int xctx_replace_named_get(PyTypeObject *type, descrgetfunc function) {
+    PyObject *wrapper = PyDict_GetItemString(type->tp_dict, "__get__");   /* borrowed */
+    if (wrapper == NULL || !Py_IS_TYPE(wrapper, &PyWrapperDescr_Type)) {
+        PyErr_SetString(PyExc_SystemError, "a type that was to be given another __get__ has none of its own");
+        return -1;
+    }
+    ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)function;
+    return 0;
+}
+
 /* The definition of a method that takes its arguments as an array (METH_FASTCALL | METH_KEYWORDS); NULL, with no error, for
  * anything else. `method` comes from a type's dict: a PyMethodDescrObject (cpython/descrobject.h). */
 static inline const PyMethodDef *xctx_fast_method(PyObject *method) {
