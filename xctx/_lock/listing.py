@@ -5,7 +5,6 @@ write, and nobody waits for it. What it reads may change while it reads.
 """
 
 import contextlib
-import fcntl
 import json
 import mmap
 import os
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from xctx._lock import names
+from xctx._lock.lock import SharedLock
 
 # As in shared_memory.h: the head, and a row. `_` is padding.
 HEAD = struct.Struct("=QIIIIII Q 88x QI")
@@ -94,6 +94,8 @@ def said(memory: mmap.mmap, fd: int, path: str) -> dict[str, Any] | None:
 
 def lives(fd: int, token: int) -> bool:
     """Whether the process of that token is alive: see mapping.h."""
+    import fcntl  # not everywhere
+
     asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 1 + token, 1, 0)
     return bool(FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
 
@@ -167,6 +169,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--prometheus", action="store_true", help="metrics in the text format of Prometheus")
     parser.add_argument("--watch", type=float, nargs="?", const=1.0, metavar="SECONDS", help="say it again and again")
     options = parser.parse_args(arguments)
+    try:
+        SharedLock()
+    except NotImplementedError as exc:
+        parser.error(str(exc))
     while True:
         found = list(listed(options.name))
         if options.prometheus:
