@@ -392,7 +392,7 @@ class Weather:
         kind = "program" if self.rand.random() < 0.02 else self.rand.choice(self.kinds)
         process = Process(self.storm, slot, self.rand.randrange(1 << 30), kind)
         self.processes[process.pid] = process
-        # Threads that help queues use up all process numbers in seconds. One is given again only where its group is empty.
+        # Threads that help queues use up all process numbers in a minute, and one whose group is empty is given again.
         self.groups.discard(process.pid)
 
     def blow(self, kills):

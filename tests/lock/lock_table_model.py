@@ -1,7 +1,8 @@
 """How rows of a lock's table come to processes and are used again (xctx/_lock/mapping.c), step by step, for `search`.
 
-Rows have memory as they are needed: the file grows. Each process has one thread. It begins at any time, as a forked child does, claims a row, reads and writes in turn,
-gives the row back, and ends. It may be killed before any step. It may be *lost*: others take it for dead, but it goes
+Rows get memory as they are needed: the file grows. Each process has one thread. It begins at any time, as a forked
+child does, claims a row, reads and writes in turn, gives the row back, and ends. It may be killed before any step.
+It may be *lost*: others take it for dead, but it goes
 on, as on a file system on which a process counts as dead once it has closed a descriptor. It is lost at moments at
 which it holds the lock, waits for it, or is about to want it; not between a look at its row and the store that follows,
 which nothing could prevent from being late.

@@ -1,4 +1,4 @@
-"""Where xctx has no locks: macOS, the BSDs, and what `make test-portable` builds. All that would make a lock says so."""
+"""Where xctx has no locks, as on macOS and in what `make test-portable` builds: all that would make a lock says so."""
 
 import pickle
 import sys

@@ -170,7 +170,7 @@ def test_others_may_see_a_mode_late_among_many_steps(programs, rows, crashes, pa
 
 
 def test_what_the_dead_have_stored_must_be_there():
-    with pytest.raises(Wrong, match="taken for whole|death that was none"):
+    with pytest.raises(Wrong, match=r"taken for whole|death that was none"):
         search(Model([["X"], ["X"]], [0, 1], 1, late=True, broken="what the dead stored is there"))
 
 
