@@ -88,8 +88,8 @@ def lock_of(name, conninfo, **options):
 class Referee:
     """Sees whether two write at once: by the lock of a file, which the kernel takes back when a process dies.
 
-    The kernel closes the files of a process that is killed from the last opened to the first. So this one is opened when
-    the lock is held for the first time, and by then there is the connection to the server.
+    The kernel closes the files of a process that is killed from the last opened to the first. So this one is opened
+    when the lock is held for the first time, and by then there is the connection to the server.
     """
 
     def __init__(self, path):
