@@ -34,7 +34,7 @@ pytest = XCTX_EFFORT=$(EFFORT) $(1)/bin/python -m pytest -n $(WORKERS) --dist wo
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples $(EXAMPLES) test test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets nightly stress fuzz lint warnings dependencies types bench docs dist debug sanitize fuzz-sanitize tsan clean
+.PHONY: help demo check examples $(EXAMPLES) test test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets nightly stress fuzz lint warnings dependencies types bench docs dist debug test-portable sanitize fuzz-sanitize tsan clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -157,8 +157,14 @@ FLAGS_debug := -O0 -g -UNDEBUG
 FLAGS_sanitize := -O1 -g -UNDEBUG -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-fno-omit-frame-pointer --param asan-stack=0
 
+# As where there is no Linux: no locks, and nothing else changes.
+FLAGS_portable := -O1 -DXCTX_NO_LOCKS=1
+
 debug: $(VENV)-debug/.built $(TESTS) ## run the tests with the assertions of C and Cython compiled in
 	$(call pytest,$(VENV)-debug,-m "not slow")
+
+test-portable: $(VENV)-portable/.built $(TESTS) ## run the tests with a build that has no locks, as on macOS and the BSDs
+	$(call pytest,$(VENV)-portable,-m "not slow")
 
 # libstdc++ is there for greenlet, whose C++ exceptions the sanitizer intercepts. capture=sys lets reports through, which
 # pytest would hold and lose in the crash. Objects come from malloc, which the sanitizer watches, where there is a GIL;

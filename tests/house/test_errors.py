@@ -48,7 +48,7 @@ def test_the_page_says_the_same():
 def test_each_message_of_a_source_is_there(path):
     """Or left out, with a reason. A message of the page may stand for several of the sources."""
     known = [*map(pattern, [case[1] for case in CASES]), *map(pattern, error_cases.LEFT_OUT)]
-    if path.parent.name == "_lock" and not offers("SharedLock"):
+    if path.parent.name in ("_lock", "_postgres") and not offers("SharedLock"):
         pytest.skip("there are no locks here")
     missing = [
         (kind, said)

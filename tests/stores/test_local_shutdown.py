@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from helpers.packages import installed
+from helpers.packages import FREE_THREADED, installed
 
 PRELUDE = """
 import os, signal, sys, threading
@@ -110,6 +110,28 @@ store = xctx.local(key=key)
 started = threading.Semaphore(0)
 def work():
     store.value = Value()
+    started.release()
+    while True:
+        store.number = 1
+        xctx.local(key=key).a = store
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+for _ in range(3):
+    started.acquire()
+"""
+    )
+
+
+@pytest.mark.skipif(not FREE_THREADED, reason="with a GIL nothing is promoted")
+@pytest.mark.parametrize("_turn", range(20))
+def test_daemon_threads_that_use_a_store_so_often_that_it_is_promoted(python, _turn):
+    """That stops the world, beside collections, while the interpreter ends: it hung once in fifteen runs."""
+    python(
+        PRELUDE.format(key="keys.context")
+        + """
+store = xctx.local(key=key)
+started = threading.Semaphore(0)
+def work():
     started.release()
     while True:
         store.number = 1

@@ -531,8 +531,10 @@ static inline void xctx_make_immortal(PyObject *op) {
  * The thread that owns the object counts its references with plain loads and stores. A store from another thread could fall
  * between the two, and be overwritten after a third thread has read it; that thread would then leave out an increment but not
  * the decrement. So either the owner makes the object immortal, or another thread does while the world is stopped. Walking the
- * objects of the collector is the public way to stop the world, and the walk ends at its first object. */
+ * objects of the collector is the public way to stop the world, and the walk ends at its first object. Call it by
+ * xctx_promote_store of state.h alone, which has no thread stop the world while the interpreter ends. */
 #if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030E0000
+#define XCTX_PROMOTING_STOPS_THE_WORLD 1
 static int xctx_promote_visit(PyObject *Py_UNUSED(first), void *arg) {
     PyObject *op = (PyObject *)arg;
     _Py_atomic_store_uint32_relaxed(&op->ob_ref_local, _Py_IMMORTAL_REFCNT_LOCAL);
@@ -544,8 +546,10 @@ static inline void xctx_promote(PyObject *op) {
     else PyUnstable_GC_VisitObjects(xctx_promote_visit, op);
 }
 #elif defined(Py_GIL_DISABLED)
+#define XCTX_PROMOTING_STOPS_THE_WORLD 0
 static inline void xctx_promote(PyObject *op) { (void)PyUnstable_Object_EnableDeferredRefcount(op); }
 #else
+#define XCTX_PROMOTING_STOPS_THE_WORLD 0
 static inline void xctx_promote(PyObject *op) { (void)op; }
 #endif
 

@@ -72,7 +72,6 @@ cdef extern from "xctx/_runtime/cpython.h":
     void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *base)
 
     unsigned long xctx_thread_in_context(PyObject *context)
-    void xctx_promote(PyObject *)
     bint xctx_is_dying(PyObject *)
     PyObject *xctx_referent(PyObject *reference)
     object xctx_taken(PyObject *)   # takes over the reference
