@@ -77,11 +77,14 @@ def aio_interceptors(*xlocals: xlocal, report: Report | None = None) -> list[Any
         metadata = grpc.aio.Metadata(*inject(list(details.metadata or ()), *xlocals, report=report))
         return await continuation(details._replace(metadata=metadata), request)
 
-    kinds = ("UnaryUnary", "UnaryStream", "StreamUnary", "StreamStream")
-    return [
-        type(f"{kind}Interceptor", (getattr(grpc.aio, f"{kind}ClientInterceptor"),), {method: intercept})()
-        for kind, method in zip(kinds, ("intercept_unary_unary", "intercept_unary_stream", "intercept_stream_unary", "intercept_stream_stream"), strict=True)
-    ]
+    # A channel calls an object as one of these four, even if it could be more.
+    kinds = {
+        "intercept_unary_unary": grpc.aio.UnaryUnaryClientInterceptor,
+        "intercept_unary_stream": grpc.aio.UnaryStreamClientInterceptor,
+        "intercept_stream_unary": grpc.aio.StreamUnaryClientInterceptor,
+        "intercept_stream_stream": grpc.aio.StreamStreamClientInterceptor,
+    }
+    return [type("Interceptor", (base,), {method: intercept})() for method, base in kinds.items()]
 
 
 class _Details:

@@ -17,8 +17,7 @@ def install(client: _C, *xlocals: xlocal, report: Report | None = None) -> _C:
 
         client = xctx.httpx.install(httpx.AsyncClient())
 
-    A redirection is a request too. Give a client that calls services of others to nothing that binds secrets, or name
-    the xlocals that may go.
+    A redirection is a request too. Requests to services of others have the names as well: take another client for these.
 
     Args:
         client: an ``httpx.Client`` or ``httpx.AsyncClient``.
