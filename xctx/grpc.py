@@ -13,6 +13,8 @@ from xctx.wire import inject
 
 __all__ = ["aio_interceptors", "interceptor"]
 
+METHODS = ("intercept_unary_unary", "intercept_unary_stream", "intercept_stream_unary", "intercept_stream_stream")
+
 
 def interceptor(*xlocals: xlocal, report: Report | None = None) -> Any:
     """What a channel is given so that each of its calls has the carried names that are bound where it is made::
@@ -36,20 +38,17 @@ def interceptor(*xlocals: xlocal, report: Report | None = None) -> Any:
 
     chosen(xlocals)
 
-    class Interceptor(  # type: ignore[misc]
+    def intercept(self: Any, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        metadata = inject(list(details.metadata or ()), *xlocals, report=report)
+        return continuation(_Details(details, metadata), request)
+
+    bases = (
         grpc.UnaryUnaryClientInterceptor,
         grpc.UnaryStreamClientInterceptor,
         grpc.StreamUnaryClientInterceptor,
         grpc.StreamStreamClientInterceptor,
-    ):
-        def intercept(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-            metadata = inject(list(details.metadata or ()), *xlocals, report=report)
-            return continuation(_Details(details, metadata), request)
-
-        intercept_unary_unary = intercept_unary_stream = intercept
-        intercept_stream_unary = intercept_stream_stream = intercept
-
-    return Interceptor()
+    )
+    return type("Interceptor", bases, dict.fromkeys(METHODS, intercept))()
 
 
 def aio_interceptors(*xlocals: xlocal, report: Report | None = None) -> list[Any]:
@@ -77,18 +76,18 @@ def aio_interceptors(*xlocals: xlocal, report: Report | None = None) -> list[Any
         metadata = grpc.aio.Metadata(*inject(list(details.metadata or ()), *xlocals, report=report))
         return await continuation(details._replace(metadata=metadata), request)
 
-    # A channel calls an object as one of these four, even if it could be more.
-    kinds = {
-        "intercept_unary_unary": grpc.aio.UnaryUnaryClientInterceptor,
-        "intercept_unary_stream": grpc.aio.UnaryStreamClientInterceptor,
-        "intercept_stream_unary": grpc.aio.StreamUnaryClientInterceptor,
-        "intercept_stream_stream": grpc.aio.StreamStreamClientInterceptor,
-    }
-    return [type("Interceptor", (base,), {method: intercept})() for method, base in kinds.items()]
+    # Its channels call an object as one of these four, even if it could be more.
+    bases = (
+        grpc.aio.UnaryUnaryClientInterceptor,
+        grpc.aio.UnaryStreamClientInterceptor,
+        grpc.aio.StreamUnaryClientInterceptor,
+        grpc.aio.StreamStreamClientInterceptor,
+    )
+    return [type("Interceptor", (base,), {name: intercept})() for name, base in zip(METHODS, bases, strict=True)]
 
 
 class _Details:
-    """The details of a call with other metadata. Those of grpc say that they may be any object with their attributes."""
+    """The details of a call with other metadata. To grpc, any object with these attributes will do."""
 
     def __init__(self, details: Any, metadata: Any) -> None:
         self._details = details

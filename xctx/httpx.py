@@ -17,7 +17,8 @@ def install(client: _C, *xlocals: xlocal, report: Report | None = None) -> _C:
 
         client = xctx.httpx.install(httpx.AsyncClient())
 
-    A redirection is a request too. Requests to services of others have the names as well: take another client for these.
+    A redirection is a request too. Requests to services of others have the names as well: take another client for
+    these.
 
     Args:
         client: an ``httpx.Client`` or ``httpx.AsyncClient``.

@@ -44,7 +44,7 @@ class Propagator:
         return {HEADER}
 
     def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
-        """Sets the header, as ``TextMapPropagator.inject`` does. A value that cannot be written is logged, and left out."""
+        """Sets the header, as ``TextMapPropagator.inject`` does. A value that cannot be written is logged."""
         text = header_here("", self._xlocals, self._report, context)
         if not text:
             return

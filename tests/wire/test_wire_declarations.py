@@ -104,7 +104,7 @@ class Point(enum.Enum):
 def test_what_cannot_be_written_and_told_apart_needs_a_codec(wrong):
     with pytest.raises(
         TypeError,
-        match=r"'a' is carried, but .* is no type that xctx can write and check: give carried\(encode=..., decode=...\)",
+        match=r"'a' is carried, but .* is no type that xctx can write and check: give carried\(encode=",
     ):
 
         class Wrong(xctx.xlocal):

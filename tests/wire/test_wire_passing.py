@@ -203,7 +203,5 @@ def test_what_opentelemetry_has_read_as_well_goes_on_as_it_came():
         with wire.extract(headers):
             print(wire.inject({})["baggage"])
     """
-    done = subprocess.run(
-        [sys.executable, "-c", "if True:" + script], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", "if True:" + script], capture_output=True, text=True, check=True)
     assert sorted(done.stdout.strip().split(",")) == ["a=1;p=2", "b=x+y", "c=3", "d=1", "e=5"]

@@ -18,7 +18,7 @@ NoneType, UnionType = type(None), type(int | None)
 
 
 def types_of(annotation: "Any") -> tuple[type, ...] | None:
-    """The types whose instances values of this annotation are, where a codec of the program writes them; None for any."""
+    """The types of which values of this annotation are instances, as a codec writes and reads them; None for any."""
     import typing
 
     if annotation is None:

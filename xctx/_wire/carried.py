@@ -22,8 +22,9 @@ class carried:
             tenant: Annotated[UUID, xctx.carried("tenant-id", encode=str, decode=UUID)]
             user: User                                            # stays in this process
 
-    Text is written as it is, an Enum as its value, a UUID or a time as text, everything else as JSON. Which types can be
-    carried, and what is checked of their values, is told by :doc:`wire`. Values of other types need `encode` and `decode`.
+    Text is written as it is, an Enum as its value, a UUID or a time as text, everything else as JSON. Which types can
+    be carried, and what is checked of their values, is told by :doc:`wire`. Values of other types need `encode` and
+    `decode`.
 
     Args:
         name: the name in the header, the same in each language. Default: the name in Python.

@@ -9,7 +9,6 @@ from _weakref import ref
 from xctx._stores.xlocal import xlocal
 from xctx._wire.annotations import Names, annotations, how_carried, types_of
 from xctx._wire.carried import carried, check_key
-from xctx._wire.form_of import form_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,9 +27,9 @@ class Field:
 
     __slots__ = ("accept", "decode", "encode", "form", "key", "name", "send", "types")
 
-    def __init__(
-        self, name: str, how: carried, annotation: object, names: "Mapping[str, Any] | None" = None
-    ) -> None:
+    def __init__(self, name: str, how: carried, annotation: object, names: "Mapping[str, Any] | None" = None) -> None:
+        from xctx._wire.form_of import form_of  # imports typing: only where a name is carried
+
         self.name = name
         self.key = check_key(name) if how.name is None else how.name
         self.accept = how.accept

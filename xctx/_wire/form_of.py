@@ -56,10 +56,14 @@ def form_of(name: str, annotation: "Any", names: "Mapping[str, Any] | None" = No
     form = libraries.by_library(annotation, culprit)
     if form is None:
         raise TypeError(
-            f"{name!r} is carried, but {getattr(culprit, '__name__', None) or repr(culprit)!r} is no type that xctx can "
-            "write and check: give carried(encode=..., decode=...)"
+            f"{name!r} is carried, but {named(culprit)!r} is no type that xctx can write and check: "
+            "give carried(encode=..., decode=...)"
         )
     return form
+
+
+def named(thing: object) -> str:
+    return thing.__name__ if isinstance(thing, type) else repr(thing)
 
 
 class Forms:
@@ -176,11 +180,11 @@ class Forms:
         required = set(cls.__required_keys__)  # type: ignore[attr-defined, unused-ignore]
         fields = {}
         for name, annotation in self.hints(cls).items():
-            # Where annotations are text, __required_keys__ does not know these marks.
-            while (mark := typing.get_origin(annotation)) in MARKS:
-                if mark is typing.Required:
+            # Where annotations are text, __required_keys__ does not know these.
+            while (qualifier := typing.get_origin(annotation)) in QUALIFIERS:
+                if qualifier is typing.Required:
                     required.add(name)
-                elif mark is typing.NotRequired:
+                elif qualifier is typing.NotRequired:
                     required.discard(name)
                 annotation = typing.get_args(annotation)[0]
             fields[name] = self.of(annotation)
@@ -214,7 +218,7 @@ class Forms:
             raise UnknownTypeError(cls) from None
 
 
-MARKS = {typing.Required, typing.NotRequired, getattr(typing, "ReadOnly", None)} - {None}
+QUALIFIERS = {typing.Required, typing.NotRequired, getattr(typing, "ReadOnly", None)} - {None}
 
 
 def is_enum(cls: type) -> bool:
@@ -233,8 +237,9 @@ def of_enum(cls: "type[Any]") -> Form:
 
 
 def written_as_text(cls: "type[Any]") -> Form | None:
-    if cls.__module__ == "uuid" and cls.__name__ == "UUID":
-        return Written(cls, cls.__str__, cls)
+    uuid = sys.modules.get("uuid")
+    if uuid is not None and cls is uuid.UUID:
+        return Written(cls, lambda value: uuid.UUID.__str__(value), cls)
     datetime = sys.modules.get("datetime")
     if datetime is None:
         return None

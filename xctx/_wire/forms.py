@@ -193,7 +193,7 @@ class ListOf(Form):
 
     __slots__ = ("item", "types")
 
-    def __init__(self, item: Form, types: tuple[type, ...] = (list,)) -> None:
+    def __init__(self, item: Form, types: "tuple[type[Any], ...]" = (list,)) -> None:
         super().__init__("list" if item is ANYTHING else f"list[{item.name}]", "list")
         self.item = item
         self.types = types
@@ -220,7 +220,7 @@ class TupleOf(Form):
         self.items = items
         self.rest = rest
 
-    def forms(self, value: "Any", type_wanted: type) -> "Iterable[tuple[Form, Any]]":
+    def forms(self, value: "Any", type_wanted: "type[Any]") -> "Iterable[tuple[Form, Any]]":
         if not isinstance(value, type_wanted) or (self.rest is None and len(value) != len(self.items)):
             raise self.wrong(value)
         items = self.items if self.rest is None else (self.rest,) * len(value)

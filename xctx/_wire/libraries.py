@@ -35,7 +35,7 @@ class ByMsgspec(ByLibrary):
         self._type = annotation
         self._library = library
         if any_custom(library.inspect.type_info(annotation), library.inspect, set()):
-            raise TypeError(f"msgspec does not know {annotation!r}")
+            raise TypeError(annotation)
 
     def out(self, value: "Any") -> "Any":
         return self.checked(value, self._library.to_builtins(value, str_keys=True))
@@ -91,14 +91,14 @@ def owner_of(metadata: object) -> str | None:
 
 def is_theirs(cls: type) -> bool:
     """Whether a class is a model of a library, rather than a dataclass that looks like one."""
-    return any(hasattr(cls, mark) for _, _, marks in LIBRARIES for mark in marks)
+    return any(hasattr(cls, name) for _, _, attributes in LIBRARIES for name in attributes)
 
 
 def by_library(annotation: "Any", culprit: object) -> Form | None:
     """The form of an annotation, of which xctx does not know `culprit`; None where no library knows it either."""
     # The library that the culprit belongs to comes first: the other one may know its type in part.
     whose = owner_of(culprit)
-    own = [each for each in LIBRARIES if each[0] == whose or any(hasattr(culprit, mark) for mark in each[2])]
+    own = [each for each in LIBRARIES if each[0] == whose or any(hasattr(culprit, attribute) for attribute in each[2])]
     for name, form, _ in own or LIBRARIES:
         library = sys.modules.get(name)
         if library is None:

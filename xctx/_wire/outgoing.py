@@ -122,7 +122,10 @@ def merged(
 
 
 def is_same(member: Member, value: str) -> bool:
-    """Whether OpenTelemetry has read this value of a member. It takes properties for part of the value, a plus for a space."""
+    """Whether OpenTelemetry has read this value of a member.
+
+    It takes properties for a part of the value, and a plus for a space.
+    """
     whole = member.text.partition("=")[2]
     return value in (decoded(member.value), unquote_plus(whole).strip(), unquote_plus(member.value).strip())
 

@@ -1,14 +1,14 @@
 """What passes through this service: the members of others in a baggage that came in, which go on to the next service.
 
 They are bound as names are, by xlocals of this room, so that they go wherever what arrived with them goes: to other
-units, and with a pickled snapshot to other processes. There is one for each key of the ladder, because they must be seen
+units, and with a pickled snapshot to other processes. There is one for each kind of unit, because they must be seen
 where the names are that came in the same header.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
-from xctx import keys
+from xctx import _core
 from xctx._stores.xlocal import key_of, xlocal
 from xctx._wire.baggage import Member
 
@@ -25,20 +25,23 @@ class Passing(xlocal):
 class by_key:
     """One for each kind of unit. Each is an attribute, by whose name it pickles."""
 
-    process = Passing(key=keys.process)
-    thread = Passing(key=keys.thread)
-    greenlet = Passing(key=keys.greenlet)
-    task = Passing(key=keys.task)
-    flow = Passing(key=keys.flow)
-    work = Passing(key=keys.work)
-    context = Passing(key=keys.context)
+    process = Passing(key=_core.process)
+    thread = Passing(key=_core.thread)
+    greenlet = Passing(key=_core.greenlet)
+    task = Passing(key=_core.task)
+    flow = Passing(key=_core.flow)
+    work = Passing(key=_core.work)
+    context = Passing(key=_core.context)
 
 
-BY_KEY = {id(getattr(keys, name)): getattr(by_key, name) for name in vars(by_key) if not name.startswith("_")}
+BY_KEY = {id(getattr(_core, name)): getattr(by_key, name) for name in vars(by_key) if not name.startswith("_")}
 
 
 def beside(stores: Iterable[xlocal]) -> list[Passing]:
-    """The xlocals for what passes, seen where these are; where none is given, or for keys of the program's own, `flow`."""
+    """The xlocals for what passes, which are seen where these are.
+
+    That of `flow` stands in where none is given, and for keys that the program made.
+    """
     found: dict[int, Passing] = {}
     for store in stores:
         passing = BY_KEY.get(id(key_of(store)), by_key.flow)

@@ -34,8 +34,8 @@ class RequestId:
         app = xctx.asgi.Middleware(app, request_id=xctx.wire.RequestId(current))
 
     The id is what the client sends in a header, if it is valid; or else what came in the ``baggage`` under the same
-    name, if that is valid; or else it is made. It is bound for the whole request, and the response has it in a header of
-    the same name, unless the application sets that itself.
+    name, if that is valid; or else it is made. It is bound for the whole request, and the response has it in the same
+    header, unless the application sets that itself.
 
     Args:
         store: the xlocal that it is bound in.
