@@ -5,13 +5,13 @@ either side. Data are of the exact types that `json` makes, so no subclass of th
 """
 
 from math import isfinite
+from types import NoneType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-NoneType = type(None)
 # What can stand in JSON, by the types of data. `text` may also stand in a header as it is, without JSON around it.
 KINDS = {str: "text", int: "int", float: "float", bool: "bool", NoneType: "null", list: "list", dict: "dict"}
 EVERY_KIND = frozenset(KINDS.values())
