@@ -113,7 +113,7 @@ def test_actors_answer_to_many(client):
 
 def test_what_cannot_be_sent_is_told_or_refused_where_it_is_submitted(client, caplog):
     with current(request_id="r", attempt="many"):
-        assert client.submit(seen).result()[0] == "r"
+        assert client.submit(seen).result() == ({"request_id": "r"},)
     assert "cannot carry 'attempt' of Current" in caplog.text
     with pytest.raises(TypeError, match="First input"):
         client.submit(7)

@@ -7,7 +7,7 @@ import sys
 import types
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, NewType, NotRequired, TypedDict, TypeVar, Union
+from typing import Annotated, Any, Literal, LiteralString, NewType, NotRequired, TypedDict, TypeVar, Union
 from urllib.parse import quote
 
 import pytest
@@ -121,6 +121,9 @@ READ = [
     (Mapping[str, list[int]], [('{"a":[1]}', {"a": [1]})], ['{"a":1}', "[]"]),
     (dict[str, float], [('{"a":1}', {"a": 1.0})], ['{"a":"1"}']),
     (tuple[int, str], [('[1,"a"]', (1, "a"))], ["[1]", '[1,"a",2]', '["a",1]']),
+    (tuple, [('[1,"a"]', (1, "a"))], ["{}"]),
+    (tuple[()], [("[]", ())], ["[1]"]),
+    (LiteralString, ["7"], None),
     (tuple[int, ...], [("[]", ()), ("[1,2]", (1, 2))], ['["a"]', "{}"]),
     (uuid.UUID, [(str(TENANT), TENANT), (f'"{TENANT}"', TENANT)], ["nobody", "7", "", str(TENANT)[:-1]]),
     (uuid.UUID | int, [(str(TENANT), TENANT), ("7", 7)], ["x"]),
@@ -229,6 +232,19 @@ class Deeper(Place):
     pass
 
 
+class Shown(dict):
+    """Shows something else than it holds."""
+
+    def __iter__(self):
+        return iter(["shown"])
+
+    def __getitem__(self, name):
+        return "shown"
+
+    def items(self):
+        return [("shown", "shown")]
+
+
 @pytest.mark.parametrize(
     ("annotation", "value", "header"),
     [
@@ -257,6 +273,9 @@ class Deeper(Place):
         (Sequence[int], (1, 2), "[1%2C2]"),
         (float, 7, "7.0"),
         (Movie, {"title": "Up"}, "{%22title%22:%22Up%22}"),
+        (Movie, Shown(title="Up"), "{%22title%22:%22Up%22}"),
+        (Any, Shown(a=1), "{%22a%22:1}"),
+        (dict[str, int], Shown(a=1), "{%22a%22:1}"),
         (Positive, Positive(3), "{%22number%22:3}"),
         (str, Text("true"), "true"),
         (int, Whole(7), "7"),

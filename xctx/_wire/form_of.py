@@ -87,6 +87,8 @@ class Forms:
             raise UnknownTypeError(annotation) from None
         if plain is not None:
             return plain
+        if annotation is typing.LiteralString:
+            return PLAIN[str]
         if annotation in (typing.Any, object) or isinstance(annotation, (typing.TypeVar, typing.ForwardRef)):
             return ANYTHING
         if supertype := getattr(annotation, "__supertype__", None):  # typing.NewType
@@ -113,7 +115,7 @@ class Forms:
             return union
         if origin is typing.Literal:
             return self.of_literal(annotation, args)
-        if origin is tuple:
+        if origin is tuple and annotation is not typing.Tuple:  # noqa: UP006
             if len(args) == 2 and args[1] is Ellipsis:
                 return TupleOf((), self.of(args[0]))
             return TupleOf(tuple(self.of(each) for each in args))
@@ -134,6 +136,8 @@ class Forms:
 
     def of_collection(self, cls: type, args: "tuple[Any, ...]") -> Form | None:
         """The form of a list or a dict, or of an abstract class that one of them implements."""
+        if cls is tuple:
+            return TupleOf((), ANYTHING)
         if cls is list:
             return ListOf(self.of(args[0]) if args else ANYTHING)
         if cls is dict:
@@ -154,8 +158,6 @@ class Forms:
         return self.of(args[1])
 
     def of_class(self, cls: "type[Any]") -> Form:
-        if cls is tuple:
-            return TupleOf((), ANYTHING)
         if libraries.is_theirs(cls):
             raise UnknownTypeError(cls)
         if is_enum(cls):

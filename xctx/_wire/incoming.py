@@ -63,8 +63,10 @@ def arrived(
                 ours[field.key] = members[-1:]
         if names:
             values[store] = names
-    closed = {field.key for _, fields in carriers() for field in fields.values() if is_closed(field)}
-    others = [member for key, members in found.items() if key not in ours and key not in closed for member in members]
+    others = [member for key, members in found.items() if key not in ours for member in members]
+    if others:
+        closed = {field.key for _, fields in carriers() for field in fields.values() if is_closed(field)}
+        others = [member for member in others if member.key not in closed]
     kept = [member for members in ours.values() for member in members]
     if others or kept:
         for passing in beside(store for store, _ in stores):

@@ -59,6 +59,7 @@ def bound(stores: Iterable[xlocal]) -> tuple[list[Member], list[Member]]:
     others: dict[Member, None] = {}
     ours: dict[Member, None] = {}
     for passing in beside(stores):
-        others.update(dict.fromkeys(passing.others))
-        ours.update(dict.fromkeys(passing.ours))
+        if names := passing.__dict__:
+            others.update(dict.fromkeys(names["others"]))
+            ours.update(dict.fromkeys(names["ours"]))
     return list(others), list(ours)

@@ -43,13 +43,14 @@ class TypedDictOf(Record):
     def out(self, value: "Any") -> "Any":
         if not isinstance(value, dict):
             raise self.wrong(value)
+        held = {name: each for name, each in dict.items(value)}  # noqa: C416 (whatever its subclass does)
         for name in self.required:
-            if name not in value:
+            if name not in held:
                 raise TypeError(f"{value!r:.200} is no {self.name}: it has no {name!r}")
-        for name in value:
+        for name in held:
             if name not in self.fields:
                 raise TypeError(f"{value!r:.200} is no {self.name}, which has no {name!r}")
-        return {name: form.out(value[name]) for name, form in self.fields.items() if name in value}
+        return {name: form.out(held[name]) for name, form in self.fields.items() if name in held}
 
     def into(self, data: "Any") -> "Any":
         return self.named(data)

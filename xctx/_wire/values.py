@@ -28,6 +28,11 @@ def finite(text: str) -> float:
     return number if isfinite(number) else refused(text)
 
 
+# Made once: json.loads and json.dumps with arguments make these for each call.
+decode = json.JSONDecoder(parse_constant=refused, parse_float=finite).decode
+encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def check_depth(text: str) -> None:
     if text.count("[") + text.count("{") > DEEPEST:
         depth = deepest = 0
@@ -40,9 +45,9 @@ def check_depth(text: str) -> None:
 
 def parsed(text: str) -> Any:
     check_depth(text)
-    value = json.loads(text, parse_constant=refused, parse_float=finite)
+    value = decode(text)
     if "\\" in text:  # a surrogate alone, which only an escape can give, has no UTF-8
-        json.dumps(value, ensure_ascii=False).encode()
+        encode(value).encode()
     return value
 
 
@@ -55,7 +60,7 @@ def written(form: Form, value: Any) -> str:
     data = form.out(value)
     if type(data) is str and reads_as_text(form, data):
         return data
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = encode(data)
     check_depth(text)
     return text
 
