@@ -34,7 +34,7 @@ pytest = XCTX_EFFORT=$(EFFORT) $(1)/bin/python -m pytest -n $(WORKERS) --dist wo
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples $(EXAMPLES) test test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets nightly stress fuzz lint warnings dependencies types bench docs dist debug test-portable sanitize fuzz-sanitize tsan clean
+.PHONY: help demo check examples $(EXAMPLES) test test-node test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets nightly stress fuzz lint warnings dependencies types bench docs dist debug test-portable sanitize fuzz-sanitize tsan clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -66,6 +66,10 @@ test-postgres: $(VENV)/.built $(TESTS) $(POSTGRES) postgres-server ## run the te
 
 stress-postgres: $(VENV)/.built $(TESTS) $(POSTGRES) postgres-server ## fifty processes use locks on PostgreSQL, and some are killed
 	XCTX_EFFORT=full XCTX_STRESS_SECONDS=$(STRESS_SECONDS) $(PY) -m pytest tests/postgres -m stress $(ARGS)
+
+test-node: $(VENV)/.built $(TESTS) ## run the tests that need node, with OpenTelemetry for JavaScript in build/node
+	@npm install --silent --prefix build/node @opentelemetry/api @opentelemetry/core
+	$(call pytest,$(VENV),tests/wire/test_wire_w3c.py)
 
 # The programs alone: nothing is started.
 postgres-server:

@@ -193,15 +193,6 @@ def declares(annotation, **more):
     return cause
 
 
-def injects(value):
-    def cause():
-        current = Carrying()
-        with current(number=value):
-            wire.inject({}, current)
-
-    return cause
-
-
 WIRE = [
     (
         TypeError,
@@ -225,9 +216,10 @@ WIRE = [
     ),
     (
         TypeError,
-        "… is carried, but … is no type of JSON: give carried(encode=..., decode=...)",
-        "a class declares such a name",
-        declares(Annotated[complex, xctx.carried]),
+        "… is carried, but … is no type that xctx can write and check: give carried(encode=..., decode=...)",
+        "a class declares such a name, and no library that the program has imported knows the type; "
+        "or a union of types that could not be told apart",
+        declares(Annotated[range, xctx.carried]),
     ),
     (
         TypeError,
@@ -266,10 +258,58 @@ WIRE = [
         lambda: wire.inject({}, xctx.xlocal()),
     ),
     (
+        ValueError,
+        "neither accepted nor sent, a name is not carried: leave out carried",
+        "``carried(accept=False, send=False)``",
+        lambda: xctx.carried(accept=False, send=False),
+    ),
+    (
         TypeError,
-        "cannot carry … of …: … cannot be written: …",
-        "``wire.inject``; or a ``ValueError``, as whatever writes it says",
-        injects({1, 2}),
+        "accept is a collection of names on the wire, not …",
+        '``wire.extract(headers, accept="name")``, or a middleware',
+        lambda: wire.extract({}, accept="name"),
+    ),
+    (
+        TypeError,
+        "accept is a collection of names on the wire, … is none",
+        "likewise",
+        lambda: wire.extract({}, accept=[1]),
+    ),
+    (
+        TypeError,
+        "… is no xctx.wire.RequestId",
+        "``Middleware(app, request_id=thing)``",
+        lambda: wsgi.Middleware(print, request_id="id"),
+    ),
+    (
+        ValueError,
+        "… cannot be the name of a header",
+        "``wire.RequestId(current, header=...)``",
+        lambda: wire.RequestId(xctx.xlocal(), header="a b"),
+    ),
+    (
+        TypeError,
+        "… cannot be called: a function that judges or makes ids was wanted",
+        "``wire.RequestId(current, valid=..., make=...)``",
+        lambda: wire.RequestId(xctx.xlocal(), make=1),
+    ),
+    (
+        ValueError,
+        "… made …: printable ASCII without spaces was wanted",
+        "a middleware, by the ``make`` of its ``wire.RequestId``",
+        lambda: wsgi.Middleware(print, request_id=wire.RequestId(xctx.xlocal(), make=str))({}, print),
+    ),
+    (
+        TypeError,
+        "… has no event hooks: an httpx.Client or AsyncClient was wanted",
+        "``xctx.httpx.install(thing)``",
+        lambda: xctx.httpx.install(1),
+    ),
+    (
+        TypeError,
+        "… cannot send requests: a requests.Session was wanted",
+        "``xctx.requests.install(thing)``",
+        lambda: xctx.requests.install(1),
     ),
     (
         TypeError,
