@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xctx import django as django
     from xctx import gevent as gevent
     from xctx import logging as logging
+    from xctx import patch as patch
     from xctx import postgres as postgres
     from xctx import pytest as pytest
     from xctx import telemetry as telemetry
@@ -67,6 +68,7 @@ _MODULES = (
     "django",
     "gevent",
     "logging",
+    "patch",
     "postgres",
     "pytest",
     "telemetry",

@@ -1,0 +1,296 @@
+"""The parts of a patch: stores, proxies and carrying. Each is put in place when it is first asked for, and taken out again
+when each call that asked for it was undone.
+
+What a library that is not imported yet needs waits for its import.
+"""
+
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from xctx._patch import carrying, importing, proxies, stores
+from xctx._patch.exchange import Exchange, modules, names_of
+from xctx._proxy.proxy import LocalProxy
+
+# Held while names are exchanged. Nothing is imported meanwhile: a thread that imports may be waiting for it.
+lock = threading.RLock()
+
+
+class Finding(NamedTuple):
+    """What became of one thing: :func:`xctx.patch.report` lists these.
+
+    Attributes:
+        name: what it is about, with its module.
+        replaced: whether xctx's is there now. Otherwise the library's own is.
+        why: where it was replaced, or why it was not.
+    """
+
+    name: str
+    replaced: bool
+    why: str
+
+    def __str__(self) -> str:
+        return f"{'replaced' if self.replaced else 'left    '}  {self.name}: {self.why}"
+
+
+class Part:
+    """What is patched together. Guarded by the lock."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.hooks: list[tuple[str, importing.Wanted]] = []
+        self.faults: dict[str, str] = {}
+
+    def ask(self) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            self.put()
+
+    def give_back(self) -> None:
+        self.asked -= 1
+        if self.asked == 0:
+            for name, function in self.hooks:
+                importing.no_longer(name, function)
+            self.hooks.clear()
+            self.take_back()
+            self.faults.clear()
+
+    def on_module(self, name: str, function: Callable[[ModuleType], None]) -> None:
+        """Calls a function with a module: now, if it was imported, and whenever it is imported."""
+
+        def imported(module: ModuleType) -> None:
+            with lock:
+                if self.asked:
+                    function(module)
+
+        self.hooks.append((name, imported))
+        importing.when_imported(name, imported)
+        module = sys.modules.get(name)
+        if isinstance(module, ModuleType):
+            function(module)
+
+    def put(self) -> None:
+        raise NotImplementedError
+
+    def take_back(self) -> None:
+        raise NotImplementedError
+
+    def findings(self) -> list[Finding]:
+        raise NotImplementedError
+
+
+class Classes(Part):
+    """Classes that have a stand-in, by the modules that define them."""
+
+    def __init__(self, makers: dict[str, tuple[str, Callable[[type], Any]]]) -> None:
+        super().__init__()
+        self.makers = makers
+        self.exchange = Exchange()
+        self.made: dict[type, Any] = {}  # stays when it is undone, so that the next patch has the same classes
+        self.titles: dict[type, str] = {}
+
+    def put(self) -> None:
+        for name in self.makers:
+            self.on_module(name, self.put_in)
+
+    def put_in(self, module: ModuleType) -> None:
+        name, make = self.makers[module.__name__]
+        original = names_of(module).get(name)
+        if id(original) in self.exchange.originals:
+            return
+        if not isinstance(original, type) or not self.knows(original, module):
+            # gevent's, where gevent has patched this module; or nobody knows whose.
+            if original not in self.made:
+                self.faults[f"{module.__name__}.{name}"] = f"is {original!r}, which xctx has no stand-in for"
+            return
+        if original not in self.made:
+            self.made[original] = make(original)
+        self.titles[original] = f"{module.__name__}.{name}"
+        self.exchange.add(original, self.made[original])
+        self.exchange.put()
+
+    def knows(self, original: type, module: ModuleType) -> bool:
+        return original.__module__ in (module.__name__, "_thread", "gevent._gevent_clocal") and not (
+            module.__name__ == "threading" and original.__module__ != "_thread"
+        )
+
+    def take_back(self) -> None:
+        self.exchange.take_back()
+        for original in list(self.titles):
+            self.exchange.discard(original)
+        self.titles.clear()
+
+    def findings(self) -> list[Finding]:
+        found = []
+        for original, title in self.titles.items():
+            where = sorted(name for name, module in modules() if any(v is self.made[original] for v in names_of(module).values()))
+            found.append(Finding(title, True, f"in {', '.join(where)}"))
+            found += [
+                Finding(f"{each.__module__}.{each.__qualname__}", False, f"a class made of {title} before")
+                for each in subclasses(original)
+            ]
+            found += [
+                Finding(f"{module}.{name}", False, f"an object of {title}, made before")
+                for module, name in globals_of_type({original, *subclasses(original)})
+            ]
+        found += [Finding(name, False, why) for name, why in self.faults.items()]
+        return found
+
+
+def subclasses(cls: type) -> list[type]:
+    found = []
+    for each in type.__subclasses__(cls):
+        found += [each, *subclasses(each)]
+    return found
+
+
+def globals_of_type(types: set[type]) -> list[tuple[str, str]]:
+    return [
+        (module, name)
+        for module, names in [(name, names_of(module)) for name, module in modules()]
+        for name, value in list(names.items())
+        if type(value) in types
+    ]
+
+
+# --- stores ----------------------------------------------------------------------------------------------------------
+
+
+class Stores(Classes):
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "threading": ("local", stores.for_threads),
+                "_threading_local": ("local", stores.for_threads),
+                "gevent.local": ("local", stores.for_greenlets),
+                "werkzeug.local": ("Local", stores.for_werkzeug),
+                "asgiref.local": ("Local", stores.for_asgiref),
+            }
+        )
+
+    def put(self) -> None:
+        super().put()
+        self.on_module("asgiref.sync", self.keep_executors)
+
+    def keep_executors(self, module: ModuleType) -> None:
+        # By this store asgiref finds the thread that waits for a task. A thread that runs in a copied context must not
+        # see it, so it goes by asgiref's own class, which tells threads apart too.
+        cls = names_of(module).get("AsyncToSync")
+        kept = getattr(cls, "executors", None)
+        for original, made in list(self.made.items()):
+            if kept is not None and type(kept) is made:
+                cls.executors = original()  # type: ignore[union-attr]
+
+
+# --- proxies ---------------------------------------------------------------------------------------------------------
+
+
+class Proxies(Classes):
+    def __init__(self) -> None:
+        super().__init__({"werkzeug.local": ("LocalProxy", lambda original: LocalProxy)})
+        self.objects = Exchange()
+        self.names: list[tuple[dict[str, Any], str, Any]] = []  # whose values were exchanged one by one
+
+    def put(self) -> None:
+        super().put()
+        self.put_objects()
+
+    def put_in(self, module: ModuleType) -> None:
+        super().put_in(module)
+        self.put_objects()
+
+    def put_objects(self) -> None:
+        """Exchanges the proxies that are global names of modules."""
+        originals = set(self.titles)
+        if not originals:
+            return
+        for module, name in globals_of_type(originals):
+            value = names_of(sys.modules[module])[name]
+            if not self.objects.has(value):
+                made = proxies.stand_in(value)
+                if made is not None:
+                    self.objects.add(value, made)
+        self.objects.put()
+
+    def take_back(self) -> None:
+        self.objects.take_back()
+        self.objects = Exchange()
+        super().take_back()
+
+    def findings(self) -> list[Finding]:
+        by_stand_in = {id(made): made for _, made in self.objects.stand_ins.values()}
+        found = [
+            Finding(f"{name}.{each}", True, "a proxy that existed")
+            for name, module in modules()
+            for each, value in list(names_of(module).items())
+            if id(value) in by_stand_in
+        ]
+        return super().findings() + found
+
+
+# --- carrying --------------------------------------------------------------------------------------------------------
+
+
+class Carry(Part):
+    def __init__(self) -> None:
+        super().__init__()
+        self.methods: list[tuple[Any, str, Any, Any]] = []  # the owner, the name, what it had of its own, what is put there
+        self.functions = Exchange()
+
+    def put(self) -> None:
+        for name in carrying.METHODS:
+            self.on_module(name, self.put_in)
+
+    def put_in(self, module: ModuleType) -> None:
+        for owner, names, make in carrying.METHODS[module.__name__]:
+            holder: Any = module if owner is None else names_of(module).get(owner)
+            for name in names:
+                title = ".".join(filter(None, (module.__name__, owner, name)))
+                found = getattr(holder, name, None)
+                if found is None:
+                    self.faults[title] = "there is no such name"
+                    continue
+                if any(each[0] is holder and each[1] == name for each in self.methods):
+                    continue
+                made = make(found)
+                own = vars(holder).get(name)
+                try:
+                    setattr(holder, name, made)
+                except TypeError as exc:
+                    self.faults[title] = str(exc)
+                    continue
+                self.methods.append((holder, name, own, made))
+                if owner is None:
+                    self.functions.add(found, made)
+        if self.functions.stand_ins:
+            self.functions.put()
+        if module.__name__ == "gevent":
+            self.faults["gevent.Greenlet.start"] = (
+                "the class is compiled: greenlets that Greenlet.spawn or start begins take nothing along"
+            )
+
+    def take_back(self) -> None:
+        for holder, name, own, made in reversed(self.methods):
+            if vars(holder).get(name) is not made:
+                continue  # somebody has patched it since, and calls what is there
+            if own is None:
+                delattr(holder, name)
+            else:
+                setattr(holder, name, own)
+        self.methods.clear()
+        self.functions.take_back()
+        self.functions = Exchange()
+
+    def findings(self) -> list[Finding]:
+        found = [
+            Finding(f"{holder.__module__}.{holder.__qualname__}.{name}" if isinstance(holder, type)
+                    else f"{holder.__name__}.{name}", True, "takes bindings along")
+            for holder, name, _, _ in self.methods
+        ]
+        return found + [Finding(name, False, why) for name, why in self.faults.items()]
+
+
+STORES, PROXIES, CARRY = Stores(), Proxies(), Carry()
+PARTS: dict[str, Part] = {"locals": STORES, "proxies": PROXIES, "carry": CARRY}
