@@ -36,11 +36,13 @@ class _Loader:
         return made
 
     def exec_module(self, module: ModuleType) -> None:
+        # What the module's code makes of its own name does not matter: gevent.local takes that of its compiled part.
+        name = module.__name__
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
         module.__loader__ = self.loader
         self.loader.exec_module(module)
-        run_wanted(module)
+        run_wanted(name, sys.modules.get(name, module))
 
 
 class _Finder:
@@ -72,9 +74,9 @@ class _Finder:
 _finder = _Finder()
 
 
-def run_wanted(module: ModuleType) -> None:
+def run_wanted(name: str, module: ModuleType) -> None:
     with _lock:
-        functions = list(_wanted.get(module.__name__, ()))
+        functions = list(_wanted.get(name, ()))
     for function in functions:
         function(module)
 

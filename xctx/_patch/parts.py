@@ -4,6 +4,7 @@ when each call that asked for it was undone.
 What a library that is not imported yet needs waits for its import.
 """
 
+import _thread
 import sys
 import threading
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from typing import Any, NamedTuple
 
 from xctx._patch import carrying, importing, proxies, stores
 from xctx._patch.exchange import Exchange, modules, names_of
-from xctx._proxy.proxy import LocalProxy
+
+DEFINED_IN = {"threading": "_thread", "gevent.local": "gevent._gevent_clocal"}  # where that is not the module itself
 
 # Held while names are exchanged. Nothing is imported meanwhile: a thread that imports may be waiting for it.
 lock = threading.RLock()
@@ -57,19 +59,22 @@ class Part:
             self.take_back()
             self.faults.clear()
 
-    def on_module(self, name: str, function: Callable[[ModuleType], None]) -> None:
-        """Calls a function with a module: now, if it was imported, and whenever it is imported."""
+    def on_module(self, name: str, function: Callable[[str, ModuleType], None]) -> None:
+        """Calls a function with a module and its name: now, if it was imported, and whenever it is imported."""
 
         def imported(module: ModuleType) -> None:
             with lock:
                 if self.asked:
-                    function(module)
+                    try:
+                        function(name, module)
+                    except Exception as exc:  # the program goes on without; it knows nothing of this
+                        self.faults[name] = f"could not be looked through: {exc!r}"
 
         self.hooks.append((name, imported))
         importing.when_imported(name, imported)
         module = sys.modules.get(name)
         if isinstance(module, ModuleType):
-            function(module)
+            imported(module)
 
     def put(self) -> None:
         raise NotImplementedError
@@ -95,26 +100,18 @@ class Classes(Part):
         for name in self.makers:
             self.on_module(name, self.put_in)
 
-    def put_in(self, module: ModuleType) -> None:
-        name, make = self.makers[module.__name__]
-        original = names_of(module).get(name)
-        if id(original) in self.exchange.originals:
-            return
-        if not isinstance(original, type) or not self.knows(original, module):
-            # gevent's, where gevent has patched this module; or nobody knows whose.
-            if original not in self.made:
-                self.faults[f"{module.__name__}.{name}"] = f"is {original!r}, which xctx has no stand-in for"
+    def put_in(self, place: str, module: ModuleType) -> None:
+        name, make = self.makers[place]
+        original = _thread._local if place == "threading" else names_of(module).get(name)
+        if not isinstance(original, type) or original.__module__ != DEFINED_IN.get(place, place):
+            return  # what somebody else has put there: gevent, whose class is exchanged with gevent's module
+        if id(original) in self.exchange.originals or self.exchange.has(original):
             return
         if original not in self.made:
             self.made[original] = make(original)
-        self.titles[original] = f"{module.__name__}.{name}"
+        self.titles[original] = f"{place}.{name}"
         self.exchange.add(original, self.made[original])
         self.exchange.put()
-
-    def knows(self, original: type, module: ModuleType) -> bool:
-        return original.__module__ in (module.__name__, "_thread", "gevent._gevent_clocal") and not (
-            module.__name__ == "threading" and original.__module__ != "_thread"
-        )
 
     def take_back(self) -> None:
         self.exchange.take_back()
@@ -125,8 +122,13 @@ class Classes(Part):
     def findings(self) -> list[Finding]:
         found = []
         for original, title in self.titles.items():
-            where = sorted(name for name, module in modules() if any(v is self.made[original] for v in names_of(module).values()))
-            found.append(Finding(title, True, f"in {', '.join(where)}"))
+            where = [
+                name
+                for name, module in sorted(modules(), key=lambda pair: pair[0])
+                if any(value is self.made[original] for value in list(names_of(module).values()))
+            ]
+            if where:
+                found.append(Finding(title, True, f"in {', '.join(where)}"))
             found += [
                 Finding(f"{each.__module__}.{each.__qualname__}", False, f"a class made of {title} before")
                 for each in subclasses(original)
@@ -135,6 +137,12 @@ class Classes(Part):
                 Finding(f"{module}.{name}", False, f"an object of {title}, made before")
                 for module, name in globals_of_type({original, *subclasses(original)})
             ]
+        for place, (name, _) in self.makers.items():
+            module = sys.modules.get(place)
+            if isinstance(module, ModuleType):
+                value = names_of(module).get(name)
+                if id(value) not in self.exchange.originals:
+                    found.append(Finding(f"{place}.{name}", False, f"it is {value!r}, which xctx has no stand-in for"))
         found += [Finding(name, False, why) for name, why in self.faults.items()]
         return found
 
@@ -174,7 +182,7 @@ class Stores(Classes):
         super().put()
         self.on_module("asgiref.sync", self.keep_executors)
 
-    def keep_executors(self, module: ModuleType) -> None:
+    def keep_executors(self, place: str, module: ModuleType) -> None:
         # By this store asgiref finds the thread that waits for a task. A thread that runs in a copied context must not
         # see it, so it goes by asgiref's own class, which tells threads apart too.
         cls = names_of(module).get("AsyncToSync")
@@ -189,29 +197,26 @@ class Stores(Classes):
 
 class Proxies(Classes):
     def __init__(self) -> None:
-        super().__init__({"werkzeug.local": ("LocalProxy", lambda original: LocalProxy)})
+        super().__init__({"werkzeug.local": ("LocalProxy", proxies.for_werkzeug)})
         self.objects = Exchange()
-        self.names: list[tuple[dict[str, Any], str, Any]] = []  # whose values were exchanged one by one
 
     def put(self) -> None:
         super().put()
         self.put_objects()
 
-    def put_in(self, module: ModuleType) -> None:
-        super().put_in(module)
+    def put_in(self, place: str, module: ModuleType) -> None:
+        super().put_in(place, module)
         self.put_objects()
 
     def put_objects(self) -> None:
         """Exchanges the proxies that are global names of modules."""
-        originals = set(self.titles)
-        if not originals:
-            return
-        for module, name in globals_of_type(originals):
-            value = names_of(sys.modules[module])[name]
-            if not self.objects.has(value):
-                made = proxies.stand_in(value)
-                if made is not None:
-                    self.objects.add(value, made)
+        for original in self.titles:
+            for module, name in globals_of_type({original}):
+                value = names_of(sys.modules[module]).get(name)
+                if type(value) is original and not self.objects.has(value):
+                    made = proxies.stand_in(self.made[original], value)
+                    if made is not None:
+                        self.objects.add(value, made)
         self.objects.put()
 
     def take_back(self) -> None:
@@ -243,11 +248,11 @@ class Carry(Part):
         for name in carrying.METHODS:
             self.on_module(name, self.put_in)
 
-    def put_in(self, module: ModuleType) -> None:
-        for owner, names, make in carrying.METHODS[module.__name__]:
+    def put_in(self, place: str, module: ModuleType) -> None:
+        for owner, names, make in carrying.METHODS[place]:
             holder: Any = module if owner is None else names_of(module).get(owner)
             for name in names:
-                title = ".".join(filter(None, (module.__name__, owner, name)))
+                title = ".".join(filter(None, (place, owner, name)))
                 found = getattr(holder, name, None)
                 if found is None:
                     self.faults[title] = "there is no such name"
@@ -266,7 +271,7 @@ class Carry(Part):
                     self.functions.add(found, made)
         if self.functions.stand_ins:
             self.functions.put()
-        if module.__name__ == "gevent":
+        if place == "gevent":
             self.faults["gevent.Greenlet.start"] = (
                 "the class is compiled: greenlets that Greenlet.spawn or start begins take nothing along"
             )

@@ -1,4 +1,4 @@
-"""What stands in for werkzeug's proxies that exist already, such as Flask's ``request``.
+"""What stands in for werkzeug's proxies: the class, and those that exist already, such as Flask's ``request``.
 
 A proxy of werkzeug's keeps its source and its message in the function that asks the source. They are read from there; a
 proxy whose function looks otherwise than werkzeug 2.2 to 3.1 make it has no stand-in, and stays.
@@ -11,8 +11,20 @@ from typing import Any
 from xctx._proxy.proxy import LocalProxy
 
 
-def stand_in(proxy: Any) -> Any:
-    """The xctx.LocalProxy that does what a proxy of werkzeug's does, or None where that cannot be told."""
+def for_werkzeug(original: type) -> type:
+    """Of ``werkzeug.local.LocalProxy``. What was made by the original passes for an object of it."""
+
+    class Asked(type):
+        def __instancecheck__(cls, obj: object) -> bool:
+            return type.__instancecheck__(cls, obj) or (cls is made and isinstance(obj, original))
+
+    made = Asked("LocalProxy", (LocalProxy,), {"__slots__": (), "__doc__": vars(original).get("__doc__")})
+    made.__module__, made.__qualname__ = original.__module__, original.__qualname__
+    return made
+
+
+def stand_in(cls: type, proxy: Any) -> Any:
+    """The proxy of a class of xctx's that does what a proxy of werkzeug's does, or None where that cannot be told."""
     try:
         function = object.__getattribute__(proxy, "_get_current_object")
         source = object.__getattribute__(proxy, "_LocalProxy__wrapped")
@@ -40,7 +52,7 @@ def stand_in(proxy: Any) -> Any:
     else:
         return None
     try:
-        made: Any = LocalProxy(source, name, unbound_message=message)
+        made: Any = cls(source, name, unbound_message=message)
     except TypeError:
         return None
     return made

@@ -5,7 +5,6 @@ programs import. Each has the module and the name of its original: what was pick
 either side.
 """
 
-from asyncio import _get_running_loop
 from collections.abc import Iterator
 from typing import Any
 
@@ -65,6 +64,7 @@ def for_werkzeug(original: type) -> type:
 
 def for_asgiref(original: type) -> type:
     """Of ``asgiref.local.Local``: it goes by contexts, and where it is critical by threads, outside of event loops."""
+    from asyncio import _get_running_loop  # type: ignore[attr-defined]  # asgiref has imported it
 
     class Local(local, key=context):
         __doc__ = original.__doc__
