@@ -15,6 +15,7 @@ from types import FrameType, MethodType
 from typing import Any
 
 from xctx._carry.calls import Call
+from xctx._carry.policy import Carrying
 from xctx._carry.snapshot import capture
 
 # What hands work over for others: who called is the first that is none of these.
@@ -77,7 +78,7 @@ class Taken(Call[Any]):
 
 def caller() -> str | None:
     """The module that hands work over: None where a pool starts a thread for work of others."""
-    frame: FrameType | None = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__")
         if isinstance(module, str) and not is_in(module, MACHINERY):
@@ -110,11 +111,12 @@ def starting(start: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(start)
     def started(self: Any, *args: Any, **kwargs: Any) -> Any:
-        by = sys._getframe(1).f_globals.get("__name__")
+        below = sys._getframe().f_back
+        by = None if below is None else below.f_globals.get("__name__")
         given = getattr(self, "_context", None) is not None  # from 3.14 on, a context to run in
         if given or not isinstance(by, str) or is_in(by, MACHINERY[1:]) or "run" in vars(self):
             return start(self, *args, **kwargs)
-        if isinstance(getattr(self, "_policy", None), object) and type(self).__module__ == "xctx.concurrent":
+        if isinstance(self, Carrying):  # of xctx.concurrent: it says itself what goes along
             return start(self, *args, **kwargs)
         run = take_along(self.run, caller())
         if not isinstance(run, Taken):

@@ -7,13 +7,14 @@ Thread-safety: callers hold the lock of parts.py. Other threads may import meanw
 modules whose names were exchanged before the others were looked through.
 """
 
+import _thread
 import sys
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-# What defines originals, what must have them, and what is to know both sides.
-LEFT_ALONE = frozenset({"_thread", "gevent._gevent_clocal", "gevent._hub_local"})
+# What defines the compiled class of gevent.local.
+LEFT_ALONE = frozenset({"gevent._gevent_clocal"})
 
 
 class Exchange:
@@ -42,7 +43,8 @@ class Exchange:
         """Has all names that lead to an original lead to its stand-in."""
         for names, name, value in all_names():
             pair = self.stand_ins.get(id(value))
-            if pair is not None:
+            # gevent keeps its hubs in a store of `_thread._local`, which must be what it is.
+            if pair is not None and (name != "_local" or names is not vars(_thread) or is_of_gevent(pair[0])):
                 names[name] = pair[1]
 
     def take_back(self) -> None:
@@ -51,6 +53,10 @@ class Exchange:
             pair = self.originals.get(id(value))
             if pair is not None:
                 names[name] = pair[0]
+
+
+def is_of_gevent(cls: Any) -> bool:
+    return bool(cls.__module__ == "gevent._gevent_clocal")
 
 
 def modules() -> Iterator[tuple[str, ModuleType]]:

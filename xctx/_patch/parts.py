@@ -102,7 +102,7 @@ class Classes(Part):
 
     def put_in(self, place: str, module: ModuleType) -> None:
         name, make = self.makers[place]
-        original = _thread._local if place == "threading" else names_of(module).get(name)
+        original = native_local() if place == "threading" else names_of(module).get(name)
         if not isinstance(original, type) or original.__module__ != DEFINED_IN.get(place, place):
             return  # what somebody else has put there: gevent, whose class is exchanged with gevent's module
         if id(original) in self.exchange.originals or self.exchange.has(original):
@@ -147,6 +147,12 @@ class Classes(Part):
         return found
 
 
+def native_local() -> Any:
+    """The class of CPython's, which ``threading.local`` is unless gevent has patched it."""
+    saved = getattr(sys.modules.get("gevent.monkey._state"), "saved", {})
+    return saved.get("_thread", {}).get("_local", _thread._local)
+
+
 def subclasses(cls: type) -> list[type]:
     found = []
     for each in type.__subclasses__(cls):
@@ -177,10 +183,24 @@ class Stores(Classes):
                 "asgiref.local": ("Local", stores.for_asgiref),
             }
         )
+        self.functions = Exchange()
 
     def put(self) -> None:
         super().put()
         self.on_module("asgiref.sync", self.keep_executors)
+        self.on_module("gevent.local", self.put_dicts)
+
+    def put_dicts(self, place: str, module: ModuleType) -> None:
+        name = "all_local_dicts_for_greenlet"
+        original = names_of(module).get(name)
+        if callable(original) and id(original) not in self.functions.originals:
+            self.functions.add(original, stores.dicts_of_greenlet(original))
+            self.functions.put()
+
+    def take_back(self) -> None:
+        super().take_back()
+        self.functions.take_back()
+        self.functions = Exchange()
 
     def keep_executors(self, place: str, module: ModuleType) -> None:
         # By this store asgiref finds the thread that waits for a task. A thread that runs in a copied context must not

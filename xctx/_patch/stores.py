@@ -5,10 +5,12 @@ programs import. Each has the module and the name of its original: what was pick
 either side.
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from xctx._core import context, greenlet, thread
+from xctx._stores.inspection import stores_of
 from xctx._stores.local import local
 
 # --- threads and greenlets -------------------------------------------------------------------------------------------
@@ -22,6 +24,20 @@ def for_threads(original: type) -> type:
 def for_greenlets(original: type) -> type:
     """Of ``gevent.local.local``."""
     return _named(type("local", (local,), {"__slots__": (), "__doc__": original.__doc__}, key=greenlet), original)
+
+
+def dicts_of_greenlet(original: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+    """Of ``gevent.local.all_local_dicts_for_greenlet``, by which gevent's dumps tell what a greenlet holds."""
+
+    @functools.wraps(original)
+    def all_local_dicts_for_greenlet(greenlet_: Any) -> list[Any]:
+        found = list(original(greenlet_))
+        unit = greenlet.of(greenlet_)
+        for store, names in [] if unit is None else stores_of(unit):
+            found.append(((type(store), id(store)), dict(names)))
+        return found
+
+    return all_local_dicts_for_greenlet
 
 
 def _named(made: type, original: type) -> type:
