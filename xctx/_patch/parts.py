@@ -184,6 +184,7 @@ class Stores(Classes):
             }
         )
         self.functions = Exchange()
+        self.executors: Any = None  # a store of asgiref's own class
 
     def put(self) -> None:
         super().put()
@@ -202,14 +203,18 @@ class Stores(Classes):
         self.functions.take_back()
         self.functions = Exchange()
 
+    def put_in(self, place: str, module: ModuleType) -> None:
+        original = names_of(module).get("Local")
+        if place == "asgiref.local" and isinstance(original, type) and id(original) not in self.exchange.originals:
+            self.executors = original()  # now, because it refuses to be called once its name leads elsewhere
+        super().put_in(place, module)
+
     def keep_executors(self, place: str, module: ModuleType) -> None:
         # By this store asgiref finds the thread that waits for a task. A thread that runs in a copied context must not
         # see it, so it goes by asgiref's own class, which tells threads apart too.
-        cls = names_of(module).get("AsyncToSync")
-        kept = getattr(cls, "executors", None)
-        for original, made in list(self.made.items()):
-            if kept is not None and type(kept) is made:
-                cls.executors = original()  # type: ignore[union-attr]
+        cls: Any = names_of(module).get("AsyncToSync")
+        if self.executors is not None and type(getattr(cls, "executors", None)) in self.made.values():
+            cls.executors = self.executors
 
 
 # --- proxies ---------------------------------------------------------------------------------------------------------

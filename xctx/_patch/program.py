@@ -103,7 +103,10 @@ def new_main() -> ModuleType:
     """An empty module in place of the one that was started."""
     made = ModuleType("__main__")
     vars(made)["__builtins__"] = sys.modules["builtins"]
-    _kept.append(sys.modules["__main__"])
+    old = sys.modules["__main__"]
+    if "__annotations__" in vars(old):  # up to 3.13 the interpreter gives __main__ one
+        vars(made)["__annotations__"] = {}
+    _kept.append(old)
     sys.modules["__main__"] = made
     return made
 
@@ -123,7 +126,7 @@ def run_file(arguments: list[str]) -> None:
     sys.argv[:] = arguments
     names = vars(new_main())
     if get_importer(path) is not None and not os.path.isfile(path) or is_archive(path):
-        begin_path(path, replace=False)
+        begin_path(os.path.abspath(path), replace=False)
         run: Any = runpy._run_module_as_main  # type: ignore[attr-defined]
         without_our_frames(lambda: run("__main__", False))
         return
