@@ -492,7 +492,7 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[:1] == ["run"]:
         from xctx._patch import program
 
-        return program.main(arguments[1:])
+        return program.main(arguments[1:]) or 0
     parser = argparse.ArgumentParser(
         prog="python -m xctx",
         description="What this interpreter offers to xctx. `python -m xctx locks` tells of the locks with a name, "

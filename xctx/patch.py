@@ -1,8 +1,9 @@
 """xctx's classes in place of those of other libraries, in a program that nobody rewrites.
 
 Each function here patches, and returns a handle by which that is undone: ``handle.undo()``, or the end of a block
-``with patch.locals():``. A part that was asked for several times stays until each call was undone. ``python -m xctx run`` runs a program patched, with the processes that it starts. :func:`report` lists what was
-replaced, and what could not be.
+``with patch.locals():``. A part that was asked for several times stays until each call was undone. :func:`report` lists
+what was replaced, and what could not be. ``python -m xctx run`` runs a program patched, with the interpreters that it
+starts.
 
 Thread-safety: all of it. A forked child has what its parent has.
 """
@@ -36,7 +37,10 @@ class Patch:
                 _parts.PARTS[name].ask()
 
     def undo(self) -> None:
-        """Takes back what this call has patched, unless another call has asked for the same. A second time does nothing."""
+        """Takes back what this call has patched, but for what other calls have asked for too.
+
+        A second time does nothing.
+        """
         with _parts.lock:
             if not self._open:
                 return
@@ -108,6 +112,6 @@ def undo() -> None:
 
 
 def report() -> list[Finding]:
-    """What is replaced at this moment, and what is left as it was: classes and objects that were made before, above all."""
+    """What is replaced at this moment, and what is left as it was: above all, what was made before."""
     with _parts.lock:
         return [each for part in _parts.PARTS.values() if part.asked for each in part.findings()]

@@ -799,13 +799,23 @@ def table(peer):
 
 
 # Whose names `xctx.patch` leads to stand-ins.
-PATCHED = ("threading.local", "gevent.local", "werkzeug.local.Local", "asgiref.local.Local", "werkzeug.local.LocalProxy")
+PATCHED = (
+    "threading.local",
+    "gevent.local",
+    "werkzeug.local.Local",
+    "asgiref.local.Local",
+    "werkzeug.local.LocalProxy",
+)
 
 
 def patched(peer):
     """The same of a program that names the peer, and runs patched."""
     theirs, stand_in = answers(peer, "theirs"), answers(peer, "patched")
-    return [[question, theirs[question], stand_in[question]] for question in theirs if theirs[question] != stand_in[question]]
+    return [
+        [question, theirs[question], stand_in[question]]
+        for question in theirs
+        if theirs[question] != stand_in[question]
+    ]
 
 
 if __name__ == "__main__":

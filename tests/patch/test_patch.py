@@ -41,7 +41,10 @@ def original(request):
 
 
 def test_importing_xctx_imports_none_of_it():
-    assert run_script("import sys, xctx; print([name for name in sys.modules if 'patch' in name and 'xctx' in name])") == "[]\n"
+    assert (
+        run_script("import sys, xctx; print([name for name in sys.modules if 'patch' in name and 'xctx' in name])")
+        == "[]\n"
+    )
 
 
 def test_patching_imports_none_of_the_libraries():
@@ -109,7 +112,8 @@ def test_the_same_class_each_time():
 
 def test_classes_and_objects_that_exist_are_reported():
     run_script(
-        BEGIN + "class Mine(threading.local):\n    pass\nclass Ours(Mine):\n    pass\nstore, ours = threading.local(), Ours()\n"
+        BEGIN + "class Mine(threading.local):\n    pass\nclass Ours(Mine):\n    pass\n"
+        "store, ours = threading.local(), Ours()\n"
         "assert patch.report() == []\n"
         "patch.locals()\n"
         "names = left()\n"
@@ -151,13 +155,15 @@ def test_gevent_may_patch_before_or_after(order):
     run_script(
         BEGIN + f"{monkey if order == 'before' else ''}\nhandle = patch.all()\n{monkey if order == 'after' else ''}\n"
         "import _thread, gevent, gevent.local, gevent.threading, _threading_local\n"
-        "names = lambda: {threading.local, gevent.local.local, gevent.threading.local, _threading_local.local, _thread._local}\n"
+        "names = lambda: {threading.local, gevent.local.local, gevent.threading.local,"
+        " _threading_local.local, _thread._local}\n"
         "assert len(names()) == 1 and is_patched(threading.local), names()\n"
         "store = threading.local()\nstore.a = 1\n"
         "assert not gevent.spawn(hasattr, store, 'a').get()\n"
         "assert not gevent.get_hub().threadpool.apply(hasattr, (store, 'a'))\n"
         "handle.undo()\n"
-        "assert names() == {gevent.monkey.api.get_original and gevent.local.local} and not is_patched(threading.local)\n"
+        "assert names() == {gevent.monkey.api.get_original and gevent.local.local} and not "
+        "is_patched(threading.local)\n"
         "assert not is_patched(gevent.monkey.get_original('threading', 'local'))\n"
         "assert store.a == 1\n"
     )
@@ -179,7 +185,8 @@ def test_gevents_dumps_tell_of_the_stores():
 
 def test_a_forked_child_is_patched_and_can_undo_it():
     run_script(
-        BEGIN + "import os, warnings\nwarnings.simplefilter('ignore')\nhandle = patch.locals()\nstore = threading.local()\nstore.a = 1\n"
+        BEGIN + "import os, warnings\nwarnings.simplefilter('ignore')\nhandle = patch.locals()\n"
+        "store = threading.local()\nstore.a = 1\n"
         "child = os.fork()\n"
         "if not child:\n"
         "    right = is_patched(threading.local) and not hasattr(store, 'a')\n"
@@ -221,7 +228,8 @@ def test_threads_that_patch_and_undo_and_import_at_the_same_time():
 
 def test_a_module_has_the_loader_that_it_would_have():
     run_script(
-        BEGIN + "import importlib, importlib.machinery, importlib.util, inspect\nhandle = patch.locals()\nimport _threading_local\n"
+        BEGIN + "import importlib, importlib.machinery, importlib.util, inspect\n"
+        "handle = patch.locals()\nimport _threading_local\n"
         "assert type(_threading_local.__loader__) is importlib.machinery.SourceFileLoader\n"
         "assert type(_threading_local.__spec__.loader) is importlib.machinery.SourceFileLoader\n"
         "assert is_patched(_threading_local.local) and 'class local' in inspect.getsource(_threading_local)\n"
@@ -237,7 +245,8 @@ def test_a_library_that_cannot_be_imported_fails_as_it_would(tmp_path):
     (tmp_path / "werkzeug" / "__init__.py").write_text("")
     (tmp_path / "werkzeug" / "local.py").write_text("raise ImportError('as it would')")
     run_script(
-        BEGIN + "patch.all()\ntry:\n    import werkzeug.local\nexcept ImportError as exc:\n    assert str(exc) == 'as it would'\n"
+        BEGIN + "patch.all()\ntry:\n    import werkzeug.local\nexcept ImportError as exc:\n"
+        "    assert str(exc) == 'as it would'\n"
         "else:\n    raise AssertionError\nassert 'werkzeug.local' not in sys.modules\n"
         "try:\n    import asgiref.nothing\nexcept ImportError:\n    pass\n",
         path=[tmp_path],
@@ -261,9 +270,11 @@ def test_a_library_that_looks_otherwise_is_reported(tmp_path):
 def test_a_local_manager_releases_every_kind_of_store():
     needed("werkzeug")
     run_script(
-        BEGIN + "import contextvars\nfrom werkzeug.local import Local, LocalManager, LocalStack, release_local, LocalProxy\n"
+        BEGIN
+        + "import contextvars\nfrom werkzeug.local import Local, LocalManager, LocalStack, release_local, LocalProxy\n"
         "old = Local()\nwith patch.locals():\n"
-        "    for store in (old, Local(), Local(contextvars.ContextVar('v')), xctx.local(), xctx.local(key=xctx.keys.context)):\n"
+        "    for store in (old, Local(), Local(contextvars.ContextVar('v')), xctx.local(), "
+        "xctx.local(key=xctx.keys.context)):\n"
         "        for arranged in (store, [store]):\n"
         "            store.a = 1\n"
         "            assert LocalProxy(store, 'a') == 1 and isinstance(store, Local)\n"
@@ -287,13 +298,15 @@ def test_flasks_objects():
         "        assert globals()[name] is getattr(flask, name) is getattr(flask.globals, name)\n"
         "        assert xctx.is_proxy(globals()[name])\n"
         "        try:\n            globals()[name].some\n        except RuntimeError as exc:\n"
-        "            assert str(exc).startswith('Working outside of')\n        else:\n            raise AssertionError\n"
+        "            assert str(exc).startswith('Working outside of')\n        else:\n            raise "
+        "AssertionError\n"
         "        assert repr(globals()[name]) == '<LocalProxy unbound>'and not globals()[name]\n"
         "    assert before[0] is not request and isinstance(before[0], flask.globals.LocalProxy)\n"
         "    assert isinstance(request, flask.globals.LocalProxy)\n"
         "    with app.test_request_context('/here?a=1'):\n"
         "        g.a = 5; session['b'] = 6\n"
-        "        assert (request.path, request.args['a'], g.a, session['b'], current_app.name) == ('/here', '1', 5, 6, 'app')\n"
+        "        assert (request.path, request.args['a'], g.a, session['b'], current_app.name) == ('/here', "
+        "'1', 5, 6, 'app')\n"
         "        assert flask.g.a == 5 == flask.globals.g.a and before[0].path == '/here'\n"
         "    assert 'flask.globals.request' in {each.name for each in patch.report() if each.replaced}\n"
         "assert request is before[0] is flask.request and not xctx.is_proxy(request)\n"

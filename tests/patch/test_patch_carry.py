@@ -78,7 +78,8 @@ def check(script, begin=""):
 def test_it_sees_what_is_bound(how, order):
     bound = "with x(a=1):\n    seen = " + HANDED_OVER[how] + "\n"
     check(
-        f"handle = patch.carry()\n{bound}assert seen == 1\n" + f"assert {HANDED_OVER[how]} == {1 if how == 'to_thread' else None}\n"
+        f"handle = patch.carry()\n{bound}assert seen == 1\n"
+        + f"assert {HANDED_OVER[how]} == {1 if how == 'to_thread' else None}\n"
         f"handle.undo()\n{bound}assert seen is None, seen\n",
         "import xctx.patch; xctx.patch.carry().undo(); handle = xctx.patch.carry()\n" if order == "before" else "",
     ) if order == "after" else check(
@@ -93,7 +94,10 @@ def test_it_sees_what_is_bound(how, order):
 def test_greenlets_see_what_is_bound(how, monkey):
     imports = "import gevent, gevent.pool, gevent.threadpool\nfrom gevent import spawn\n"
     bound = "with x(a=1):\n    seen = " + BY_GEVENT[how] + "\n"
-    check(f"{imports}handle = patch.carry()\n{bound}assert seen == 1\nhandle.undo()\n{bound}assert seen is None, seen\n", monkey)
+    check(
+        f"{imports}handle = patch.carry()\n{bound}assert seen == 1\nhandle.undo()\n{bound}assert seen is None, seen\n",
+        monkey,
+    )
 
 
 def test_the_threads_of_a_pool_take_nothing_along():
@@ -107,7 +111,8 @@ def test_the_threads_of_a_pool_take_nothing_along():
 
 def test_what_a_context_is_given_for_stays(monkeypatch):
     check(
-        "patch.carry()\nv = contextvars.ContextVar('v', default=0)\nexecutor = concurrent.futures.ThreadPoolExecutor(1)\n"
+        "patch.carry()\nv = contextvars.ContextVar('v', default=0)\nexecutor = "
+        "concurrent.futures.ThreadPoolExecutor(1)\n"
         "executor.submit(v.set, 5).result()\nassert executor.submit(v.get).result() == 5  # as without a patch\n"
         "async def main():\n    v.set(6)\n    return await asyncio.to_thread(v.get)\n"
         "assert asyncio.run(main()) == 6\n"
@@ -133,7 +138,8 @@ def test_a_thread_does_not_hold_itself():
 def test_lists_of_callers(tmp_path, lists, taken, how):
     (tmp_path / "library.py").write_text(
         "import concurrent.futures, threading\n"
-        "def threading_(function):\n    found = []\n    thread = threading.Thread(target=lambda: found.append(function()))\n"
+        "def threading_(function):\n    found = []\n    thread = threading.Thread(target=lambda: "
+        "found.append(function()))\n"
         "    thread.start(); thread.join()\n    return found[0]\n"
         "def executor_(function):\n    return concurrent.futures.ThreadPoolExecutor(1).submit(function).result()\n"
     )

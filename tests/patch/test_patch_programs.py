@@ -1,8 +1,8 @@
-"""Programs of others under ``python -m xctx run``, unchanged: servers that answer requests at the same time, workers, a test run.
+"""Programs of others under ``python -m xctx run``, unchanged: servers, workers, a test run.
 
-Each program has a store of threading's, and where the library is there one of werkzeug's or asgiref's, that it sets at the
-beginning of a request and reads after a pause. The answer says whether it found its own value, and of which class the
-store is, so a process that is not patched is found out.
+Each program has a store of threading's, and some have one of werkzeug's or asgiref's. It is set at the beginning of a
+request and read after a pause, while others are answered. The answer says whether it found its own value,
+and of which class the store is, so a process that is not patched is found out.
 """
 
 import concurrent.futures
@@ -108,7 +108,9 @@ import os, threading, time
 import celery
 app = celery.Celery("tasks", broker="filesystem://", backend="file://" + os.environ["RESULTS"])
 folder = os.environ["QUEUE"]
-app.conf.broker_transport_options = {"data_folder_in": folder, "data_folder_out": folder, "control_folder": folder + "/control"}
+app.conf.broker_transport_options = {
+    "data_folder_in": folder, "data_folder_out": folder, "control_folder": folder + "/control",
+}
 app.conf.worker_hijack_root_logger = False
 store = threading.local()
 
@@ -182,7 +184,18 @@ def check_answers(folder, port):
 def test_gunicorn(tmp_path, worker):
     (tmp_path / "served.py").write_text(FLASK)
     port = free_port()
-    options = ["-k", worker, "--threads", "4", "--workers", "2", "--bind", f"127.0.0.1:{port}", "--graceful-timeout", "5"]
+    options = [
+        "-k",
+        worker,
+        "--threads",
+        "4",
+        "--workers",
+        "2",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--graceful-timeout",
+        "5",
+    ]
     with running(tmp_path, "--all", "-m", "gunicorn", *options, "served:app") as server:
         assert server.pid not in check_answers(tmp_path, port)
     assert server.returncode == 0

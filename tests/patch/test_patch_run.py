@@ -53,7 +53,14 @@ def place(tmp_path):
 @pytest.mark.parametrize("before", [(), ("-P",)])
 @pytest.mark.parametrize(
     "command",
-    [["inner/script.py", "a", "--all"], ["link.py"], ["-m", "inner.part", "-m", "b"], ["-m", "inner"], ["inner"], ["packed.zip", "x"]],
+    [
+        ["inner/script.py", "a", "--all"],
+        ["link.py"],
+        ["-m", "inner.part", "-m", "b"],
+        ["-m", "inner"],
+        ["inner"],
+        ["packed.zip", "x"],
+    ],
     ids=" ".join,
 )
 def test_a_program_finds_what_it_would(place, command, before):
@@ -64,7 +71,8 @@ def test_a_program_finds_what_it_would(place, command, before):
 
 @pytest.mark.parametrize(
     "end",
-    ["", "raise SystemExit(7)", "raise SystemExit('why')", "sys.exit()", "1 / 0", "os._exit(3)", "raise KeyboardInterrupt",
+    ["", "raise SystemExit(7)", "raise SystemExit('why')", "sys.exit()", "1 / 0", "os._exit(3)",
+     "raise KeyboardInterrupt",
      "os.kill(os.getpid(), 15)", "def f(): g()\ndef g(): raise KeyError('a') from ValueError('b')\nf()", "x = (",
      "sys.excepthook = lambda *told: print('told', told[0].__name__, told[2].tb_frame.f_code.co_name)\n1 / 0",
      "import atexit\natexit.register(print, 'at exit')", "open(1, 'w').close()"],
@@ -83,11 +91,13 @@ def test_there_is_no_such_program(tmp_path, command):
 
 
 CHILDREN = {
-    "an interpreter": "import subprocess, sys; print(subprocess.run([sys.executable, 'child.py'], stdout=-1, text=True).stdout, end='')",
+    "an interpreter": "import subprocess, sys\n"
+    "print(subprocess.run([sys.executable, 'child.py'], stdout=-1, text=True).stdout, end='')",
     "a spawned process": "import multiprocessing, child\nif __name__ == '__main__':\n"
     "    process = multiprocessing.get_context('spawn').Process(target=child.tell); process.start(); process.join()",
     "an executed program": "import os, sys; os.execv(sys.executable, [sys.executable, 'child.py'])",
-    "a child of a child": "import subprocess, sys; code = 'import subprocess, sys; subprocess.run([sys.executable, \"child.py\"])'; "
+    "a child of a child": "import subprocess, sys\n"
+    "code = 'import subprocess, sys; subprocess.run([sys.executable, \"child.py\"])'\n"
     "subprocess.run([sys.executable, '-c', code])",
 }
 
@@ -95,7 +105,8 @@ CHILDREN = {
 @pytest.mark.parametrize("kind", CHILDREN)
 def test_children_are_patched(tmp_path, kind):
     (tmp_path / "child.py").write_text(
-        "def tell():\n    import sys, threading\n    assert not any('_patch/children' in each for each in sys.path), sys.path\n"
+        "def tell():\n    import sys, threading\n    assert not any('_patch/children' in each for each in "
+        "sys.path), sys.path\n"
         "    print(threading.local.__mro__[1].__module__.partition('.')[0])\nif __name__ == '__main__':\n    tell()\n"
     )
     (tmp_path / "program.py").write_text(CHILDREN[kind])
@@ -113,10 +124,11 @@ def test_children_stay_as_they_are(tmp_path):
 def test_the_sitecustomize_of_others_runs_too(tmp_path):
     (tmp_path / "sitecustomize.py").write_text("import threading; print(threading.local.__name__, flush=True)")
     (tmp_path / "program.py").write_text("import sitecustomize, subprocess, sys\nprint(sitecustomize.__file__)\n"
-                                         "if len(sys.argv) == 1: subprocess.run([sys.executable, 'program.py', 'child'])")  # fmt: skip
+                                         "if len(sys.argv) == 1: subprocess.run([sys.executable, 'program.py', "
+                                         "'child'])")  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "xctx", "run", "program.py"], capture_output=True, text=True, timeout=TIMEOUT, cwd=tmp_path,
-        env=environment([tmp_path]),
+        [sys.executable, "-m", "xctx", "run", "program.py"], capture_output=True, text=True, timeout=TIMEOUT,
+        cwd=tmp_path, env=environment([tmp_path]),
     )  # fmt: skip
     own = str(tmp_path / "sitecustomize.py")
     assert done.stdout.splitlines() == ["_local", own, "_local", own] and done.stderr == ""
@@ -124,10 +136,12 @@ def test_the_sitecustomize_of_others_runs_too(tmp_path):
 
 def test_a_child_without_xctx_says_so(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-S", "-c", "import sitecustomize"], capture_output=True, text=True, timeout=TIMEOUT, cwd=tmp_path,
-        env=environment(XCTX_PATCH="all", PYTHONPATH=told.FOLDER),
+        [sys.executable, "-S", "-c", "import sitecustomize"], capture_output=True, text=True, timeout=TIMEOUT,
+        cwd=tmp_path, env=environment(XCTX_PATCH="all", PYTHONPATH=told.FOLDER),
     )  # fmt: skip
-    assert done.stderr.startswith("xctx: this interpreter is not patched, though XCTX_PATCH asks for it: No module named")
+    assert done.stderr.startswith(
+        "xctx: this interpreter is not patched, though XCTX_PATCH asks for it: No module named"
+    )
 
 
 def test_report(tmp_path):
@@ -176,7 +190,9 @@ def test_help(capsys):
 
 def test_what_the_environment_says():
     assert told.read("all deny=a,b") == told.Wish(told.PARTS, None, ("a", "b"))
-    with pytest.raises(ValueError, match="XCTX_PATCH is made of locals, proxies, carry, all, allow= and deny=, not 'local'"):
+    with pytest.raises(
+        ValueError, match="XCTX_PATCH is made of locals, proxies, carry, all, allow= and deny=, not 'local'"
+    ):
         told.read("local")
     variables = {"PYTHONPATH": "/mine"}
     told.tell_children(told.Wish(("locals",)), variables)

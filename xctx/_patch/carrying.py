@@ -1,8 +1,8 @@
 """What starts threads and hands work to pools, made to take along what is bound where that is done.
 
-Methods are exchanged, not classes, so classes that extend these are reached as well, also those that exist already. The
-threads by which pools do their work are started by whichever call finds too few of them, and serve all others: they take
-nothing along.
+Methods are exchanged, not classes, so classes that extend these are reached as well, also those that exist already.
+The threads of a pool are started by whichever call finds too few of them, and serve all others: they take nothing
+along.
 
 Thread-safety: all of it.
 """
@@ -11,7 +11,7 @@ import functools
 import sys
 from collections.abc import Callable, Iterable
 from contextvars import Context
-from types import FrameType, MethodType
+from types import FrameType
 from typing import Any
 
 from xctx._carry.calls import Call
@@ -93,13 +93,12 @@ def take_along(function: Callable[..., Any], module: str | None) -> Callable[...
         return function
     if not any(policy.takes(module) for policy in policies):
         return function
-    run = function.func if isinstance(function, functools.partial) else None
-    if isinstance(run, MethodType | type(Context().run)) and isinstance(run.__self__, Context) and function.args:
-        # asyncio.to_thread: in the context that goes along is where it has to be bound.
-        what, *rest = function.args
-        if isinstance(what, Call):
-            return function
-        return functools.partial(run, Taken(capture(), what), *rest, **function.keywords)
+    if isinstance(function, functools.partial) and function.args:
+        run: Callable[..., Any] = function.func
+        if isinstance(getattr(run, "__self__", None), Context):
+            # asyncio.to_thread: in the context that goes along is where it has to be bound.
+            what, *rest = function.args
+            return functools.partial(run, take_along(what, module), *rest, **function.keywords)
     return Taken(capture(), function)
 
 

@@ -1,7 +1,7 @@
 """What tells the interpreters that a program starts what to patch.
 
-``XCTX_PATCH`` has the parts, and what is allowed or denied: ``locals proxies carry deny=logging,queue``. ``PYTHONPATH`` begins
-with the folder whose ``sitecustomize.py`` has each interpreter read that before it runs its program.
+``XCTX_PATCH`` has the parts, and what is allowed or denied: ``locals proxies carry deny=logging,queue``. ``PYTHONPATH``
+begins with the folder whose ``sitecustomize.py`` has each interpreter read that before it runs its program.
 """
 
 import os

@@ -3,8 +3,8 @@
 What is exchanged is found by identity: each global name of a module that is an original is made its stand-in. An object
 that only looks like it, or that a module keeps elsewhere than in a global name, is left alone.
 
-Thread-safety: callers hold the lock of parts.py. Other threads may import meanwhile: what they import then they have from
-modules whose names were exchanged before the others were looked through.
+Thread-safety: callers hold the lock of parts.py. Other threads may import meanwhile. They have what they import from
+modules that come first in each exchange: those that define it.
 """
 
 import _thread

@@ -1,11 +1,11 @@
 """Functions that run when a module is imported, as soon as its code has run and before its importer sees it.
 
-A finder stands first on ``sys.meta_path`` while anything is wanted. It has the others find the module, and lends the spec a
-loader that runs the module and then the functions. The module itself is given its own loader back before its code
-runs, so that nothing which asks a module for its loader ever meets this one.
+A finder stands first on ``sys.meta_path`` while anything is wanted. It has the others find the module, and lends the
+spec a loader that runs the module and then the functions. The module itself is given its own loader back before its
+code runs, so that nothing which asks a module for its loader ever meets this one.
 
-Thread-safety: all of it. The import system lets one thread run a module, and holds that module's lock while the functions
-run; so they may not wait for a thread that imports.
+Thread-safety: all of it. The import system lets one thread run a module, and holds that module's lock while the
+functions run; so they may not wait for a thread that imports.
 """
 
 import sys
@@ -82,11 +82,11 @@ def run_wanted(name: str, module: ModuleType) -> None:
 
 
 def when_imported(name: str, function: Wanted) -> None:
-    """Has a function called with each module of this name that is imported from now on. What was imported it does not see."""
+    """Has a function called with each module of this name that is imported from now on."""
     with _lock:
         _wanted.setdefault(name, []).append(function)
         if _finder not in sys.meta_path:
-            sys.meta_path.insert(0, _finder)  # type: ignore[arg-type]
+            sys.meta_path.insert(0, _finder)
 
 
 def no_longer(name: str, function: Wanted) -> None:
@@ -98,4 +98,4 @@ def no_longer(name: str, function: Wanted) -> None:
         if not functions:
             _wanted.pop(name, None)
         if not _wanted and _finder in sys.meta_path:
-            sys.meta_path.remove(_finder)  # type: ignore[arg-type]
+            sys.meta_path.remove(_finder)

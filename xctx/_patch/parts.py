@@ -1,7 +1,7 @@
-"""The parts of a patch: stores, proxies and carrying. Each is put in place when it is first asked for, and taken out again
-when each call that asked for it was undone.
+"""The parts of a patch: stores, proxies and carrying.
 
-What a library that is not imported yet needs waits for its import.
+Each is put in place when it is first asked for, and taken out when each call that asked for it was undone. What is to
+become of a library that is not imported yet waits for its import.
 """
 
 import _thread
@@ -129,10 +129,10 @@ class Classes(Part):
             ]
             if where:
                 found.append(Finding(title, True, f"in {', '.join(where)}"))
-            found += [
-                Finding(f"{each.__module__}.{each.__qualname__}", False, f"a class made of {title} before")
-                for each in subclasses(original)
-            ]
+            for each in subclasses(original):
+                found.append(
+                    Finding(f"{each.__module__}.{each.__qualname__}", False, f"a class made of {title} before")
+                )
             found += [
                 Finding(f"{module}.{name}", False, f"an object of {title}, made before")
                 for module, name in globals_of_type({original, *subclasses(original)})
@@ -154,7 +154,7 @@ def native_local() -> Any:
 
 
 def subclasses(cls: type) -> list[type]:
-    found = []
+    found: list[type] = []
     for each in type.__subclasses__(cls):
         found += [each, *subclasses(each)]
     return found
@@ -266,7 +266,9 @@ class Proxies(Classes):
 class Carry(Part):
     def __init__(self) -> None:
         super().__init__()
-        self.methods: list[tuple[Any, str, Any, Any]] = []  # the owner, the name, what it had of its own, what is put there
+        self.methods: list[
+            tuple[Any, str, Any, Any]
+        ] = []  # the owner, the name, what it had of its own, what is put there
         self.functions = Exchange()
 
     def put(self) -> None:
@@ -315,8 +317,13 @@ class Carry(Part):
 
     def findings(self) -> list[Finding]:
         found = [
-            Finding(f"{holder.__module__}.{holder.__qualname__}.{name}" if isinstance(holder, type)
-                    else f"{holder.__name__}.{name}", True, "takes bindings along")
+            Finding(
+                f"{holder.__module__}.{holder.__qualname__}.{name}"
+                if isinstance(holder, type)
+                else f"{holder.__name__}.{name}",
+                True,
+                "takes bindings along",
+            )
             for holder, name, _, _ in self.methods
         ]
         return found + [Finding(name, False, why) for name, why in self.faults.items()]

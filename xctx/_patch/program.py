@@ -125,7 +125,7 @@ def run_file(arguments: list[str]) -> None:
     path = arguments[0]
     sys.argv[:] = arguments
     names = vars(new_main())
-    if get_importer(path) is not None and not os.path.isfile(path) or is_archive(path):
+    if get_importer(path) is not None:
         begin_path(os.path.abspath(path), replace=False)
         run: Any = runpy._run_module_as_main  # type: ignore[attr-defined]
         without_our_frames(lambda: run("__main__", False))
@@ -145,10 +145,6 @@ def run_file(arguments: list[str]) -> None:
         exec(compile(source, path, "exec", dont_inherit=True), names)
 
     without_our_frames(run_source)
-
-
-def is_archive(path: str) -> bool:
-    return os.path.isfile(path) and get_importer(path) is not None
 
 
 def begin_path(folder: str, *, replace: bool) -> None:

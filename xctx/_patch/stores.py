@@ -1,8 +1,8 @@
 """What stands in for the stores of other libraries.
 
-Each is a class of its own for each original, so that undoing a patch tells them apart, and from :class:`xctx.local`, which
-programs import. Each has the module and the name of its original: what was pickled by that name is found by it, on
-either side.
+Each original has a class of its own, so that undoing a patch tells them apart, and tells them from
+:class:`xctx.local`, which programs import. Each has the module and the name of its original: what was pickled by that
+name is found by it, on either side.
 """
 
 import functools
@@ -41,7 +41,10 @@ def dicts_of_greenlet(original: Callable[[Any], list[Any]]) -> Callable[[Any], l
 
 
 def _named(made: type, original: type) -> type:
-    public = {("_thread", "_local"): ("threading", "local"), ("gevent._gevent_clocal", "local"): ("gevent.local", "local")}
+    public = {
+        ("_thread", "_local"): ("threading", "local"),
+        ("gevent._gevent_clocal", "local"): ("gevent.local", "local"),
+    }
     module, name = original.__module__, original.__qualname__
     made.__module__, made.__qualname__ = public.get((module, name), (module, name))
     made.__name__ = made.__qualname__.rpartition(".")[2]
@@ -80,7 +83,7 @@ def for_werkzeug(original: type) -> type:
 
 def for_asgiref(original: type) -> type:
     """Of ``asgiref.local.Local``: it goes by contexts, and where it is critical by threads, outside of event loops."""
-    from asyncio import _get_running_loop  # type: ignore[attr-defined]  # asgiref has imported it
+    from asyncio import _get_running_loop  # asgiref has imported it
 
     class Local(local, key=context):
         __doc__ = original.__doc__
@@ -139,4 +142,3 @@ def for_asgiref(original: type) -> type:
 
 
 TASKS = "xctx: for tasks"  # no name of an attribute, so no program can have it
-
