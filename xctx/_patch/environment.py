@@ -8,6 +8,9 @@ import os
 from collections.abc import MutableMapping
 from typing import NamedTuple
 
+from xctx._patch.carrying import Policy
+from xctx._patch.handles import Patch
+
 VARIABLE = "XCTX_PATCH"
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "children")
 PARTS = ("locals", "proxies", "carry")
@@ -25,14 +28,8 @@ class Wish(NamedTuple):
         return " ".join([*self.parts, *allow, *([f"deny={','.join(self.deny)}"] if self.deny else [])])
 
     def fulfil(self) -> None:
-        from xctx import patch
-
-        if "locals" in self.parts:
-            patch.locals()
-        if "proxies" in self.parts:
-            patch.proxies()
-        if "carry" in self.parts:
-            patch.carry(allow=self.allow, deny=self.deny)
+        if self.parts:
+            Patch(self.parts, Policy(self.allow, self.deny) if "carry" in self.parts else None)
 
 
 def read(text: str) -> Wish:

@@ -155,6 +155,7 @@ def native_local() -> Any:
 
 def subclasses(cls: type) -> list[type]:
     found: list[type] = []
+    each: type
     for each in type.__subclasses__(cls):
         found += [each, *subclasses(each)]
     return found

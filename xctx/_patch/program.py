@@ -12,6 +12,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from xctx._patch import environment
+from xctx._patch.handles import report
 
 USAGE = """\
 usage: python -m xctx run [option ...] program.py [argument ...]
@@ -88,9 +89,7 @@ def parse(arguments: list[str]) -> tuple[environment.Wish, set[str], list[str]]:
 def print_report(process: int) -> None:
     if os.getpid() != process:  # a child that was forked
         return
-    from xctx import patch
-
-    for finding in patch.report():
+    for finding in report():
         print(f"xctx: {finding}", file=sys.stderr)
 
 
