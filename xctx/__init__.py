@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from xctx import grpc as grpc
     from xctx import httpx as httpx
     from xctx import logging as logging
+    from xctx import patch as patch
     from xctx import postgres as postgres
     from xctx import pytest as pytest
     from xctx import requests as requests
@@ -74,6 +75,7 @@ _MODULES = (
     "grpc",
     "httpx",
     "logging",
+    "patch",
     "postgres",
     "pytest",
     "requests",

@@ -603,6 +603,7 @@ if offers("SharedLock"):
     SECTIONS["On PostgreSQL"] = error_cases_postgres.POSTGRES
 SECTIONS["Carry"] = error_cases_carry.CARRY
 SECTIONS["To other machines"] = error_cases_carry.WIRE
+SECTIONS["Whole programs"] = error_cases_carry.PATCH
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {

@@ -7,7 +7,8 @@ import types
 from typing import Annotated
 
 import xctx
-from xctx import asgi, concurrent, dask, django, logging, wire, wsgi
+from xctx import asgi, concurrent, dask, django, logging, patch, wire, wsgi
+from xctx._patch import environment
 
 module = types.ModuleType("error_cases_elsewhere")
 sys.modules[module.__name__] = module
@@ -359,6 +360,28 @@ WIRE = [
         "…=…: a pair of a store and a name was wanted",
         "``logging.Filter(name=(store,))``",
         lambda: logging.Filter(number=(Carrying(),)),
+    ),
+]
+
+PATCH = [
+    (
+        ValueError,
+        "allow and deny cannot both be given, they were … and …",
+        "``patch.carry(allow=..., deny=...)``, ``patch.all`` likewise",
+        lambda: patch.carry(allow=["a"], deny=["b"]),
+    ),
+    (
+        TypeError,
+        "… is names of modules, not one string: …",
+        "``patch.carry(allow='name')``",
+        lambda: patch.carry(allow="a"),
+    ),
+    (TypeError, "… is names of modules, not …", "``patch.carry(deny=[thing])``", lambda: patch.carry(deny=[1])),
+    (
+        ValueError,
+        "… is made of locals, proxies, carry, all, allow= and deny=, not …",
+        "an interpreter starts with another value of ``XCTX_PATCH``",
+        lambda: environment.read("nothing"),
     ),
 ]
 
