@@ -16,7 +16,7 @@ import pytest
 from helpers import effort, packages, waiting
 from helpers.interpreters import run_script
 from helpers.packages import installed
-from helpers.units import KEYS, KINDS, in_spawned
+from helpers.units import KEYS, KINDS, in_fresh_thread, in_spawned
 
 import xctx
 from xctx.debug import live_bindings
@@ -137,6 +137,12 @@ run_in_asyncio = _runner("asyncio")
 run_in_trio = _runner("trio")
 run_in_context = _runner("context")
 run_in_fork = _runner("fork")
+
+
+@pytest.fixture(name="in_fresh_thread")
+def run_in_fresh_thread():
+    """Runs a function in a thread that starts with an empty context."""
+    return in_fresh_thread
 
 
 @pytest.fixture(name="in_spawned", scope="session")

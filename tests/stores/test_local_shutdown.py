@@ -6,7 +6,7 @@ import pytest
 from helpers.packages import FREE_THREADED, installed
 
 PRELUDE = """
-import os, signal, sys, threading
+import contextvars, os, signal, sys, threading
 import xctx
 from xctx import debug, keys
 
@@ -161,7 +161,7 @@ def work():
         started.release()
     getattr(slow, "a", None)
     never.wait()
-threading.Thread(target=work, daemon=True).start()
+threading.Thread(target=contextvars.Context().run, args=(work,), daemon=True).start()
 started.acquire()
 """
     )
