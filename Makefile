@@ -4,7 +4,8 @@
 #   make test PYTHON=python3.13 ARGS="-k xlocal -x"
 
 PYTHON ?= python3
-WORKERS ?= auto
+# Three for two cores: for a third of their time, tests wait for other processes.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, (os.cpu_count() or 1) * 3 // 2))')
 # quick or full: tests/helpers/effort.py says what each means.
 EFFORT ?= $(or $(XCTX_EFFORT),quick)
 STRESS_SECONDS ?= 30
@@ -33,7 +34,7 @@ pytest = XCTX_EFFORT=$(EFFORT) $(1)/bin/python -m pytest -n $(WORKERS) --dist wo
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples $(EXAMPLES) test test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets nightly stress fuzz lint warnings dependencies types bench docs dist debug sanitize fuzz-sanitize tsan clean
+.PHONY: help demo check examples $(EXAMPLES) test test-node test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets nightly stress fuzz lint warnings dependencies types bench docs dist debug test-portable sanitize fuzz-sanitize tsan clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -65,6 +66,10 @@ test-postgres: $(VENV)/.built $(TESTS) $(POSTGRES) postgres-server ## run the te
 
 stress-postgres: $(VENV)/.built $(TESTS) $(POSTGRES) postgres-server ## fifty processes use locks on PostgreSQL, and some are killed
 	XCTX_EFFORT=full XCTX_STRESS_SECONDS=$(STRESS_SECONDS) $(PY) -m pytest tests/postgres -m stress $(ARGS)
+
+test-node: $(VENV)/.built $(TESTS) ## run the tests that need node, with OpenTelemetry for JavaScript in build/node
+	@npm install --silent --prefix build/node @opentelemetry/api @opentelemetry/core
+	$(call pytest,$(VENV),tests/wire/test_wire_w3c.py)
 
 # The programs alone: nothing is started.
 postgres-server:
@@ -156,8 +161,14 @@ FLAGS_debug := -O0 -g -UNDEBUG
 FLAGS_sanitize := -O1 -g -UNDEBUG -fsanitize=address,undefined -fno-sanitize-recover=undefined \
 	-fno-omit-frame-pointer --param asan-stack=0
 
+# As where there is no Linux: no locks, and nothing else changes.
+FLAGS_portable := -O1 -DXCTX_NO_LOCKS=1
+
 debug: $(VENV)-debug/.built $(TESTS) ## run the tests with the assertions of C and Cython compiled in
 	$(call pytest,$(VENV)-debug,-m "not slow")
+
+test-portable: $(VENV)-portable/.built $(TESTS) ## run the tests with a build that has no locks, as on macOS and the BSDs
+	$(call pytest,$(VENV)-portable,-m "not slow")
 
 # libstdc++ is there for greenlet, whose C++ exceptions the sanitizer intercepts. capture=sys lets reports through, which
 # pytest would hold and lose in the crash. Objects come from malloc, which the sanitizer watches, where there is a GIL;

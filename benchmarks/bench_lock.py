@@ -16,8 +16,19 @@ def peers():
     return {"multiprocessing_utils": multiprocessing_utils.SharedLock()}
 
 
+def has_locks():
+    """Whether xctx has locks on this system."""
+    try:
+        xctx.SharedLock()
+    except NotImplementedError:
+        return False
+    return True
+
+
 def cases():
-    """The cases that this room is measured by."""
+    """The cases that this room is measured by; none where xctx has no locks."""
+    if not has_locks():
+        return []
     others = peers()
     ours, again, plain = xctx.SharedLock(), xctx.SharedRLock(), threading.Lock()
 

@@ -8,6 +8,7 @@ import tempfile
 import weakref
 
 import xctx
+from benchmarks.bench_lock import has_locks
 from benchmarks.harness import Case, Contender
 
 PROCESSES = 4
@@ -15,8 +16,8 @@ WRITES = 0.05
 
 
 def cases():
-    """The cases that this room is measured by; none where xctx has no lock, or nothing forks."""
-    if not hasattr(xctx, "SharedLock") or not hasattr(os, "fork"):
+    """The cases that this room is measured by; none where xctx has no locks."""
+    if not has_locks():
         return []
     kinds = {"xctx": of_xctx, "multiprocessing.Lock": of_multiprocessing}
     if importlib.util.find_spec("multiprocessing_utils"):

@@ -25,7 +25,11 @@ maximum_signature_line_length = 80
 # Each reference leads somewhere, but for type variables and what only stubs name.
 nitpicky = True
 nitpick_ignore = [
-    ("py:class", name) for name in ("BatchStats", "LocalBatch", "LockLost", "Scope", "xctx._postgres.lock.Block")
+    ("py:class", name)
+    for name in (
+        *("BatchStats", "LocalBatch", "LockLost", "Scope"),
+        *("xctx._patch.carrying.Policy", "xctx._postgres.lock.Block"),
+    )
 ]
 nitpick_ignore_regex = [("py:class", r"(\w+\.)*_[A-Z](\w|\.)*")]
 

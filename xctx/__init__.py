@@ -19,6 +19,7 @@ from xctx._wire.declarations import carried
 
 TYPE_CHECKING = False  # importing xctx does not import typing
 if TYPE_CHECKING:
+    from xctx import aiohttp as aiohttp
     from xctx import asgi as asgi
     from xctx import celery as celery
     from xctx import concurrent as concurrent
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
     from xctx import debug as debug
     from xctx import django as django
     from xctx import gevent as gevent
+    from xctx import grpc as grpc
+    from xctx import httpx as httpx
     from xctx import logging as logging
+    from xctx import patch as patch
     from xctx import postgres as postgres
     from xctx import pytest as pytest
+    from xctx import requests as requests
     from xctx import telemetry as telemetry
     from xctx import wire as wire
     from xctx import wsgi as wsgi
@@ -59,6 +64,7 @@ __all__ = [
 
 # Each is imported when a program first uses it, so that importing xctx stays cheap and needs no other package.
 _MODULES = (
+    "aiohttp",
     "asgi",
     "celery",
     "concurrent",
@@ -66,9 +72,13 @@ _MODULES = (
     "debug",
     "django",
     "gevent",
+    "grpc",
+    "httpx",
     "logging",
+    "patch",
     "postgres",
     "pytest",
+    "requests",
     "telemetry",
     "wire",
     "wsgi",

@@ -4,9 +4,17 @@
     python -m xctx --check    # tries threads, greenlets, tasks, a fork and more; status 1 if anything is wrong
     python -m xctx --demo     # a thousand requests at once, with a global and with xctx
     python -m xctx locks      # the locks with a name: which units hold them, which wait (--who, --json, --watch)
+    python -m xctx run --all program.py     # a program with xctx's classes in place of those of other libraries
 
 Greenlet is imported only where that leaves the GIL as it is.
 """
+
+import sys
+
+if __name__ == "__main__" and sys.argv[1:2] == ["run"]:  # before anything is imported that a program may want patched
+    from xctx._patch import program
+
+    sys.exit(program.main(sys.argv[2:]))
 
 import argparse
 import asyncio
@@ -18,7 +26,6 @@ import os
 import pkgutil
 import platform
 import signal
-import sys
 import sysconfig
 import threading
 import time
@@ -482,9 +489,14 @@ def main(arguments: list[str] | None = None) -> int:
         from xctx._lock import listing
 
         return listing.main(arguments[1:])
+    if arguments[:1] == ["run"]:
+        from xctx._patch import program
+
+        return program.main(arguments[1:]) or 0
     parser = argparse.ArgumentParser(
         prog="python -m xctx",
-        description="What this interpreter offers to xctx. `python -m xctx locks` tells of the locks with a name.",
+        description="What this interpreter offers to xctx. `python -m xctx locks` tells of the locks with a name, "
+        "`python -m xctx run` runs a program patched.",
         epilog="Ends with 0 where all is well, 1 where a check failed, 2 where the command makes no sense.",
     )
     choice = parser.add_mutually_exclusive_group()

@@ -27,8 +27,8 @@ def install(*xlocals: xlocal, report: Report | None = None) -> None:
 
     The header is made where the task is sent, by a request or by another task, with what is bound there at that moment.
     So retries, chains, groups and callbacks have what the task before them had. A task that is run eagerly runs in the
-    unit that calls it, and sees what is bound there. A value that cannot be written is logged by Celery as an error,
-    and the message is sent without the header.
+    unit that calls it, and sees what is bound there. A value that cannot be written is logged as an error, and the
+    message is sent without it.
 
     Args:
         xlocals: those that take part. Default: each that declares carried names.

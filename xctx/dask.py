@@ -65,7 +65,7 @@ def carrying(func: Callable[_P, _R], /, *xlocals: xlocal, report: Report | None 
         A function of the same kind that can be pickled; `func` itself if no carried name is bound.
 
     Raises:
-        TypeError, ValueError: `func` cannot be called, or a value cannot be written.
+        TypeError: `func` cannot be called, or one of `xlocals` carries nothing.
 
     Thread-safety: may be called in any thread.
     """

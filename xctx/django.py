@@ -7,13 +7,14 @@ One line in the settings, the first of the list, so that all other middleware is
 It serves under WSGI and ASGI, in ``runserver`` and in Django's test clients.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from typing import Any, ClassVar
 
 from xctx._stores.xlocal import xlocal
-from xctx._wire.fields import chosen
+from xctx._wire.intake import Intake
 from xctx._wire.report import Report
 from xctx._wire.request import Request
+from xctx._wire.request_id import RequestId
 
 __all__ = ["Middleware"]
 
@@ -38,9 +39,10 @@ class Middleware:
         get_response: what Django gives to each middleware.
         xlocals: those that may get something. Default: each that declares carried names.
         report: told of what was left out of a header, and why, in place of the log: see :mod:`xctx.wire`.
+        accept, request_id: as for :class:`xctx.wsgi.Middleware`.
 
     Raises:
-        TypeError: `get_response` cannot be called, or one of `xlocals` carries nothing.
+        TypeError: `get_response` cannot be called, one of `xlocals` carries nothing, or an argument is of another type.
 
     Thread-safety: may be called from any thread.
     """
@@ -48,37 +50,53 @@ class Middleware:
     sync_capable: ClassVar[bool] = True
     async_capable: ClassVar[bool] = True
 
-    def __init__(self, get_response: Callable[[Any], Any], /, *xlocals: xlocal, report: Report | None = None) -> None:
+    def __init__(
+        self,
+        get_response: Callable[[Any], Any],
+        /,
+        *xlocals: xlocal,
+        report: Report | None = None,
+        accept: Collection[str] | None = None,
+        request_id: RequestId | None = None,
+    ) -> None:
         if not callable(get_response):
             raise TypeError(f"{get_response!r} cannot be called: Django's get_response was wanted")
         from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-        chosen(xlocals)
         self.get_response = get_response
-        self._xlocals = xlocals
-        self._report = report
+        self._intake = Intake(xlocals, report, accept, request_id)
+        self._id_header = None if request_id is None else f"HTTP_{request_id.header.upper().replace('-', '_')}"
         self._is_awaited = iscoroutinefunction(get_response)
         if self._is_awaited:
             markcoroutinefunction(self)
 
     def __call__(self, request: Any) -> Any:
-        scope = Request(request.META.get("HTTP_BAGGAGE"), self._xlocals, self._report)
+        id_sent = None if self._id_header is None else request.META.get(self._id_header)
+        snapshot, answer = self._intake.of(request.META.get("HTTP_BAGGAGE"), id_sent)
+        scope = Request(snapshot)
         if self._is_awaited:
-            return self._answer(request, scope)
+            return self._answer(request, scope, answer)
         try:
-            return until_closed(scope.run(self.get_response, request), scope)
+            return until_closed(answering(scope.run(self.get_response, request), answer), scope)
         except BaseException:
             scope.end()
             raise
 
-    async def _answer(self, request: Any, scope: Request) -> Any:
+    async def _answer(self, request: Any, scope: Request, answer: tuple[str, str] | None) -> Any:
         try:
             with scope:
                 response = await self.get_response(request)
-            return until_closed(response, scope)
+            return until_closed(answering(response, answer), scope)
         except BaseException:
             scope.end()
             raise
+
+
+def answering(response: Any, answer: tuple[str, str] | None) -> Any:
+    """The response with a header more, unless the views have set it."""
+    if answer is not None:
+        response.headers.setdefault(*answer)
+    return response
 
 
 def until_closed(response: Any, scope: Request) -> Any:

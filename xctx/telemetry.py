@@ -7,18 +7,15 @@ xctx is installed as a package; or in the program, as the last one of a composit
     set_global_textmap(CompositePropagator([..., W3CBaggagePropagator(), xctx.telemetry.Propagator()]))
 """
 
-import logging
 from typing import Any
 
 from xctx._stores.xlocal import xlocal
 from xctx._wire.fields import chosen
 from xctx._wire.headers import HEADER
-from xctx._wire.outgoing import bound_here, merged, telemetry
-from xctx._wire.report import Report, guarded
+from xctx._wire.outgoing import header_here
+from xctx._wire.report import Report
 
 __all__ = ["Propagator"]
-
-_logger = logging.getLogger("xctx.wire")
 
 
 class Propagator:
@@ -39,7 +36,7 @@ class Propagator:
     def __init__(self, *xlocals: xlocal, report: Report | None = None) -> None:
         chosen(xlocals)
         self._xlocals = xlocals
-        self._report = guarded(report)
+        self._report = report
 
     @property
     def fields(self) -> set[str]:
@@ -47,12 +44,8 @@ class Propagator:
         return {HEADER}
 
     def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
-        """Sets the header, as ``TextMapPropagator.inject`` does. If a value cannot be written, that is logged."""
-        try:
-            text = merged([], bound_here(self._xlocals, self._report), telemetry(self._report, context), self._report)
-        except (TypeError, ValueError):  # a propagator must not raise
-            _logger.exception("nothing was put into a header")
-            return
+        """Sets the header, as ``TextMapPropagator.inject`` does. A value that cannot be written is logged."""
+        text = header_here("", self._xlocals, self._report, context)
         if not text:
             return
         if setter is None:

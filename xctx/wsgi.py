@@ -1,12 +1,13 @@
 """WSGI (PEP 3333): each request is a unit of work, and runs with the names that its headers carry."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 from xctx._stores.xlocal import xlocal
-from xctx._wire.fields import chosen
+from xctx._wire.intake import Intake
 from xctx._wire.report import Report
 from xctx._wire.request import Request
+from xctx._wire.request_id import RequestId
 
 __all__ = ["Middleware"]
 
@@ -29,23 +30,36 @@ class Middleware:
         app: the application.
         xlocals: those whose names may be bound. Default: each that declares carried names.
         report: called with what was left out of a header, and why, in place of the log: see :mod:`xctx.wire`.
+        accept: the names, as they are on the wire, that are taken in, be they declared or handed on; ``()`` for none,
+            as suits a service that faces the public. Default: all.
+        request_id: binds an id for each request, and answers with it: see :class:`xctx.wire.RequestId`.
 
     Raises:
-        TypeError: `app` cannot be called, or one of `xlocals` carries nothing.
+        TypeError: `app` cannot be called, one of `xlocals` carries nothing, or an argument is of another type.
 
     Thread-safety: as the application's.
     """
 
-    def __init__(self, app: _App, *xlocals: xlocal, report: Report | None = None) -> None:
+    def __init__(
+        self,
+        app: _App,
+        *xlocals: xlocal,
+        report: Report | None = None,
+        accept: Collection[str] | None = None,
+        request_id: RequestId | None = None,
+    ) -> None:
         if not callable(app):
             raise TypeError(f"{app!r} cannot be called: a WSGI application was wanted")
-        chosen(xlocals)
         self.app = app
-        self._xlocals = xlocals
-        self._report = report
+        self._intake = Intake(xlocals, report, accept, request_id)
+        self._id_header = None if request_id is None else f"HTTP_{request_id.header.upper().replace('-', '_')}"
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request = Request(environ.get("HTTP_BAGGAGE"), self._xlocals, self._report)
+        id_sent = None if self._id_header is None else environ.get(self._id_header)
+        snapshot, answer = self._intake.of(environ.get("HTTP_BAGGAGE"), id_sent)
+        if answer is not None:
+            start_response = _answering(start_response, *answer)
+        request = Request(snapshot)
         try:
             body: Iterable[bytes] = request.run(self.app, environ, start_response)
         except BaseException:
@@ -58,6 +72,17 @@ class Middleware:
             request.end()
             return body
         return _Body(body, request)
+
+
+def _answering(start_response: Callable[..., Any], header: str, value: str) -> Callable[..., Any]:
+    """A start_response that adds a header, unless the application has set it."""
+
+    def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        if all(name.lower() != header.lower() for name, _ in headers):
+            headers = [*headers, (header, value)]
+        return start_response(status, headers, *exc_info)
+
+    return start
 
 
 class _Body:

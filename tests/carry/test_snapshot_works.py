@@ -22,11 +22,11 @@ def store(request):
     return xctx.local(key=getattr(keys, request.param))
 
 
-def test_a_named_local_shows_what_it_had(store, in_thread):
+def test_a_named_local_shows_what_it_had(store, in_fresh_thread):
     store.a = 1
     snapshot = xctx.capture(store)
     store.a = 2
-    assert in_thread(lambda: hasattr(store, "a") or snapshot.run(lambda: dict(store.__dict__))) == {"a": 1}
+    assert in_fresh_thread(lambda: hasattr(store, "a") or snapshot.run(lambda: dict(store.__dict__))) == {"a": 1}
     assert snapshot.run(lambda: store.a) == 1
     assert store.a == 2
 

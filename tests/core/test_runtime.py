@@ -8,6 +8,7 @@ import time
 import types
 
 import pytest
+from helpers.packages import offers
 
 import xctx
 from xctx import keys
@@ -234,7 +235,7 @@ def test_a_thread_that_takes_the_memory_of_another_finds_nothing_of_it():
 # --- forks ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+@pytest.mark.skipif(not offers("SharedLock"), reason="there are no locks here")
 def test_all_rooms_see_the_same_fork(in_fork):
     store, lock, batch = xctx.local(), xctx.SharedLock(), xctx.BatchExecutor(object, 4)
     store.value = 1
@@ -252,7 +253,7 @@ def test_all_rooms_see_the_same_fork(in_fork):
     assert (store.value, kept) == (1, (0, 1))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+@pytest.mark.skipif(not offers("SharedLock"), reason="there are no locks here")
 def test_forks_of_several_threads_in_turn():
     """What is done before a fork is undone after it, in the parent and in each child."""
     lock, failed = xctx.SharedLock(), []

@@ -34,6 +34,11 @@ def in_thread(func):
     return _result(outcome.pop())
 
 
+def in_fresh_thread(func):
+    """In a thread that starts with an empty context, also where threads inherit one."""
+    return in_thread(lambda: contextvars.Context().run(func))
+
+
 def in_thread_with_context(func):
     """In a thread that has a copy of this context, as free-threaded builds from 3.14 on start every thread."""
     return in_thread(lambda context=contextvars.copy_context(): context.run(func))

@@ -603,6 +603,7 @@ if offers("SharedLock"):
     SECTIONS["On PostgreSQL"] = error_cases_postgres.POSTGRES
 SECTIONS["Carry"] = error_cases_carry.CARRY
 SECTIONS["To other machines"] = error_cases_carry.WIRE
+SECTIONS["Whole programs"] = error_cases_carry.PATCH
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
@@ -613,6 +614,7 @@ LEFT_OUT = {
     "xctx cannot be used in this interpreter: …": "another interpreter of the process was the first to import xctx",
     "no room for a fork handler": "no memory is left while xctx is imported",
     "a type that was to be given another __getattribute__ has none of its own": "a mistake in xctx itself",
+    "a type that was to be given another __get__ has none of its own": "a mistake in xctx itself",
     "the mapping of a context has not the methods that xctx uses": "a CPython that xctx was not checked with",
     "this thread has no state to keep values in": "the interpreter has no memory for a dict, or is past its end",
     "maximum recursion depth exceeded…": "CPython's own, a little earlier",

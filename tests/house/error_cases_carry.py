@@ -7,7 +7,8 @@ import types
 from typing import Annotated
 
 import xctx
-from xctx import asgi, concurrent, dask, django, logging, wire, wsgi
+from xctx import asgi, concurrent, dask, django, logging, patch, wire, wsgi
+from xctx._patch import environment
 
 module = types.ModuleType("error_cases_elsewhere")
 sys.modules[module.__name__] = module
@@ -193,15 +194,6 @@ def declares(annotation, **more):
     return cause
 
 
-def injects(value):
-    def cause():
-        current = Carrying()
-        with current(number=value):
-            wire.inject({}, current)
-
-    return cause
-
-
 WIRE = [
     (
         TypeError,
@@ -225,9 +217,10 @@ WIRE = [
     ),
     (
         TypeError,
-        "… is carried, but … is no type of JSON: give carried(encode=..., decode=...)",
-        "a class declares such a name",
-        declares(Annotated[complex, xctx.carried]),
+        "… is carried, but … is no type that xctx can write and check: give carried(encode=..., decode=...)",
+        "a class declares such a name, and no library that the program has imported knows the type; "
+        "or a union of types that could not be told apart",
+        declares(Annotated[range, xctx.carried]),
     ),
     (
         TypeError,
@@ -266,10 +259,58 @@ WIRE = [
         lambda: wire.inject({}, xctx.xlocal()),
     ),
     (
+        ValueError,
+        "neither accepted nor sent, a name is not carried: leave out carried",
+        "``carried(accept=False, send=False)``",
+        lambda: xctx.carried(accept=False, send=False),
+    ),
+    (
         TypeError,
-        "cannot carry … of …: … cannot be written: …",
-        "``wire.inject``; or a ``ValueError``, as whatever writes it says",
-        injects({1, 2}),
+        "accept is a collection of names on the wire, not …",
+        '``wire.extract(headers, accept="name")``, or a middleware',
+        lambda: wire.extract({}, accept="name"),
+    ),
+    (
+        TypeError,
+        "accept is a collection of names on the wire, … is none",
+        "likewise",
+        lambda: wire.extract({}, accept=[1]),
+    ),
+    (
+        TypeError,
+        "… is no xctx.wire.RequestId",
+        "``Middleware(app, request_id=thing)``",
+        lambda: wsgi.Middleware(print, request_id="id"),
+    ),
+    (
+        ValueError,
+        "… cannot be the name of a header",
+        "``wire.RequestId(current, header=...)``",
+        lambda: wire.RequestId(xctx.xlocal(), header="a b"),
+    ),
+    (
+        TypeError,
+        "… cannot be called: a function that judges or makes ids was wanted",
+        "``wire.RequestId(current, valid=..., make=...)``",
+        lambda: wire.RequestId(xctx.xlocal(), make=1),
+    ),
+    (
+        ValueError,
+        "… made …: printable ASCII without spaces was wanted",
+        "a middleware, by the ``make`` of its ``wire.RequestId``",
+        lambda: wsgi.Middleware(print, request_id=wire.RequestId(xctx.xlocal(), make=str))({}, print),
+    ),
+    (
+        TypeError,
+        "… has no event hooks: an httpx.Client or AsyncClient was wanted",
+        "``xctx.httpx.install(thing)``",
+        lambda: xctx.httpx.install(1),
+    ),
+    (
+        TypeError,
+        "… cannot send requests: a requests.Session was wanted",
+        "``xctx.requests.install(thing)``",
+        lambda: xctx.requests.install(1),
     ),
     (
         TypeError,
@@ -319,6 +360,28 @@ WIRE = [
         "…=…: a pair of a store and a name was wanted",
         "``logging.Filter(name=(store,))``",
         lambda: logging.Filter(number=(Carrying(),)),
+    ),
+]
+
+PATCH = [
+    (
+        ValueError,
+        "allow and deny cannot both be given, they were … and …",
+        "``patch.carry(allow=..., deny=...)``, ``patch.all`` likewise",
+        lambda: patch.carry(allow=["a"], deny=["b"]),
+    ),
+    (
+        TypeError,
+        "… is names of modules, not one string: …",
+        "``patch.carry(allow='name')``",
+        lambda: patch.carry(allow="a"),
+    ),
+    (TypeError, "… is names of modules, not …", "``patch.carry(deny=[thing])``", lambda: patch.carry(deny=[1])),
+    (
+        ValueError,
+        "… is made of locals, proxies, carry, all, allow= and deny=, not …",
+        "an interpreter starts with another value of ``XCTX_PATCH``",
+        lambda: environment.read("nothing"),
     ),
 ]
 

@@ -782,7 +782,11 @@ def answers(peer, side):
 
 def main(peer, side, first):
     questions, theirs, ours = sides(peer)
-    make = theirs() if side == "theirs" else ours
+    if side == "patched":
+        from xctx import patch
+
+        patch.all()
+    make = ours if side == "ours" else theirs()
     for question in list(questions.values())[int(first) :]:
         print(question(make), flush=True)
     os._exit(0)  # ends what a question left behind, such as a thread that waits for ever
@@ -792,6 +796,26 @@ def table(peer):
     """The rows of a peer's table in the manual: the questions to which the answers differ."""
     theirs, ours = answers(peer, "theirs"), answers(peer, "ours")
     return [[question, theirs[question], ours[question]] for question in theirs if theirs[question] != ours[question]]
+
+
+# Whose names `xctx.patch` leads to stand-ins.
+PATCHED = (
+    "threading.local",
+    "gevent.local",
+    "werkzeug.local.Local",
+    "asgiref.local.Local",
+    "werkzeug.local.LocalProxy",
+)
+
+
+def patched(peer):
+    """The same of a program that names the peer, and runs patched."""
+    theirs, stand_in = answers(peer, "theirs"), answers(peer, "patched")
+    return [
+        [question, theirs[question], stand_in[question]]
+        for question in theirs
+        if theirs[question] != stand_in[question]
+    ]
 
 
 if __name__ == "__main__":

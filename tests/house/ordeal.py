@@ -66,7 +66,7 @@ def made_by_cython():
     """The types of what functions compiled by Cython give, where they are Cython's own."""
     if not offers("SharedLock"):
         return set()
-    waiting = xctx.SharedLock().acquire_async()
+    waiting = xctx.SharedLock().upgrade_async()
     try:
         return {type(waiting), type(waiting.__await__())}
     finally:
@@ -188,9 +188,9 @@ def made():
             for each in gc.get_referents(lock):
                 if isinstance(each, xctx.local):
                     yield each.__dict__
-            waiting = lock.acquire_async()
-            yield waiting, waiting.__await__()
-            waiting.close()
+            for waiting in (lock.acquire_async(), lock.upgrade_async()):
+                yield waiting, waiting.__await__()
+                waiting.close()
 
 
 # --- what can be done ------------------------------------------------------------------------------------------------

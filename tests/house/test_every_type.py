@@ -7,6 +7,7 @@ import sys
 
 import ordeal
 import pytest
+from helpers.packages import offers
 from helpers.units import in_fork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a crash is to be survived, and nothing forks here")
@@ -44,6 +45,7 @@ def test_a_method_called_on_something_else_raises_type_error(cls, survives):
     assert survives(ordeal.call_with_wrong_self, cls) == []
 
 
+@pytest.mark.skipif(not offers("SharedLock"), reason="there are no locks here")
 def test_there_is_an_object_of_each_type():
     """Otherwise the tests above would say nothing about it."""
     found, _kept = ordeal.living()

@@ -215,8 +215,8 @@ def test_every_compiled_module_is_built():
 
 
 def test_every_folder_is_shipped():
-    folders = {f"xctx.{path.parent.name}" for path in FOLDERS}
-    assert set(PROJECT["tool"]["setuptools"]["packages"]) == {"xctx"} | folders
+    folders = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "xctx").rglob("__init__.py")}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == folders
 
 
 @pytest.mark.parametrize("module", COMPILED)

@@ -23,5 +23,13 @@ def test_what_changes_is_what_the_table_says(peer):
     assert rows == moving.table(peer)
 
 
+@pytest.mark.parametrize("peer", moving.PATCHED)
+def test_a_patched_program_meets_what_the_table_says_and_no_more(peer):
+    if not moving.can_be_asked(peer):
+        pytest.skip(f"{moving.PEERS[peer]} or gevent is not installed here")
+    unsaid = [row for row in moving.patched(peer) if row not in SHOWN[peer]]
+    assert unsaid == []
+
+
 def test_each_peer_has_its_table():
     assert set(SHOWN) == set(moving.PEERS)

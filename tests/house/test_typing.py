@@ -1,4 +1,4 @@
-"""What type checkers make of programs that use xctx: they pass typing/uses.py, and object to typing/misuses.py.
+"""What type checkers make of programs that use xctx: they pass uses.py and the rooms' programs, and object to misuses.
 
 Pyright is run as basedpyright, whose wheel brings all it needs.
 """
@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-USES = ROOT / "tests" / "typing" / "uses.py"
+PROGRAMS = sorted((ROOT / "tests" / "typing").glob("*.py"))
 MISUSES = ROOT / "tests" / "typing" / "misuses.py"
 FOUND_BY_PLUGIN = ROOT / "tests" / "typing" / "declared_misuses.py"  # of mypy alone
+USES = [program for program in PROGRAMS if program not in (MISUSES, FOUND_BY_PLUGIN)]
 MARK = "  # type: ignore"
-# Misuses that mypy alone objects to: pyright lets a module's Final be set from outside.
+# Misuses that mypy alone objects to: the others let a module's Final be set from outside.
 UNSEEN_BY_PYRIGHT = {"    xctx.keys.greenlet = xctx.keys.task"}
+UNSEEN_BY_PYREFLY = UNSEEN_BY_PYRIGHT | {"    with current:", '    print(unit.kind == "fiber")'}
 
 
 @pytest.fixture
@@ -38,17 +40,20 @@ def mypy(tmp_path):
 
 def test_types_are_what_programs_expect_and_each_misuse_is_found(mypy):
     """A misuse that mypy did not find would leave its `type: ignore` unused, which it reports."""
-    assert mypy(USES, MISUSES, FOUND_BY_PLUGIN) == []
+    assert mypy(*PROGRAMS) == []
 
 
-@pytest.mark.parametrize("program", [MISUSES, FOUND_BY_PLUGIN], ids=lambda path: path.stem)
-def test_mypy_objects_to_the_misuses_and_to_nothing_else(mypy, tmp_path, program):
+def test_mypy_objects_to_the_misuses_and_to_nothing_else(mypy, tmp_path):
     """Without the comments: were everything Any, or nothing looked at, the test above would not notice all of it."""
-    lines = program.read_text().splitlines()
-    bare = tmp_path / "bare.py"
-    bare.write_text("\n".join(line.partition(MARK)[0] for line in lines))
-    reported = {int(line.split(":")[1]) for line in mypy(bare) if ": error: " in line}
-    assert reported == {number for number, line in enumerate(lines, 1) if MARK in line}
+    expected = set()
+    bare = []
+    for program in (MISUSES, FOUND_BY_PLUGIN):
+        lines = program.read_text().splitlines()
+        bare.append(tmp_path / f"bare_{program.name}")
+        bare[-1].write_text("\n".join(line.partition(MARK)[0] for line in lines))
+        expected |= {(bare[-1].name, number) for number, line in enumerate(lines, 1) if MARK in line}
+    reported = [line.split(":") for line in mypy(*bare) if ": error: " in line]
+    assert {(Path(path).name, int(number)) for path, number, *_ in reported} == expected
 
 
 @pytest.fixture
@@ -95,18 +100,58 @@ def pyright(tmp_path):
 
 @pytest.mark.thorough
 def test_pyright_sees_the_same_types(pyright):
-    assert pyright(*(ROOT / "tests" / "typing").glob("*.py")) == {}
+    assert pyright(*PROGRAMS) == {}
+
+
+def check_misuses(checker, tmp_path, unseen):
+    """That a checker finds the marked lines of MISUSES but for those `unseen`, and no others."""
+    lines = [line.partition(MARK) for line in MISUSES.read_text().splitlines()]
+    assert unseen <= {line for line, mark, _ in lines if mark}
+    bare = tmp_path / "bare.py"
+    bare.write_text("\n".join(line for line, _, _ in lines))
+    expected = {number for number, (line, mark, _) in enumerate(lines, 1) if mark and line not in unseen}
+    assert {number for _, number in checker(bare)} == expected
 
 
 def test_pyright_objects_to_the_misuses_and_to_nothing_else(pyright, tmp_path):
-    lines = MISUSES.read_text().splitlines()
-    bare = tmp_path / "bare.py"
-    bare.write_text("\n".join(line.partition(MARK)[0] for line in lines))
-    marked = {number for number, line in enumerate(lines, 1) if MARK in line}
-    unseen = {number for number, line in enumerate(lines, 1) if line.partition(MARK)[0] in UNSEEN_BY_PYRIGHT}
-    assert len(unseen) == len(UNSEEN_BY_PYRIGHT)
-    assert {number for _, number in pyright(bare)} == marked - unseen
+    check_misuses(pyright, tmp_path, UNSEEN_BY_PYRIGHT)
 
 
-def test_what_has_the_right_types_also_runs():
-    runpy.run_path(str(USES), run_name="__main__")
+@pytest.fixture
+def pyrefly(tmp_path):
+    """Runs pyrefly, and gives the lines (from 1) of each program in which it finds an error."""
+    pytest.importorskip("pyrefly", reason="pyrefly is not installed here")
+
+    def run(*programs):
+        settings = tmp_path / "pyrefly.toml"
+        settings.write_text(
+            f"search-path = {json.dumps([str(ROOT)])}\n"
+            f"python-interpreter-path = {json.dumps(sys.executable)}\n"
+            f"project-includes = {json.dumps([str(program) for program in programs])}\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "pyrefly", "check", "--output-format=json"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        errors = json.loads(done.stdout)["errors"]
+        return {(Path(each["path"]).name, each["line"]): each["description"] for each in errors}
+
+    return run
+
+
+@pytest.mark.thorough
+def test_pyrefly_sees_the_same_types(pyrefly):
+    """It honours mypy's comments, and mypy reports those that nothing needs."""
+    assert pyrefly(*PROGRAMS) == {}
+
+
+@pytest.mark.thorough
+def test_pyrefly_objects_to_the_misuses_and_to_nothing_else(pyrefly, tmp_path):
+    check_misuses(pyrefly, tmp_path, UNSEEN_BY_PYREFLY)
+
+
+@pytest.mark.parametrize("program", USES, ids=lambda path: path.stem)
+def test_what_has_the_right_types_also_runs(program):
+    runpy.run_path(str(program), run_name="__main__")

@@ -26,7 +26,7 @@ WORD, ROWS, DEAD, CLEANERS, DIRTY, CRASHES, PASSES, UNITS = range(8)
 # A unit's registers. `PHASE` is that of its try: reader, slot, drain or upgrade. The counters of the lock never come
 # round here: what matters of them is whether they have moved since a unit read them, so that is what it has.
 # `PENDING` is its announcement that may be passed over, `SEEN` the slot of one that it is about to pass over.
-# `LATE` is the mode that it has stored and nobody else has seen yet, or None.
+# `LATE` is a row and the mode of it that the unit has stored and nobody else has seen yet, or None.
 PC, OP, PHASE, ASLEEP, PATIENT, ADMITTED, AT, COUNTER, BITS, STACK, WAITED, CLEANING, PENDING, SEEN, LATE = range(15)
 FRESH = ("next", 0, "", 0, 0, 0, 0, 0, 0, (), 0, None, 0, 0, None)
 UNREAD, STILL, MOVED = range(3)  # the wake counter; in `PENDING`, that of the passes
@@ -79,12 +79,12 @@ class Model:
                 continue
             if unit[LATE] is not None:
                 seen = put(units, which, change(unit, LATE, None))
-                yield (state[WORD], arrived(rows, row, unit), *state[DEAD:UNITS], seen)
+                yield (state[WORD], arrived(rows, unit), *state[DEAD:UNITS], seen)
             if state[CRASHES]:
                 # What a process has stored is there before anybody hears of its death.
                 left = rows
                 for w, u in enumerate(units):
-                    left = arrived(left, row, u) if self.rows[w] == row else left
+                    left = arrived(left, u) if self.rows[w] == row else left
                 dirty = state[DIRTY] or left[row][2] == "X"
                 left = rows if self.broken == "what the dead stored is there" else left
                 yield (
@@ -211,14 +211,15 @@ class Step:
     def arrive(self):
         """What it has stored is there before what it changes now."""
         if self.unit[LATE] is not None:
-            self.state[ROWS] = arrived(self.state[ROWS], self.row, self.unit)
+            self.state[ROWS] = arrived(self.state[ROWS], self.unit)
             self.unit[LATE] = None
 
-    def store_mode(self, mode):
+    def store_mode(self, mode, at=None):
         if self.model.late:
-            self.unit[LATE] = mode
+            self.arrive()
+            self.unit[LATE] = (self.row if at is None else at, mode)
         else:
-            self.count(0, flags=mode)
+            self.count(0, flags=mode, at=at)
 
     def word(self, clear=0, put=0):
         self.arrive()
@@ -595,7 +596,7 @@ class Step:
         self.to("admit")
 
     def clean_mode(self):
-        self.count(0, flags="", at=self.unit[CLEANING])
+        self.store_mode("", self.unit[CLEANING])
         self.to("clean readers")
 
     def clean_readers(self):
@@ -611,9 +612,12 @@ class Step:
         self.to("look")
 
 
-def arrived(rows, at, unit):
+def arrived(rows, unit):
     """The rows with what a unit has stored."""
-    return rows if unit[LATE] is None else put(rows, at, (*rows[at][:2], unit[LATE]))
+    if unit[LATE] is None:
+        return rows
+    at, mode = unit[LATE]
+    return put(rows, at, (*rows[at][:2], mode))
 
 
 def put(items, index, item):

@@ -392,6 +392,8 @@ class Weather:
         kind = "program" if self.rand.random() < 0.02 else self.rand.choice(self.kinds)
         process = Process(self.storm, slot, self.rand.randrange(1 << 30), kind)
         self.processes[process.pid] = process
+        # Threads that help queues use up all process numbers in a minute, and one whose group is empty is given again.
+        self.groups.discard(process.pid)
 
     def blow(self, kills):
         for slot in range(WORKERS):
@@ -519,15 +521,16 @@ class Weather:
         return self
 
     def __exit__(self, *exc):
-        for pid in [*self.processes, *self.groups]:
+        for pid in [*self.processes, *filter(lives, self.groups)]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
 
 
 def lives(group):
+    """Whether children of a killed worker, which are this process's now, live in the worker's group."""
     try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
+        os.waitid(os.P_PGID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
         return False
     return True
 

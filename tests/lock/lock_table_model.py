@@ -1,7 +1,8 @@
 """How rows of a lock's table come to processes and are used again (xctx/_lock/mapping.c), step by step, for `search`.
 
-Each process has one thread. It begins at any time, as a forked child does, claims a row, reads and writes in turn,
-gives the row back, and ends. It may be killed before any step. It may be *lost*: others take it for dead, but it goes
+Rows get memory as they are needed: the file grows. Each process has one thread. It begins at any time, as a forked
+child does, claims a row, reads and writes in turn, gives the row back, and ends. It may be killed before any step.
+It may be *lost*: others take it for dead, but it goes
 on, as on a file system on which a process counts as dead once it has closed a descriptor. It is lost at moments at
 which it holds the lock, waits for it, or is about to want it; not between a look at its row and the store that follows,
 which nothing could prevent from being late.
@@ -37,6 +38,7 @@ class Process(NamedTuple):
     row: int = -1
     at: int = 0  # how far it has looked
     used: int = 0  # as it was when it read that
+    wanted: int = 0  # so many rows are to have memory
     wrapped: bool = False
     lost: bool = False
     target: int = -1  # the row that it cleans up, or wants to,
@@ -48,6 +50,8 @@ class State(NamedTuple):
     word: int
     used: int
     hint: int
+    memory: int  # so many rows have any,
+    reserved: int  # and so many are known to have
     rows: tuple
     processes: tuple
     dirty: bool
@@ -62,6 +66,7 @@ class Table:
     Attributes:
         programs: of each process: operations, S to read and X to write.
         rows: how many there are.
+        memory: how many of them have memory in the beginning; None for all.
         crashes, losses: how many processes may be killed, and lost.
         broken: one step that is left out, to see that the search finds what it is there for.
         reached: where the search has been.
@@ -71,12 +76,15 @@ class Table:
     rows: int
     crashes: int = 0
     losses: int = 0
+    memory: int | None = None
     broken: str = ""
     reached: set = field(default_factory=set)
 
     def start(self):
         processes = (Process(),) * len(self.programs)
-        return State(0, 0, 0, (Row(),) * self.rows, processes, False, self.crashes, self.losses)
+        memory = self.rows if self.memory is None else self.memory
+        rows = (Row(),) * self.rows
+        return State(0, 0, 0, memory, memory, rows, processes, False, self.crashes, self.losses)
 
     def has_ended(self, state):
         return all(process.pc in ENDED for process in state.processes)
@@ -110,6 +118,8 @@ class Table:
         held = [HOLDS[p.pc] for p in state.processes if p.pc in HOLDS and not p.lost]
         if "X" in held and len(held) > 1:
             return "somebody beside a writer"
+        if state.used > state.memory or any(row != Row() for row in state.rows[state.memory :]):
+            return "a row is used that has no memory"
         if any(row.inside < 0 for row in state.rows):
             return "more have left a row than were in"
         if state.dirty and held and not state.word & K:
@@ -181,10 +191,22 @@ class Step:
         at = self.me.at
         if at == len(self.state.rows):
             return self.to("full") if self.me.wrapped else self.to("claim", at=0, wrapped=True)
+        if at >= self.state.reserved:
+            return self.to("reserve", wanted=min(2 * self.state.reserved, len(self.state.rows)))
         if self.row(at).owner and not self.lacks("rows have one owner"):
             return self.to("claim", at=at + 1)
         self.row(at, owner=self.token)
         self.to("grow", row=at, at=0)
+
+    def reserve(self):
+        if not self.lacks("rows get memory before they are used"):
+            self.change(memory=max(self.state.memory, self.me.wanted))
+        self.to("say reserved")
+
+    def say_reserved(self):
+        # Another process may have reserved more meanwhile.
+        self.change(reserved=max(self.state.reserved, self.me.wanted))
+        self.to("claim", wanted=0)
 
     def claim_again(self):
         self.to("claim", at=0)

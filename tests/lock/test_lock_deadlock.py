@@ -15,6 +15,7 @@ from lock_child import LONG, Child, eventually
 
 import xctx
 import xctx.debug
+from xctx._lock import listing
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="locks are for Linux")
 
@@ -208,11 +209,11 @@ def test_a_long_wait_is_no_deadlock():
 # python -m xctx locks
 
 
-def listed(*arguments):
+def listed(*arguments, says=""):
     done = subprocess.run(
         [sys.executable, "-m", "xctx", "locks", *arguments], capture_output=True, text=True, timeout=6 * LONG
     )
-    assert done.stderr == ""
+    assert done.stderr == says
     return done
 
 
@@ -250,11 +251,48 @@ def test_an_operator_sees_who_holds_and_who_waits(tmp_path):
         assert child.hear() == "held"
         child.kill()
         child.wait()
-    assert json.loads(listed(lock.path, "--json").stdout)["dead_holders"] == 1
+    # Also before anybody uses the lock again.
+    said = json.loads(listed(lock.path, "--json").stdout)
+    assert (said["dead_holders"], said["owner_died"], said["deaths"]) == (1, True, 1)
+    assert f'xctx_lock_owner_died{{lock="{name}"}} 1' in listed(name, "--prometheus").stdout
     assert lock.owner_died
     assert "A WRITER DIED" in listed(name).stdout
     with lock.exclusive(mend=True):
         lock.mark_consistent()
     del lock
-    missing = listed(name)
-    assert (missing.returncode, missing.stdout) == (1, f"there is no lock {name!r}\n")
+    missing = listed(name, says=f"there is no lock {name!r}\n")
+    assert (missing.returncode, missing.stdout) == (1, "")
+
+
+def test_an_operator_watches_until_nobody_reads_any_more():
+    name = f"test-watching-{os.getpid()}"
+    lock = xctx.SharedLock(name)
+    barrier = threading.Barrier(3)
+
+    def read():
+        with lock:
+            barrier.wait(LONG)
+            barrier.wait(LONG)
+
+    threads = [threading.Thread(target=read) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    barrier.wait(LONG)
+    arguments = [sys.executable, "-m", "xctx", "locks", name, "--watch", "0.01"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+        for _ in range(2):
+            assert watch.stdout.readline().startswith("-- ")
+            assert watch.stdout.readline() == f"{name}: shared by {os.getpid()} (2), 0 waiting, 0 waits so far\n"
+        watch.stdout.close()
+        assert watch.wait(6 * LONG) == 0
+        assert watch.stderr.read() == ""
+    barrier.wait(LONG)
+    for thread in threads:
+        thread.join(LONG)
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "often"])
+def test_a_pause_between_two_looks_is_a_number_of_seconds(seconds, capsys):
+    with pytest.raises(SystemExit):
+        listing.main(["--watch=" + seconds])
+    assert "invalid seconds value" in capsys.readouterr().err

@@ -170,7 +170,7 @@ def test_others_may_see_a_mode_late_among_many_steps(programs, rows, crashes, pa
 
 
 def test_what_the_dead_have_stored_must_be_there():
-    with pytest.raises(Wrong, match="taken for whole"):
+    with pytest.raises(Wrong, match=r"taken for whole|death that was none"):
         search(Model([["X"], ["X"]], [0, 1], 1, late=True, broken="what the dead stored is there"))
 
 
@@ -180,6 +180,22 @@ def test_what_the_dead_have_stored_must_be_there():
 @pytest.mark.parametrize(("programs", "rows", "crashes", "losses"), TABLES, ids=str)
 def test_rows_come_to_processes_and_are_used_again(programs, rows, crashes, losses):
     assert search(Table(programs, rows, crashes, losses)) > 100
+
+
+@pytest.mark.parametrize(
+    ("programs", "rows", "memory", "crashes"),
+    [([["X"], ["S"]], 2, 1, 0), ([["S"], ["S"]], 3, 1, 1), ([["S"], ["S"], ["S"]], 4, 1, 0)],
+    ids=str,
+)
+def test_rows_get_memory_as_they_are_needed(programs, rows, memory, crashes):
+    model = Table(programs, rows, crashes, memory=memory)
+    assert search(model) > 100
+    assert "say reserved" in model.reached
+
+
+def test_the_search_finds_a_row_that_is_used_before_it_has_memory():
+    with pytest.raises(Wrong, match="no memory"):
+        search(Table([["S"], ["S"]], 2, memory=1, broken="rows get memory before they are used"))
 
 
 @pytest.mark.slow

@@ -580,6 +580,30 @@ def test_a_signal_handler_takes_the_lock_that_its_thread_waits_for(kind, outer, 
     assert (lock.holders(), lock.waiters) == ([], 0)
 
 
+@pytest.mark.parametrize("wanted", ["shared", "exclusive"])
+@pytest.mark.parametrize("kind", [xctx.SharedLock, xctx.SharedRLock], ids=lambda kind: kind.__name__)
+def test_a_handler_that_runs_while_its_thread_holds_the_lock_waits_for_nothing(kind, wanted):
+    """As code of the same unit: there is nobody who could let it go on."""
+    lock, seen = kind(), []
+
+    def handler(number, frame):
+        try:
+            with getattr(lock, wanted)():
+                seen.append(lock.count)
+        except ValueError as exc:
+            seen.append(str(exc))
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with lock.exclusive():
+            signal.raise_signal(signal.SIGUSR1)
+            assert lock.count == 1
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert seen == ([2] if kind is xctx.SharedRLock else ["Lock not re-entrant: this unit holds it exclusive"])
+    assert not lock.locked()
+
+
 def test_a_handler_that_keeps_the_lock():
     """The wait beneath finds that its unit holds the lock by now."""
     lock = xctx.SharedLock()

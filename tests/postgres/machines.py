@@ -88,14 +88,18 @@ def lock_of(name, conninfo, **options):
 class Referee:
     """Sees whether two write at once: by the lock of a file, which the kernel takes back when a process dies.
 
-    It is opened before the connection to the server, so that the kernel closes it first.
+    The kernel closes the files of a process that is killed from the last opened to the first. So this one is opened
+    when the lock is held for the first time, and by then there is the connection to the server.
     """
 
     def __init__(self, path):
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._path = path
+        self._file = None
 
     @contextlib.contextmanager
     def watch(self, exclusive):
+        if self._file is None:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_NB | (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH))
         yield
         fcntl.flock(self._file, fcntl.LOCK_UN)

@@ -450,6 +450,20 @@ def test_proxy_subclass():
         Forgot() + 1
 
 
+@pytest.mark.parametrize("obj", [3, 2.5, "a", [1], (1,)])
+def test_proxy_subclass_adds_and_multiplies_as_its_target(obj):
+    class Mine(LocalProxy):
+        pass
+
+    p = Mine(lambda: obj)
+    assert (p + obj, p * 2, 2 * p) == (obj + obj, obj * 2, 2 * obj)
+    kept = copy.copy(obj)
+    q = Mine(lambda: kept)
+    q += obj
+    q *= 2
+    assert q == (obj + obj) * 2
+
+
 def raised(proxy):
     raise proxy(ValueError())
 

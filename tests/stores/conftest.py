@@ -3,6 +3,7 @@
 import contextvars
 
 import pytest
+import units_of_work
 from makers import MAKERS
 
 import xctx
@@ -20,6 +21,15 @@ def nothing_left_bound():
     before = list(contextvars.copy_context())
     yield
     assert list(contextvars.copy_context()) == before
+
+
+@pytest.fixture
+def outside_of_any_work():
+    """Each test starts with nothing outside of any unit of work, and leaves none open."""
+    vars(units_of_work.store).clear()
+    assert xctx.work.current() is None
+    yield
+    assert xctx.work.current() is None
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The classes that xctx.local stands in for, and itself with several keys."""
 
 import _threading_local
+import contextvars
 import threading
 
 import pytest
@@ -49,7 +50,7 @@ class Weak:
 
 
 def run_threads(count, func):
-    """Runs func(i) in so many threads at once; raises what they raised."""
+    """Runs func(i) in so many threads at once, each with an empty context; raises what they raised."""
     errors = []
     start = threading.Barrier(count)
 
@@ -60,7 +61,7 @@ def run_threads(count, func):
         except BaseException as exc:
             errors.append(exc)
 
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
+    threads = [threading.Thread(target=contextvars.Context().run, args=(run, i)) for i in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:

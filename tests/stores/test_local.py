@@ -94,7 +94,7 @@ def test_init_is_called_once_in_each_unit_with_the_arguments_of_the_constructor(
     ],
     ids=["get", "miss", "dict", "dir", "iter", "set", "update", "del", "copy"],
 )
-def test_any_touch_calls_init(key, key_name, in_thread, touch):
+def test_any_touch_calls_init(key, key_name, in_fresh_thread, touch):
     ready = []
 
     class Counted(xctx.local, key=key):
@@ -104,12 +104,12 @@ def test_any_touch_calls_init(key, key_name, in_thread, touch):
 
     made = Counted()
     del ready[:]
-    in_thread(lambda: (touch(made), dict(made.__dict__)))
+    in_fresh_thread(lambda: (touch(made), dict(made.__dict__)))
     copies = 1 if touch.__code__.co_names[:1] == ("copy",) else 0
     assert len(ready) == copies + (key_name != "process")
 
 
-def test_an_init_that_raises_leaves_nothing_and_is_tried_again(key, key_name, in_thread):
+def test_an_init_that_raises_leaves_nothing_and_is_tried_again(key, key_name, in_fresh_thread):
     refuse = []
     kept = []
 
@@ -139,7 +139,7 @@ def test_an_init_that_raises_leaves_nothing_and_is_tried_again(key, key_name, in
     main = key.current()
     if key_name == "process":
         pytest.skip("no other unit in this process")
-    in_thread(elsewhere)
+    in_fresh_thread(elsewhere)
     assert kept[0]() is made.value
 
 

@@ -16,11 +16,11 @@ def base(key):
 
 
 @pytest.fixture
-def elsewhere(key_name, in_thread):
+def elsewhere(key_name, in_fresh_thread):
     """elsewhere(func): runs it in another unit, whatever the key but `process`, which has only one."""
     if key_name == "process":
         pytest.skip("no other unit in this process")
-    return in_thread
+    return in_fresh_thread
 
 
 def test_class_attributes_are_defaults(base, elsewhere):

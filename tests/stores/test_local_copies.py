@@ -3,7 +3,6 @@
 import copy
 import gc
 import pickle
-import threading
 import weakref
 
 import pytest
@@ -26,15 +25,11 @@ def test_copy(store, other_unit, told_apart):
         assert other_unit(lambda: dict(copy.copy(other).__dict__)) in ({}, {"b": 3})
 
 
-def test_a_copy_has_the_key_of_the_original(key, key_name):
+def test_a_copy_has_the_key_of_the_original(key, key_name, in_fresh_thread):
     store = xctx.local(key=key)
     store.a = 1
     other = copy.copy(store)
-    result = []
-    thread = threading.Thread(target=lambda: result.append(hasattr(other, "a")))
-    thread.start()
-    thread.join()
-    assert result == [key_name == "process"]
+    assert in_fresh_thread(lambda: hasattr(other, "a")) == (key_name == "process")
 
 
 def test_copying_an_initialised_store_calls_its_init(key):

@@ -3,10 +3,10 @@
 import sys
 
 import pytest
-from helpers.packages import installed
+from helpers.packages import FREE_THREADED, installed
 
 PRELUDE = """
-import os, signal, sys, threading
+import contextvars, os, signal, sys, threading
 import xctx
 from xctx import debug, keys
 
@@ -122,6 +122,28 @@ for _ in range(3):
     )
 
 
+@pytest.mark.skipif(not FREE_THREADED, reason="with a GIL nothing is promoted")
+@pytest.mark.parametrize("_turn", range(20))
+def test_daemon_threads_that_use_a_store_so_often_that_it_is_promoted(python, _turn):
+    """That stops the world, beside collections, while the interpreter ends: it hung once in fifteen runs."""
+    python(
+        PRELUDE.format(key="keys.context")
+        + """
+store = xctx.local(key=key)
+started = threading.Semaphore(0)
+def work():
+    started.release()
+    while True:
+        store.number = 1
+        xctx.local(key=key).a = store
+for _ in range(3):
+    threading.Thread(target=work, daemon=True).start()
+for _ in range(3):
+    started.acquire()
+"""
+    )
+
+
 def test_daemon_threads_that_wait(script):
     script(
         """
@@ -139,7 +161,7 @@ def work():
         started.release()
     getattr(slow, "a", None)
     never.wait()
-threading.Thread(target=work, daemon=True).start()
+threading.Thread(target=contextvars.Context().run, args=(work,), daemon=True).start()
 started.acquire()
 """
     )

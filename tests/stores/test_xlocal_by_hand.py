@@ -2,7 +2,6 @@
 
 import contextlib
 import contextvars
-import sys
 import threading
 import time
 
@@ -79,14 +78,46 @@ def test_a_hook_leaves_the_last_entry_of_its_own_unit(x, shared, key_name):
         shared.__exit__(None, None, None)
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 15), reason="there the order of the two does not tell who looked them up")
-def test_a_method_taken_alone_has_no_counterpart(x, shared):
+def test_methods_that_are_bound_by_hand_are_called_by_hand(x, shared):
+    """From 3.15 on an ExitStack binds both like this."""
     cls = type(shared)
-    enter = cls.__enter__.__get__(shared, cls)
+    enter, leave = cls.__enter__.__get__(shared, cls), cls.__exit__.__get__(shared, cls)
     with shared:
         assert x.a == "shared"
     assert vars(x) == {}
-    del enter
+    for _ in range(2):
+        enter()
+        enter()
+        assert x.a == "shared"
+        leave(None, None, None)
+        leave(None, None, None)
+        assert vars(x) == {}
+    with pytest.raises(RuntimeError, match="not entered"):
+        leave(None, None, None)
+    assert cls.__enter__.__get__(None, cls) is cls.__enter__
+    with pytest.raises(TypeError):
+        cls.__enter__.__get__(1, int)
+
+
+def test_a_stack_is_given_what_was_entered_already(x, shared):
+    with contextlib.ExitStack() as stack:
+        shared.__enter__()
+        stack.push(shared)
+        stack.enter_context(shared)
+        assert x.a == "shared"
+    assert vars(x) == {}
+
+
+def test_stacks_are_given_the_same_one_at_the_same_place(x, shared):
+    """An exit that was bound there is not taken for that of the next entry."""
+    opened = []
+    for _ in range(3):
+        opened.append(contextlib.ExitStack())
+        opened[-1].enter_context(shared)
+    while opened:
+        assert x.a == "shared"
+        opened.pop().close()
+    assert vars(x) == {}
 
 
 def test_methods_of_another_type_are_refused(x):

@@ -3,11 +3,10 @@
 import asyncio
 import contextvars
 import copy
-import sys
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, assert_type
@@ -357,7 +356,7 @@ def main() -> None:
     a_context_manager_like_others()
     it_swallows_no_exception()
     asyncio.run(decorated())
-    if sys.platform == "linux":
+    with suppress(NotImplementedError):  # there are no locks on this system
         asyncio.run(locks())
     a_local_with_types()
     a_local_of_any_names()

@@ -18,6 +18,7 @@ class Current(xctx.xlocal):
     request_id: Annotated[str, xctx.carried]
     tenant: Annotated[UUID, xctx.carried("tenant-id", encode=str, decode=UUID)]
     attempts: Annotated[int, xctx.carried()] = 0
+    deadline: Annotated[float, xctx.carried(accept=False)]
 
 
 current = Current()
@@ -59,6 +60,19 @@ def middleware() -> None:
     assert_type(xctx.wsgi.Middleware(wsgi_application)({}, print), Iterable[bytes])
     xctx.asgi.Middleware(asgi_application, current, report=print)
     xctx.django.Middleware(print, current, report=print)
+    ids = wire.RequestId(current, "request_id", header="Request-Id", valid=str.isalnum, make=lambda: "r")
+    xctx.wsgi.Middleware(wsgi_application, accept=["request_id"], request_id=ids)
+    xctx.asgi.Middleware(asgi_application, accept=(), request_id=ids)
+    xctx.django.Middleware(print, accept={"request_id"}, request_id=wire.RequestId(current))
+    assert_type(wire.extract({}, accept=["request_id"]), xctx.Snapshot)
+
+
+class Client:
+    event_hooks: dict[str, list[Any]] = {}
+
+
+def clients() -> None:
+    assert_type(xctx.httpx.install(Client(), current, report=print), Client)
 
 
 def functions(a: int, b: str) -> float:
@@ -87,6 +101,8 @@ def misuses() -> None:
     xctx.wsgi.Middleware(7)  # type: ignore[arg-type]
     xctx.asgi.Middleware(wsgi_application)  # type: ignore[arg-type]
     xctx.django.Middleware(7)  # type: ignore[arg-type]
+    wire.RequestId(current, make=7)  # type: ignore[arg-type]
+    xctx.wsgi.Middleware(wsgi_application, request_id="id")  # type: ignore[arg-type]
     xctx.dask.carrying(functions)("a")  # type: ignore[call-arg, arg-type]
 
 
@@ -94,5 +110,6 @@ if __name__ == "__main__":
     declared()
     out_and_in()
     middleware()
+    clients()
     carried_to_workers()
     logs()

@@ -111,10 +111,10 @@ def test_actors_answer_to_many(client):
         assert actor.seen().result() == {}
 
 
-def test_what_cannot_be_sent_is_refused_where_it_is_submitted(client):
-    with current(attempt="\ud800"):
-        with pytest.raises(ValueError, match="cannot carry 'attempt'"):
-            client.submit(seen)
+def test_what_cannot_be_sent_is_told_or_refused_where_it_is_submitted(client, caplog):
+    with current(request_id="r", attempt="many"):
+        assert client.submit(seen).result() == ({"request_id": "r"},)
+    assert "cannot carry 'attempt' of Current" in caplog.text
     with pytest.raises(TypeError, match="First input"):
         client.submit(7)
     with pytest.raises(TypeError, match="7 cannot be called"):

@@ -2,6 +2,7 @@
 
 from email.message import Message
 from http.client import HTTPMessage
+from typing import Annotated
 
 import pytest
 from werkzeug.datastructures import Headers
@@ -115,20 +116,57 @@ def test_what_can_be_read_of_an_odd_carrier_is(current):
     assert came(Odd(), current) == {current: {"request_id": "r"}}
 
 
-def test_values_that_cannot_be_written_are_named_and_the_carrier_is_unchanged(current):
-    headers = {"baggage": "a=1"}
-    for name, value, kind in [
-        ("anything", object(), TypeError),
-        ("anything", float("nan"), ValueError),
-        ("request_id", "\ud800", ValueError),
-    ]:
-        with current(request_id="r"), current(**{name: value}):
-            with pytest.raises(kind, match=f"cannot carry '{name}' of <Everything"):
-                wire.inject(headers, current)
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("anything", object(), "TypeError"),
+        ("anything", {1: 2}, "1 is no str, as the keys of JSON are"),
+        ("anything", float("nan"), "nan is no JSON"),
+        pytest.param("anything", 10**5000, "ValueError", id="giant"),
+        ("retries", "2", "'2' is no int"),
+        ("retries", True, "True is no int"),
+        ("ratio", 2**53 + 1, "is no float exactly"),
+        ("ratio", float("inf"), "inf is no JSON"),
+        ("tags", ["a", 1], "is no list[str] or dict or None"),
+        ("tenant", "12345678-1234-5678-1234-567812345678", "is no UUID"),
+    ],
+)
+def test_a_value_that_cannot_be_written_is_told_and_the_others_go(current, dropped, caplog, name, value, said):
+    key = "tenant-id" if name == "tenant" else name
+    with current(request_id="r"), current(**{name: value}):
+        headers = {"baggage": f"a=1,{key}=stale"}
+        assert wire.inject(headers, current, report=dropped) == {"baggage": "a=1,request_id=r"}
+        ((what, why),) = dropped
+        assert what == key and why.startswith(f"{name!r} of Everything cannot be written: ") and said in why
+        assert not caplog.records
+        assert wire.inject({"baggage": "a=1"}, current) == {"baggage": "a=1,request_id=r"}
+    (record,) = caplog.records
+    assert record.levelname == "ERROR" and record.getMessage().startswith(f"cannot carry {name!r} of Everything: ")
+
+
+def test_values_with_what_utf8_has_not_are_told(current, dropped):
+    with current(request_id="\ud800", anything=["\ud800"], retries=1):
+        assert wire.inject({}, current, report=dropped) == {"baggage": "retries=1"}
+    assert [what for what, why in dropped] == ["request_id", "anything"]
+
+
+def test_codecs_that_go_wrong_are_told(dropped):
+    class Exits(Exception):
+        def __repr__(self):
+            raise RuntimeError("repr")
+
+    def broken(value):
+        raise Exits
+
     store = xctx.xlocal()
-    wire.declare(store, a=xctx.carried(encode=lambda value: value, decode=str), b=xctx.carried(encode=int, decode=str))
-    with store(a=7), pytest.raises(TypeError, match=r"cannot carry 'a' of .* a str was wanted"):
-        wire.inject(headers, store)
-    with store(b="x"), pytest.raises(ValueError, match="cannot carry 'b' of"):
-        wire.inject(headers, store)
-    assert headers == {"baggage": "a=1"}
+    wire.declare(
+        store,
+        a=xctx.carried(encode=lambda value: value, decode=str),
+        b=xctx.carried(encode=int, decode=str),
+        c=xctx.carried(encode=broken, decode=str),
+        d=Annotated[int, xctx.carried(encode=str, decode=int)],
+    )
+    with store(a=7, b="x", c=1, d="7"):
+        assert wire.inject({}, store, report=dropped) == {}
+    assert [what for what, why in dropped] == ["a", "b", "c", "d"]
+    assert "a str was wanted" in dropped[0][1] and "'7' is no int" in dropped[3][1]

@@ -149,6 +149,9 @@ def test_the_propagator_raises_nothing(propagator, caplog):
     with current(attempt="\ud800"):
         propagator.inject(headers)
     assert headers == {} and "cannot carry 'attempt'" in caplog.text
+    with current(attempt="\ud800", request_id="r"):
+        propagator.inject(headers)
+    assert headers == {"baggage": "request-id=r"}
     here = xctx.telemetry.Propagator()
     assert here.extract({}) is context.get_current()
     with pytest.raises(TypeError, match="carries nothing"):

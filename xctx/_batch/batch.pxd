@@ -4,7 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from xctx._runtime.parking cimport xctx_queue, xctx_waiter
 from xctx._runtime.python cimport (PyMem_RawFree, PyObject_CallNoArgs_, PyThreadState_GetDict, xctx_enter_recursion,
-                                   xctx_forbid_instances, xctx_leave_recursion, xctx_load_int, xctx_load_u64, xctx_promote,
+                                   xctx_forbid_instances, xctx_leave_recursion, xctx_load_int, xctx_load_u64,
                                    xctx_store_int, xctx_taken)
 
 

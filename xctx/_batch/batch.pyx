@@ -16,7 +16,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t
 
 from xctx._runtime.parking cimport Waiter, wake_all, waiter_here, xctx_queue_add, xctx_waiter
-from xctx._runtime.runtime cimport connect, xctx_fork_count, xctx_here
+from xctx._runtime.runtime cimport connect, xctx_fork_count, xctx_here, xctx_promote_store
 from xctx._runtime.scheduling cimport current_hub, loaded, monotonic, running_greenlet
 from collections import namedtuple
 from types import GenericAlias
@@ -538,7 +538,7 @@ cdef object hand_out(BatchExecutor self, object value, xctx_waiter* wake, bint s
         raise
     if shared and xctx_load_int(&core.hot) > 1 and not xctx_load_int(&core.promoted):
         xctx_store_int(&core.promoted, 1)
-        xctx_promote(<PyObject*>self)
+        xctx_promote_store(<PyObject*>self)
     return value
 
 

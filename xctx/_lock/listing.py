@@ -5,16 +5,17 @@ write, and nobody waits for it. What it reads may change while it reads.
 """
 
 import contextlib
-import fcntl
 import json
 import mmap
 import os
 import struct
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from xctx._lock import names
+from xctx._lock.lock import SharedLock
 
 # As in shared_memory.h: the head, and a row. `_` is padding.
 HEAD = struct.Struct("=QIIIIII Q 88x QI")
@@ -60,7 +61,7 @@ def said(memory: mmap.mmap, fd: int, path: str) -> dict[str, Any] | None:
     if magic != MAGIC:
         return None
     alive: dict[int, bool] = {}
-    holders, waiters, dead = [], [], 0
+    holders, waiters, dead, died_writing = [], [], 0, 0
     for number in range(min(used, (len(memory) - ROWS_AT) // ROW_SIZE)):
         readers, mode, owner, _, pid, thread, waiting, waiting_since, held_since = ROW.unpack_from(
             memory, ROWS_AT + number * ROW_SIZE
@@ -72,6 +73,7 @@ def said(memory: mmap.mmap, fd: int, path: str) -> dict[str, Any] | None:
         inside = readers & 0xFFFFF
         if not alive[owner]:
             dead += bool(mode or inside)
+            died_writing += MODES[mode & 3] == "exclusive"  # nobody has come since who would have been told
             continue
         who = {"pid": pid, "thread": thread or None, "program": program(pid)}
         if mode:
@@ -84,9 +86,9 @@ def said(memory: mmap.mmap, fd: int, path: str) -> dict[str, Any] | None:
         "path": path,
         "holders": holders,
         "waiters": waiters,
-        "owner_died": bool(word & DIED),
+        "owner_died": bool(word & DIED or died_writing),
         "dead_holders": dead,
-        "deaths": deaths,
+        "deaths": deaths + died_writing,
         "waits": waits,
         "processes": sum(alive.values()),
     }
@@ -94,6 +96,8 @@ def said(memory: mmap.mmap, fd: int, path: str) -> dict[str, Any] | None:
 
 def lives(fd: int, token: int) -> bool:
     """Whether the process of that token is alive: see mapping.h."""
+    import fcntl  # not everywhere
+
     asked = FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 1 + token, 1, 0)
     return bool(FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)
 
@@ -115,7 +119,11 @@ def program(pid: int) -> str:
 
 def text_of(lock: dict[str, Any], who: bool) -> str:
     """A line for a lock, and with `who` one for each that holds it or waits."""
-    state = ", ".join(f"{holder['mode']} by {holder['pid']}" + times(holder["units"]) for holder in lock["holders"])
+    units: dict[str, int] = {}
+    for holder in lock["holders"]:
+        by = f"{holder['mode']} by {holder['pid']}"
+        units[by] = units.get(by, 0) + holder["units"]
+    state = ", ".join(by + times(number) for by, number in units.items())
     waiting = sum(waiter["units"] for waiter in lock["waiters"])
     line = f"{lock.get('name', lock['path'])}: {state or 'free'}, {waiting} waiting, {lock['waits']} waits so far"
     if lock["owner_died"] or lock["dead_holders"]:
@@ -165,21 +173,38 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--who", action="store_true", help="name each process that holds the lock or waits for it")
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--prometheus", action="store_true", help="metrics in the text format of Prometheus")
-    parser.add_argument("--watch", type=float, nargs="?", const=1.0, metavar="SECONDS", help="say it again and again")
+    parser.add_argument("--watch", type=seconds, nargs="?", const=1.0, metavar="SECONDS", help="say it again and again")
     options = parser.parse_args(arguments)
-    while True:
-        found = list(listed(options.name))
-        if options.prometheus:
-            print(prometheus(found), flush=True)
-        for lock in () if options.prometheus else found:
-            print(json.dumps(lock) if options.json else text_of(lock, options.who), flush=True)
-        if options.watch is None:
-            break
-        with contextlib.suppress(KeyboardInterrupt):
+    try:
+        SharedLock()
+    except NotImplementedError as exc:
+        parser.error(str(exc))
+    found: list[dict[str, Any]] = []
+    try:
+        while True:
+            found = list(listed(options.name))
+            if options.prometheus:
+                print(prometheus(found), flush=True)
+            elif options.watch is not None and not options.json:
+                print(time.strftime("-- %H:%M:%S"), flush=True)
+            for lock in () if options.prometheus else found:
+                print(json.dumps(lock) if options.json else text_of(lock, options.who), flush=True)
+            if options.watch is None:
+                break
             time.sleep(options.watch)
-            continue
-        break
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:  # as of `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where the interpreter flushes at its end
     if options.name is not None and not found:
-        print(f"there is no lock {options.name!r}")
+        print(f"there is no lock {options.name!r}", file=sys.stderr)
         return 1
     return 0
+
+
+def seconds(said: str) -> float:
+    """How long to wait between two looks, in seconds."""
+    found = float(said)
+    if not 0 < found <= 86400:
+        raise ValueError
+    return found

@@ -24,7 +24,7 @@ from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE
                                    wait, xctx_head, xctx_row, xctx_unit_lock)
 from xctx._runtime.parking cimport TaskWaiter, done, task_waiter
 from xctx._runtime.python cimport (PyThread_get_thread_ident, PyThreadState, xctx_forbid_instances, xctx_lock,
-                                   xctx_mend_metatype, xctx_tstate, xctx_unlock)
+                                   xctx_mend_metatype, xctx_taken, xctx_tstate, xctx_unlock)
 from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit,
                                     xctx_cache_set, xctx_fork_count, xctx_next_serial)
 from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic
@@ -36,6 +36,21 @@ import errno
 import os
 import sys
 import _warnings   # underscored for a cheap start: each interpreter has this loaded
+
+cdef extern from *:
+    """
+    static void xctx_give_next(PyTypeObject *type, iternextfunc function) { type->tp_iternext = function; }
+    """
+    ctypedef PyObject *(*next_function "iternextfunc")(PyObject *) except? NULL
+    void give_next "xctx_give_next"(PyTypeObject *, next_function)
+
+cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+        PYGEN_NEXT
+    PySendResult PyIter_Send(object, object, PyObject **) except PYGEN_ERROR
+    void PyErr_SetObject(object, object)
 
 connect()
 
@@ -369,8 +384,8 @@ cdef class SharedLock:
             ValueError, RuntimeError, FileNotFoundError, OSError: when awaited, as for :meth:`acquire`. RuntimeError also where
                 it is awaited in another thread, or without an event loop, or the task that asked has ended.
         """
-        return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), EXCLUSIVE if exclusive else SHARED,
-                               seconds_of(True, timeout), False, True)
+        return acquiring(acquire_in_task(self, find_unit_lock(self), self.holder.find(True), EXCLUSIVE if exclusive else SHARED,
+                                         seconds_of(True, timeout), False), True, None)
 
     def acquire_upgradable_async(self, timeout=-1):
         """As :meth:`acquire_upgradable`, in an asyncio task.
@@ -381,11 +396,11 @@ cdef class SharedLock:
         Returns:
             An awaitable of whether the lock is held; as for :meth:`acquire_async`, which says what it raises.
         """
-        return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), UPGRADABLE,
-                               seconds_of(True, timeout), False, True)
+        return acquiring(acquire_in_task(self, find_unit_lock(self), self.holder.find(True), UPGRADABLE,
+                                         seconds_of(True, timeout), False), True, None)
 
     def __aenter__(self):
-        return acquire_in_task(self, find_unit_lock(self), self.holder.find(True), SHARED, FOREVER, False, self)
+        return acquiring(acquire_in_task(self, find_unit_lock(self), self.holder.find(True), SHARED, FOREVER, False), self, None)
 
     def __aexit__(self, exc_type=None, exc=None, traceback=None):
         leave_block(self)
@@ -965,8 +980,8 @@ cdef bint downgrade(SharedLock lock, int mode) except -1:
 
 # --- tasks ------------------------------------------------------------------------------------------------------------------
 
-async def acquire_in_task(SharedLock lock, UnitLock owner, Unit asker, int mode, double seconds, bint mend, object result):
-    """Gives `result` where the lock is held by the unit `asker`, whose `owner` is, and False where it is not."""
+async def acquire_in_task(SharedLock lock, UnitLock owner, Unit asker, int mode, double seconds, bint mend):
+    """Whether the lock is held by the unit `asker`, whose `owner` is. To be awaited through `acquiring`."""
     cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
     cdef TaskWaiter waiter
     cdef int found
@@ -984,7 +999,7 @@ async def acquire_in_task(SharedLock lock, UnitLock owner, Unit asker, int mode,
             if found != OVERTAKEN:
                 break
         elif found == COUNTED:
-            return result
+            return True
         elif found == MISUSED:
             if seconds == 0 and lock.holder.find(True) is not asker:
                 return False   # a task that was created only to try, while the one that created it holds the lock
@@ -1011,7 +1026,7 @@ async def acquire_in_task(SharedLock lock, UnitLock owner, Unit asker, int mode,
         raise RuntimeError("the task that asked for the lock has ended: nobody is left to hold it")
     if not mend:
         tell_of_death_if_any(lock, owner)
-    return result
+    return True
 
 
 cdef bint has_ended(Unit asker) except -1:
@@ -1077,7 +1092,8 @@ cdef class Asker:
 
     def acquire_async(self, mode, timeout, mend=False):
         """As the lock's method of that name, any number of times. `mode` is one of 'shared', 'upgradable' and 'exclusive'."""
-        return acquire_in_task(self.lock, self.owner, self.unit, MODES.index(mode), seconds_of(True, timeout), mend, True)
+        return acquiring(acquire_in_task(self.lock, self.owner, self.unit, MODES.index(mode), seconds_of(True, timeout), mend),
+                         True, None)
 
     def release(self):
         """Takes back one acquisition, the latest, of the unit."""
@@ -1120,7 +1136,8 @@ cdef class LockBlock:
         return False
 
     def __aenter__(self):
-        return enter_in_task(self, find_unit_lock(self.lock), self.lock.holder.find(True))
+        return acquiring(acquire_in_task(self.lock, find_unit_lock(self.lock), self.lock.holder.find(True), self.mode,
+                                         self.seconds, self.mend), self.lock, self)
 
     def __aexit__(self, exc_type=None, exc=None, traceback=None):
         leave_block(self.lock)
@@ -1130,12 +1147,88 @@ cdef class LockBlock:
         raise TimeoutError(f"the lock was not free to hold it {MODES[self.mode]} within {self.seconds:g} s")
 
 
-async def enter_in_task(LockBlock block, UnitLock owner, Unit asker):
-    if not await acquire_in_task(block.lock, owner, asker, block.mode, block.seconds, block.mend, True):
-        block.give_up()
-    return block.lock
+@cython.final
+@cython.no_gc_clear
+cdef class Acquiring:
+    """The coroutine that acquires a lock in a task.
+
+    What a coroutine gives is told by an exception. If that were made when the lock is held, and there were no memory for it,
+    the lock would stay held and nobody would know. So it is made before the first step.
+
+    Thread-safety: as any coroutine.
+    """
+    cdef object steps      # the coroutine of acquire_in_task. This and the next two never change
+    cdef object result     # what is given if the lock is held
+    cdef LockBlock block   # the one that this enters, or None
+    cdef object told       # the exception that tells it; None before the first step
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):   # called by this name; the slot is next_step
+        return self.send(None)
+
+    def send(self, value):
+        cdef PyObject *given = NULL
+        if self.has_next(value, &given):
+            return xctx_taken(given)
+        raise self.told
+
+    def throw(self, kind, value=None, traceback=None):
+        try:
+            if value is None and traceback is None:   # 3.12 and later warn of three arguments
+                return self.steps.throw(kind)
+            return self.steps.throw(kind, value, traceback)
+        except StopIteration as stop:
+            held = stop.value
+        raise StopIteration(self.outcome(held))
+
+    def close(self):
+        self.steps.close()
+
+    cdef bint has_next(self, object value, PyObject **given) except -1:
+        """Takes a step. The last one gives NULL, and `told` tells the result."""
+        if self.told is None:
+            self.told = StopIteration(self.result)
+        if PyIter_Send(self.steps, value, given) == PYGEN_NEXT:
+            return True
+        held = xctx_taken(given[0])
+        given[0] = NULL
+        if held is not True:
+            self.told = StopIteration(self.outcome(held))
+        return False
+
+    cdef object outcome(self, object held):
+        if held:
+            return self.result
+        if self.block is not None:
+            self.block.give_up()
+        return False
 
 
+cdef PyObject *next_step(PyObject *o) except? NULL:
+    # Not a method, which would give the exception a traceback.
+    cdef PyObject *given = NULL
+    if not (<Acquiring>o).has_next(None, &given):
+        PyErr_SetObject(StopIteration, (<Acquiring>o).told)
+    return given
+
+
+give_next(<PyTypeObject*>Acquiring, next_step)
+
+
+cdef Acquiring acquiring(object steps, object result, LockBlock block):
+    cdef Acquiring made = Acquiring.__new__(Acquiring)
+    made.steps = steps
+    made.result = result
+    made.block = block
+    return made
+
+
+xctx_forbid_instances(<PyTypeObject*>Acquiring)
 xctx_forbid_instances(<PyTypeObject*>LockBlock)
 
 

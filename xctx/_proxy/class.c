@@ -351,7 +351,7 @@ enum { N_LOCAL_METHODS = sizeof(local_methods) / sizeof(*local_methods) };
 
 static PyTypeObject *make_local_type(void) {
     static PyMethodDef methods[PROXY_N_IF_METHODS + N_LOCAL_METHODS];  /* the type refers to it */
-    PyType_Slot slots[PROXY_N_IF_SLOTS + 8];
+    PyType_Slot slots[PROXY_N_IF_SLOTS + 12];
     PyType_Spec spec = {
         "xctx.LocalProxy", sizeof(LocalProxyObject), 0,
         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE
@@ -365,6 +365,12 @@ static PyTypeObject *make_local_type(void) {
     slots[n++] = (PyType_Slot){Py_tp_traverse, (void *)proxy_traverse};
     slots[n++] = (PyType_Slot){Py_tp_richcompare, proxy_slot(Py_tp_richcompare)};
     slots[n++] = (PyType_Slot){Py_tp_methods, methods};
+    /* Inherited already, but a class written in Python takes `+` and `*` from what `__add__` and `__mul__` wrap in the first
+     * class that has them. Without these lines that would be this class, with what sequences do. */
+    slots[n++] = (PyType_Slot){Py_nb_add, proxy_slot(Py_nb_add)};
+    slots[n++] = (PyType_Slot){Py_nb_multiply, proxy_slot(Py_nb_multiply)};
+    slots[n++] = (PyType_Slot){Py_nb_inplace_add, proxy_slot(Py_nb_inplace_add)};
+    slots[n++] = (PyType_Slot){Py_nb_inplace_multiply, proxy_slot(Py_nb_inplace_multiply)};
     for (int i = 0; i < PROXY_N_IF_SLOTS; i++)
         switch (proxy_if_slots[i].slot) {
         case Py_tp_descr_get: case Py_tp_descr_set: case Py_bf_getbuffer: break;  /* see slots.h */

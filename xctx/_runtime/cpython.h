@@ -339,6 +339,18 @@ static inline getattrofunc xctx_replace_getattro(PyTypeObject *type, getattrofun
     return old;
 }
 
+/* Has the __get__ of a type call another function where Python code calls it by its name. The interpreter goes on calling the
+ * slot, wherever it binds an attribute itself. To be called before anything derives from the type. 0, or -1 with an error. */
+static inline int xctx_replace_named_get(PyTypeObject *type, descrgetfunc function) {
+    PyObject *wrapper = PyDict_GetItemString(type->tp_dict, "__get__");   /* borrowed */
+    if (wrapper == NULL || !Py_IS_TYPE(wrapper, &PyWrapperDescr_Type)) {
+        PyErr_SetString(PyExc_SystemError, "a type that was to be given another __get__ has none of its own");
+        return -1;
+    }
+    ((PyWrapperDescrObject *)wrapper)->d_wrapped = (void *)function;
+    return 0;
+}
+
 /* The definition of a method that takes its arguments as an array (METH_FASTCALL | METH_KEYWORDS); NULL, with no error, for
  * anything else. `method` comes from a type's dict: a PyMethodDescrObject (cpython/descrobject.h). */
 static inline const PyMethodDef *xctx_fast_method(PyObject *method) {
@@ -519,8 +531,10 @@ static inline void xctx_make_immortal(PyObject *op) {
  * The thread that owns the object counts its references with plain loads and stores. A store from another thread could fall
  * between the two, and be overwritten after a third thread has read it; that thread would then leave out an increment but not
  * the decrement. So either the owner makes the object immortal, or another thread does while the world is stopped. Walking the
- * objects of the collector is the public way to stop the world, and the walk ends at its first object. */
+ * objects of the collector is the public way to stop the world, and the walk ends at its first object. Call it by
+ * xctx_promote_store of state.h alone, which has no thread stop the world while the interpreter ends. */
 #if defined(Py_GIL_DISABLED) && PY_VERSION_HEX < 0x030E0000
+#define XCTX_PROMOTING_STOPS_THE_WORLD 1
 static int xctx_promote_visit(PyObject *Py_UNUSED(first), void *arg) {
     PyObject *op = (PyObject *)arg;
     _Py_atomic_store_uint32_relaxed(&op->ob_ref_local, _Py_IMMORTAL_REFCNT_LOCAL);
@@ -532,8 +546,10 @@ static inline void xctx_promote(PyObject *op) {
     else PyUnstable_GC_VisitObjects(xctx_promote_visit, op);
 }
 #elif defined(Py_GIL_DISABLED)
+#define XCTX_PROMOTING_STOPS_THE_WORLD 0
 static inline void xctx_promote(PyObject *op) { (void)PyUnstable_Object_EnableDeferredRefcount(op); }
 #else
+#define XCTX_PROMOTING_STOPS_THE_WORLD 0
 static inline void xctx_promote(PyObject *op) { (void)op; }
 #endif
 

@@ -64,13 +64,14 @@ cdef extern from "xctx/_runtime/cpython.h":
     unsigned int xctx_type_version(PyTypeObject *) nogil
     bint xctx_is_mutable_type(PyTypeObject *) nogil
     int xctx_type_put(PyObject *type, object name, object value) except -1
+    ctypedef object (*named_get "descrgetfunc")(PyObject *, PyObject *, PyObject *)   # the last two may be NULL
+    int xctx_replace_named_get(PyTypeObject *type, named_get function) except -1
     int xctx_forbid_instances(PyTypeObject *type) except -1
     void xctx_mend_metatype(PyTypeObject *type)
     void xctx_give_vectorcall(PyTypeObject *type, Py_ssize_t offset)
     void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *base)
 
     unsigned long xctx_thread_in_context(PyObject *context)
-    void xctx_promote(PyObject *)
     bint xctx_is_dying(PyObject *)
     PyObject *xctx_referent(PyObject *reference)
     object xctx_taken(PyObject *)   # takes over the reference

@@ -48,6 +48,7 @@ cdef extern from "xctx/_runtime/state.h" nogil:
     void xctx_found_set(xctx_now *now, int kind, PyThreadState *tstate, PyObject *unit)
     xctx_cache_entry *xctx_cache_entry_of(uint64_t serial)
     bint xctx_cache_hit(xctx_cache_entry *entry, uint64_t serial, PyThreadState *tstate, PyObject *store)
+    void xctx_promote_store(PyObject *)
     void xctx_cache_set(xctx_cache_entry *entry, uint64_t serial, PyThreadState *tstate, void *what)
     bint xctx_cache_knows(const xctx_cache_entry *entry, uint64_t serial, uint64_t version)
     void xctx_cache_note(xctx_cache_entry *entry, uint64_t serial, uint64_t version, void *what)

@@ -76,6 +76,7 @@ static void after_fork_in_parent(void) {
 static void after_fork_in_child(void) {
     int step;
     process.fork_count++;
+    process.promoting = 0;   /* those threads are the parent's */
     forget_now();
     for (step = 0; step < XCTX_FORK_STEPS; step++)
         if (steps[step].child) steps[step].child();
@@ -104,6 +105,20 @@ static int at_exit(void (*exit)(void), void (*end)(void), void (*discard)(void))
 }
 
 static uint64_t last_serial(void) { return xctx_load_u64(&process.serials); }
+
+
+/* --- promoting ---------------------------------------------------------------------------------------------------------- */
+
+void xctx_end_promoting(void) {
+#if XCTX_PROMOTING_STOPS_THE_WORLD
+    _Py_atomic_store_int(&process.ending, 1);
+    while (_Py_atomic_load_int(&process.promoting)) {
+        Py_BEGIN_ALLOW_THREADS
+        xctx_let_others_run();
+        Py_END_ALLOW_THREADS
+    }
+#endif
+}
 
 xctx_process *xctx_set_up_process(void) {
     static int watched = 0;   /* process: set once, while the import lock is held */

@@ -100,9 +100,14 @@ typedef struct {
     int (*at_exit)(void (*exit)(void), void (*end)(void), void (*discard)(void));
     xctx_mapping_methods mapping; /* never changes */
     xctx_greenlet_api greenlet;   /* all NULL until the program has imported greenlet; getcurrent is set last */
+    int promoting;                /* how many threads promote an object at this moment, */
+    int ending;                   /* and whether none may begin to, because the interpreter ends. See xctx_promote_store */
     char apart[128];              /* keeps what follows, which is written often, off the cache lines of the above */
     uint64_t serials;             /* the last serial number given to a store */
 } xctx_process;
+
+/* In state.c: as the interpreter ends, waits until no object is being promoted, and lets none be from then on. */
+void xctx_end_promoting(void);
 
 /* In state.c: makes the process's part when xctx._runtime.runtime is imported; NULL where there is no room for a fork
  * handler. Other modules get it by `connect`. */
@@ -178,6 +183,19 @@ static inline xctx_cache_entry *xctx_cache_entry_of(uint64_t serial) {
     return &xctx_here()->entries[serial & (XCTX_CACHE_ENTRIES - 1)];
 }
 
+/* As xctx_promote. Where that stops the world, it must be over before the interpreter ends: stopping the world is guarded by a
+ * mutex of the interpreter's, for which a thread may have to wait. A thread that is ended while it waits may be handed the mutex
+ * all the same; then nobody releases it, and the collection at the end waits for ever. */
+static inline void xctx_promote_store(PyObject *op) {
+#if XCTX_PROMOTING_STOPS_THE_WORLD
+    _Py_atomic_add_int(&xctx_the_process->promoting, 1);
+    if (!_Py_atomic_load_int(&xctx_the_process->ending)) xctx_promote(op);
+    _Py_atomic_add_int(&xctx_the_process->promoting, -1);
+#else
+    xctx_promote(op);
+#endif
+}
+
 /* Without the GIL, a store that a thread other than its maker has used this often is promoted (see xctx_promote): it is
  * probably a global of a module, and lives as long as the program. */
 #define XCTX_HOT 10000
@@ -190,7 +208,7 @@ static inline int xctx_cache_hit(xctx_cache_entry *entry, uint64_t serial, PyThr
     if (XCTX_LIKELY(entry->serial == serial && entry->ver == tstate->context_ver && entry->tsid == tstate->id
                     && entry->context == tstate->context)) {
 #ifdef Py_GIL_DISABLED
-        if (XCTX_UNLIKELY(++entry->uses % XCTX_HOT == 0) && !xctx_made_here(store)) xctx_promote(store);
+        if (XCTX_UNLIKELY(++entry->uses % XCTX_HOT == 0) && !xctx_made_here(store)) xctx_promote_store(store);
 #else
         (void)store;
 #endif

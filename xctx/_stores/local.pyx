@@ -137,6 +137,16 @@ cdef class local:
         if Py_TYPE(self) != <PyTypeObject*>local or is_reserved(<PyObject*>name):
             if is_reserved(<PyObject*>name) and name == "__dict__":
                 return dict_here(self)
+            if values_come_first(self, <PyObject*>name):
+                found = value_here(self, <PyObject*>name)
+                if found != NULL:
+                    return xctx_taken(found)
+                found = xctx_find_in_type(Py_TYPE(self), <PyObject*>name)
+                if found == NULL:
+                    return <object>missing
+                attribute = xctx_taken(found)
+                get = (<TypeObject*>Py_TYPE(attribute)).tp_descr_get
+                return attribute if get == NULL else get(attribute, self, type(self))
             found = xctx_find_in_type(Py_TYPE(self), <PyObject*>name)
             if found != NULL:
                 in_class = True

@@ -3,6 +3,8 @@
  * A `with` statement looks up __enter__ and __exit__ on the type of a scope or snapshot and binds both to it before it
  * calls either. The first to be bound makes a block and leaves it here, the second takes it. So both are the same object,
  * made for this statement alone, and the exit ends what the entry bound, however many units have the same scope open.
+ * Python code that binds one of them, as contextlib.ExitStack does from 3.15 on, calls its __get__ by name, and that makes
+ * no block.
  *
  * Before 3.14 nothing else runs in this thread between the two. From 3.14 on they are two instructions, and a function that
  * traces instructions runs between them and may have with statements of its own: the frame tells them apart. */
@@ -14,13 +16,9 @@
 /* Of the thread: owned. NULL but between the two. */
 extern XCTX_HIDDEN XCTX_TLS_FAST PyObject *xctx_half_paired;
 
-/* Whether the two that were looked up may be those of a statement, by which came first: before 3.14 __enter__, on 3.14
- * __exit__. From 3.15 on either: contextlib.ExitStack binds both, in the other order than a statement does. */
-#if PY_VERSION_HEX >= 0x030F0000
-#  define xctx_may_be_first(is_exit) ((void)(is_exit), 1)
-#else
-#  define xctx_may_be_first(is_exit) ((is_exit) == (PY_VERSION_HEX >= 0x030E0000))
-#endif
+/* Whether the two that were looked up may be those of a statement, by which came first: before 3.14 __enter__, from 3.14 on
+ * __exit__. */
+#define xctx_may_be_first(is_exit) ((is_exit) == (PY_VERSION_HEX >= 0x030E0000))
 
 /* The frame that runs: compared only. NULL where it makes no difference. */
 static inline void *xctx_frame_of_statement(void) {

@@ -12,7 +12,8 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 
 from xctx._runtime.python cimport (PyErr_Fetch_, PyErr_Restore_, PyVectorcall_NARGS, TypeObject, destructor,
-                                   xctx_forbid_instances, xctx_give_vectorcall, xctx_is_finalizing, xctx_tstate, xctx_type_put)
+                                   xctx_forbid_instances, xctx_give_vectorcall, xctx_is_finalizing, xctx_replace_named_get,
+                                   xctx_tstate, xctx_type_put)
 from xctx._runtime.runtime cimport connect
 from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding, CopyGroup
@@ -112,6 +113,8 @@ cdef Block new_block(object opener, BlockKind *kind):
 cdef class EnterExit:
     """``__enter__`` or ``__exit__`` of openers. Bound by a with statement, it gives the block of that statement.
 
+    A statement binds it through the slot of its type; a call of ``__get__`` by name is `get_by_name`.
+
     Methods of the usual kind would be two objects for each block, made only to be called once.
 
     Thread-safety: never changes.
@@ -163,6 +166,17 @@ cdef class EnterExit:
         if args:
             raise TypeError(f"{self.name} takes no arguments, it was given {args!r}")
         return self.kind.enter_by_hand(opener)
+
+
+cdef object get_by_name(PyObject *method, PyObject *opener, PyObject *cls):
+    # Called by Python code, such as contextlib.ExitStack from 3.15 on: a bound method, to be called by hand.
+    if opener == NULL:
+        return <object>method
+    check_opener(<EnterExit>method, <object>opener)
+    return MethodType(<object>method, <object>opener)
+
+
+xctx_replace_named_get(<PyTypeObject*>EnterExit, get_by_name)
 
 
 cdef void keep_half(Block block):

@@ -155,6 +155,11 @@ cdef class xlocal(BindingVariable):
         return object_at, find_name(self, place, self.made_in)
 
 
+def key_of(xlocal store not None):
+    """The key of an xlocal, whose attributes are all names that programs may bind."""
+    return store.key
+
+
 cdef str maker_module():
     """The name of the module whose code runs."""
     cdef PyObject *names = PyEval_GetGlobals()

@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 NoneType, UnionType = type(None), type(int | None)
-JSON_TYPES = frozenset({str, int, float, bool, NoneType, list, dict})
 
 
 def types_of(annotation: "Any") -> tuple[type, ...] | None:
-    """The types that values of this annotation have, as far as that is cheap to check; None for any type."""
+    """The types of which values of this annotation are instances, as a codec writes and reads them; None for any."""
     import typing
 
     if annotation is None:
@@ -44,9 +43,6 @@ def types_of(annotation: "Any") -> tuple[type, ...] | None:
         annotation = origin
     if not isinstance(annotation, type) or annotation in (object, typing.Any):
         return None
-    abstract = getattr(annotation, "__abstractmethods__", None)
-    if abstract and annotation not in JSON_TYPES:  # Mapping, Sequence: they know whether a dict or a list is one
-        return tuple(each for each in (dict, list, str) if issubclass(each, annotation)) or (annotation,)
     return (annotation,)
 
 

@@ -22,23 +22,28 @@ class carried:
             tenant: Annotated[UUID, xctx.carried("tenant-id", encode=str, decode=UUID)]
             user: User                                            # stays in this process
 
-    Values of the types that JSON has are written as JSON; a string is written without quotes if it cannot be mistaken
-    for other JSON. Values of other types need `encode` and `decode`.
+    Text is written as it is, an Enum as its value, a UUID or a time as text, everything else as JSON. Which types can
+    be carried, and what is checked of their values, is told by :doc:`wire`. Values of other types need `encode` and
+    `decode`.
 
     Args:
         name: the name in the header, the same in each language. Default: the name in Python.
         encode: makes a str of a value.
         decode: makes a value of a str that came from outside, in the middle of a request. If it raises, the str was
             wrong, and the name is left unbound.
+        accept: False to take it from no request or message: this process alone decides what is bound.
+        send: False to put it into no request or message: it ends here.
 
     Raises:
         TypeError: `encode` or `decode` is given without the other, or cannot be called; `name` is not a str.
-        ValueError: `name` has a character that no key of a W3C baggage may have.
+        ValueError: `name` has a character that no key of a W3C baggage may have; both `accept` and `send` are False.
 
     Thread-safety: never changes.
     """
 
     __slots__ = {  # noqa: RUF023
+        "accept": "Whether it is taken from requests and messages.",
+        "send": "Whether it is put into requests and messages.",
         "name": "The name in the header; None if that is the name in Python.",
         "encode": "Makes a str of a value; None for JSON.",
         "decode": "Makes the value of a str; None for JSON.",
@@ -50,6 +55,8 @@ class carried:
         *,
         encode: "Callable[[Any], str] | None" = None,
         decode: "Callable[[str], Any] | None" = None,
+        accept: bool = True,
+        send: bool = True,
     ) -> None:
         if name is not None:
             check_key(name)
@@ -58,12 +65,18 @@ class carried:
         for codec in (encode, decode):
             if codec is not None and not callable(codec):
                 raise TypeError(f"{codec!r} cannot be called: a function that encodes or decodes was wanted")
+        if not accept and not send:
+            raise ValueError("neither accepted nor sent, a name is not carried: leave out carried")
         self.name = name
+        self.accept = bool(accept)
+        self.send = bool(send)
         self.encode = encode
         self.decode = decode
 
     def __repr__(self) -> str:
-        return f"carried({'' if self.name is None else repr(self.name)})"
+        told = [] if self.name is None else [repr(self.name)]
+        told += [f"{flag}=False" for flag in ("accept", "send") if not getattr(self, flag)]
+        return f"carried({', '.join(told)})"
 
 
 def check_key(name: object) -> str:

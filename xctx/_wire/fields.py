@@ -7,7 +7,7 @@ that has one is known here for as long as it lives, so that what arrives finds t
 from _weakref import ref
 
 from xctx._stores.xlocal import xlocal
-from xctx._wire.annotations import JSON_TYPES, annotations, how_carried, types_of
+from xctx._wire.annotations import Names, annotations, how_carried, types_of
 from xctx._wire.carried import carried, check_key
 
 TYPE_CHECKING = False
@@ -17,28 +17,27 @@ if TYPE_CHECKING:
 
 
 class Field:
-    """One carried name: what it is called here and on the wire, how its value is written, and of which types it may be.
+    """One carried name: what it is called here and on the wire, which way it goes, and how its values are written.
 
-    `types` is None where values of any type will do.
+    Either `form` writes and checks its values, or the codec of the program does: then `form` is None, and `types` are
+    the types of the values, None where any will do.
 
     Thread-safety: never changes.
     """
 
-    __slots__ = ("decode", "encode", "key", "name", "types")
+    __slots__ = ("accept", "decode", "encode", "form", "key", "name", "send", "types")
 
-    def __init__(self, name: str, how: carried, annotation: object) -> None:
+    def __init__(self, name: str, how: carried, annotation: object, names: "Mapping[str, Any] | None" = None) -> None:
+        from xctx._wire.form_of import form_of  # imports typing: only where a name is carried
+
         self.name = name
         self.key = check_key(name) if how.name is None else how.name
+        self.accept = how.accept
+        self.send = how.send
         self.encode = how.encode
         self.decode = how.decode
-        self.types = types_of(annotation)
-        if how.encode is None and self.types is not None:
-            for each in self.types:
-                if each not in JSON_TYPES:
-                    raise TypeError(
-                        f"{name!r} is carried, but {each.__name__!r} is no type of JSON: "
-                        "give carried(encode=..., decode=...)"
-                    )
+        self.form = form_of(name, annotation, names) if how.encode is None else None
+        self.types = types_of(annotation) if how.encode is not None else None
 
 
 def class_fields(cls: type) -> dict[str, Field]:
@@ -54,7 +53,7 @@ def class_fields(cls: type) -> dict[str, Field]:
         fields.pop(name, None)
         how = how_carried(annotation)
         if how is not None:
-            fields[name] = Field(name, how, annotation)
+            fields[name] = Field(name, how, annotation, Names(cls))
     unique(cls.__name__, fields)
     return fields
 
@@ -87,11 +86,11 @@ def declare(store: "Any", /, *names: str, **fields: "Any") -> None:
 
     Args:
         store: the xlocal.
-        names: names whose values may have any type of JSON.
+        names: names that have the type that the class of `store` declares, and are text where it declares none.
         fields: names with a type, an :class:`xctx.carried`, or an ``Annotated`` type with one.
 
     Raises:
-        TypeError: `store` is no xlocal, its class declares no such name, or a value of the type needs a codec.
+        TypeError: `store` is no xlocal, its class declares no such name, or values of the type need a codec.
         ValueError: the name cannot stand on the wire.
 
     Thread-safety: two threads may not declare names of one xlocal at the same time; everything else may go on.
@@ -106,9 +105,25 @@ def declare(store: "Any", /, *names: str, **fields: "Any") -> None:
         if name[:1] == "_":
             raise TypeError(f"cannot carry {name!r}: names that start with an underscore are reserved")
         how = carried() if said is carried else said if isinstance(said, carried) else how_carried(said)
-        made[name] = Field(name, how or carried(), object if isinstance(said, carried) or said is carried else said)
+        owner = type(store)
+        if isinstance(said, carried) or said is carried:
+            if how is not None and how.encode is not None:  # a codec by hand may make values of any type
+                said = object
+            else:
+                owner, said = declared_type(owner, name, str)
+        made[name] = Field(name, how or carried(), said, Names(owner))
     unique(type(store).__name__, made)
     register(store, made)
+
+
+def declared_type(cls: type, name: str, otherwise: object) -> "tuple[type, Any]":
+    """The class among `cls` and its bases that annotates a name, and the type that it says."""
+    for base in cls.__mro__:
+        if "__xctx_names__" in vars(base):
+            for each, annotation in annotations(base):
+                if each == name:
+                    return base, annotation
+    return cls, otherwise
 
 
 def fields_of(store: "Any") -> "Mapping[str, Field] | None":

@@ -1,68 +1,133 @@
 """What goes into the header of an outgoing request or message."""
 
+import logging
 import sys
+from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote_plus
 
 from xctx._stores.xlocal import xlocal
-from xctx._wire.baggage import BARE_IN_KEYS, BYTES, MEMBERS, Member, decoded, encoded
-from xctx._wire.fields import chosen
-from xctx._wire.report import Report, said
-from xctx._wire.values import to_text
+from xctx._wire.baggage import BARE_IN_KEYS, BYTES, MEMBERS, Member, decoded, encoded, members
+from xctx._wire.fields import Field, chosen
+from xctx._wire.passing import bound
+from xctx._wire.report import Report, guarded, said
+from xctx._wire.values import from_text, to_text
+
+_logger = logging.getLogger("xctx.wire")
 
 MISSING = object()
 
 
-def bound_here(xlocals: tuple[xlocal, ...], report: Report) -> dict[str, str]:
-    """The carried names that are bound here and their values, both as on the wire.
+def header_here(there: str, xlocals: tuple[xlocal, ...], report: Report | None, context: Any = None) -> str | None:
+    """The text of a header for what is bound here, with what was `there`; None where nothing is to be added.
 
-    Raises:
-        TypeError, ValueError: a value cannot be written; it is named.
+    Whatever is bound, nothing is raised; TypeError where one of `xlocals` carries nothing.
     """
-    ours: dict[str, str] = {}
-    for store, fields in chosen(xlocals):
-        bound = store.__dict__
+    tell = guarded(report)
+    stores = chosen(xlocals)
+    others, kept = bound(store for store, _ in stores)
+    ours: dict[str, Member | None] = {}
+    for store, fields in stores:
+        names = store.__dict__
         for field in fields.values():
-            value = bound.get(field.name, MISSING)
-            if value is MISSING:
+            value = names.get(field.name, MISSING)
+            if value is MISSING or not field.send:
                 continue
-            try:
-                text = encoded(to_text(field, value))
-            except Exception as exc:
-                kind = TypeError if isinstance(exc, TypeError) else ValueError
-                raise kind(
-                    f"cannot carry {field.name!r} of {store!r}: {value!r:.200} cannot be written: {exc}"
-                ) from exc
-            if ours.setdefault(field.key, text) != text:
-                report(f"{field.key}={ours[field.key]}", "an xlocal made later has another value for it")
-                ours[field.key] = text
-    return ours
+            member = member_of(store, field, value, kept, report)
+            before = ours.get(field.key)
+            if before is not None and member is not None and before.value != member.value:
+                tell(before.text, "an xlocal made later has another value for it")
+            ours[field.key] = member
+    theirs = telemetry(tell, context)
+    if not ours and not theirs and not others:
+        return None
+    return merged(members(there, tell), ours, theirs, others, tell)
 
 
-def merged(there: list[Member], ours: dict[str, str], theirs: dict[str, str], report: Report) -> str:
-    """The text of a header: the members that were there, our names, and those of OpenTelemetry that are neither.
+def member_of(store: Any, field: Field, value: Any, kept: Iterable[Member], report: Report | None) -> Member | None:
+    """A value as it goes out: as it came in, if it is the same; None where it cannot be written, and that is told."""
+    try:
+        for member in kept:
+            if member.key == field.key:
+                came = from_text(field, decoded(member.value))
+                if type(came) is type(value) and came == value:
+                    return member
+        text = encoded(to_text(field, value))
+        return Member(field.key, text, f"{field.key}={text}")
+    except Exception as exc:
+        cannot_be_written(store, field, exc, report)
+        return None
 
-    A member that was there under one of our names stays only if it has the same value, for the sake of its properties.
+
+def cannot_be_written(store: Any, field: Field, exc: Exception, report: Report | None) -> None:
+    """Tells of a mistake of this program, unlike what others send: so the log has it as an error."""
+    if report is None:
+        _logger.error("cannot carry %r of %s: %s", field.name, type(store).__name__, said(exc))
+    else:
+        guarded(report)(field.key, f"{field.name!r} of {type(store).__name__} cannot be written: {said(exc)}")
+
+
+def merged(
+    there: Iterable[Member],
+    ours: dict[str, Member | None],
+    theirs: dict[str, str],
+    others: list[Member],
+    report: Report,
+) -> str:
+    """The text of a header, within the limits.
+
+    First come the members that were there, then our names, then those of OpenTelemetry, then what passes through. None
+    of these has a key of those before it; one that was there under one of our names stays only if it has the same
+    value, for the sake of its properties.
     """
-    parts = []
-    kept = set()
-    for member in there:
-        if member.key not in ours or (decoded(member.value) == decoded(ours[member.key]) and member.key not in kept):
-            parts.append(member.text)
-            kept.add(member.key)
-    length = sum(map(len, parts)) + len(parts) - 1
-    for key, value in [*ours.items(), *theirs.items()]:
-        if key in kept:
-            continue
-        part = f"{key}={value}"
-        kept.add(key)
+    parts: list[str] = []
+    length = -1
+    taken: set[str] = set()
+
+    def add(text: str) -> None:
+        nonlocal length
         if len(parts) >= MEMBERS:
-            report(part, f"a baggage has at most {MEMBERS} members")
-        elif length + 1 + len(part) > BYTES:
-            report(part, f"a baggage has at most {BYTES} bytes")
+            report(text, f"a baggage has at most {MEMBERS} members")
+        elif length + 1 + len(text) > BYTES:
+            report(text, f"a baggage has at most {BYTES} bytes")
         else:
-            parts.append(part)
-            length += 1 + len(part)
+            parts.append(text)
+            length += 1 + len(text)
+
+    before: set[str] = set()
+    for member in there:
+        if member.key in ours:
+            mine = ours[member.key]
+            if mine is None or member.key in taken or decoded(member.value) != decoded(mine.value):
+                continue
+            taken.add(member.key)
+        before.add(member.key)
+        add(member.text)
+    for mine in ours.values():
+        if mine is not None and mine.key not in taken:
+            add(mine.text)
+    taken |= before | ours.keys()
+    came = {member.key: member for member in others}
+    for key, value in theirs.items():
+        if key in taken:
+            continue
+        taken.add(key)
+        member_there = came.get(key)
+        same = member_there is not None and is_same(member_there, decoded(value))
+        add(member_there.text if same and member_there is not None else f"{key}={value}")
+    for member in others:
+        if member.key not in taken:
+            add(member.text)
     return ",".join(parts)
+
+
+def is_same(member: Member, value: str) -> bool:
+    """Whether OpenTelemetry has read this value of a member.
+
+    It takes properties for a part of the value, and a plus for a space.
+    """
+    whole = member.text.partition("=")[2]
+    return value in (decoded(member.value), unquote_plus(whole).strip(), unquote_plus(member.value).strip())
 
 
 def telemetry(report: Report, context: Any = None) -> dict[str, str]:

@@ -4,11 +4,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from xctx._carry.snapshot import AppliedBlock, Snapshot, snapshot_of
+from xctx._carry.snapshot import AppliedBlock, Snapshot
 from xctx._stores.works import WorkSteps
-from xctx._stores.xlocal import xlocal
-from xctx._wire.incoming import arrived
-from xctx._wire.report import Report
 
 __all__ = ["Request"]
 
@@ -17,8 +14,7 @@ class Request:
     """What each step of answering one request runs inside: ``with request:``, or :meth:`run`.
 
     Args:
-        header: the value of the ``baggage`` header; empty or None where there is none.
-        xlocals, report: as for the middleware that makes it.
+        snapshot: what is bound in each step; None for nothing.
 
     Thread-safety: one step at a time, by any thread.
     Lifetime: its unit of work ends with :meth:`end`, or with this.
@@ -26,9 +22,8 @@ class Request:
 
     __slots__ = ("_applied", "_snapshot", "_steps")
 
-    def __init__(self, header: str | None, xlocals: tuple[xlocal, ...], report: Report | None) -> None:
-        values = arrived({"baggage": header}, xlocals, report) if header else None
-        self._snapshot: Snapshot | None = snapshot_of(values.items(), barriers=False) if values else None
+    def __init__(self, snapshot: Snapshot | None) -> None:
+        self._snapshot = snapshot
         self._applied: AppliedBlock | None = None
         self._steps = WorkSteps()
 

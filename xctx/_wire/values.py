@@ -1,8 +1,12 @@
 """A carried value as text, and the value of a text that came from outside.
 
-A value that was taken in can be written again, with the next request that goes out. So these are refused: what JSON
-does not have, numbers that read as infinite, a surrogate alone, and what is nested so deep that code deeper in the
-stack could not read it.
+A header has no types: 12345 may be a number, or the id of a user. So text is read as JSON only where the declaration
+says that there may be something else than text, and then it is text if it is no such thing. A text that would be read
+as something else is written in the quotes of JSON; every other text goes as it is, for readers in any language.
+
+A value that was taken in can be written again, with the next request that goes out, and what is written can be taken in
+by others. So these are refused on both sides: what JSON does not have, numbers that read as infinite, a surrogate
+alone, and what is nested so deep that code deeper in the stack could not read it.
 """
 
 import json
@@ -10,6 +14,7 @@ from math import isfinite
 from typing import Any
 
 from xctx._wire.fields import Field
+from xctx._wire.forms import Form
 
 DEEPEST = 64
 
@@ -23,7 +28,12 @@ def finite(text: str) -> float:
     return number if isfinite(number) else refused(text)
 
 
-def parsed(text: str) -> Any:
+# Made once: json.loads and json.dumps with arguments make these for each call.
+decode = json.JSONDecoder(parse_constant=refused, parse_float=finite).decode
+encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def check_depth(text: str) -> None:
     if text.count("[") + text.count("{") > DEEPEST:
         depth = deepest = 0
         for character in text:
@@ -31,58 +41,95 @@ def parsed(text: str) -> Any:
             deepest = max(deepest, depth)
         if deepest > DEEPEST:
             raise ValueError(f"it is nested {deepest} deep")
-    value = json.loads(text, parse_constant=refused, parse_float=finite)
+
+
+def parsed(text: str) -> Any:
+    check_depth(text)
+    value = decode(text)
     if "\\" in text:  # a surrogate alone, which only an escape can give, has no UTF-8
-        json.dumps(value, ensure_ascii=False).encode()
+        encode(value).encode()
     return value
+
+
+def is_only_text(form: Form) -> bool:
+    return len(form.kinds) == 1 and "text" in form.kinds
+
+
+def written(form: Form, value: Any) -> str:
+    """A value as text, by its form."""
+    data = form.out(value)
+    if type(data) is str and reads_as_text(form, data):
+        return data
+    text = encode(data)
+    check_depth(text)
+    return text
+
+
+def reads_as_text(form: Form, text: str) -> bool:
+    """Whether a text that is written as it is will not be read as something else."""
+    if is_only_text(form) and not text.startswith('"'):
+        return True
+    try:
+        data = parsed(text)
+    except ValueError:
+        return True
+    if type(data) is not str:
+        try:
+            form.into(data)
+        except Exception:  # of the program's classes as well
+            return True
+    return False
+
+
+def read(form: Form, text: str) -> Any:
+    """The value of a text, by its form."""
+    if is_only_text(form) and not text.startswith('"'):
+        return form.into(text)
+    try:
+        data = parsed(text)
+    except ValueError:
+        if "text" not in form.kinds:
+            raise
+        return form.into(text)
+    if "text" not in form.kinds:
+        return form.into(data)
+    try:
+        return form.into(data)
+    except Exception:
+        return form.into(text)
+
+
+def check_types(types: tuple[type, ...] | None, value: Any) -> None:
+    """That a value which a codec of the program writes, or has read, is an instance of what it declares."""
+    if types is not None and ((type(value) is bool and bool not in types) or not isinstance(value, types)):
+        raise TypeError(f"{value!r:.200} is no {' or '.join(each.__name__ for each in types)}")
 
 
 def to_text(field: Field, value: Any) -> str:
     """A value as text.
 
     Raises:
-        TypeError, ValueError: it cannot be written.
+        Exception: of any kind, as the codec of the program may raise any; it cannot be written.
     """
-    if field.encode is not None:
-        text = field.encode(value)
-        if not isinstance(text, str):
-            raise TypeError(f"{field.encode!r} gave {text!r}: a str was wanted")
-        return text
-    if type(value) is str:
-        if field.types == (str,):
-            quotes = value.startswith('"')
-        else:
-            try:
-                parsed(value)
-                quotes = True
-            except ValueError:
-                quotes = False
-        if not quotes and value == value.strip():
-            return value
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    if field.form is not None:
+        return written(field.form, value)
+    check_types(field.types, value)
+    text = field.encode(value)  # type: ignore[misc]
+    if not isinstance(text, str):
+        raise TypeError(f"{field.encode!r} gave {text!r:.200}: a str was wanted")
+    return str.__str__(text)
 
 
 def from_text(field: Field, text: str) -> Any:
     """The value of a text that came from outside.
 
     Raises:
-        Exception: of any kind, as the codec of the program may raise any; it is no such value.
+        Exception: of any kind; it is no such value.
     """
-    value: Any
-    if field.decode is not None:
-        value = field.decode(text)
-    elif field.types == (str,) and not text.startswith('"'):
-        value = text
-    else:
-        try:
-            value = parsed(text)
-        except ValueError:
-            if field.types is not None and str not in field.types:
-                raise
-            value = text
-    if field.types is not None:
-        if type(value) is int and float in field.types and int not in field.types:
-            value = float(value)  # JSON has one type of number
-        if (type(value) is bool and bool not in field.types) or not isinstance(value, field.types):
-            raise TypeError(f"{value!r} is no {' or '.join(each.__name__ for each in field.types)}")
+    if field.form is not None:
+        return read(field.form, text)
+    value = field.decode(text)  # type: ignore[misc]
+    if field.types is not None and type(value) is int and float in field.types and int not in field.types:
+        value = float(value)
+    check_types(field.types, value)
     return value

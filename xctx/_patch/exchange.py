@@ -1,0 +1,86 @@
+"""Names in modules, led to something else and back.
+
+What is exchanged is found by identity: each global name of a module that is an original is made its stand-in. An object
+that only looks like it, or that a module keeps elsewhere than in a global name, is left alone.
+
+Thread-safety: callers hold the lock of parts.py. Other threads may import meanwhile. They have what they import from
+modules that come first in each exchange: those that define it.
+"""
+
+import _thread
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+# What defines the compiled class of gevent.local.
+LEFT_ALONE = frozenset({"gevent._gevent_clocal"})
+
+
+class Exchange:
+    """Which originals have a stand-in now.
+
+    Lifetime: holds both while it lives, so that the identity of neither can come to stand for another object.
+    """
+
+    def __init__(self) -> None:
+        self.stand_ins: dict[int, tuple[Any, Any]] = {}  # by the id of the original
+        self.originals: dict[int, tuple[Any, Any]] = {}  # by the id of the stand-in
+
+    def add(self, original: Any, stand_in: Any) -> None:
+        self.stand_ins[id(original)] = (original, stand_in)
+        self.originals[id(stand_in)] = (original, stand_in)
+
+    def discard(self, original: Any) -> None:
+        pair = self.stand_ins.pop(id(original), None)
+        if pair is not None:
+            del self.originals[id(pair[1])]
+
+    def has(self, original: Any) -> bool:
+        return id(original) in self.stand_ins
+
+    def put(self) -> None:
+        """Has all names that lead to an original lead to its stand-in."""
+        for names, name, value in all_names():
+            pair = self.stand_ins.get(id(value))
+            # gevent keeps its hubs in a store of `_thread._local`, which must be what it is.
+            if pair is not None and (name != "_local" or names is not vars(_thread) or is_of_gevent(pair[0])):
+                names[name] = pair[1]
+
+    def take_back(self) -> None:
+        """Has all names that lead to a stand-in lead to its original."""
+        for names, name, value in all_names(keep=False):
+            pair = self.originals.get(id(value))
+            if pair is not None:
+                names[name] = pair[0]
+
+
+def is_of_gevent(cls: Any) -> bool:
+    return bool(cls.__module__ == "gevent._gevent_clocal")
+
+
+def modules() -> Iterator[tuple[str, ModuleType]]:
+    """The modules whose names may be exchanged."""
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, ModuleType) and name not in LEFT_ALONE and name.partition(".")[0] != "xctx":
+            yield name, module
+
+
+def names_of(module: ModuleType) -> dict[str, Any]:
+    """The global names of a module. One that loads when it is used stays unloaded."""
+    names: dict[str, Any] = object.__getattribute__(module, "__dict__")
+    return names
+
+
+def all_names(keep: bool = True) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """The names of all these modules, and unless `keep` what gevent saved of them before it patched them."""
+    for _, module in modules():
+        names = names_of(module)
+        for name, value in list(names.items()):
+            yield names, name, value
+    state = sys.modules.get("gevent.monkey._state")
+    saved = getattr(state, "saved", None)
+    if not keep and isinstance(saved, dict):
+        for names in list(saved.values()):
+            for name, value in list(names.items()):
+                yield names, name, value

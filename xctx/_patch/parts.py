@@ -1,0 +1,334 @@
+"""The parts of a patch: stores, proxies and carrying.
+
+Each is put in place when it is first asked for, and taken out when each call that asked for it was undone. What is to
+become of a library that is not imported yet waits for its import.
+"""
+
+import _thread
+import sys
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from xctx._patch import carrying, importing, proxies, stores
+from xctx._patch.exchange import Exchange, modules, names_of
+
+DEFINED_IN = {"threading": "_thread", "gevent.local": "gevent._gevent_clocal"}  # where that is not the module itself
+
+# Held while names are exchanged. Nothing is imported meanwhile: a thread that imports may be waiting for it.
+lock = threading.RLock()
+
+
+class Finding(NamedTuple):
+    """What became of one thing: :func:`xctx.patch.report` lists these.
+
+    Attributes:
+        name: what it is about, with its module.
+        replaced: whether xctx's is there now. Otherwise the library's own is.
+        why: where it was replaced, or why it was not.
+    """
+
+    name: str
+    replaced: bool
+    why: str
+
+    def __str__(self) -> str:
+        return f"{'replaced' if self.replaced else 'left    '}  {self.name}: {self.why}"
+
+
+class Part:
+    """What is patched together. Guarded by the lock."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.hooks: list[tuple[str, importing.Wanted]] = []
+        self.faults: dict[str, str] = {}
+
+    def ask(self) -> None:
+        self.asked += 1
+        if self.asked == 1:
+            self.put()
+
+    def give_back(self) -> None:
+        self.asked -= 1
+        if self.asked == 0:
+            for name, function in self.hooks:
+                importing.no_longer(name, function)
+            self.hooks.clear()
+            self.take_back()
+            self.faults.clear()
+
+    def on_module(self, name: str, function: Callable[[str, ModuleType], None]) -> None:
+        """Calls a function with a module and its name: now, if it was imported, and whenever it is imported."""
+
+        def imported(module: ModuleType) -> None:
+            with lock:
+                if self.asked:
+                    try:
+                        function(name, module)
+                    except Exception as exc:  # the program goes on without; it knows nothing of this
+                        self.faults[name] = f"could not be looked through: {exc!r}"
+
+        self.hooks.append((name, imported))
+        importing.when_imported(name, imported)
+        module = sys.modules.get(name)
+        if isinstance(module, ModuleType):
+            imported(module)
+
+    def put(self) -> None:
+        raise NotImplementedError
+
+    def take_back(self) -> None:
+        raise NotImplementedError
+
+    def findings(self) -> list[Finding]:
+        raise NotImplementedError
+
+
+class Classes(Part):
+    """Classes that have a stand-in, by the modules that define them."""
+
+    def __init__(self, makers: dict[str, tuple[str, Callable[[type], Any]]]) -> None:
+        super().__init__()
+        self.makers = makers
+        self.exchange = Exchange()
+        self.made: dict[type, Any] = {}  # stays when it is undone, so that the next patch has the same classes
+        self.titles: dict[type, str] = {}
+
+    def put(self) -> None:
+        for name in self.makers:
+            self.on_module(name, self.put_in)
+
+    def put_in(self, place: str, module: ModuleType) -> None:
+        name, make = self.makers[place]
+        original = native_local() if place == "threading" else names_of(module).get(name)
+        if not isinstance(original, type) or original.__module__ != DEFINED_IN.get(place, place):
+            return  # what somebody else has put there: gevent, whose class is exchanged with gevent's module
+        if id(original) in self.exchange.originals or self.exchange.has(original):
+            return
+        if original not in self.made:
+            self.made[original] = make(original)
+        self.titles[original] = f"{place}.{name}"
+        self.exchange.add(original, self.made[original])
+        self.exchange.put()
+
+    def take_back(self) -> None:
+        self.exchange.take_back()
+        for original in list(self.titles):
+            self.exchange.discard(original)
+        self.titles.clear()
+
+    def findings(self) -> list[Finding]:
+        found = []
+        for original, title in self.titles.items():
+            where = [
+                name
+                for name, module in sorted(modules(), key=lambda pair: pair[0])
+                if any(value is self.made[original] for value in list(names_of(module).values()))
+            ]
+            if where:
+                found.append(Finding(title, True, f"in {', '.join(where)}"))
+            for each in subclasses(original):
+                found.append(
+                    Finding(f"{each.__module__}.{each.__qualname__}", False, f"a class made of {title} before")
+                )
+            found += [
+                Finding(f"{module}.{name}", False, f"an object of {title}, made before")
+                for module, name in globals_of_type({original, *subclasses(original)})
+            ]
+        for place, (name, _) in self.makers.items():
+            module = sys.modules.get(place)
+            if isinstance(module, ModuleType):
+                value = names_of(module).get(name)
+                if id(value) not in self.exchange.originals:
+                    found.append(Finding(f"{place}.{name}", False, f"it is {value!r}, which xctx has no stand-in for"))
+        found += [Finding(name, False, why) for name, why in self.faults.items()]
+        return found
+
+
+def native_local() -> Any:
+    """The class of CPython's, which ``threading.local`` is unless gevent has patched it."""
+    saved = getattr(sys.modules.get("gevent.monkey._state"), "saved", {})
+    return saved.get("_thread", {}).get("_local", _thread._local)
+
+
+def subclasses(cls: type) -> list[type]:
+    found: list[type] = []
+    each: type
+    for each in type.__subclasses__(cls):
+        found += [each, *subclasses(each)]
+    return found
+
+
+def globals_of_type(types: set[type]) -> list[tuple[str, str]]:
+    return [
+        (module, name)
+        for module, names in [(name, names_of(module)) for name, module in modules()]
+        for name, value in list(names.items())
+        if type(value) in types
+    ]
+
+
+# --- stores ----------------------------------------------------------------------------------------------------------
+
+
+class Stores(Classes):
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "threading": ("local", stores.for_threads),
+                "_threading_local": ("local", stores.for_threads),
+                "gevent.local": ("local", stores.for_greenlets),
+                "werkzeug.local": ("Local", stores.for_werkzeug),
+                "asgiref.local": ("Local", stores.for_asgiref),
+            }
+        )
+        self.functions = Exchange()
+        self.executors: Any = None  # a store of asgiref's own class
+
+    def put(self) -> None:
+        super().put()
+        self.on_module("asgiref.sync", self.keep_executors)
+        self.on_module("gevent.local", self.put_dicts)
+
+    def put_dicts(self, place: str, module: ModuleType) -> None:
+        name = "all_local_dicts_for_greenlet"
+        original = names_of(module).get(name)
+        if callable(original) and id(original) not in self.functions.originals:
+            self.functions.add(original, stores.dicts_of_greenlet(original))
+            self.functions.put()
+
+    def take_back(self) -> None:
+        super().take_back()
+        self.functions.take_back()
+        self.functions = Exchange()
+
+    def put_in(self, place: str, module: ModuleType) -> None:
+        original = names_of(module).get("Local")
+        if place == "asgiref.local" and isinstance(original, type) and id(original) not in self.exchange.originals:
+            self.executors = original()  # now, because it refuses to be called once its name leads elsewhere
+        super().put_in(place, module)
+
+    def keep_executors(self, place: str, module: ModuleType) -> None:
+        # By this store asgiref finds the thread that waits for a task. A thread that runs in a copied context must not
+        # see it, so it goes by asgiref's own class, which tells threads apart too.
+        cls: Any = names_of(module).get("AsyncToSync")
+        if self.executors is not None and type(getattr(cls, "executors", None)) in self.made.values():
+            cls.executors = self.executors
+
+
+# --- proxies ---------------------------------------------------------------------------------------------------------
+
+
+class Proxies(Classes):
+    def __init__(self) -> None:
+        super().__init__({"werkzeug.local": ("LocalProxy", proxies.for_werkzeug)})
+        self.objects = Exchange()
+
+    def put(self) -> None:
+        super().put()
+        self.put_objects()
+
+    def put_in(self, place: str, module: ModuleType) -> None:
+        super().put_in(place, module)
+        self.put_objects()
+
+    def put_objects(self) -> None:
+        """Exchanges the proxies that are global names of modules."""
+        for original in self.titles:
+            for module, name in globals_of_type({original}):
+                value = names_of(sys.modules[module]).get(name)
+                if type(value) is original and not self.objects.has(value):
+                    made = proxies.stand_in(self.made[original], value)
+                    if made is not None:
+                        self.objects.add(value, made)
+        self.objects.put()
+
+    def take_back(self) -> None:
+        self.objects.take_back()
+        self.objects = Exchange()
+        super().take_back()
+
+    def findings(self) -> list[Finding]:
+        by_stand_in = {id(made): made for _, made in self.objects.stand_ins.values()}
+        found = [
+            Finding(f"{name}.{each}", True, "a proxy that existed")
+            for name, module in modules()
+            for each, value in list(names_of(module).items())
+            if id(value) in by_stand_in
+        ]
+        return super().findings() + found
+
+
+# --- carrying --------------------------------------------------------------------------------------------------------
+
+
+class Carry(Part):
+    def __init__(self) -> None:
+        super().__init__()
+        self.methods: list[
+            tuple[Any, str, Any, Any]
+        ] = []  # the owner, the name, what it had of its own, what is put there
+        self.functions = Exchange()
+
+    def put(self) -> None:
+        for name in carrying.METHODS:
+            self.on_module(name, self.put_in)
+
+    def put_in(self, place: str, module: ModuleType) -> None:
+        for owner, names, make in carrying.METHODS[place]:
+            holder: Any = module if owner is None else names_of(module).get(owner)
+            for name in names:
+                title = ".".join(filter(None, (place, owner, name)))
+                found = getattr(holder, name, None)
+                if found is None:
+                    self.faults[title] = "there is no such name"
+                    continue
+                if any(each[0] is holder and each[1] == name for each in self.methods):
+                    continue
+                made = make(found)
+                own = vars(holder).get(name)
+                try:
+                    setattr(holder, name, made)
+                except TypeError as exc:
+                    self.faults[title] = str(exc)
+                    continue
+                self.methods.append((holder, name, own, made))
+                if owner is None:
+                    self.functions.add(found, made)
+        if self.functions.stand_ins:
+            self.functions.put()
+        if place == "gevent":
+            self.faults["gevent.Greenlet.start"] = (
+                "the class is compiled: greenlets that Greenlet.spawn or start begins take nothing along"
+            )
+
+    def take_back(self) -> None:
+        for holder, name, own, made in reversed(self.methods):
+            if vars(holder).get(name) is not made:
+                continue  # somebody has patched it since, and calls what is there
+            if own is None:
+                delattr(holder, name)
+            else:
+                setattr(holder, name, own)
+        self.methods.clear()
+        self.functions.take_back()
+        self.functions = Exchange()
+
+    def findings(self) -> list[Finding]:
+        found = [
+            Finding(
+                f"{holder.__module__}.{holder.__qualname__}.{name}"
+                if isinstance(holder, type)
+                else f"{holder.__name__}.{name}",
+                True,
+                "takes bindings along",
+            )
+            for holder, name, _, _ in self.methods
+        ]
+        return found + [Finding(name, False, why) for name, why in self.faults.items()]
+
+
+STORES, PROXIES, CARRY = Stores(), Proxies(), Carry()
+PARTS: dict[str, Part] = {"locals": STORES, "proxies": PROXIES, "carry": CARRY}

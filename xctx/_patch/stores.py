@@ -1,0 +1,144 @@
+"""What stands in for the stores of other libraries.
+
+Each original has a class of its own, so that undoing a patch tells them apart, and tells them from
+:class:`xctx.local`, which programs import. Each has the module and the name of its original: what was pickled by that
+name is found by it, on either side.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from xctx._core import context, greenlet, thread
+from xctx._stores.inspection import stores_of
+from xctx._stores.local import local
+
+# --- threads and greenlets -------------------------------------------------------------------------------------------
+
+
+def for_threads(original: type) -> type:
+    """Of ``threading.local``: all greenlets of a thread share its attributes, unless gevent has patched it."""
+    return _named(type("local", (local,), {"__slots__": (), "__doc__": original.__doc__}, key=thread), original)
+
+
+def for_greenlets(original: type) -> type:
+    """Of ``gevent.local.local``."""
+    return _named(type("local", (local,), {"__slots__": (), "__doc__": original.__doc__}, key=greenlet), original)
+
+
+def dicts_of_greenlet(original: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+    """Of ``gevent.local.all_local_dicts_for_greenlet``, by which gevent's dumps tell what a greenlet holds."""
+
+    @functools.wraps(original)
+    def all_local_dicts_for_greenlet(greenlet_: Any) -> list[Any]:
+        found = list(original(greenlet_))
+        unit = greenlet.of(greenlet_)
+        for store, names in [] if unit is None else stores_of(unit):
+            found.append(((type(store), id(store)), dict(names)))
+        return found
+
+    return all_local_dicts_for_greenlet
+
+
+def _named(made: type, original: type) -> type:
+    public = {
+        ("_thread", "_local"): ("threading", "local"),
+        ("gevent._gevent_clocal", "local"): ("gevent.local", "local"),
+    }
+    module, name = original.__module__, original.__qualname__
+    made.__module__, made.__qualname__ = public.get((module, name), (module, name))
+    made.__name__ = made.__qualname__.rpartition(".")[2]
+    return made
+
+
+# --- werkzeug --------------------------------------------------------------------------------------------------------
+
+
+def for_werkzeug(original: type) -> type:
+    """Of ``werkzeug.local.Local``. What was made by the original passes for an object of it, as does any xctx.local."""
+
+    class Asked(type):
+        def __instancecheck__(cls, obj: object) -> bool:
+            # werkzeug decides so what a LocalManager and a LocalProxy do with an object.
+            return type.__instancecheck__(cls, obj) or (cls is Local and isinstance(obj, (original, local)))
+
+    class Local(local, key=context, metaclass=Asked):
+        __doc__ = original.__doc__
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[tuple[str, Any]]:
+            return iter(list(vars(self).items()))
+
+        def __call__(self, name: str, *, unbound_message: str | None = None) -> Any:
+            from werkzeug.local import LocalProxy
+
+            proxy: Any = LocalProxy
+            return proxy(self, name, unbound_message=unbound_message)
+
+    return _named(Local, original)
+
+
+# --- asgiref ---------------------------------------------------------------------------------------------------------
+
+
+def for_asgiref(original: type) -> type:
+    """Of ``asgiref.local.Local``: it goes by contexts, and where it is critical by threads, outside of event loops."""
+    from asyncio import _get_running_loop  # asgiref has imported it
+
+    class Local(local, key=context):
+        __doc__ = original.__doc__
+        __slots__ = ()
+
+        def __new__(cls, thread_critical: bool = False, **kwargs: Any) -> Any:
+            if thread_critical:
+                return _ThreadCritical.__new__(_ThreadCritical)
+            return local.__new__(cls, **kwargs)
+
+    class _ThreadCritical(Local):
+        """A store of which code outside of event loops sees this thread's attributes, and tasks see their context's.
+
+        Lifetime: what tasks see is kept for their thread as well as in their context. No other thread sees it.
+        """
+
+        __slots__ = ("_threads",)
+        _threads: Any
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+            made = local.__new__(cls)
+            object.__getattribute__(cls, "_threads").__set__(made, local())
+            return made
+
+        def __getattribute__(self, name: str) -> Any:
+            if name.startswith("__") and name != "__dict__":
+                return super().__getattribute__(name)
+            return getattr(_store_here(self), name)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            setattr(_store_here(self), name, value)
+
+        def __delattr__(self, name: str) -> None:
+            delattr(_store_here(self), name)
+
+        def __copy__(self) -> Any:
+            made = type(self).__new__(type(self))
+            vars(_store_here(made)).update(vars(_store_here(self)))
+            return made
+
+        def __release_local__(self) -> None:
+            vars(_store_here(self)).clear()
+
+    slot = vars(_ThreadCritical)["_threads"]
+
+    def _store_here(store: Any) -> Any:
+        threads = slot.__get__(store)
+        if _get_running_loop() is None:
+            return threads
+        names = vars(threads)
+        if TASKS not in names:
+            names[TASKS] = local(key=context)
+        return names[TASKS]
+
+    return _named(Local, original)
+
+
+TASKS = "xctx: for tasks"  # no name of an attribute, so no program can have it
