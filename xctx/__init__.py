@@ -1,6 +1,6 @@
 """Execution-context toolkit: state of one thread, greenlet, task or process, read at C speed."""
 
-from xctx._runtime import interpreter as _interpreter  # noqa: F401 (first: it says why xctx cannot be imported)
+from xctx._runtime import interpreter as _interpreter  # noqa: F401 (first: it says where the compiled rooms are)
 
 # isort: split
 from xctx import keys

@@ -313,8 +313,9 @@ print(len(made) - 3)
     told, number = run(source)
     if int(number) == 99:
         pytest.skip("this loader has room for all")
-    assert f"xctx cannot be used in this interpreter: {number} others of the process use copies" in told
+    assert f"xctx cannot be used in this interpreter: the process has {int(number) + 1} copies of the compiled modules" in told
     assert "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=" in told
+    assert "fewer interpreters at once" in told
 
 
 @copies
@@ -482,6 +483,6 @@ interpreters.destroy(made)
     told = run(source)
     assert len(told) == 2
     for line in told:
-        assert line.startswith("xctx cannot be used in this interpreter: on this platform only the first interpreter")
+        assert line.startswith("xctx cannot be used in this interpreter: on this platform only the main interpreter can")
         assert "WSGIApplicationGroup %{GLOBAL}" in line
         assert "single-interpreter = true" in line

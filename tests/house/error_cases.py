@@ -15,6 +15,7 @@ from helpers.packages import offers
 from helpers.units import in_fork
 
 import xctx
+from xctx._runtime import interpreter
 from xctx.keys import Key
 
 
@@ -32,6 +33,28 @@ class Nothing:
 
 
 NOTHING = Nothing()
+
+
+def imports_without_copies():
+    """As another interpreter does where the platform has no copies."""
+
+    class Platform:
+        @staticmethod
+        def is_main():
+            return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter, "copies", Platform)
+        interpreter.prepare()
+
+
+def loads_no_copy():
+    """As another interpreter does where the loader has no room."""
+    if not hasattr(interpreter.copies, "take"):
+        pytest.skip("there are no copies here")
+    from xctx._runtime import copying
+
+    copying.load_copy("xctx._core", f"{os.devnull}/no such file")
 
 
 def reads_unbound():
@@ -604,6 +627,20 @@ if offers("SharedLock"):
 SECTIONS["Carry"] = error_cases_carry.CARRY
 SECTIONS["To other machines"] = error_cases_carry.WIRE
 SECTIONS["Whole programs"] = error_cases_carry.PATCH
+SECTIONS["Interpreters"] = [
+    (
+        ImportError,
+        "xctx cannot be used in this interpreter: on this platform only the main interpreter can use it. …",
+        "xctx is imported in another interpreter of the process, on macOS or Windows",
+        imports_without_copies,
+    ),
+    (
+        ImportError,
+        "xctx cannot be used in this interpreter: the process has … copies of the compiled modules, and cannot load …",
+        "xctx is imported in another interpreter, and the loader has no room left",
+        loads_no_copy,
+    ),
+]
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
@@ -611,7 +648,7 @@ LEFT_OUT = {
     "a unit of work has ended in which blocks were left open: …": "a warning that debug.track() asks for",
     "this block is entered already": "a block is not in reach of a program: the with statement has it",
     "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "an old greenlet",
-    "xctx cannot be used in this interpreter: …": "another interpreter of the process was the first to import xctx",
+    "the segments of … are not as expected": "a linker that xctx was not checked with",
     "no room for a fork handler": "no memory is left while xctx is imported",
     "a type that was to be given another __getattribute__ has none of its own": "a mistake in xctx itself",
     "a type that was to be given another __get__ has none of its own": "a mistake in xctx itself",

@@ -209,8 +209,10 @@ EXTENSIONS = {each["name"]: each for each in PROJECT["tool"]["setuptools"]["ext-
 
 
 def test_every_compiled_module_is_built():
+    in_c = {dotted(path): path for path in PACKAGE.rglob("*.c") if "PyMODINIT_FUNC" in path.read_text()}
+    sources = {module: SOURCES[module] for module in COMPILED} | in_c
     assert {name: extension["sources"][0] for name, extension in EXTENSIONS.items()} == {
-        f"xctx.{module}": str(SOURCES[module].relative_to(ROOT)) for module in COMPILED
+        f"xctx.{module}": str(source.relative_to(ROOT)) for module, source in sources.items()
     }
 
 

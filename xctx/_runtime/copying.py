@@ -81,10 +81,11 @@ def load_copy(name, origin):
                 raise
             load_from_directory(name, origin, number)
     except OSError as error:
+        reason = str(error).rpartition(": ")[2]
         raise ImportError(
-            f"xctx cannot be used in this interpreter: {copies.count() - 1} others of the process use copies of its compiled "
-            f"modules, and there is no room for one more: {str(error).rpartition(': ')[2]}. Where memory for thread-local variables is short, start the "
-            "process with GLIBC_TUNABLES=glibc.rtld.optional_static_tls=16384.",
+            f"xctx cannot be used in this interpreter: the process has {copies.count()} copies of the compiled modules, and cannot "
+            f"load what is wanted of this one: {reason}. If memory for thread-local variables is short, start the process with "
+            "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=16384 in the environment, or use fewer interpreters at once.",
             name="xctx",
         ) from error
 

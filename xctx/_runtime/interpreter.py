@@ -7,32 +7,25 @@ see copies.h.
 
 from xctx._runtime import copies
 
-# In Cython's words where interpreters share the GIL, and in CPython's where they do not.
-REFUSALS = "Interpreter change detected", "does not support loading in subinterpreters"
 
-
-def load() -> None:
-    """Loads the first compiled room.
+def prepare() -> None:
+    """Before the first compiled room is imported.
 
     Raises:
         ImportError: xctx cannot be used in this interpreter.
     """
-    if not copies.is_main() and hasattr(copies, "take"):
-        from xctx._runtime import copying
-
-        copying.install()
-    try:
-        import xctx._runtime.runtime  # noqa: F401
-    except ImportError as error:
-        if not any(refusal in str(error) for refusal in REFUSALS):
-            raise
+    if copies.is_main():
+        return
+    if not hasattr(copies, "take"):
         raise ImportError(
-            "xctx cannot be used in this interpreter: on this platform only the first interpreter of a process that "
-            "imports xctx can use it, which must share its GIL with the main one. Run the program in the main "
-            "interpreter: WSGIApplicationGroup %{GLOBAL} for mod_wsgi, single-interpreter = true for uWSGI, a "
-            "ThreadPoolExecutor or ProcessPoolExecutor for an InterpreterPoolExecutor.",
+            "xctx cannot be used in this interpreter: on this platform only the main interpreter can use it. Run the program "
+            "there: WSGIApplicationGroup %{GLOBAL} for mod_wsgi, single-interpreter = true for uWSGI, a ThreadPoolExecutor or "
+            "ProcessPoolExecutor for an InterpreterPoolExecutor.",
             name="xctx",
-        ) from error
+        )
+    from xctx._runtime import copying
+
+    copying.install()
 
 
-load()
+prepare()
