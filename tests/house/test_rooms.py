@@ -102,7 +102,9 @@ def modules():
     found = {}
     for file in PLACED:
         path = Path(file)
-        if path.suffix in {".py", ".pyx", ".pxd"} or path.suffix == ".c" and "PyMODINIT_FUNC" in (PACKAGE / path).read_text():
+        if path.suffix in {".py", ".pyx", ".pxd"} or (
+            path.suffix == ".c" and "PyMODINIT_FUNC" in (PACKAGE / path).read_text()
+        ):
             found.setdefault(".".join(path.with_suffix("").parts), []).append(file)
     return found
 

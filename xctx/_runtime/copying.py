@@ -1,14 +1,16 @@
 """How an interpreter that is not the main one loads copies of the compiled rooms: see copies.h.
 
-A loader knows a file that it has loaded by its device and inode, and by its path. So a copy is a file in memory, without a
-name, or where such a file cannot be loaded a file in the directory for temporary files, and its path is used once. It is gone as
-soon as it is loaded: the mapped segments keep the inode.
+A loader knows a file that it has loaded by its device and inode, and by its path. So a copy is a file in memory without
+a name, or where such a file cannot be loaded a file in the directory for temporary files, and its path is used once. It
+is gone as soon as it is loaded: the mapped segments keep the inode.
 """
 
 import os
 import struct
 import sys
-from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder
+from collections.abc import Sequence
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec
+from types import ModuleType
 
 from xctx._runtime import copies
 
@@ -16,8 +18,8 @@ PREFIX = "xctx."
 LOAD = 1  # PT_LOAD
 
 
-def loaded_part(path):
-    """The bytes of a shared object that a loader maps. Its symbols and the like, which come behind them, are left out."""
+def loaded_part(path: str) -> memoryview:
+    """The bytes of a shared object that a loader maps, without its symbols and the like, which come behind them."""
     with open(path, "rb") as file:
         data = file.read()
     wide = data[4] == 2  # ELFCLASS64
@@ -35,15 +37,12 @@ def loaded_part(path):
     return memoryview(data)[:end]
 
 
-def write_all(descriptor, data):
-    while data:
-        data = data[os.write(descriptor, data) :]
-
-
-def load_in_memory(name, origin, number):
+def load_in_memory(name: str, origin: str, number: int) -> None:
     descriptor = os.memfd_create(os.path.basename(origin), os.MFD_CLOEXEC)
     try:
-        write_all(descriptor, loaded_part(origin))
+        data = loaded_part(origin)
+        while data:
+            data = data[os.write(descriptor, data) :]
         # The same descriptor may have been that of another file, so the number makes another path of it.
         way = f"{number:b}".replace("1", "/.").replace("0", "/")
         copies.load(name, f"/proc/self/fd{way}/{descriptor}")
@@ -51,7 +50,7 @@ def load_in_memory(name, origin, number):
         os.close(descriptor)
 
 
-def load_from_directory(name, origin, number):
+def load_from_directory(name: str, origin: str, number: int) -> None:
     from tempfile import mkdtemp
 
     directory = mkdtemp(prefix="xctx-")
@@ -66,7 +65,7 @@ def load_from_directory(name, origin, number):
         os.rmdir(directory)
 
 
-def load_copy(name, origin):
+def load_copy(name: str, origin: str) -> None:
     """Loads this interpreter's copy of a module.
 
     Raises:
@@ -83,9 +82,10 @@ def load_copy(name, origin):
     except OSError as error:
         reason = str(error).rpartition(": ")[2]
         raise ImportError(
-            f"xctx cannot be used in this interpreter: the process has {copies.count()} copies of the compiled modules, and cannot "
-            f"load what is wanted of this one: {reason}. If memory for thread-local variables is short, start the process with "
-            "GLIBC_TUNABLES=glibc.rtld.optional_static_tls=16384 in the environment, or use fewer interpreters at once.",
+            f"xctx cannot be used in this interpreter: the process has {copies.count()} copies of the compiled "
+            f"modules, and cannot load what is wanted of this one: {reason}. If memory for thread-local variables is "
+            "short, start the process with GLIBC_TUNABLES=glibc.rtld.optional_static_tls=16384 in the environment, or "
+            "use fewer interpreters at once.",
             name="xctx",
         ) from error
 
@@ -93,9 +93,9 @@ def load_copy(name, origin):
 class CopyLoader(ExtensionFileLoader):
     """Loads a copy of a module; what the module says of itself is true of the original."""
 
-    def create_module(self, spec):
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
         if not copies.is_loaded(spec.name):
-            load_copy(spec.name, spec.origin)
+            load_copy(spec.name, self.path)
         return copies.create(spec.name, spec)
 
 
@@ -103,7 +103,7 @@ class CopyFinder:
     """Finds the compiled rooms of xctx, and nothing else."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         if not name.startswith(PREFIX):
             return None
         for directory in path or ():
@@ -113,7 +113,7 @@ class CopyFinder:
         return None
 
 
-def install():
+def install() -> None:
     """Has this interpreter load copies from now on."""
     copies.take()
     if CopyFinder not in sys.meta_path:
