@@ -451,6 +451,39 @@ print(copies.count())
     assert run(source) == ["7 1", "1"]
 
 
+@copies
+@kinds
+def test_a_child_that_c_code_has_forked_goes_on_with_the_interpreters_that_live(run, kind):
+    # As a server does that is written in C, and has loaded its applications before.
+    source = f"""
+import ctypes
+made = make({kind})
+run(made, PATH + "everyone = xctx.local(key=xctx.keys.process); everyone.a = 1" + chr(10) + WORK)
+child = ctypes.PyDLL(None).fork()
+if not child:
+    run(made, "assert not hasattr(everyone, 'a')" + chr(10) + WORK)
+    os._exit(7)
+_, status = os.waitpid(child, 0)
+print(os.waitstatus_to_exitcode(status))
+run(made, "assert everyone.a == 1" + chr(10) + WORK)
+interpreters.destroy(made)
+"""
+    assert run(source) == ["7"]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("concurrent.interpreters"), reason="came with 3.14")
+@copies
+def test_an_executor_of_interpreters_runs_functions_that_use_it(run):
+    source = """
+from concurrent.futures import InterpreterPoolExecutor
+import xctx
+current = xctx.xlocal()
+with current(user="main"), InterpreterPoolExecutor(2) as executor:
+    print(*executor.map(exec, [PATH + WORK] * 8), current.user)
+"""
+    assert run(source) == [" ".join(["None"] * 8) + " main"]
+
+
 # --- where there are no copies ------------------------------------------------------------------------------------
 
 
