@@ -479,7 +479,7 @@ from concurrent.futures import InterpreterPoolExecutor
 import xctx
 current = xctx.xlocal()
 with current(user="main"), InterpreterPoolExecutor(2) as executor:
-    print(*executor.map(exec, [PATH + WORK] * 8), current.user)
+    print(*executor.map(eval, [f"exec({PATH + WORK!r}, {{}})"] * 8), current.user)
 """
     assert run(source) == [" ".join(["None"] * 8) + " main"]
 
