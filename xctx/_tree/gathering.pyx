@@ -317,3 +317,8 @@ def lock_of(thing):
 
 cdef object since(uint64_t moment, double now):
     return max(0.0, now - moment * 1e-9) if moment else None
+
+
+def key_of(local store not None):
+    """The key of a local."""
+    return store.key
