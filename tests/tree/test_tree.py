@@ -448,12 +448,12 @@ def test_while_threads_bind_keep_and_lock():
             failed.append(exc)
             raise
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
     try:
-        for _ in range(30):
-            assert len([node for node in debug.tree(values=True).walk() if node.kind == "thread"]) >= 5
+        for _ in range(10):
+            assert len([node for node in debug.tree(values=True).walk() if node.kind == "thread"]) >= 4
     finally:
         done.set()
         for thread in threads:

@@ -16,6 +16,8 @@ from xctx._lock import names
 from xctx._tree.answering import credentials_of, signal_of, socket_prefix
 from xctx._tree.nodes import Tree, tree_of
 
+CALL_AGAIN = 0.5  # seconds after which a process that has not answered gets the signal again
+
 # What CPython 3.14 and later run in the other process, in its main thread between two instructions: as the signal handler of
 # answering.py, it starts a thread and no more. A program that does not use xctx is left without it.
 SCRIPT = """
@@ -66,10 +68,7 @@ def ask(pid: int, *, values: bool = False, timeout: float = 10.0) -> Tree:
         listener.listen(1)
         if signum is None:
             run_there(pid, path, place)
-        else:
-            with none_such(pid):
-                os.kill(pid, signum)
-        answer = listen_to(listener, pid, values, time.monotonic() + timeout)
+        answer = listen_to(listener, pid, signum, values, time.monotonic() + timeout)
     if "error" in answer:
         raise RuntimeError(f"process {pid} says: {answer['error']}")
     return tree_of(answer)
@@ -133,13 +132,29 @@ def run_there(pid: int, path: str, place: str) -> None:
         ) from None
 
 
-def listen_to(listener: socket.socket, pid: int, values: bool, until: float) -> dict[str, Any]:
+def call(pid: int, signum: int) -> None:
+    """Sends the signal, which would kill a process that has executed another program meanwhile."""
+    with none_such(pid):
+        if handles(pid, signum):
+            os.kill(pid, signum)
+
+
+def listen_to(listener: socket.socket, pid: int, signum: int | None, values: bool, until: float) -> dict[str, Any]:
     """What the process answers.
+
+    Args:
+        signum: the signal by which it is asked, if it is.
 
     Raises: as `ask`.
     """
     with watched(pid) as gone:
         while True:
+            if signum is not None:
+                # Again and again: a process that has just been forked forgets the signals that it had not handled.
+                while time.monotonic() < until:
+                    call(pid, signum)
+                    if is_ready(listener, gone, min(until, time.monotonic() + CALL_AGAIN)):
+                        break
             wait(listener, gone, pid, until)
             answering, _ = listener.accept()
             with answering:
@@ -187,7 +202,7 @@ def watched(pid: int) -> Iterator[int | None]:
 
 def wait(there: socket.socket, gone: int | None, pid: int, until: float) -> None:
     """Until there is something to read, or to accept."""
-    ready = select.select([there, *([] if gone is None else [gone])], [], [], max(0.0, until - time.monotonic()))[0]
+    ready = is_ready(there, gone, until)
     if there in ready:
         return
     if ready:
@@ -195,6 +210,11 @@ def wait(there: socket.socket, gone: int | None, pid: int, until: float) -> None
     raise TimeoutError(
         f"process {pid} has not answered in time: it may be stopped, or its main thread may be busy in code that is not Python"
     )
+
+
+def is_ready(there: socket.socket, gone: int | None, until: float) -> list[Any]:
+    """Which of the two can be read by then; empty where neither can."""
+    return select.select([there, *([] if gone is None else [gone])], [], [], max(0.0, until - time.monotonic()))[0]
 
 
 def remove(path: str) -> None:
