@@ -4,7 +4,7 @@
     python -m xctx --check    # tries threads, greenlets, tasks, a fork and more; status 1 if anything is wrong
     python -m xctx --demo     # a thousand requests at once, with a global and with xctx
     python -m xctx locks      # the locks with a name: which units hold them, which wait (--who, --json, --watch)
-    python -m xctx dump PID   # who is running in another process: what is bound, kept, held (--json, --html FILE, --values)
+    python -m xctx dump PID   # who is running in another process (--json, --html FILE, --values)
     python -m xctx run --all program.py     # a program with xctx's classes in place of those of other libraries
 
 Greenlet is imported only where that leaves the GIL as it is.

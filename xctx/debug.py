@@ -25,11 +25,12 @@ __all__ = [
 
 
 def tree(*, values: bool = False) -> Tree:
-    """Who is running in this process: each thread, greenlet, event loop and task, each unit of work, and each context that has
-    anything; what is bound and kept for each, and which locks it holds or waits for.
+    """Who is running in this process: each thread, greenlet, event loop and task, each unit of work, and each context
+    that has anything; what is bound and kept for each, and which locks it holds or waits for.
 
-    It takes as long as a garbage collection, during which other threads stand still. They run on while the tree is written, so
-    its parts may be of slightly different moments. What it looks at may be finalised in the thread that looks.
+    It takes as long as a garbage collection, during which other threads stand still. They run on while the tree is
+    written, so its parts may be of slightly different moments. What it looks at may be finalised in the thread that
+    looks.
 
     Args:
         values: show values, by ``repr()``, which is cut where it is long; otherwise names and types alone.
@@ -43,13 +44,14 @@ def tree(*, values: bool = False) -> Tree:
 
 
 def listen(signum: int | None = None) -> None:
-    """Lets ``python -m xctx dump PID`` ask this process for its tree, by a signal; and all processes forked from now on.
+    """Lets ``python -m xctx dump PID`` ask this process for its tree, and any that it forks from now on.
 
-    It costs nothing until the signal comes. Called again, it does nothing, unless the program has closed its descriptors
-    meanwhile, as daemons do. Under CPython 3.14 and later a process can be asked without this.
+    The command sends a signal, so this costs nothing until it comes. Called again, it does nothing, unless the program
+    has closed its descriptors meanwhile, as daemons do. Under CPython 3.14 and later a process can be asked without
+    this.
 
     Args:
-        signum: the signal. Default: a real-time signal, ``SIGRTMIN + 6``. The command finds out which.
+        signum: the signal. Default: a real-time signal, ``SIGRTMIN + 6``. The command finds out which one it is.
 
     Raises:
         RuntimeError: the signal has a handler already, or this process listens by another one.

@@ -371,7 +371,11 @@ def test_a_tree_that_cannot_be_made():
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["x"], "invalid int value"), (["0"], "a process has a number above 0"), (["1", "--json", "--html", "x"], "not allowed")],
+    [
+        (["x"], "invalid int value"),
+        (["0"], "a process has a number above 0"),
+        (["1", "--json", "--html", "x"], "not allowed"),
+    ],
 )
 def test_misuse(arguments, said):
     done = dump(*arguments)

@@ -6,11 +6,15 @@ import gc
 import json
 import os
 import re
+import textwrap
 import threading
 import weakref
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+from helpers.browser import BROWSER, WIDTHS, browse, what_sticks_out
+from helpers.interpreters import run_python
 from helpers.packages import installed, offers
 
 import xctx
@@ -283,7 +287,12 @@ def test_a_forked_child(in_fork):
             store.m = 2
             tree = debug.tree(values=True)
             (thread,) = [node for node in tree.walk() if node.kind == "thread"]
-            return tree.pid == os.getpid(), bound(thread), kept(thread), [n for n in tree.walk() if n.kind == "work"] == []
+            return (
+                tree.pid == os.getpid(),
+                bound(thread),
+                kept(thread),
+                [n for n in tree.walk() if n.kind == "work"] == [],
+            )
 
         assert in_fork(look) == (True, {}, {"store": {"m": "2"}}, True)
 
@@ -313,7 +322,7 @@ def test_locks_that_are_held_and_waited_for(named, tmp_path, eventually):
         tree = debug.tree()
     waiter.join()
     (held,), (wanted,) = only(tree, "thread", "holder").locks, only(tree, "thread", "waiter").locks
-    assert (held.held, held.count, held.wanted) == ("exclusive", 1, None)
+    assert (held.held, held.times, held.wanted) == ("exclusive", 1, None)
     assert (wanted.held, wanted.wanted) == (None, "shared")
     assert wanted.waits_for >= 0
     assert held.name == wanted.name
@@ -322,7 +331,7 @@ def test_locks_that_are_held_and_waited_for(named, tmp_path, eventually):
     assert not [each for node in debug.tree().walk() for each in node.locks]
 
 
-# --- values ------------------------------------------------------------------------------------------------------------
+# --- values ----------------------------------------------------------------------------------------------------------
 
 
 class Hostile:
@@ -342,8 +351,12 @@ def test_a_value_as_text(value, said):
     assert shown(value).replace(f"{__name__}.", "test_tree.") == said
 
 
-@pytest.mark.parametrize("value", ["x" * 1000, list(range(100000)), {i: "x" * 1000 for i in range(1000)}, type("T", (), {
-    "__repr__": lambda self: "y" * 1000})()])  # fmt: skip
+class Long:
+    def __repr__(self):
+        return "y" * 1000
+
+
+@pytest.mark.parametrize("value", ["x" * 1000, list(range(100000)), {i: "x" * 1000 for i in range(100)}, Long()])  # noqa: C420
 def test_a_long_value_is_cut(value):
     assert len(shown(value)) <= LONGEST
 
@@ -379,7 +392,7 @@ def test_nothing_is_kept_alive():
     assert "Value" in str(tree)
 
 
-# --- how it is written -------------------------------------------------------------------------------------------------
+# --- how it is written -----------------------------------------------------------------------------------------------
 
 
 class Page(HTMLParser):
@@ -417,6 +430,23 @@ def test_text_json_and_page_tell_the_same():
     assert "url(" not in tree.html()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not BROWSER, reason="no browser is installed here")
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_sticks_out_of_the_page(width, scheme, tmp_path):
+    with xctx.work(), current(user="a" * 190, note="many words " * 17):
+        for _ in range(5):
+            xctx.work().__enter__()
+        page = tmp_path / "tree.html"
+        page.write_text(debug.tree(values=True).html())
+    assert what_sticks_out(page, width, tmp_path) == ""
+    picture = tmp_path / "picture.png"
+    dark = ["--blink-settings=preferredColorScheme=0"] if scheme == "dark" else []
+    browse(tmp_path, width, *dark, f"--screenshot={picture}", page.as_uri())
+    assert picture.stat().st_size > 10_000
+
+
 def test_it_never_changes():
     tree = debug.tree()
     with pytest.raises(AttributeError):
@@ -425,7 +455,7 @@ def test_it_never_changes():
         tree.root.name = "other"
 
 
-# --- others run on meanwhile ---------------------------------------------------------------------------------------------
+# --- others run on meanwhile -----------------------------------------------------------------------------------------
 
 
 def test_while_threads_bind_keep_and_lock():
@@ -459,3 +489,15 @@ def test_while_threads_bind_keep_and_lock():
         for thread in threads:
             thread.join()
     assert failed == []
+
+
+@needs_locks
+def test_the_manual_shows_what_is_printed(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "operating.rst").read_text()
+    blocks = dict(re.findall(r"code-block:: (python|text)\n\n((?:   .*\n|\n)+)", page))  # the last of each kind
+    program = tmp_path / "server.py"
+    program.write_text(textwrap.dedent(blocks["python"]))
+    done = run_python(program)
+    assert (done.stderr, done.returncode) == ("", 0)
+    printed, shown = (re.sub("0x[0-9a-f]+", "0x1", text) for text in (done.stdout, textwrap.dedent(blocks["text"])))
+    assert printed.splitlines()[2:] == shown.strip().splitlines()[2:]

@@ -4,13 +4,13 @@
     the handler                  starts a thread of the system, and no more
     that thread                  makes the tree, and sends it to each socket that is there for this process
 
-The handler runs in the main thread between two instructions, when that thread may hold any lock of the program's, and waits for
-none. The thread takes locks as any other thread does. It exists only while it answers: a process that listens has no thread for
-that, so it forks as before.
+The handler runs in the main thread between two instructions, when that thread may hold any lock of the program's, and
+waits for none. The thread takes locks as any other thread does. It exists only while it answers: a process that
+listens has no thread for that, so it forks as before.
 
 A file descriptor says that a process listens. It leads to a file in memory, which has no content but a name such as
-`xctx-dump:40`, with the number of the signal. A forked child has it too, executing another program closes it, and it ends with
-the process. So there is no list of processes that could be out of date.
+`xctx-dump:40`, with the number of the signal. A forked child has it too, executing another program closes it, and it
+ends with the process. So there is no list of processes that could be out of date.
 """
 
 import _socket
@@ -25,16 +25,16 @@ from xctx._lock import names
 from xctx._runtime.scheduling import start_system_thread, unpatched
 from xctx._tree import growing
 
-MARK = "xctx-dump"
-PATIENCE = 10.0  # seconds for which a process that asked may keep the thread waiting
+TITLE = "xctx-dump"
+PATIENCE = 10.0  # seconds for which the process that asked may keep the thread waiting
 CREDENTIALS = struct.Struct("iII")  # pid, user, group
 
 
 class Answering:
     """Whether a thread of this process answers.
 
-    Thread-safety: the thread that answers has `busy`. Who wants an answer sets `again` first and then tries to take `busy`, and
-    the thread looks at `again` after it has given `busy` back: so no wish is lost.
+    Thread-safety: the thread that answers has `busy`. The handler sets `again` first, and then tries to take `busy`;
+    the thread looks at `again` after it has given `busy` back. So no request is lost.
     Lifetime: of one process. A forked child makes its own, because a thread of the parent may have had `busy`.
     """
 
@@ -63,8 +63,8 @@ def listen(signum: int | None = None) -> None:
         signal.signal(number, handle)
     listens_by = number
     if signal_of("self") is None:
-        # Left open: it is the mark.
-        os.memfd_create(f"{MARK}:{number}", os.MFD_CLOEXEC)
+        # Left open: it says that this process listens.
+        os.memfd_create(f"{TITLE}:{number}", os.MFD_CLOEXEC)
 
 
 def signal_of(pid: int | str) -> int | None:
@@ -77,7 +77,7 @@ def signal_of(pid: int | str) -> int | None:
     for fd in os.listdir(folder):
         with contextlib.suppress(OSError):  # closed meanwhile
             found = os.readlink(f"{folder}/{fd}")
-            if found.startswith(f"/memfd:{MARK}:"):
+            if found.startswith(f"/memfd:{TITLE}:"):
                 return int(found.split(":")[2].split()[0])
     return None
 
@@ -92,7 +92,7 @@ def handle(_signum: int, _frame: FrameType | None) -> None:
     if here.busy.acquire(False):
         try:
             start_system_thread(serve, (here,))
-        except BaseException:  # no thread can be started now: the one who asked gives up in time
+        except BaseException:  # no thread can be started now. The signal comes again as long as the other process waits
             here.busy.release()
 
 
@@ -108,7 +108,7 @@ def serve(here: Answering) -> None:
 
 
 def answer_all() -> None:
-    """Answers all who have asked this process."""
+    """Answers all processes that have asked this one."""
     place = names.directory()
     os.close(names.open_directory(place))  # raises if others can reach into it
     for name in sorted(os.listdir(place)):
@@ -123,7 +123,7 @@ def socket_prefix(pid: int) -> str:
 
 
 def answer(path: str) -> None:
-    """Makes the tree as the one who waits at this socket wants it, and sends it.
+    """Makes the tree as the process that waits at this socket wants it, and sends it.
 
     Raises:
         OSError: nobody waits there, or not any more.
@@ -133,7 +133,7 @@ def answer(path: str) -> None:
         asker.settimeout(PATIENCE)
         try:
             asker.connect(path)
-        except ConnectionRefusedError:  # left by one that was killed
+        except ConnectionRefusedError:  # left by a process that was killed
             os.unlink(path)
             return
         if user_of(asker) not in (None, 0, os.geteuid()):

@@ -18,8 +18,8 @@ from xctx._tree.nodes import Tree, tree_of
 
 CALL_AGAIN = 0.5  # seconds after which a process that has not answered gets the signal again
 
-# What CPython 3.14 and later run in the other process, in its main thread between two instructions: as the signal handler of
-# answering.py, it starts a thread and no more. A program that does not use xctx is left without it.
+# What CPython 3.14 and later run in the other process, in its main thread between two instructions: as the signal
+# handler of answering.py, it starts a thread and no more. A program that does not use xctx is left without it.
 SCRIPT = """
 def xctx_dump(path):
     import sys
@@ -128,7 +128,8 @@ def run_there(pid: int, path: str, place: str) -> None:
         remote_exec(pid, script)
     except (RuntimeError, OSError) as exc:
         raise RuntimeError(
-            f"process {pid} does not listen, and nothing can be run there ({exc}): it has to call xctx.debug.listen() beforehand"
+            f"process {pid} does not listen, and nothing can be run there ({exc}): "
+            "it has to call xctx.debug.listen() beforehand"
         ) from None
 
 
@@ -177,7 +178,9 @@ def listen_to(listener: socket.socket, pid: int, signum: int | None, values: boo
                 try:
                     found: dict[str, Any] = json.loads(said)
                 except ValueError:
-                    raise ProcessLookupError(f"process {pid} ended, or closed the connection, while it answered") from None
+                    raise ProcessLookupError(
+                        f"process {pid} ended, or closed the connection, while it answered"
+                    ) from None
                 return found
 
 
@@ -208,13 +211,14 @@ def wait(there: socket.socket, gone: int | None, pid: int, until: float) -> None
     if ready:
         raise ProcessLookupError(f"process {pid} ended before it had answered")
     raise TimeoutError(
-        f"process {pid} has not answered in time: it may be stopped, or its main thread may be busy in code that is not Python"
+        f"process {pid} has not answered in time: it may be stopped, or its main thread busy in code that is not Python"
     )
 
 
 def is_ready(there: socket.socket, gone: int | None, until: float) -> list[Any]:
     """Which of the two can be read by then; empty where neither can."""
-    return select.select([there, *([] if gone is None else [gone])], [], [], max(0.0, until - time.monotonic()))[0]
+    watched: list[Any] = [there] if gone is None else [there, gone]
+    return select.select(watched, [], [], max(0.0, until - time.monotonic()))[0]
 
 
 def remove(path: str) -> None:
@@ -227,9 +231,9 @@ def main(arguments: list[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog="python -m xctx dump",
-        description="Who is running in another process: its threads, tasks, greenlets and units of work, what is bound and kept "
-        "for each, which locks they hold and wait for. The process has called xctx.debug.listen(), or both run under CPython "
-        "3.14 or later.",
+        description="Who is running in another process: its threads, tasks, greenlets and units of work, what is bound "
+        "and kept for each, which locks they hold and wait for. The process has called xctx.debug.listen(), or both "
+        "run under CPython 3.14 or later.",
         epilog="Ends with 0 where the process has answered, 1 where it has not, 2 where the command makes no sense.",
     )
     parser.add_argument("pid", type=int, help="of the process")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context
 from typing import Any, TypeVar
 
-from xctx import keys
+from xctx import _core
 from xctx._core import Unit
 from xctx._lock.lock import SharedLock, serial_of
 from xctx._stores.inspection import stores_of, units_of
@@ -59,10 +59,10 @@ class Growing:
         self.contexts = [each for each in contexts if each[1] is not None]
         self.mapped = {id(context): mapping for context, mapping in self.contexts}
         self.used: set[int] = set()  # the ids of the contexts in which something runs
-        self.process = keys.process.of(None)
+        self.process = _core.process.of(None)
         self.labels, self.locks, self.variables = {}, {}, {}  # type: dict[int, str], dict[int, str], dict[int, local]
         self.name_stores()
-        self.units = {ident: keys.thread.of(ident) for ident, _, _ in self.threads}
+        self.units = {ident: _core.thread.of(ident) for ident, _, _ in self.threads}
         self.by_state = {state: ident for ident, state, _ in self.threads}
 
     # --- what things are called --------------------------------------------------------------------------------------
@@ -94,7 +94,8 @@ class Growing:
     def shown(self, value: object) -> str | None:
         return shown(value) if self.with_values else None
 
-    # --- what units have -------------------------------------------------------------------------------------------------
+    # --- what units have
+    # -------------------------------------------------------------------------------------------------
 
     def kept(self, unit: Unit | None) -> tuple[tuple[Names, ...], tuple[LockState, ...]]:
         """What locals keep for a unit, and its locks."""
@@ -159,9 +160,12 @@ class Growing:
                 if names and store is not None:
                     kept += (self.names(store, gathering.key_of(store).name, names),)
         open_works = tuple(_hex(gathering.address_of(each)) for each in works)
-        return Node(kind, name, _hex(ident), open_works, tuple(sorted(bound)), tuple(sorted(kept)), locks, tuple(children))
+        return Node(
+            kind, name, _hex(ident), open_works, tuple(sorted(bound)), tuple(sorted(kept)), locks, tuple(children)
+        )
 
-    # --- the tree ------------------------------------------------------------------------------------------------------
+    # --- the tree
+    # ------------------------------------------------------------------------------------------------------
 
     def tree(self) -> Tree:
         beneath: dict[int | None, list[Node]] = {}  # what runs in the thread of an ident, or nobody knows in which
@@ -195,7 +199,8 @@ class Growing:
         return self.node("thread", name, ident, self.units[ident], (), context, beneath.get(ident, ()))
 
     def grow_greenlets(self, beneath: dict[int | None, list[Node]]) -> dict[int, Context | None]:
-        """Puts greenlets under those that they return to, and gives the contexts of main greenlets that are suspended."""
+        """Puts greenlets under those that they return to, and gives the contexts of main greenlets that are
+        suspended."""
         if self.greenlet is None:
             return {}
         found = [(thing, context) for thing, context in self.things if issubclass(type(thing), self.greenlet)]
@@ -211,7 +216,7 @@ class Growing:
             context = alive[id(thing)][1]
             if context is None and thing.gr_frame is None:  # it runs
                 context = next((each for number, _, each in self.threads if number == ident), None)
-            unit = keys.greenlet.of(thing)
+            unit = _core.greenlet.of(thing)
             name = _said(lambda: thing.name) if hasattr(type(thing), "name") else None
             of_thread = [] if ident is None else [self.units.get(ident)]
             return self.node(
@@ -244,7 +249,7 @@ class Growing:
             main = each
             while main.parent is not None:
                 main = main.parent
-            unit = keys.greenlet.of(each)
+            unit = _core.greenlet.of(each)
             if unit is not None and gathering.thread_state_of(unit) in self.by_state:
                 idents[id(main)] = self.by_state[gathering.thread_state_of(unit)]
             elif hub is not None and issubclass(type(each), hub) and each.thread_ident in self.units:
@@ -263,16 +268,19 @@ class Growing:
                 ident = getattr(loop, "_thread_id", None)
                 node = self.task(thing, self.context_of(thing), self.name_of_task(thing), ident)
                 loops.setdefault(id(loop), (loop, []))[1].append(node)
-            elif self.trio_task is not None and issubclass(type(thing), self.trio_task):
-                if getattr(thing.coro, "cr_frame", None) is not None:
-                    beneath.setdefault(None, []).append(self.task(thing, thing.context, str(_said(lambda: thing.name)), None))
+            elif (
+                self.trio_task is not None
+                and issubclass(type(thing), self.trio_task)
+                and getattr(thing.coro, "cr_frame", None) is not None
+            ):
+                beneath.setdefault(None, []).append(self.task(thing, thing.context, str(thing.name), None))
         for loop, nodes in loops.values():
             running = getattr(loop, "_thread_id", None)
             node = self.node("loop", _type_of(loop), id(loop), children=nodes)
             beneath.setdefault(running, []).append(node)
 
     def task(self, thing: Any, context: Context | None, name: str, ident: int | None) -> Node:
-        unit = keys.task.of(thing)
+        unit = _core.task.of(thing)
         own = unit if unit is not None and unit.kind == "task" else None
         return self.node("task", name, id(thing), own, [self.units.get(ident or 0)], context)
 
@@ -310,7 +318,9 @@ class Growing:
             if issubclass(type(thing), local) and gathering.key_of(thing).func is not None:
                 for unit, _names in units_of(thing):
                     units[unit] = gathering.key_of(thing).name
-        return [self.node("value", f"of the key {name!r}", gathering.address_of(unit), unit) for unit, name in units.items()]
+        return [
+            self.node("value", f"of the key {name!r}", gathering.address_of(unit), unit) for unit, name in units.items()
+        ]
 
     def rest(self) -> list[Node]:
         """Contexts in which nothing runs now: of callbacks and snapshots, of threads that wait for work."""
@@ -352,7 +362,8 @@ def cut(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-# --- helpers -----------------------------------------------------------------------------------------------------------
+# --- helpers
+# -----------------------------------------------------------------------------------------------------------
 
 
 def _loaded(module: str, name: str) -> Any:

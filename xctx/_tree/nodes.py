@@ -1,7 +1,7 @@
 """What a tree of who is running is made of, and how it is written as text and as JSON.
 
-Nothing here changes once it is made. All of it is text and numbers: a tree refers to no object of the program, so it keeps
-none alive, and is the same in the process that asked for it.
+Nothing here changes once it is made. All of it is text and numbers: a tree refers to no object of the program, so it
+keeps none alive, and is the same in the process that asked for it.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class LockState(NamedTuple):
 
     name: str  #: its name or path; without these, where the object is found
     held: str | None  #: "shared", "upgradable", "exclusive", or None
-    count: int  #: how often it was acquired and not released
+    times: int  #: how often it was acquired and not released
     held_for: float | None  #: seconds; None where nobody noted them: see :doc:`operating`
     wanted: str | None  #: how it is waited for, or None
     waits_for: float | None  #: seconds; likewise
@@ -41,7 +41,8 @@ class Node(NamedTuple):
     What is ``bound`` are names of xlocals that the unit sees, and what is ``kept`` are those of locals.
     """
 
-    kind: str  #: "process", "thread", "greenlet", "loop", "task", "work", "context", or "value" for that of a callable's key
+    #: "process", "thread", "greenlet", "loop", "task", "work", "context", or "value" for that of a callable's key
+    kind: str
     name: str
     id: str  #: tells it from all others of its kind in this tree
     works: tuple[str, ...] = ()  #: ids of the units of work that are open there, from the innermost outwards
@@ -94,7 +95,7 @@ class Tree(NamedTuple):
         """The tree as a page of HTML, complete in itself."""
         from xctx._tree import page
 
-        return page.page_of(self)
+        return page.page_of(self.pid, self.program, f"{self.python}, {self.at}", _section(self.root))
 
     def __str__(self) -> str:
         return self.text()
@@ -142,6 +143,19 @@ def _write(node: Node, lines: list[str], indent: str) -> None:
         _write(child, lines, indent)
 
 
+def _section(node: Node) -> str:
+    from xctx._tree import page
+
+    kind, _, rest = title_of(node).partition(" ")
+    rows = [
+        page.row_of_names(does, store.store, store.key, map(said_of_name, store.names))
+        for does, stores in (("bound", node.bound), ("kept", node.kept))
+        for store in stores
+    ]
+    rows += [page.row_of_lock(said, said.startswith("waits")) for lock in node.locks for said in said_of_lock(lock)]
+    return page.section(kind, rest, rows, map(_section, node.children))
+
+
 def title_of(node: Node) -> str:
     """What it is, in a line."""
     inside = f", in work {' in '.join(node.works)}" if node.works else ""
@@ -157,7 +171,7 @@ def said_of_lock(lock: LockState) -> list[str]:
     """What the unit has of a lock: a sentence, or two."""
     said = []
     if lock.held is not None:
-        often = f" ({lock.count} times)" if lock.count > 1 else ""
+        often = f" ({lock.times} times)" if lock.times > 1 else ""
         said.append(f"holds {lock.name} {lock.held}{often}{_seconds(lock.held_for)}")
     if lock.wanted is not None:
         said.append(f"waits for {lock.name} {lock.wanted}{_seconds(lock.waits_for)}")

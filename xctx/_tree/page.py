@@ -1,8 +1,7 @@
 """The tree as a page of HTML: one file, with no script and nothing from elsewhere."""
 
+from collections.abc import Iterable
 from html import escape
-
-from xctx._tree.nodes import Node, Tree, said_of_lock, said_of_name, title_of
 
 STYLE = """
 :root { color-scheme: light dark; --line: #ccd3da; --dim: #5a6672; --warn: #a4361b; --back: #fff; --ink: #17202a; }
@@ -23,29 +22,34 @@ code { font: 13px/1.4 ui-monospace, monospace; }
 """
 
 
-def page_of(tree: Tree) -> str:
-    """The page, complete."""
-    about = f"{escape(tree.python)}, {escape(tree.at)}"
+def page_of(pid: int, program: str, about: str, inside: str) -> str:
+    """The page, complete.
+
+    Args:
+        inside: what :func:`section` has made of the process.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>process {tree.pid}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>process {tree.pid}</h1>\n<p><code>{escape(tree.program)}</code><br>{about}</p>\n"
-        f"{_section(tree.root)}\n</body>\n</html>\n"
+        f"<title>process {pid}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>process {pid}</h1>\n<p><code>{escape(program)}</code><br>{escape(about)}</p>\n"
+        f"{inside}\n</body>\n</html>\n"
     )
 
 
-def _section(node: Node) -> str:
-    rows = []
-    for does, stores in (("bound", node.bound), ("kept", node.kept)):
-        for store in stores:
-            names = ", ".join(f"<code>{escape(said_of_name(each))}</code>" for each in store.names)
-            key = f'<span class="dim">({escape(store.key)})</span>'
-            rows.append(f'<li><span class="dim">{does}</span> {escape(store.store)} {key}: {names}</li>')
-    for lock in node.locks:
-        for said in said_of_lock(lock):
-            rows.append(f'<li class="{"waits" if said.startswith("waits") else "holds"}">{escape(said)}</li>')
-    kind, _, rest = title_of(node).partition(" ")
-    inside = f"<ul>{''.join(rows)}</ul>" if rows else ""
-    inside += "".join(map(_section, node.children))
-    return f"<details open><summary><b>{escape(kind)}</b> {escape(rest)}</summary>{inside}</details>"
+def section(kind: str, rest: str, rows: Iterable[str], inside: Iterable[str]) -> str:
+    """What can be folded away: a line that is always seen, rows, and other sections."""
+    found = "".join(rows)
+    shown = f"<ul>{found}</ul>" if found else ""
+    return f"<details open><summary><b>{escape(kind)}</b> {escape(rest)}</summary>{shown}{''.join(inside)}</details>"
+
+
+def row_of_names(does: str, store: str, key: str, names: Iterable[str]) -> str:
+    """What one store has."""
+    said = ", ".join(f"<code>{escape(each)}</code>" for each in names)
+    return f'<li><span class="dim">{does}</span> {escape(store)} <span class="dim">({escape(key)})</span>: {said}</li>'
+
+
+def row_of_lock(said: str, waits: bool) -> str:
+    """A sentence on a lock."""
+    return f'<li class="{"waits" if waits else "holds"}">{escape(said)}</li>'
