@@ -19,7 +19,7 @@ class Named(NamedTuple):
 class Names(NamedTuple):
     """The names that one store has for one unit."""
 
-    store: str  #: where the store is found: its module and name, or else its type and address
+    store: str  #: the module and name under which the store is found, or else its type and address
     key: str  #: of the store
     names: tuple[Named, ...]
 
@@ -30,9 +30,9 @@ class LockState(NamedTuple):
     name: str  #: its name or path; without these, where the object is found
     held: str | None  #: "shared", "upgradable", "exclusive", or None
     times: int  #: how often it was acquired and not released
-    held_for: float | None  #: seconds; None where nobody noted them: see :doc:`operating`
+    held_for: float | None  #: seconds, or None where nobody noted them (see :doc:`operating`)
     wanted: str | None  #: how it is waited for, or None
-    waits_for: float | None  #: seconds; likewise
+    waits_for: float | None  #: likewise
 
 
 class Node(NamedTuple):
