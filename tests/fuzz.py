@@ -118,6 +118,7 @@ class World:
             )(),
             lambda: type("Derived", (xctx.xlocal,), {"__annotations__": {"a": int}, "a": self.anything()})(),
             lambda: xctx.LocalWrapper(self.anything()),
+            lambda: xctx.LocalWrapper.lazy(self.act),
             lambda: xctx.LocalProxy(self.thing(), self.name()),
             lambda: xctx.LocalProxy(self.act),
             lambda: xctx.BatchExecutor(self.anything, self.random.randrange(1, 5)),

@@ -166,6 +166,11 @@ def initialised_again():
     xctx.LocalProxy.__init__(proxy, lambda: 2)
 
 
+def lazy_of_itself():
+    lazy = xctx.LocalWrapper.lazy(lambda: lazy + 1)
+    return bool(lazy)
+
+
 def subclass_of_wrapper():
     class Mine(xctx.LocalWrapper):
         pass
@@ -521,6 +526,24 @@ SECTIONS = {
             "…() missing argument: wrapped",
             "the same, of a subclass",
             subclass_of_wrapper,
+        ),
+        (
+            TypeError,
+            "… is not callable: wanted a factory",
+            "``LocalWrapper.lazy(factory)``",
+            lambda: xctx.LocalWrapper.lazy(1),
+        ),
+        (
+            TypeError,
+            "lazy() is for LocalWrapper itself, and … is a class derived from it",
+            "``lazy`` of a subclass",
+            lambda: type("Mine", (xctx.LocalWrapper,), {}).lazy(list),
+        ),
+        (
+            RuntimeError,
+            "the factory of a lazy LocalWrapper uses the wrapper itself",
+            "the factory needs what it is to make, or a greenlet that it switches to does, without a hub",
+            lazy_of_itself,
         ),
     ],
     "Batches": [

@@ -340,6 +340,13 @@ def wrapper():
 
 
 @operation
+def lazy_wrapper():
+    p = xctx.LocalWrapper.lazy(lambda: [1, 2])
+    p.append(3)
+    return len(p), p.wrapped, repr(p)
+
+
+@operation
 def wrapper_of_a_new_type():
     class New:
         def __add__(self, other):

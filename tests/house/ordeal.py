@@ -163,6 +163,7 @@ def made():
     yield snapshot, contextvars.copy_context(), variable
     yield pickle.loads(pickle.dumps(xctx.capture(missing="skip")))
     yield xctx.LocalProxy(lambda: 1), xctx.LocalWrapper([1]), xctx.LocalWrapper([1]).append
+    yield xctx.LocalWrapper.lazy(lambda: [1])
     batch = xctx.BatchExecutor(lambda: 1, 3)
     batch.load()
     yield batch, batch.as_local(), batch.stats
@@ -408,5 +409,5 @@ def use_when_cleared(cls):
 # Programs get no object of these types: base classes, what exists only while something waits, what only C refers to.
 NOT_SHOWN = {
     "Proxy", "BindingVariable", "Waiter", "ThreadWaiter", "GreenletWaiter", "TaskWaiter", "Attempt", "LocalQueue",
-    "View", "LocalWrapper", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen", "Errands",
+    "View", "LocalWrapper", "_LazyFactory", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen", "Errands",
 }  # fmt: skip

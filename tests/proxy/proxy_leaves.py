@@ -16,6 +16,10 @@ def through_variable(obj):
     return LocalProxy(variable)
 
 
+def lazy(obj):
+    return LocalWrapper.lazy(lambda: obj)
+
+
 def through_callable(obj):
     return LocalProxy(lambda: obj)
 
@@ -44,7 +48,7 @@ class Store:
         raise AssertionError("a store is not a callable source")
 
 
-LEAVES = [LocalWrapper, through_variable, through_callable, through_store]
+LEAVES = [LocalWrapper, lazy, through_variable, through_callable, through_store]
 
 
 each_leaf = pytest.mark.parametrize("proxy", LEAVES, ids=lambda leaf: leaf.__name__)

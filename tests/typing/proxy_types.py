@@ -41,6 +41,8 @@ assert_type(wrapper, list[int])
 assert_type(wrapper[0], int)
 assert_type(LocalWrapper({"a": 1.5})["a"], float)
 assert_type(LocalWrapper(wrapped=Request()), Request)
+assert_type(LocalWrapper.lazy(Request), Request)
+assert_type(LocalWrapper.lazy(lambda: [1]), list[int])
 with contextlib.suppress(TypeError):
     len(LocalWrapper(5))  # type: ignore[arg-type]
 

@@ -2,6 +2,7 @@
 #include "xctx/_proxy/body.h"
 #include "xctx/_proxy/nogil.h"
 
+PyObject *(*proxy_make_target)(PyObject *self);
 PyTypeObject *proxy_base_type;
 PyTypeObject *proxy_wrapper_type;
 PyTypeObject *proxy_local_type;
@@ -33,8 +34,11 @@ static PyObject *raise_unbound(LocalProxyObject *p) {
 }
 
 /* RecursionError is a RuntimeError, but it says nothing about what is bound. */
-int proxy_unbound_raised(void) {
-    return PyErr_ExceptionMatches(PyExc_RuntimeError) && !PyErr_ExceptionMatches(PyExc_RecursionError);
+int proxy_unbound_raised(PyObject *self) {
+    while (PROXY(self)->kind == PROXY_CHAINED || (PROXY(self)->kind == PROXY_WRAPPER && proxy_check(PROXY(self)->source)))
+        self = PROXY(self)->source;
+    return PROXY(self)->kind != PROXY_LAZY
+        && PyErr_ExceptionMatches(PyExc_RuntimeError) && !PyErr_ExceptionMatches(PyExc_RecursionError);
 }
 
 /* Follows the names of `path` from the i-th on. Consumes the reference to `o`. */
@@ -72,7 +76,7 @@ static PyObject *ask_source(LocalProxyObject *p) {
         break;
     case PROXY_CHAINED:
         found = proxy_resolve(source);
-        if (found == NULL && p->message != NULL && proxy_unbound_raised()) return raise_unbound(p);
+        if (found == NULL && p->message != NULL && proxy_unbound_raised(source)) return raise_unbound(p);
         break;
     default:
         PyErr_Format(PyExc_RuntimeError, "%.100s.__init__() was not called", Py_TYPE(p)->tp_name);
@@ -94,6 +98,14 @@ static PyObject *step(PyObject *self) {
         return XCTX_LIKELY(found != NULL) ? found : raise_unbound(LOCAL_PROXY(p));
     }
     if (p->kind == PROXY_WRAPPER) return Py_NewRef(p->source);
+    if (p->kind == PROXY_LAZY) {
+        found = xctx_load_ptr((void **)&LAZY(self)->made);  /* borrowed: `self` owns it until nobody can use `self` */
+        if (found != NULL) return Py_NewRef(found);
+        if (XCTX_UNLIKELY(xctx_enter_recursion(FRAMES_OF_A_STEP, " while a lazy LocalWrapper is made"))) return NULL;
+        found = proxy_make_target(self);
+        xctx_leave_recursion(FRAMES_OF_A_STEP);
+        return found;
+    }
 #ifdef Py_GIL_DISABLED
     if (p->kind == PROXY_METHOD) return proxy_method_real(self);
     if (p->kind == PROXY_ITERATOR) return proxy_iterator_real(self);
@@ -119,6 +131,13 @@ PyObject *proxy_resolve(PyObject *self) {
     return found;
 }
 
+void proxy_publish_target(PyObject *self, PyObject *made) {
+    /* A LocalProxy, and a lazy wrapper that has no target yet, are asked each time. */
+    PyObject *target = proxy_check(made) ? PROXY(made)->target : made;
+    xctx_store_ptr((void **)&LAZY(self)->made, made);
+    xctx_store_ptr((void **)&PROXY(self)->target, target);
+}
+
 /* ---- attributes ------------------------------------------------------------------------------------------ */
 
 /* Whether `type` has `name`, and `base` does not have the very same object under it. */
@@ -139,7 +158,7 @@ static int own_name(PyObject *self, PyObject *name) {
 #ifdef Py_GIL_DISABLED
     case PROXY_ITERATOR: return defines(proxy_iterator_type, proxy_base_type, name);
 #endif
-    case PROXY_WRAPPER:
+    case PROXY_WRAPPER: case PROXY_LAZY:
         return proxy_same_name(name, proxy_name_wrapped)
             || (type->tp_base != proxy_wrapper_type && defines(type->tp_base, proxy_wrapper_type, name));
     default:
@@ -157,7 +176,7 @@ static int check_name(PyObject *name) {
 
 /* The few names that a LocalProxy answers with nothing behind it, as in werkzeug. Called with the error set. */
 static PyObject *get_unbound(PyObject *self, PyObject *name) {
-    if (!proxy_unbound_raised()) return NULL;
+    if (!proxy_unbound_raised(self)) return NULL;
     PyObject *type, *value, *traceback, *found = NULL;
     PyErr_Fetch(&type, &value, &traceback);
     if (proxy_same_name(name, proxy_name_class_)) found = Py_NewRef((PyObject *)Py_TYPE(self));
@@ -296,6 +315,7 @@ int proxy_traverse(PyObject *self, visitproc visit, void *arg) {
         Py_VISIT(LOCAL_PROXY(self)->path);
         Py_VISIT(LOCAL_PROXY(self)->message);
     }
+    else if (PROXY(self)->kind == PROXY_LAZY) Py_VISIT(LAZY(self)->made);
 #ifndef Py_GIL_DISABLED
     Py_VISIT(PROXY(self)->function);
     Py_VISIT(PROXY(self)->bound);
@@ -308,11 +328,12 @@ void proxy_dealloc(PyObject *self) {
     PyObject_GC_UnTrack(self);
     XCTX_TRASHCAN_BEGIN(self, proxy_dealloc)
     if (PROXY(self)->weakrefs != NULL) PyObject_ClearWeakRefs(self);
-    PyObject *source = PROXY(self)->source, *path = NULL, *message = NULL;
+    PyObject *source = PROXY(self)->source, *path = NULL, *message = NULL, *made = NULL;
     if (PROXY(self)->kind >= PROXY_UNSET) {
         path = LOCAL_PROXY(self)->path;
         message = LOCAL_PROXY(self)->message;
     }
+    else if (PROXY(self)->kind == PROXY_LAZY) made = LAZY(self)->made;
 #ifdef Py_GIL_DISABLED
     if (PROXY(self)->spare != NULL) proxy_method_free(PROXY(self)->spare);
 #else
@@ -326,6 +347,7 @@ void proxy_dealloc(PyObject *self) {
 #endif
     Py_XDECREF(path);
     Py_XDECREF(message);
+    Py_XDECREF(made);
     Py_XDECREF(source);
     Py_DECREF(type);
     XCTX_TRASHCAN_END

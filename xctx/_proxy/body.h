@@ -7,6 +7,9 @@
  *                                                  an operation keeps the wrapper alive.
  *      LocalProxy   -- source --> what it yields   Owned until the operation ends, because the operation itself or another
  *                                                  thread may rebind the source.
+ *      lazy wrapper -- source --> a _LazyFactory    Called for the first operation that needs the target. From then on the
+ *                                                  wrapper is like any other: it owns what the factory made, and `target`
+ *                                                  borrows it.
  *
  * Nothing on the way to a LocalWrapper's target touches the target's reference count. On a free-threaded build every
  * thread that used the object would otherwise write that count.
@@ -18,9 +21,10 @@
  *      proxy.pyx decides what kind of source a LocalProxy has, and keeps the table of classes
  *
  * Thread-safety: each field is written before the object is published and never afterwards, except for the memory of the
- * last method.
- * Lifetime: there is no tp_clear. What a proxy refers to is fixed when it is made, so a cycle through a proxy also goes
- * through something mutable, whose tp_clear breaks the cycle; and no operation can meet a proxy without its target. */
+ * last method, and the target of a lazy wrapper.
+ * Lifetime: only lazy wrappers have a tp_clear. What any other proxy refers to is fixed when it is made, so a cycle through
+ * it also goes through something mutable, whose tp_clear breaks the cycle; and no operation can meet a proxy without its
+ * target. A lazy wrapper that was cleared stands for None. */
 #ifndef XCTX_PROXY_BODY_H
 #define XCTX_PROXY_BODY_H
 
@@ -35,6 +39,7 @@
 
 typedef enum {
     PROXY_WRAPPER,     /* a LocalWrapper: `target`, or the proxy in `source` where `target` is NULL */
+    PROXY_LAZY,        /* a lazy LocalWrapper; `source` is its _LazyFactory. This kind and the one above are LocalWrappers */
     PROXY_METHOD,      /* a method of a LocalWrapper's target (free-threaded builds) */
     PROXY_ITERATOR,    /* an iterator over a LocalWrapper's target (free-threaded builds) */
     PROXY_UNSET,       /* a LocalProxy whose __init__ has not run. This kind and those below are LocalProxyObjects */
@@ -47,7 +52,8 @@ typedef enum {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *target;     /* borrowed from `source`; NULL where the source has to be asked. Never changes */
+    PyObject *target;     /* borrowed from `source`, or from `made` of a lazy wrapper; NULL where the source has to be asked.
+                             Never changes, except once from NULL in a lazy wrapper, and to None in its tp_clear */
     PyObject *source;     /* owned. Never changes once it is set */
     PyObject *weakrefs;   /* guarded by the interpreter */
     vectorcallfunc call;  /* never changes */
@@ -66,7 +72,13 @@ typedef struct {
     PyObject *message;  /* owned: what to say when nothing is bound, or NULL for the default. Never changes once set */
 } LocalProxyObject;
 
+typedef struct {
+    ProxyObject base;
+    PyObject *made;     /* owned: what the factory made. NULL before, and after tp_clear */
+} LazyObject;
+
 #define PROXY(o) ((ProxyObject *)(o))
+#define LAZY(o) ((LazyObject *)(o))
 #define LOCAL_PROXY(o) ((LocalProxyObject *)(o))
 
 /* ---- state of the process, made by proxy_init() and never changed afterwards ------------------------------ */
@@ -99,8 +111,14 @@ void proxy_dealloc(PyObject *self);
 /* The object at the end of a chain of proxies. A new reference, because a source can be rebound while it is in use. */
 PyObject *proxy_resolve(PyObject *self);
 
-/* Whether the exception that is set says that nothing is bound. */
-int proxy_unbound_raised(void);
+/* What the factory of a lazy wrapper makes, at its first use. A new reference. proxy.pyx sets it to its own function. */
+extern PyObject *(*proxy_make_target)(PyObject *self);
+
+/* Publishes what the factory made. Consumes the reference. The caller lets one thread do so. */
+void proxy_publish_target(PyObject *self, PyObject *made);
+
+/* Whether the exception that is set says that nothing is bound behind `self`. A factory's own errors say nothing of that. */
+int proxy_unbound_raised(PyObject *self);
 
 /* ---- hot paths -------------------------------------------------------------------------------------------- */
 

@@ -19,9 +19,11 @@
 
 PyObject *(*proxy_find_class)(PyTypeObject *leaf, PyTypeObject *type);
 int (*proxy_configure)(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *(*proxy_new_factory)(PyObject *factory);
 uint64_t proxy_type_deaths;
 
 /* State of the process, made by proxy_init(). */
+static PyTypeObject *proxy_lazy_type;
 static PyTypeObject *union_type;  /* of `int | str`, which isinstance() recognises by itself from 3.13 on */
 static void *no_iternext;         /* what a class written in Python without __next__ has in tp_iternext */
 
@@ -95,6 +97,17 @@ uint64_t proxy_mask(PyTypeObject *type) {
 /* ---- the class for a target's type ----------------------------------------------------------------------- */
 
 static PyObject *class_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+
+/* The slots of a proxy whose object is not known beforehand. Returns how many they are. */
+static int slots_of_any_object(PyType_Slot *slots) {
+    int n = 0;
+    for (int i = 0; i < PROXY_N_IF_SLOTS; i++)
+        switch (proxy_if_slots[i].slot) {
+        case Py_tp_descr_get: case Py_tp_descr_set: case Py_bf_getbuffer: break;  /* see slots.h */
+        default: slots[n++] = proxy_if_slots[i];
+        }
+    return n;
+}
 
 /* Adds the methods of `mask` to `cls`, except those that `leaf` defines. */
 static int add_methods(PyTypeObject *cls, uint64_t mask, PyTypeObject *leaf) {
@@ -222,8 +235,9 @@ static PyObject *wrapper_alloc(PyTypeObject *type, PyObject *obj) {
         if (self == NULL) return NULL;
         PyObject_GC_UnTrack(self);
     }
-    /* A wrapper never changes, so its final target is known now, unless a LocalProxy has to be asked for it each time. */
-    self->target = XCTX_UNLIKELY(proxy_check(obj)) ? PROXY(obj)->target : obj;
+    /* A wrapper never changes, so its final target is known now, unless a LocalProxy has to be asked for it each time, or a
+     * lazy wrapper, which can be cleared before this one. */
+    self->target = XCTX_LIKELY(!proxy_check(obj)) ? obj : PROXY(obj)->kind != PROXY_LAZY ? PROXY(obj)->target : NULL;
     self->source = Py_NewRef(obj);
     self->call = proxy_vectorcall;
     self->kind = PROXY_WRAPPER;
@@ -236,6 +250,8 @@ PyObject *proxy_wrap(PyTypeObject *leaf, PyObject *obj) {
     /* What a wrapper of a wrapper can do is what the innermost one can do. */
     while (XCTX_UNLIKELY(proxy_check(end)) && PROXY(end)->kind == PROXY_WRAPPER)
         end = PROXY(end)->target != NULL ? PROXY(end)->target : PROXY(end)->source;
+    if (XCTX_UNLIKELY(proxy_check(end)) && PROXY(end)->kind == PROXY_LAZY && PROXY(end)->target != NULL)
+        end = PROXY(end)->target;
     if (XCTX_LIKELY(leaf == proxy_wrapper_type)) {
         PyTypeObject *cls = class_for(Py_TYPE(end));
         return cls != NULL ? wrapper_alloc(cls, obj) : NULL;
@@ -272,7 +288,11 @@ static PyObject *class_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 /* Accepts what the __init__ of a subclass hands up: wrapper_new() has done everything. */
 static int wrapper_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs)) { return 0; }
 
-static PyObject *wrapper_wrapped(PyObject *self, void *Py_UNUSED(closure)) { return Py_NewRef(PROXY(self)->source); }
+static PyObject *wrapper_wrapped(PyObject *self, void *Py_UNUSED(closure)) {
+    if (PROXY(self)->kind != PROXY_LAZY) return Py_NewRef(PROXY(self)->source);
+    PyObject *made = xctx_load_ptr((void **)&LAZY(self)->made);
+    return made != NULL ? Py_NewRef(made) : proxy_make_target(self);
+}
 
 static PyGetSetDef wrapper_getset[] = {
     {"wrapped", wrapper_wrapped, NULL, "The object behind the wrapper. It never changes.", NULL},
@@ -292,7 +312,35 @@ PyDoc_STRVAR(wrapper_doc,
 "its reference count.\n"
 "Lifetime: owns the object.");
 
+static PyObject *wrapper_lazy(PyObject *cls, PyObject *factory) {
+    if ((PyTypeObject *)cls != proxy_wrapper_type)
+        return PyErr_Format(PyExc_TypeError, "lazy() is for LocalWrapper itself, and %.100s is a class derived from it",
+                            ((PyTypeObject *)cls)->tp_name);
+    PyObject *source = proxy_new_factory(factory);
+    PyObject *self = source != NULL ? proxy_lazy_type->tp_alloc(proxy_lazy_type, 0) : NULL;
+    if (self == NULL) {
+        Py_XDECREF(source);
+        return NULL;
+    }
+    PROXY(self)->source = source;
+    PROXY(self)->call = proxy_vectorcall;
+    PROXY(self)->kind = PROXY_LAZY;
+    return self;
+}
+
 static PyMethodDef wrapper_methods[] = {
+    {"lazy", wrapper_lazy, METH_O | METH_CLASS,
+     "lazy($type, factory, /)\n--\n\n"
+     "A wrapper of the object that `factory()` returns, which is called for the first operation that needs the object.\n\n"
+     "The factory runs once: other threads and greenlets that need the object meanwhile wait for it. Where the factory\n"
+     "raises, so does the operation, and the next operation calls it again. Because nobody knows beforehand what the\n"
+     "object can do, the class of a lazy wrapper has every special method, as that of a LocalProxy.\n\n"
+     "Args:\n"
+     "    factory: a callable without arguments. It is let go when it has returned.\n\n"
+     "Raises:\n"
+     "    TypeError: `factory` is not callable; or this is called on a class derived from LocalWrapper.\n"
+     "    RuntimeError: by an operation: the factory itself uses the wrapper.\n\n"
+     "Thread-safety: may be used by any thread."},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, "For annotations: LocalWrapper[Config]."},
     {NULL, NULL, 0, NULL}
 };
@@ -309,6 +357,45 @@ static PyType_Spec wrapper_spec = {
     "xctx.LocalWrapper", sizeof(ProxyObject), 0,
     Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE, wrapper_slots  /* inherits the GC's flag */
 };
+
+/* ---- lazy wrappers --------------------------------------------------------------------------------------- */
+
+static int lazy_clear(PyObject *self) {
+    PyObject *made = LAZY(self)->made;
+    PROXY(self)->target = Py_None;  /* first: what is dropped below may run code that uses this */
+    LAZY(self)->made = NULL;
+#ifndef Py_GIL_DISABLED
+    Py_CLEAR(PROXY(self)->function);
+    Py_CLEAR(PROXY(self)->bound);
+#endif
+    Py_XDECREF(made);
+    return 0;
+}
+
+/* Whatever a wrapper can have, as a LocalProxy: what the object can do is known too late. */
+static PyTypeObject *make_lazy_type(void) {
+    PyType_Slot slots[PROXY_N_IF_SLOTS + 8];
+    PyType_Spec spec = {
+        "xctx.LocalWrapper[lazy]", sizeof(LazyObject), 0,
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL, slots
+    };
+    int n = 0;
+    slots[n++] = (PyType_Slot){Py_tp_new, (void *)class_new};
+    slots[n++] = (PyType_Slot){Py_tp_dealloc, (void *)proxy_dealloc};
+    slots[n++] = (PyType_Slot){Py_tp_traverse, (void *)proxy_traverse};
+    slots[n++] = (PyType_Slot){Py_tp_clear, (void *)lazy_clear};
+    slots[n++] = (PyType_Slot){Py_tp_richcompare, proxy_slot(Py_tp_richcompare)};
+    n += slots_of_any_object(slots + n);
+    slots[n] = (PyType_Slot){0, NULL};
+    PyTypeObject *cls = proxy_make_type(&spec, proxy_wrapper_type);
+    for (int i = 0; cls != NULL && i < PROXY_N_IF_METHODS; i++) {
+        if (i == PROXY_METHOD__set_name__) continue;
+        PyObject *method = PyDescr_NewMethod(cls, &proxy_if_methods[i]);
+        if (method == NULL || PyObject_SetAttr((PyObject *)cls, proxy_if_method_names[i], method) < 0) Py_CLEAR(cls);
+        Py_XDECREF(method);
+    }
+    return cls;
+}
 
 /* ---- LocalProxy ------------------------------------------------------------------------------------------ */
 
@@ -371,11 +458,7 @@ static PyTypeObject *make_local_type(void) {
     slots[n++] = (PyType_Slot){Py_nb_multiply, proxy_slot(Py_nb_multiply)};
     slots[n++] = (PyType_Slot){Py_nb_inplace_add, proxy_slot(Py_nb_inplace_add)};
     slots[n++] = (PyType_Slot){Py_nb_inplace_multiply, proxy_slot(Py_nb_inplace_multiply)};
-    for (int i = 0; i < PROXY_N_IF_SLOTS; i++)
-        switch (proxy_if_slots[i].slot) {
-        case Py_tp_descr_get: case Py_tp_descr_set: case Py_bf_getbuffer: break;  /* see slots.h */
-        default: slots[n++] = proxy_if_slots[i];
-        }
+    n += slots_of_any_object(slots + n);
     slots[n] = (PyType_Slot){0, NULL};
     for (int i = 0; i < PROXY_N_IF_METHODS; i++)
         if (i != PROXY_METHOD__set_name__) methods[m++] = proxy_if_methods[i];
@@ -459,6 +542,7 @@ int proxy_init(PyObject *implicit_names, PyObject *plain, PyObject *type_of_unio
     if ((proxy_base_type = make_base_type()) == NULL) return -1;
     if ((proxy_wrapper_type = proxy_make_type(&wrapper_spec, proxy_base_type)) == NULL) return -1;
     proxy_wrapper_type->tp_vectorcall = wrapper_vectorcall;
+    if ((proxy_lazy_type = make_lazy_type()) == NULL) return -1;
     if ((proxy_local_type = make_local_type()) == NULL) return -1;
 #ifdef Py_GIL_DISABLED
     if (proxy_nogil_init() < 0) return -1;

@@ -16,6 +16,9 @@ extern PyObject *(*proxy_find_class)(PyTypeObject *leaf, PyTypeObject *type);
 /* LocalProxy.__init__: decides what kind of source it is. */
 extern int (*proxy_configure)(PyObject *self, PyObject *args, PyObject *kwargs);
 
+/* A new _LazyFactory of a callable, which the caller has not checked. */
+extern PyObject *(*proxy_new_factory)(PyObject *factory);
+
 /* Counts the deaths of target types, because a new type can get the address of a dead one. Atomic, never goes down. */
 extern uint64_t proxy_type_deaths;
 

@@ -177,6 +177,7 @@ PyObject *proxy_iterator_new(PyObject *wrapper, PyObject *target) {
     if (!PyList_CheckExact(target) && !PyTuple_CheckExact(target) && !PyUnicode_CheckExact(target)
             && !PyBytes_CheckExact(target))
         return PyObject_GetIter(target);
+    if (XCTX_UNLIKELY(PROXY(wrapper)->kind == PROXY_LAZY)) return PyObject_GetIter(target);  /* it may be cleared */
     IteratorObject *self = PyObject_GC_New(IteratorObject, proxy_iterator_type);
     if (self == NULL) return NULL;
     self->base.target = NULL;

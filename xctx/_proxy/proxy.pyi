@@ -5,6 +5,7 @@ from typing import Any, Generic, TypeVar, overload
 from typing_extensions import disjoint_base
 
 _T = TypeVar("_T")
+_V = TypeVar("_V")
 
 # A proxy has whatever its target has, so a checker is told that it is the target: the constructors give the target's
 # type, and `request: Request = LocalProxy(variable)` needs no cast. As classes they are there for annotations,
@@ -15,6 +16,8 @@ class Proxy: ...
 
 class LocalWrapper(Proxy, Generic[_T]):
     def __new__(cls, wrapped: _T) -> _T: ...  # type: ignore[misc]
+    @classmethod
+    def lazy(cls, factory: Callable[[], _V], /) -> _V: ...
     @property
     def wrapped(self) -> _T: ...
 

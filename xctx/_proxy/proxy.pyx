@@ -8,19 +8,24 @@ in ``_proxy/slots.h``. This module decides what is decided once: the class for a
 
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
-from cpython.ref cimport Py_INCREF
-from libc.stdint cimport uint64_t
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.stdint cimport uint32_t, uint64_t
 from _functools import partial   # from the C modules, because functools and weakref would cost at each start
 from _weakref import ref
 from sys import intern
 from types import UnionType
 
-from xctx._runtime.python cimport PyContextVar_CheckExact, xctx_next_u64, xctx_shared_get, xctx_shared_setdefault
+from xctx._runtime.parking cimport (Waiter, waiter_here, wake_all, xctx_queue, xctx_queue_add, xctx_queue_pick,
+                                    xctx_queue_remove, xctx_waiter)
+from xctx._runtime.python cimport (PyContextVar_CheckExact, xctx_next_u64, xctx_shared_get, xctx_shared_setdefault,
+                                   xctx_tstate)
+from xctx._runtime.runtime cimport connect, xctx_fork_count
+from xctx._runtime.scheduling cimport current_hub, running_greenlet
 from xctx._stores.local import set_proxy_maker
 
 cdef extern from "xctx/_proxy/body.h":
     ctypedef enum ProxyKind:
-        PROXY_UNSET, PROXY_CONTEXTVAR, PROXY_CALL, PROXY_STORE, PROXY_STACK, PROXY_CHAINED
+        PROXY_LAZY, PROXY_UNSET, PROXY_CONTEXTVAR, PROXY_CALL, PROXY_STORE, PROXY_STACK, PROXY_CHAINED
     ctypedef struct ProxyObject:
         PyObject *source
         ProxyKind kind
@@ -29,17 +34,24 @@ cdef extern from "xctx/_proxy/body.h":
         PyObject *path
         PyObject *message
 
+    ctypedef struct LazyObject:
+        ProxyObject base
+        PyObject *made
+
     PyTypeObject *proxy_base_type
     PyTypeObject *proxy_wrapper_type
     PyTypeObject *proxy_local_type
 
     bint proxy_check(object o)
     object proxy_resolve(object self)
+    object (*proxy_make_target)(object self)
+    void proxy_publish_target(object self, PyObject *made)
 
 cdef extern from "xctx/_proxy/class.h":
     uint64_t proxy_type_deaths
     object (*proxy_find_class)(PyTypeObject *leaf, PyTypeObject *type)
     int (*proxy_configure)(object self, object args, object kwargs) except -1
+    object (*proxy_new_factory)(object factory)
 
     int proxy_init(object implicit_names, object plain, object union_type) except -1
     uint64_t proxy_mask(PyTypeObject *type)
@@ -189,8 +201,10 @@ cdef int _configure(object self, object args, object kwargs) except -1:
     cdef LocalProxyObject *proxy = <LocalProxyObject *><PyObject *>self
     cdef ProxyKind kind
     source, name, message = _arguments(*args, **({} if kwargs is None else kwargs))
-    # A wrapper stands for its object, also as a source.
+    # A wrapper stands for its object, also as a source; a lazy one is asked like a LocalProxy.
     while proxy_check(source) and PyType_IsSubtype(Py_TYPE(source), proxy_wrapper_type):
+        if (<ProxyObject *><PyObject *>source).kind == PROXY_LAZY:
+            break
         source = <object>(<ProxyObject *><PyObject *>source).source
     path = _path_of(name)
     kind = _kind_of(source, name)  # may run Python code
@@ -207,6 +221,114 @@ cdef int _configure(object self, object args, object kwargs) except -1:
             Py_INCREF(message)
             proxy.message = <PyObject *>message
         proxy.base.kind = kind  # last: from here on operations ask the source
+    return 0
+
+
+# ---- lazy wrappers -------------------------------------------------------------------------------------------------
+
+cdef double LOOK_AGAIN = 1.0   # seconds after which a unit that waits looks whether it was forked away from the maker
+
+
+@cython.final
+@cython.no_gc_clear
+cdef class _LazyFactory:
+    """What a lazy wrapper has instead of an object: the callable that makes it, and who waits for it.
+
+    Thread-safety: the critical section of this object guards all fields. No Python code runs in it.
+    Lifetime: that of the wrapper. There is no tp_clear: the callable, or what it refers to, can be cleared.
+    """
+    cdef object factory       # None once it has returned
+    cdef bint running
+    cdef uint64_t thread      # the thread that runs the factory, by the serial of its state,
+    cdef object greenlet      # its greenlet, or None where there are none,
+    cdef uint32_t forks       # and how often this process had been forked
+    cdef xctx_queue waiters
+
+    def __cinit__(self, factory):
+        if not callable(factory):
+            raise TypeError(f"{factory!r} is not callable: wanted a factory")
+        self.factory = factory
+
+
+cdef object _new_factory(object factory):
+    return _LazyFactory(factory)
+
+
+cdef object _make_target(object wrapper):
+    """Calls the factory of a lazy wrapper, or waits until another unit has: what it made."""
+    cdef LazyObject *lazy = <LazyObject *><PyObject *>wrapper
+    cdef _LazyFactory own = <_LazyFactory><object>lazy.base.source
+    cdef Waiter waiter
+    cdef PyObject *made
+    cdef bint mine
+    hub = current_hub()
+    greenlet = running_greenlet(True)
+    before = None   # a greenlet whose last reference must not go in the critical section
+    while True:
+        waiter = waiter_here(hub, None)
+        with cython.critical_section(own):
+            made = lazy.made
+            mine = False
+            if made == NULL:
+                # Without a hub, a greenlet that waits for another one of its thread would wait for ever.
+                mine = (own.running and own.thread == xctx_tstate().id and (hub is None or own.greenlet is greenlet)
+                        and own.forks == xctx_fork_count())
+                if own.running and not mine and own.forks == xctx_fork_count():
+                    xctx_queue_add(&own.waiters, &waiter.node, False)
+                elif not mine:
+                    # Free, or the unit that ran the factory stayed in the process that this one was forked from.
+                    own.running = True
+                    own.thread = xctx_tstate().id
+                    before, own.greenlet = own.greenlet, greenlet
+                    own.forks = xctx_fork_count()
+                    break
+        if made != NULL:
+            return <object>made
+        if mine:
+            raise RuntimeError("the factory of a lazy LocalWrapper uses the wrapper itself")
+        _wait(own, waiter)
+    try:
+        result = own.factory()
+    except BaseException:
+        _end(own, wrapper, NULL)
+        raise
+    Py_INCREF(result)   # the wrapper's reference
+    _end(own, wrapper, <PyObject *>result)
+    return <object>lazy.made   # perhaps another's, after a fork in the factory
+
+
+cdef int _end(_LazyFactory own, object wrapper, PyObject *made) except -1:
+    """Publishes what the factory made, if it made something, and wakes the units that wait. Consumes the reference."""
+    cdef xctx_waiter *chain = NULL
+    cdef PyObject *unused = NULL
+    factory = None
+    with cython.critical_section(own):
+        own.running = False
+        _greenlet, own.greenlet = own.greenlet, None   # dropped once nothing is half done
+        if made != NULL:
+            if (<LazyObject *><PyObject *>wrapper).made == NULL:
+                proxy_publish_target(wrapper, made)
+            else:
+                unused = made
+            factory, own.factory = own.factory, None
+        xctx_queue_pick(&own.waiters, own.waiters.count, &chain)
+    Py_XDECREF(unused)
+    wake_all(chain)
+    return 0   # the factory is let go here, where nothing is half done
+
+
+cdef int _wait(_LazyFactory own, Waiter waiter) except -1:
+    """Waits until the factory has returned or raised, but not for long: see LOOK_AGAIN."""
+    cdef bint linked
+    try:
+        waiter.park(LOOK_AGAIN)
+    finally:
+        with cython.critical_section(own):
+            linked = waiter.node.linked
+            if linked:
+                xctx_queue_remove(&own.waiters, &waiter.node)
+        if linked:
+            Py_DECREF(waiter)   # the queue's reference
     return 0
 
 
@@ -237,6 +359,9 @@ def is_proxy(obj, /):
 
 proxy_find_class = _find_class
 proxy_configure = _configure
+proxy_new_factory = _new_factory
+proxy_make_target = _make_target
+connect()
 # What the compiler puts into every class: a subclass that has these names has not asked for them.
 proxy_init(frozenset((
     "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__slots__", "__annotations__", "__annotate__",

@@ -24,7 +24,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
         Py_DECREF(result);
         return Py_NewRef(self);
     }
-    if (result != NULL && result != Py_NotImplemented && PROXY(self)->kind == PROXY_WRAPPER && !proxy_check(result)) {
+    if (result != NULL && result != Py_NotImplemented && PROXY(self)->kind <= PROXY_LAZY && !proxy_check(result)) {
         PyObject *wrapper = proxy_wrap(Py_TYPE(self)->tp_base, result);
         Py_DECREF(result);
         return wrapper;
@@ -100,7 +100,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
 #if PY_VERSION_HEX >= 0x030E0000
 #  define COMPARES_UNBOUND(op) 0
 #else
-#  define COMPARES_UNBOUND(op) (((op) == Py_EQ || (op) == Py_NE) && proxy_unbound_raised())
+#  define COMPARES_UNBOUND(op) (((op) == Py_EQ || (op) == Py_NE) && proxy_unbound_raised(self))
 #endif
 
 #define DEFINE_COMPARE(slot, f) \
@@ -136,7 +136,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
     static int slot_##slot(PyObject *self) { \
         PyObject *owned, *target = proxy_hold(self, &owned); \
         if (target == NULL) { \
-            if (!proxy_unbound_raised()) return -1; \
+            if (!proxy_unbound_raised(self)) return -1; \
             PyErr_Clear(); \
             return 0; \
         } \
@@ -149,7 +149,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
     static PyObject *slot_##slot(PyObject *self) { \
         PyObject *owned, *target = proxy_hold(self, &owned); \
         if (target == NULL) { \
-            if (!proxy_unbound_raised()) return NULL; \
+            if (!proxy_unbound_raised(self)) return NULL; \
             PyErr_Clear(); \
             const char *type = strrchr(Py_TYPE(self)->tp_name, '.'); \
             return PyUnicode_FromFormat("<%s unbound>", type != NULL ? type + 1 : Py_TYPE(self)->tp_name); \
@@ -499,8 +499,8 @@ static PyObject *call_ufunc(PyObject *const *args, Py_ssize_t nargs, PyObject *k
 PROXY_METHODS(DECLARE_NAME, DECLARE_NAME)
 
 /* dir() of an unbound proxy is empty; everything else raises. */
-static PyObject *without_target(PyObject *name) {
-    if (name != name__dir__ || !proxy_unbound_raised()) return NULL;
+static PyObject *without_target(PyObject *self, PyObject *name) {
+    if (name != name__dir__ || !proxy_unbound_raised(self)) return NULL;
     PyErr_Clear();
     return PyList_New(0);
 }
@@ -509,7 +509,7 @@ static PyObject *without_target(PyObject *name) {
     static PyObject *special##method(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames) { \
         PyObject *name = name##method, *owned, *target = proxy_hold(self, &owned); \
         (void)args; (void)nargs; (void)kwnames; \
-        if (XCTX_UNLIKELY(target == NULL)) return without_target(name); \
+        if (XCTX_UNLIKELY(target == NULL)) return without_target(self, name); \
         PyObject *result = call; \
         DROP(); \
         return result; \
