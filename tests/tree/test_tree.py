@@ -217,6 +217,25 @@ def test_greenlets(greenlet):
         worker.switch()
 
 
+FROZEN = """
+import gc, greenlet, xctx
+from xctx import debug
+greenlet.getcurrent()
+gc.freeze()
+store = xctx.local()
+def work():
+    store.n = 1
+    greenlet.getcurrent().parent.switch()
+worker = greenlet.greenlet(work)
+worker.switch()
+print([node.kind for node in debug.tree().walk() if node.id == hex(id(worker))])
+"""
+
+
+def test_greenlets_whose_parent_is_frozen(greenlet, python):
+    assert python(FROZEN) == "['greenlet']\n"
+
+
 GEVENT = """
 from gevent import monkey
 monkey.patch_all()

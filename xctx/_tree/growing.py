@@ -205,6 +205,12 @@ class Growing:
             return {}
         found = [(thing, context) for thing, context in self.things if issubclass(type(thing), self.greenlet)]
         alive = {id(thing): (thing, context) for thing, context in found if self.greenlet.__bool__(thing)}
+        for thing, _ in [*alive.values()]:
+            # A parent is missing if the program has frozen it: gc.freeze().
+            parent = thing.parent
+            while parent is not None and id(parent) not in alive:
+                alive[id(parent)] = (parent, None)
+                parent = parent.parent
         idents = self.idents_of({id(thing): thing for thing, _ in alive.values()})
         children: dict[int, list[Any]] = {}
         for thing, _ in alive.values():
