@@ -10,9 +10,9 @@ import contextlib
 import os
 import pwd
 import shutil
-import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -104,6 +104,16 @@ class Server:
         """The number of the server's first process."""
         return int((self.data / "postmaster.pid").read_text().split()[0])
 
+    @contextlib.contextmanager
+    def guarded(self):
+        """A process removes the server if this one is killed before it does so."""
+        command = [sys.executable, __file__, "guard", self._directory]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True) as guard:
+            try:
+                yield
+            finally:
+                guard.kill()  # a forked child may keep the pipe open
+
     def remove(self):
         if (self.data / "postmaster.pid").exists():
             self.stop("immediate")
@@ -122,17 +132,20 @@ def _exists(user):
 def server():
     """with server() as made: made.conninfo"""
     with contextlib.ExitStack() as stack:
-        # A signal that ends this process must not leave the server behind.
-        before = signal.getsignal(signal.SIGTERM)
         made = Server(tempfile.mkdtemp(prefix="xctx-postgres-"))
+        stack.enter_context(made.guarded())
         stack.callback(made.remove)
         made.prepare()
         made.start()
-        stack.callback(signal.signal, signal.SIGTERM, before)
         yield made
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["guard"]:
+        sys.stdin.read()  # until the process that has the other end of the pipe has ended
+        if os.path.exists(sys.argv[2]):
+            Server(sys.argv[2]).remove()
+        raise SystemExit
     if programs() is None:
         raise SystemExit("PostgreSQL is not installed")
     print(programs())

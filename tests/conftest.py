@@ -20,6 +20,8 @@ from helpers.units import KEYS, KINDS, in_fresh_thread, in_spawned
 
 import xctx
 
+pytest.register_assert_rewrite("helpers.lock_contract")
+
 if installed("hypothesis"):
     effort.load_hypothesis_profile()
 

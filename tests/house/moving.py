@@ -132,7 +132,7 @@ def initialises(make):
                 self.a = 1
 
         store = Mine()
-        units.in_thread(lambda: hasattr(store, "a"))
+        units.in_fresh_thread(lambda: hasattr(store, "a"))
     except TypeError:
         return "no subclass allowed"
     return "once a unit" if len(calls) == 2 else "once in all"
@@ -158,7 +158,7 @@ def releases_a_thread(make):
         store.a = value = Value()
         kept.append(weakref.ref(value))
 
-    units.in_thread(work)
+    units.in_fresh_thread(work)
     return "released" if wait_until_gone(kept[0]) else "kept"
 
 
@@ -227,7 +227,7 @@ def initialised_by(use):
                 use(store)
             return threading.get_ident() in calls
 
-        return "called" if units.in_thread(elsewhere) else "not called"
+        return "called" if units.in_fresh_thread(elsewhere) else "not called"
 
     return question
 
@@ -267,7 +267,7 @@ def proxy_by_a_call(make):
 
 
 LOCAL = {
-    "another thread": apart(units.in_thread),
+    "another thread": apart(units.in_fresh_thread),
     "another greenlet of the thread": apart(units.in_greenlet),
     "another asyncio task of the thread": apart(units.in_asyncio_task),
     "a child task": inherits,
@@ -413,7 +413,7 @@ def bound_in(run):
 
 
 XLOCAL = {
-    "another thread": bound_in(units.in_thread),
+    "another thread": bound_in(units.in_fresh_thread),
     "another greenlet of the thread": bound_in(units.in_greenlet),
     "tasks that bind in turn": interleaved_tasks,
     "``as y`` gives": given_by_with,

@@ -107,8 +107,9 @@ def test_blocks_are_found(tmp_path):
 
 
 def test_names():
-    """The tests that a file of tests has, with those in classes."""
+    """The tests that a file of tests has, with those in classes, and those that it shares with another."""
     assert "test_names" in named_in(Path(__file__))
+    assert "test_blocks" in named_in(ROOT / "tests" / "lock" / "test_lock.py")
 
 
 def named_in(path):
@@ -116,6 +117,8 @@ def named_in(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.names[0].name == "*":
+            found |= named_in(ROOT / "tests" / f"{node.module.replace('.', '/')}.py")
     return found
 
 

@@ -15,7 +15,8 @@ import json, os, sys
 __doc__  # there is one
 main = sys.modules["__main__"]
 print(json.dumps([
-    __name__, sys.argv, sys.path[0], vars(main) is globals(), __spec__ and __spec__.name, __package__, str(__cached__),
+    __name__, sys.argv, sys.path[0], vars(main) is globals(), __spec__ and __spec__.name, __package__,
+    str(globals().get("__cached__")),
     type(__loader__).__name__, globals().get("__file__"), sorted(globals()),
 ]))
 """

@@ -198,6 +198,60 @@ def test_readers_of_a_process_share_one_grant_without_asking(lock, statements):
         assert len(lock.sessions()) == 1
 
 
+def test_a_process_that_reads_gets_the_lock_to_write_without_giving_it_away(lock, elsewhere, statements):
+    with lock:
+        assert in_thread(lambda: lock.acquire_upgradable(timeout=LONG) and elsewhere.acquire(blocking=False)) is False
+        assert xctx._postgres.agent._RELEASE not in statements
+        assert [(each.mode, each.granted) for each in lock.sessions()] == [("exclusive", True)]
+    with lock.exclusive(timeout=LONG):
+        assert lock.mode == "exclusive"
+
+
+def test_a_process_that_reads_beside_another_gives_it_away_to_write(lock, elsewhere):
+    left = []
+
+    def leave():
+        eventually(lambda: waiting(elsewhere))
+        elsewhere.release()
+        left.append(1)
+
+    def read_elsewhere():
+        assert elsewhere.acquire(timeout=LONG)
+        leave()
+
+    with lock:
+        reader = threading.Thread(target=read_elsewhere)
+        reader.start()
+        eventually(lambda: len(lock.sessions()) == 2)
+        assert in_thread(lambda: lock.acquire_upgradable(timeout=0.1)) is False
+    assert lock.acquire_upgradable(timeout=LONG)
+    assert left
+    lock.release()
+    reader.join()
+
+
+def test_a_fencing_token_is_new_when_a_process_that_reads_gets_the_lock_to_write(conninfo, name):
+    lock = SharedLock(name, conninfo, fencing=True)
+    with lock.exclusive():
+        before = lock.token
+    read, leave = threading.Event(), threading.Event()
+
+    def reader():
+        with lock:
+            read.set()
+            leave.wait(LONG)
+
+    eventually(lambda: not lock.sessions())
+    thread = threading.Thread(target=reader)
+    thread.start()
+    read.wait(LONG)
+    with lock.upgradable(timeout=LONG):
+        leave.set()
+        lock.upgrade(timeout=LONG)
+        assert lock.token > before
+    thread.join()
+
+
 def test_a_thousand_greenlets_need_one_connection(lock, gevent):
     inside = []
     most = 0

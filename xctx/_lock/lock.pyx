@@ -889,6 +889,9 @@ cdef int warn() except -1:
     """Warns the caller of the lock. Not by `warn` of warnings, which shows what it has shown once for a line no more."""
     try:
         frame = sys._getframe(0)
+        # The lock over PostgreSQL takes this one: its caller is meant.
+        while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("xctx."):
+            frame = frame.f_back
     except ValueError:   # called by C alone
         _warnings.warn(DEATH, OwnerDiedWarning, 1)
         return 0

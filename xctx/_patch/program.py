@@ -138,7 +138,8 @@ def run_file(arguments: list[str]) -> None:
         print(f"{sys.executable}: can't open file {path!r}: [Errno {exc.errno}] {exc.strerror}", file=sys.stderr)
         raise SystemExit(2) from None
     names.update(__file__=path, __loader__=SourceFileLoader("__main__", path), __package__=None, __spec__=None)
-    names.update(__cached__=None)
+    if sys.version_info < (3, 15):  # later versions set it in no module
+        names.update(__cached__=None)
 
     def run_source() -> None:
         exec(compile(source, path, "exec", dont_inherit=True), names)

@@ -6,10 +6,11 @@ name is found by it, on either side.
 """
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from xctx._core import context, greenlet, thread
+from xctx._core import context, flow, greenlet, thread
 from xctx._stores.inspection import stores_of
 from xctx._stores.local import local
 
@@ -85,7 +86,10 @@ def for_asgiref(original: type) -> type:
     """Of ``asgiref.local.Local``: it goes by contexts, and where it is critical by threads, outside of event loops."""
     from asyncio import _get_running_loop  # asgiref has imported it
 
-    class Local(local, key=context):
+    # asgiref shows a new thread nothing of a context that the thread only inherited.
+    inherits = getattr(sys.flags, "thread_inherit_context", False)
+
+    class Local(local, key=flow if inherits else context):
         __doc__ = original.__doc__
         __slots__ = ()
 

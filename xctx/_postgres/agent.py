@@ -54,6 +54,9 @@ _ACQUIRE, _TRY = (
     for function in ("pg_advisory_lock", "pg_try_advisory_lock")
 )
 _LOOK = f"SELECT pg_backend_pid(), {_OTHERS_WAIT}"
+# A try, so two sessions that read cannot wait for each other here. It gets nothing where others wait already.
+_STEP_UP = f"""SELECT pg_backend_pid(),
+    CASE WHEN pg_try_advisory_lock($1::bigint) THEN pg_advisory_unlock_shared($1::bigint) END, {_OTHERS_WAIT}"""
 _STEP_DOWN = "SELECT pg_advisory_lock_shared($1::bigint), pg_advisory_unlock($1::bigint)"
 _RELEASE = "SELECT pg_advisory_unlock_all()"
 FENCING_TABLE = "CREATE TABLE IF NOT EXISTS xctx_fencing (lock bigint PRIMARY KEY, token bigint NOT NULL)"
@@ -69,11 +72,12 @@ class Request:
     Thread-safety: made and removed by the unit; the agent writes the outcome once.
     """
 
-    __slots__ = ("level", "outcome", "trying")
+    __slots__ = ("beside_readers", "level", "outcome", "trying")
 
-    def __init__(self, level: int, trying: bool) -> None:
+    def __init__(self, level: int, trying: bool, beside_readers: bool) -> None:
         self.level = level
         self.trying = trying
+        self.beside_readers = beside_readers  # it can be granted while units of this process read
         self.outcome: object = None  # REFUSED, or an exception
 
 
@@ -264,6 +268,8 @@ class Agent:
                 self._idle_since = clock()
             else:
                 self._rest()
+        elif wanted and self._stepped_up():
+            return
         elif wanted and self._tries() == len(self._open_requests()):
             if self._nobody_is_inside():
                 self._release()
@@ -356,12 +362,7 @@ class Agent:
             if isinstance(error, SessionLost):  # nobody was inside
                 raise driver().OperationalError(str(error)) from error
             raise
-        self._pause = self._turn
-        self._next_look = clock() + self._turn
-        self._granted = clock()
-        with self._guard:
-            self._served = False
-            self._hurried = others
+        self._note_grant(others)
         if level == EXCLUSIVE:
             self._door.release()
         else:
@@ -460,25 +461,39 @@ class Agent:
     # --- while something is granted
 
     def _look(self) -> bool:
-        """Asks the server whether others wait. When it has answered, the grant is good for another while."""
+        """Asks the server whether others wait."""
+        (others,) = self._query_alive(_LOOK)
+        return others == "t" or (self._machine is not None and self._machine.waiters > 0)
+
+    def _query_alive(self, sql: str) -> list[str | None]:
+        """The columns after ``pg_backend_pid()``. When the server has answered, the grant is good for another while."""
         session = self._session
         assert session is not None
         asked = clock()
         if asked >= self.grant.until:
             raise SessionLost(f"this process stood still for longer than the bound of {self._bound:g} s")
         try:
-            session.send(_LOOK, self._key)
+            session.send(sql, self._key)
             rows = session.receive(self.grant.until - asked)
         except driver().OperationalError as error:
             raise SessionLost(str(error).strip()) from error
         if rows is None:
             raise SessionLost(f"the server has not answered for {self._bound:g} s")
-        ((backend, others),) = rows
+        ((backend, *told),) = rows
         if backend != session.backend:
             raise SessionLost("a pooler has passed the connection to another session")
         self.grant.until = asked + self._bound
         self._next_ping = asked + self._bound / 4
-        return others == "t" or (self._machine is not None and self._machine.waiters > 0)
+        return told
+
+    def _note_grant(self, others: bool) -> None:
+        """A turn begins: the server has just granted the lock, or more of it than before."""
+        self._pause = self._turn
+        self._next_look = clock() + self._turn
+        self._granted = clock()
+        with self._guard:
+            self._served = False
+            self._hurried = others
 
     def _watch(self, seconds: float) -> None:
         """Waits for so long, or until a request comes. Notices the end of the session."""
@@ -530,6 +545,26 @@ class Agent:
             self._check_end()
             self._answer(REFUSED, only_tries=True)
             self._watch(0)
+
+    def _stepped_up(self) -> bool:
+        """From shared to exclusive, if no other session reads or waits; units of this process read on meanwhile."""
+        if self._hurried or self._machine is not None:
+            return False
+        if not any(each.beside_readers or not each.trying for each in self._open_requests()):
+            return False
+        granted, others = self._query_alive(_STEP_UP)
+        if granted != "t":
+            return False
+        try:
+            if self._fencing:
+                self.token = self._fence()
+        except driver().OperationalError as error:
+            raise SessionLost(str(error).strip()) from error
+        self._note_grant(others == "t")
+        self._door.release()
+        with self._guard:
+            self.level = EXCLUSIVE
+        return True
 
     def _step_down(self) -> None:
         session = self._session

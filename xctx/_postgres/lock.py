@@ -221,6 +221,7 @@ class SharedLock(Granted):
         """Acquires the lock to read, with the right to write later: only one unit at a time has it.
 
         Units of this process may read beside it; those of others wait, because the server's lock is held exclusively.
+        Where others read already, or with `machine`, it waits for the readers of this process, too.
 
         Args, returns and raises as :meth:`acquire`.
         """
@@ -599,7 +600,7 @@ class _Wait:
         self._lock = lock
         self._trying = seconds == 0
         self._until = time.monotonic() + seconds
-        self.request = Request(_NEEDED[mode], self._trying)
+        self.request = Request(_NEEDED[mode], self._trying, mode == "upgradable")
         self._agent = lock._agent
         self._tries = 0
         self._granted = False  # the agent had the lock when the unit last looked
