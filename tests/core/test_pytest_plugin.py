@@ -36,16 +36,27 @@ def suite(tmp_path):
     """suite(source, *arguments): runs pytest on a file with that source. Gives how many passed, failed and so on, and
     what was printed."""
 
-    def run(source, *arguments, ini=ON, plugins=(), common=COMMON, plugin="xctx.pytest", **files):
+    def run(source, *arguments, ini=ON, plugins=("xctx.pytest",), common=COMMON, installed=False, **files):
+        env = {**os.environ, "PYTEST_ADDOPTS": ""}
+        if installed:
+            described = tmp_path / "installed" / "xctx-0.dist-info"
+            described.mkdir(parents=True)
+            (described / "METADATA").write_text("Metadata-Version: 2.1\nName: xctx\nVersion: 0\n")
+            names = "".join(f"{name} = {module}\n" for name, module in entry_points().items())
+            (described / "entry_points.txt").write_text(f"[pytest11]\n{names}")
+            env["PYTHONPATH"] = str(described.parent)
+            arguments = ("-p", "no:asyncio", *arguments)  # it would warn of a setting of its own
+        else:
+            env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         (tmp_path / "pytest.ini").write_text("[pytest]\n" + ini)
         (tmp_path / "test_them.py").write_text(textwrap.dedent(common) + textwrap.dedent(source))
         for name, text in files.items():
             (tmp_path / f"{name}.py").write_text(textwrap.dedent(text))
-        named = [part for name in (plugin, *plugins) for part in ("-p", name)]
+        named = [part for name in plugins for part in ("-p", name)]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-ra", "-W", "error", "-p", "no:cacheprovider", *named, *arguments],
             cwd=tmp_path,
-            env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": ""},
+            env=env,
             capture_output=True,
             text=True,
             timeout=120,
@@ -217,31 +228,41 @@ def test_classes_of_unittest_and_setup_methods(suite):
     """).assert_all(passed=4)
 
 
-def test_without_the_setting_there_is_no_unit_of_work_and_nothing_is_imported(suite):
-    suite(
-        """
-        import sys
+NOT_IMPORTED = """
+    import sys
 
-        def test_one(xctx_bind):
-            assert not [name for name in sys.modules if name.partition(".")[0] == "xctx"]
-    """,
-        ini="",
-        common="",
-        plugin="_xctx_pytest",
-    ).assert_all(passed=1)
+    def test_one(xctx_bind):
+        assert not [name for name in sys.modules if name.partition(".")[0] == "xctx"]
+"""
+
+
+def test_without_the_setting_there_is_no_unit_of_work_and_nothing_is_imported(suite):
+    suite(NOT_IMPORTED, ini="", common="", plugins=(), installed=True).assert_all(passed=1)
     suite("def test_one(): assert unit() is None; other(a=1).__enter__()", ini="").assert_all(passed=1)
 
 
-def test_the_entry_point_has_the_name_by_which_programs_ask_for_it():
-    """So that pytest does not take `-p xctx.pytest` for another plugin."""
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert project["project"]["entry-points"]["pytest11"] == {"xctx.pytest": "_xctx_pytest"}
-    assert project["tool"]["setuptools"]["py-modules"] == ["_xctx_pytest"]
-
-
-def test_asked_for_by_a_conftest_as_well(suite):
-    result = suite("def test_one(): assert unit() is not None", conftest="pytest_plugins = ['xctx.pytest']")
+@pytest.mark.parametrize("plugins", [(), ("xctx.pytest",)], ids=["found", "named"])
+@pytest.mark.parametrize("conftest", ["", "pytest_plugins = ['xctx.pytest']"], ids=["", "in conftest"])
+@pytest.mark.parametrize("installed", [True, False], ids=["installed", "in the tree"])
+def test_however_it_is_asked_for_it_is_registered_once(suite, plugins, conftest, installed):
+    if not (plugins or conftest or installed):
+        pytest.skip("nobody asks for it")
+    ini = (
+        ON if plugins or installed else ""
+    )  # a setting of a plugin that a conftest loads is known too late for -W error
+    result = suite(
+        "def test_one(xctx_bind, pytestconfig): assert (unit() is not None) == pytestconfig.getini('xctx_units')",
+        ini=ini,
+        plugins=plugins,
+        conftest=conftest,
+        installed=installed,
+    )
     result.assert_all(passed=1)
+
+
+def entry_points():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    return project["entry-points"]["pytest11"]
 
 
 # --- asynchronous tests -----------------------------------------------------------------------------------------------
@@ -278,7 +299,7 @@ def test_with_pytest_asyncio(suite, loop_scope):
         async def test_two():
             assert unit() is not None and not vars(of_work) and not vars(other)
     """,
-        plugins=["pytest_asyncio.plugin"],
+        plugins=["xctx.pytest", "pytest_asyncio.plugin"],
         ini=ON + "asyncio_default_fixture_loop_scope = function\n",
     ).assert_all(passed=3)
 
@@ -309,7 +330,7 @@ def test_with_anyio(suite, backend):
         async def test_two():
             assert unit() is not None and not vars(of_work) and not vars(other)
     """,
-        plugins=["anyio.pytest_plugin"],
+        plugins=["xctx.pytest", "anyio.pytest_plugin"],
     ).assert_all(passed=3)
 
 
@@ -484,7 +505,7 @@ def test_in_several_processes(suite):
                 other(a=1).__enter__()
     """,
         *("-n", "2"),
-        plugins=["xdist.plugin", "xdist.looponfail"],
+        plugins=["xctx.pytest", "xdist.plugin", "xdist.looponfail"],
     )
     result.assert_all(passed=6, error=1)
     assert result.left() == {"test_each[3]": "open: 'a' of test_them.other"}
@@ -512,7 +533,7 @@ def test_pytest_within_a_test(suite):
         def test_after():
             assert not vars(other)
     """,
-        plugins=["pytester"],
+        plugins=["xctx.pytest", "pytester"],
     ).assert_all(passed=2)
 
 
