@@ -114,6 +114,7 @@ def test_a_test_and_its_own_fixtures_are_one_unit_of_work(suite):
     """).assert_all(passed=4)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("scope", ["class", "module", "package", "session"])
 def test_what_a_wider_fixture_binds_and_keeps_lives_as_long_as_that(suite, scope):
     suite(f"""
@@ -241,12 +242,21 @@ def test_without_the_setting_there_is_no_unit_of_work_and_nothing_is_imported(su
     suite("def test_one(): assert unit() is None; other(a=1).__enter__()", ini="").assert_all(passed=1)
 
 
-@pytest.mark.parametrize("plugins", [(), ("xctx.pytest",)], ids=["found", "named"])
-@pytest.mark.parametrize("conftest", ["", "pytest_plugins = ['xctx.pytest']"], ids=["", "in conftest"])
-@pytest.mark.parametrize("installed", [True, False], ids=["installed", "in the tree"])
+BY_CONFTEST = "pytest_plugins = ['xctx.pytest']"
+
+
+@pytest.mark.parametrize(
+    ("plugins", "conftest", "installed"),
+    [
+        ((), "", True),
+        (("xctx.pytest",), "", True),
+        ((), BY_CONFTEST, True),
+        (("xctx.pytest",), BY_CONFTEST, True),
+        ((), BY_CONFTEST, False),
+        (("xctx.pytest",), BY_CONFTEST, False),
+    ],
+)
 def test_however_it_is_asked_for_it_is_registered_once(suite, plugins, conftest, installed):
-    if not (plugins or conftest or installed):
-        pytest.skip("nobody asks for it")
     ini = (
         ON if plugins or installed else ""
     )  # a setting of a plugin that a conftest loads is known too late for -W error
@@ -487,6 +497,7 @@ def test_fixtures_that_fail(suite):
     assert result.left() == {"test_before": "open: 'a' of test_them.other"}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("mode", ["prepend", "append", "importlib"])
 def test_import_modes(suite, mode):
     result = suite("def test_one(): other(a=1).__enter__()", f"--import-mode={mode}")
@@ -582,7 +593,9 @@ def test_a_fixture_that_looks_in_all_contexts_and_threads(suite):
         """
         import contextvars
         import threading
+        import xctx.pytest
 
+        xctx.pytest.ENDING = 1
         pytestmark = pytest.mark.usefixtures("xctx_nothing_left")
         context = contextvars.Context()
 
@@ -590,7 +603,9 @@ def test_a_fixture_that_looks_in_all_contexts_and_threads(suite):
             context.run(other(a=1).__enter__)
 
         def test_a_thread_that_ends():
-            threading.Thread(target=lambda: other(a=1).__enter__()).start()
+            thread = threading.Thread(target=lambda: other(a=1).__enter__())
+            thread.start()
+            thread.join()
 
         def test_clean():
             with other(a=1):
