@@ -19,7 +19,6 @@ from helpers.packages import installed
 from helpers.units import KEYS, KINDS, in_fresh_thread, in_spawned
 
 import xctx
-from xctx.debug import live_bindings
 
 pytest.register_assert_rewrite("helpers.lock_contract")
 
@@ -186,19 +185,8 @@ def count_objects():
 
 
 @pytest.fixture
-def nothing_stays_bound(eventually):
-    """Checks that no binding is left that was not there before the test. Waits for threads that are still ending."""
-    gc.collect()
-    before = live_bindings()
-    yield
-
-    def none_is_left():
-        # What the test has left in cycles, such as a server's last task and its exception, waits for the collector.
-        if live_bindings() > before:
-            gc.collect()
-        return live_bindings() <= before
-
-    eventually(none_is_left)
+def nothing_stays_bound(xctx_nothing_left):
+    """Checks that no binding is left that was not there before the test: by xctx's own plugin for pytest."""
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
     python -m xctx --check    # tries threads, greenlets, tasks, a fork and more; status 1 if anything is wrong
     python -m xctx --demo     # a thousand requests at once, with a global and with xctx
     python -m xctx locks      # the locks with a name: which units hold them, which wait (--who, --json, --watch)
+    python -m xctx dump PID   # who is running in another process (--json, --html FILE, --values)
     python -m xctx run --all program.py     # a program with xctx's classes in place of those of other libraries
 
 Greenlet is imported only where that leaves the GIL as it is.
@@ -489,6 +490,10 @@ def main(arguments: list[str] | None = None) -> int:
         from xctx._lock import listing
 
         return listing.main(arguments[1:])
+    if arguments[:1] == ["dump"]:
+        from xctx._tree import asking
+
+        return asking.main(arguments[1:])
     if arguments[:1] == ["run"]:
         from xctx._patch import program
 
@@ -496,7 +501,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m xctx",
         description="What this interpreter offers to xctx. `python -m xctx locks` tells of the locks with a name, "
-        "`python -m xctx run` runs a program patched.",
+        "`python -m xctx dump` of who is running in another process; `python -m xctx run` runs a program patched.",
         epilog="Ends with 0 where all is well, 1 where a check failed, 2 where the command makes no sense.",
     )
     choice = parser.add_mutually_exclusive_group()

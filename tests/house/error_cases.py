@@ -10,6 +10,7 @@ import pickle
 import threading
 
 import error_cases_carry
+import error_cases_tree
 import pytest
 from helpers.packages import offers
 from helpers.units import in_fork
@@ -649,6 +650,7 @@ if offers("SharedLock"):
     SECTIONS["On PostgreSQL"] = error_cases_postgres.POSTGRES
 SECTIONS["Carry"] = error_cases_carry.CARRY
 SECTIONS["To other machines"] = error_cases_carry.WIRE
+SECTIONS["Looking at a process"] = error_cases_tree.TREE
 SECTIONS["Whole programs"] = error_cases_carry.PATCH
 SECTIONS["Interpreters"] = [
     (
@@ -681,7 +683,7 @@ LEFT_OUT = {
 }
 if offers("SharedLock"):
     LEFT_OUT |= error_cases_lock.LEFT_OUT | error_cases_postgres.LEFT_OUT
-LEFT_OUT |= error_cases_carry.LEFT_OUT
+LEFT_OUT |= error_cases_carry.LEFT_OUT | error_cases_tree.LEFT_OUT
 
 
 def rows(cases):

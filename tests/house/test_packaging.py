@@ -98,7 +98,8 @@ def test_the_wheel_has_the_package_alone_and_works_where_there_is_nothing_else(s
         for path in PACKAGE.rglob("*.pyx")
     }
     sources = {str(path.relative_to(ROOT)) for suffix in ("py", "pyi") for path in PACKAGE.rglob(f"*.{suffix}")}
-    assert {name for name in names if not name.startswith(info)} == sources | compiled | {"xctx/py.typed"}
+    others = {"xctx/py.typed"}
+    assert {name for name in names if not name.startswith(info)} == sources | compiled | others
     assert f"{info}licenses/LICENSE" in names
     assert not [line for line in metadata if line.startswith("Requires-Dist") and "; extra ==" not in line]
 

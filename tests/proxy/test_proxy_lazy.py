@@ -47,7 +47,7 @@ def test_nothing_is_made_before_an_operation_needs_it(lazy, calls):
         lambda p: p.x,
         lambda p: p.wrapped,
         lambda p: p == 1,
-        repr,
+        str,
         bool,
         dir,
         vars,
@@ -66,6 +66,18 @@ def test_any_operation_calls_the_factory_once(lazy, calls, use):
         except AttributeError:  # Point compares with points only
             pass
     assert len(calls) == 1
+
+
+def test_its_repr_does_not_call_the_factory(calls):
+    def make():
+        calls.append(1)
+        return [1]
+
+    lazy = LocalWrapper.lazy(make)
+    for shown in repr(lazy), f"{lazy!r}":
+        assert shown == f"<xctx.LocalWrapper of what {make} makes>"
+    assert calls == []
+    assert (str(lazy), repr(lazy), calls) == ("[1]", "[1]", [1])
 
 
 def test_what_it_makes_is_let_go_with_the_wrapper_and_the_factory_at_once(no_collector):
@@ -94,7 +106,7 @@ def test_a_factory_that_raises_is_called_again(calls, error):
         return 5
 
     lazy = LocalWrapper.lazy(make)
-    for use in (bool, repr, dir):  # an unbound LocalProxy would answer
+    for use in (bool, str, dir):  # an unbound LocalProxy would answer
         with pytest.raises(error, match="not yet"):
             use(lazy)
     assert lazy + 1 == 6

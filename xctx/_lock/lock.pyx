@@ -561,6 +561,11 @@ def open_at(cls, path, key, on_death):
     return cls.at(path, create=False, key=key, on_death=on_death)
 
 
+def serial_of(SharedLock lock not None):
+    """The number by which the UnitLocks of the lock know it; 0 where it was not initialised."""
+    return lock.serial
+
+
 def view_of(lock, cls, key, on_death="ignore"):
     """The same lock as another object: of the class `cls`, and held by units of another key."""
     cdef SharedLock other = <SharedLock?>lock

@@ -333,8 +333,8 @@ static PyMethodDef wrapper_methods[] = {
      "lazy($type, factory, /)\n--\n\n"
      "A wrapper of the object that `factory()` returns, which is called for the first operation that needs the object.\n\n"
      "The factory runs once: other threads and greenlets that need the object meanwhile wait for it. Where the factory\n"
-     "raises, so does the operation, and the next operation calls it again. Because nobody knows beforehand what the\n"
-     "object can do, the class of a lazy wrapper has every special method, as that of a LocalProxy.\n\n"
+     "raises, so does the operation, and the next operation calls it again. repr() does not call it. Because nobody knows\n"
+     "beforehand what the object can do, the class of a lazy wrapper has every special method, as that of a LocalProxy.\n\n"
      "Args:\n"
      "    factory: a callable without arguments. It is let go when it has returned.\n\n"
      "Raises:\n"
@@ -372,6 +372,16 @@ static int lazy_clear(PyObject *self) {
     return 0;
 }
 
+/* A log, a debugger and a report of an error show what there is. They are not what the factory waits for. */
+static PyObject *lazy_repr(PyObject *self) {
+    PyObject *made = xctx_load_ptr((void **)&LAZY(self)->made);  /* borrowed: see step() in body.c */
+    if (made == NULL) return PyObject_Repr(PROXY(self)->source);
+    Py_INCREF(made);
+    PyObject *shown = PyObject_Repr(made);
+    Py_DECREF(made);
+    return shown;
+}
+
 /* Whatever a wrapper can have, as a LocalProxy: what the object can do is known too late. */
 static PyTypeObject *make_lazy_type(void) {
     PyType_Slot slots[PROXY_N_IF_SLOTS + 8];
@@ -384,6 +394,7 @@ static PyTypeObject *make_lazy_type(void) {
     slots[n++] = (PyType_Slot){Py_tp_dealloc, (void *)proxy_dealloc};
     slots[n++] = (PyType_Slot){Py_tp_traverse, (void *)proxy_traverse};
     slots[n++] = (PyType_Slot){Py_tp_clear, (void *)lazy_clear};
+    slots[n++] = (PyType_Slot){Py_tp_repr, (void *)lazy_repr};
     slots[n++] = (PyType_Slot){Py_tp_richcompare, proxy_slot(Py_tp_richcompare)};
     n += slots_of_any_object(slots + n);
     slots[n] = (PyType_Slot){0, NULL};

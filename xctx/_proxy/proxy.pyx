@@ -249,6 +249,12 @@ cdef class _LazyFactory:
             raise TypeError(f"{factory!r} is not callable: wanted a factory")
         self.factory = factory
 
+    def __repr__(self):
+        """What a lazy wrapper shows before it has an object."""
+        with cython.critical_section(self):
+            factory = self.factory
+        return f"<xctx.LocalWrapper of what {factory!r} makes>"
+
 
 cdef object _new_factory(object factory):
     return _LazyFactory(factory)

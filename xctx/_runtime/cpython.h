@@ -76,6 +76,34 @@ static inline unsigned long xctx_thread_in_context(PyObject *context) {
     return 0;
 }
 
+/* --- looking at the whole interpreter ----------------------------------------------------------------------------------- */
+
+/* Calls `visit` with each object that the collector knows, until that returns 0. Meanwhile nothing else of the interpreter runs:
+ * the caller has the GIL, or CPython stops the world. So `visit` may take references, and does nothing that could run code or
+ * wait for another thread. Returns -1 with an exception where it cannot begin. */
+#if PY_VERSION_HEX >= 0x030C0000
+static inline int xctx_visit_objects(int (*visit)(PyObject *, void *), void *arg) {
+    PyUnstable_GC_VisitObjects(visit, arg);
+    return 0;
+}
+#else
+static inline int xctx_visit_objects(int (*visit)(PyObject *, void *), void *arg) {
+    PyObject *collector = PyImport_ImportModule("gc");
+    PyObject *objects = collector == NULL ? NULL : PyObject_CallMethod(collector, "get_objects", NULL);
+    Py_ssize_t i;
+    Py_XDECREF(collector);
+    if (objects == NULL) return -1;
+    for (i = 0; i < PyList_GET_SIZE(objects) && visit(PyList_GET_ITEM(objects, i), arg); i++);
+    Py_DECREF(objects);   /* no other code has run since, so this ends the life of none of them */
+    return 0;
+}
+#endif
+
+/* The threads of this interpreter, from the youngest to the oldest. In `visit` of the function above, or with the GIL. */
+static inline PyThreadState *xctx_first_thread(void) { return PyInterpreterState_ThreadHead(xctx_tstate()->interp); }
+static inline PyThreadState *xctx_next_thread(PyThreadState *each) { return PyThreadState_Next(each); }
+static inline unsigned long xctx_thread_ident(PyThreadState *each) { return each->thread_id; }
+
 /* --- context variables ------------------------------------------------------------------------------------------------- */
 
 /* 3.11 may collect garbage whenever it allocates an object, and so run finalisers, which may do anything; from 3.12 on it is

@@ -38,6 +38,9 @@ cdef extern from "xctx/_runtime/cpython.h" nogil:
         uint64_t context_ver    # counts context changes and greenlet switches, never down
         uint64_t id             # no two of an interpreter have the same
     PyThreadState *xctx_tstate()
+    PyThreadState *xctx_first_thread()
+    PyThreadState *xctx_next_thread(PyThreadState *)
+    unsigned long xctx_thread_ident(PyThreadState *)
     bint xctx_is_finalizing()
 
 cdef extern from "xctx/_runtime/cpython.h":
@@ -54,7 +57,7 @@ cdef extern from "xctx/_runtime/cpython.h":
     PyObject *xctx_var_set_ "xctx_var_set"(PyObject *variable, PyObject *value)   # a new reference
     int xctx_var_reset_ "xctx_var_reset"(PyObject *variable, PyObject *token)
 
-    PyObject *xctx_context_vars(PyObject *context)
+    PyObject *xctx_context_vars(PyObject *context) nogil
     PyObject *xctx_swap_vars(PyThreadState *, PyObject *vars)   # takes over the reference, gives another one
     void xctx_var_changed(PyThreadState *, PyObject *variable, PyObject *value)
     bint xctx_var_is(PyThreadState *, PyObject *variable, PyObject *value)
@@ -72,6 +75,7 @@ cdef extern from "xctx/_runtime/cpython.h":
     void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *base)
 
     unsigned long xctx_thread_in_context(PyObject *context)
+    int xctx_visit_objects(int (*visit)(PyObject *, void *) noexcept nogil, void *arg) except -1
     bint xctx_is_dying(PyObject *)
     PyObject *xctx_referent(PyObject *reference)
     object xctx_taken(PyObject *)   # takes over the reference
@@ -105,7 +109,7 @@ cdef extern from "Python.h":
     initproc object_init "PyBaseObject_Type.tp_init"
 
     void Py_INCREF_ "Py_INCREF"(PyObject *)
-    void Py_XINCREF_ "Py_XINCREF"(PyObject *)
+    void Py_XINCREF_ "Py_XINCREF"(PyObject *) nogil
     void Py_DECREF_ "Py_DECREF"(PyObject *)
     void Py_XDECREF_ "Py_XDECREF"(PyObject *)
     Py_ssize_t Py_REFCNT_ "Py_REFCNT"(PyObject *)
@@ -142,6 +146,7 @@ cdef extern from "Python.h":
 
     void *PyMem_RawMalloc(size_t) nogil
     void *PyMem_RawCalloc(size_t, size_t) nogil
+    void *PyMem_RawRealloc(void *, size_t) nogil
     void PyMem_RawFree(void *) nogil
 
     unsigned long PyThread_get_thread_ident() nogil

@@ -6,15 +6,15 @@ Under the lock no object is allocated that the collector tracks: a collection ma
 looked at.
 """
 from cpython.object cimport PyObject
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._runtime.runtime cimport connect, xctx_fork_count
-from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_is_dying, xctx_lock, xctx_mutex,
+from xctx._runtime.runtime cimport connect, xctx_fork_count, xctx_next_serial
+from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_is_dying, xctx_iterate_context, xctx_lock, xctx_mutex,
                                    xctx_thread_in_context, xctx_tstate, xctx_unlock)
-from xctx._core cimport Unit
+from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport Binding, is_exited, look_up, merge
 from xctx._stores.blocks cimport BoundEntry, binding_here, each_chain, visible_here
-from xctx._stores.context_values cimport as_new_dict
+from xctx._stores.context_values cimport ContextValues, as_new_dict
 from xctx._stores.local cimport SHARED_BY_THREADS, living_of_work, local, names_here
 from xctx._stores.names cimport interned
 from xctx._stores.statements cimport Block
@@ -24,6 +24,7 @@ from xctx._stores.values cimport UnitValues, stores_lock, values_of
 from xctx._stores.works cimport is_work
 from xctx._stores.xlocal cimport xlocal
 from xctx._stores.works import work
+from xctx import _core
 from gc import get_objects
 from threading import enumerate as enumerate_threads
 
@@ -43,6 +44,15 @@ def live_bindings():
         if type(each) is Binding and (<Binding>each).owner is not None:   # placeholders have no owner
             count += 1
     return count
+
+
+def all_bindings():
+    """The same bindings: a list of pairs (xlocal, names)."""
+    cdef list found = []
+    for each in get_objects():
+        if type(each) is Binding and (<Binding>each).owner is not None:
+            found.append(((<Binding>each).owner, (<Binding>each).names))
+    return found
 
 
 cdef object living(PyObject *store):
@@ -101,6 +111,57 @@ def stores_of(Unit unit not None):
         if held is not None:
             pairs.append((store, held))
     return pairs
+
+
+def made_by_now():
+    """A number. Each store that lives now has a smaller one, and each that is made later a greater one."""
+    return xctx_next_serial()
+
+
+cdef tuple OUTLIVE_WORK = (_core.process, _core.thread, _core.greenlet)
+
+
+def kept_here(uint64_t before):
+    """What is kept here by locals whose values do not end with the unit of work.
+
+    Locals of a class with an ``__init__`` are left out: what they keep may be what the class gives to each unit.
+
+    Args:
+        before: the number of `made_by_now`: nothing is told of locals that were made later.
+
+    Returns:
+        A list of pairs (place, set of names). The place is the local, or the context variable in which it keeps them;
+        `store_of` gives the local.
+    """
+    cdef Unit unit
+    cdef Key key
+    cdef PyThreadState *tstate = xctx_tstate()
+    found = []
+    units = []
+    for key in OUTLIVE_WORK:
+        unit = key.find(False)
+        if unit is not None and unit not in units:   # without a greenlet, two keys find the thread's
+            units.append(unit)
+            for store, names in stores_of(unit):
+                if not (<local>store).initialises and (<local>store).kept.serial < before:
+                    found.append((store, set(names)))
+    if tstate.context != NULL:
+        for var in list(xctx_iterate_context(tstate.context)):
+            values = var.get(None)
+            if isinstance(values, ContextValues) and (<ContextValues>values).content != NULL:
+                found.append((var, set(as_new_dict((<ContextValues>values).content))))
+    return found
+
+
+def store_of(place, uint64_t before):
+    """The local that `kept_here` means by a place. None if it has died, was made later, or has a class with an ``__init__``."""
+    if isinstance(place, local):
+        return place
+    for each in get_objects():
+        if (isinstance(each, local) and (<local>each).var is place and not (<local>each).initialises
+                and (<local>each).kept.serial < before):
+            return each
+    return None
 
 
 def kept_by_parent(Unit unit not None):

@@ -15,4 +15,5 @@ cdef class UnitOfWork:
 
 cdef UnitOfWork open_work(UnitOfWork outer)
 cdef UnitOfWork current_work()
+cdef UnitOfWork innermost_open(UnitOfWork work)
 cdef bint is_work(Binding binding) noexcept

@@ -192,6 +192,17 @@ cdef int note_groups(Binding top, void *arg) except -1:
     return 0
 
 
+cdef int tell_still_open(Binding top, void *arg) except -1:
+    cdef set known = (<tuple>arg)[0]
+    cdef list found = (<tuple>arg)[1]
+    cdef Binding link = top
+    while link is not None:
+        if is_left_open(link, known, True):
+            found.append((link.owner, link.names, None if link.copies is None else link.copies.opened_at))
+        link = link.outer
+    return 0
+
+
 cdef int clear_left_open(LeftOpen found, PyObject *context) except -1:
     cdef PyThreadState *tstate = xctx_tstate()
     cdef Binding link
@@ -521,6 +532,20 @@ cdef class WorkSteps(StepContext):
                 for context, found in left or ():
                     clear_left_open(<LeftOpen>found, <PyObject*>context)
         return 0
+
+    def still_open(self):
+        """What earlier steps have left open in the current context: a list of tuples (xlocal, names, where it was opened).
+
+        The last is a file and a line, if that was noted (xctx.debug.track), or else None.
+        """
+        cdef PyThreadState *tstate = xctx_tstate()
+        cdef LeftOpen left
+        found = []
+        for context, left in self.left or ():
+            if <PyObject*>context == tstate.context:
+                told = left.known, found
+                each_chain(tstate, tell_still_open, <void*>told)
+        return found
 
     cdef bint spans_awaits(self) noexcept:
         return True
