@@ -5,6 +5,7 @@ from pathlib import Path
 import moving
 import pytest
 import tables
+from helpers.units import THREAD_INHERITS
 
 PAGE = Path(__file__).parents[2] / "docs" / "moving.rst"
 SHOWN = {
@@ -27,7 +28,10 @@ def test_what_changes_is_what_the_table_says(peer):
 def test_a_patched_program_meets_what_the_table_says_and_no_more(peer):
     if not moving.can_be_asked(peer):
         pytest.skip(f"{moving.PEERS[peer]} or gevent is not installed here")
-    unsaid = [row for row in moving.patched(peer) if row not in SHOWN[peer]]
+    said = SHOWN[peer]
+    if peer == "asgiref.local.Local" and THREAD_INHERITS:
+        said = [*said, ["a forked child", "has the parent's", "starts empty"]]  # the key `flow` there: docs/patch.rst
+    unsaid = [row for row in moving.patched(peer) if row not in said]
     assert unsaid == []
 
 

@@ -416,7 +416,9 @@ def test_it_is_not_loaded_before(python):
 
 @pytest.mark.skipif(not listens_unasked, reason="CPython 3.14 and later can be asked unprepared")
 def test_a_process_that_was_not_prepared():
-    source = LISTENS.replace("xctx.debug.listen()", "") + BOUND
+    # The interpreter is asked between two steps of Python code: one that waits in C comes to none.
+    steps = "import select\n    while not select.select([sys.stdin], [], [], 0.01)[0]:\n        pass\n    until_told()"
+    source = LISTENS.replace("xctx.debug.listen()", "") + BOUND.replace("until_told()", steps)
     with Target(source) as target:
         try:
             tree = asking.ask(target.pid, values=True)
