@@ -18,9 +18,9 @@ with postgres_server.server() as server:
 
 
 def test_a_program_that_is_killed_leaves_no_server_behind():
-    folder = Path(postgres_server.__file__).parent
+    found = {**os.environ, "PYTHONPATH": str(Path(postgres_server.__file__).parent)}
     program = subprocess.Popen(
-        [sys.executable, "-c", USER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder
+        [sys.executable, "-c", USER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=found
     )
     with program:
         data, pid = program.stdout.readline().split()
