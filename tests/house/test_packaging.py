@@ -93,10 +93,8 @@ def test_the_wheel_has_the_package_alone_and_works_where_there_is_nothing_else(s
         if sys.platform == "linux":
             assert [name for name in names if name.endswith(".so") and b".symtab" in archive.read(name)] == []
 
-    compiled = {
-        str(path.relative_to(ROOT).with_suffix(sysconfig.get_config_var("EXT_SUFFIX")))
-        for path in PACKAGE.rglob("*.pyx")
-    }
+    modules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]
+    compiled = {each["name"].replace(".", "/") + sysconfig.get_config_var("EXT_SUFFIX") for each in modules}
     sources = {str(path.relative_to(ROOT)) for suffix in ("py", "pyi") for path in PACKAGE.rglob(f"*.{suffix}")}
     others = {"xctx/py.typed"}
     assert {name for name in names if not name.startswith(info)} == sources | compiled | others
