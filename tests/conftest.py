@@ -54,11 +54,29 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in left_out]
 
 
-def pytest_collection_finish():
-    # Objects that exist before the first test stay, so the garbage collector need not look at them: in a process that
-    # has imported all tests, each of the many collections would take a tenth of a second.
+def forget_what_stays():
+    """Keeps from the garbage collector what exists between two tests, because that stays.
+
+    In a process that has imported all tests each full collection would take a tenth of a second, and a run of all tests
+    has thousands of them. Nothing is ever unfrozen: that would undo it.
+    """
     gc.collect()
     gc.freeze()
+    forget_what_stays.collections = full_collections()
+
+
+def full_collections():
+    return gc.get_stats()[-1]["collections"]
+
+
+def pytest_collection_finish():
+    forget_what_stays()
+
+
+def pytest_runtest_setup():
+    # What tests import and hypothesis remembers stays too, and would make the collections slow again.
+    if full_collections() - forget_what_stays.collections > 20:
+        forget_what_stays()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -192,8 +210,7 @@ def nothing_stays_bound(xctx_nothing_left):
 @pytest.fixture
 def small_heap():
     """The collector has little to look at, so that a test can collect often."""
-    gc.collect()
-    gc.freeze()  # and never unfreeze: that would undo what was frozen before the first test
+    forget_what_stays()
 
 
 @pytest.fixture

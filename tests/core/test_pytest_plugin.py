@@ -240,9 +240,9 @@ BY_CONFTEST = "pytest_plugins = ['xctx.pytest']"
 @pytest.mark.parametrize(
     ("plugins", "conftest", "installed"),
     [
-        ((), "", True),
-        (("xctx.pytest",), "", True),
-        ((), BY_CONFTEST, True),
+        pytest.param((), "", True, marks=pytest.mark.thorough),
+        pytest.param(("xctx.pytest",), "", True, marks=pytest.mark.thorough),
+        pytest.param((), BY_CONFTEST, True, marks=pytest.mark.thorough),
         (("xctx.pytest",), BY_CONFTEST, True),
         ((), BY_CONFTEST, False),
         (("xctx.pytest",), BY_CONFTEST, False),

@@ -40,6 +40,7 @@ def cross(held, wanted, together, results, exclusive=True):
             results.append(str(error))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("number", [2, 3])
 @pytest.mark.parametrize("exclusive", [False, True])
 def test_threads_that_wait_for_one_another(number, exclusive):

@@ -73,6 +73,7 @@ def check(script, begin=""):
     run_script(begin + BEGIN + MORE + script, "-W", "ignore::ResourceWarning")
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("order", ["before", "after"])
 @pytest.mark.parametrize("how", HANDED_OVER)
 def test_it_sees_what_is_bound(how, order):
@@ -89,6 +90,7 @@ def test_it_sees_what_is_bound(how, order):
 
 
 @pytest.mark.skipif(not installed("gevent"), reason="no gevent")
+@pytest.mark.sampled
 @pytest.mark.parametrize("monkey", ["", "import gevent.monkey; gevent.monkey.patch_all()\n"])
 @pytest.mark.parametrize("how", BY_GEVENT)
 def test_greenlets_see_what_is_bound(how, monkey):

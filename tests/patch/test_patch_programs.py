@@ -229,7 +229,9 @@ def test_django_and_its_reloader(tmp_path):
 
 
 @needs("celery")
-@pytest.mark.parametrize("pool", ["solo", "threads", "prefork"])
+@pytest.mark.parametrize(
+    "pool", [*(pytest.param(pool, marks=pytest.mark.thorough) for pool in ("solo", "threads")), "prefork"]
+)
 def test_celery(tmp_path, pool):
     (tmp_path / "tasks.py").write_text(CELERY)
     for name in ("queue", "results", "queue/control"):

@@ -6,6 +6,7 @@ import threading
 import weakref
 
 import pytest
+from helpers.effort import sized
 from helpers.waiting import eventually
 from makers import Weak, run_threads
 
@@ -210,7 +211,7 @@ def test_clearing_in_one_thread_while_others_use(local):
         pass
 
     def work(i):
-        for _ in range(10):
+        for _ in range(sized(2, 10)):
             made = Holder()
             made.me = made
             made.value = [made, Weak()]

@@ -451,6 +451,7 @@ def test_text_json_and_page_tell_the_same():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not BROWSER, reason="no browser is installed here")
+@pytest.mark.sampled
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_sticks_out_of_the_page(width, scheme, tmp_path):
