@@ -3,7 +3,7 @@
 Thread-safety: all functions may be called in any thread. What they show may have changed by the time they return.
 """
 
-from xctx._lock.unit_lock import look_for_deadlocks_at_once
+from xctx._lock.attempt import look_for_deadlocks_at_once
 from xctx._stores import blocks
 from xctx._stores.inspection import explain, live_bindings, stores_of, units_of
 from xctx._tree.nodes import LockState, Named, Names, Node, Tree

@@ -15,7 +15,7 @@ from helpers.waiting import LONG
 
 import xctx
 from xctx._lock import names
-from xctx._lock.unit_lock import use_file
+from xctx._lock.mappings import use_file
 
 
 def held(call, *, exclusive=False, kind=xctx.SharedLock):

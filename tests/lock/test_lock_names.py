@@ -14,7 +14,7 @@ from lock_child import LONG, SOON, Child
 
 import xctx
 from xctx._lock import names as lock_names
-from xctx._lock.unit_lock import leave_names, use_file
+from xctx._lock.mappings import leave_names, use_file
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
 

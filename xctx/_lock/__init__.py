@@ -3,10 +3,12 @@
 From the ground up; each file uses only those before it:
 
 shared_memory.h            what a lock has in shared memory, and what it needs of the kernel: atomics, a way to sleep
-protocol.h                 the protocol in shared memory: a word with the writer slot, and a table of rows
+protocol.h .pxd            the protocol in shared memory: a word with the writer slot, and a table of rows
 mapping.h .c               the files that this process has mapped, which row is whose, and whose owner is dead
+mappings.pyx .pxd .pyi     mappings and rows as objects
 unit_lock.h                what one unit has of one lock, and what can be done to it without Python
-unit_lock.pyx .pxd .pyi    mappings, rows and units' locks as objects; queues in which units wait, and their attempts
+unit_lock.pyx .pxd .pyi    what one unit has, as an object; the queues in which units wait for others
+attempt.pyx .pxd .pyi      a unit's attempt to get a lock: how it waits, and finds deadlocks
 acquisition.pyx .pxd .pyi  how a unit acquires a lock and releases it
 tasks.pyx .pxd .pyi        the same in an asyncio task, by a coroutine
 grants.pyx .pyi            locks that count only while a grant is good, as those over PostgreSQL do

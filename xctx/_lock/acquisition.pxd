@@ -6,8 +6,9 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
 from xctx._core cimport Key
-from xctx._lock.unit_lock cimport (ANYTHING, DIED, NONE, SHARED, Mapping, UnitLock, load64, queued, reads_on, release_unit,
-                                   take, tell_if_queued, tell_of_loss, xctx_unit_lock)
+from xctx._lock.mappings cimport Mapping, queued, tell_of_loss
+from xctx._lock.protocol cimport DIED, NONE, SHARED, load64
+from xctx._lock.unit_lock cimport ANYTHING, UnitLock, reads_on, release_unit, take, tell_if_queued, xctx_unit_lock
 from xctx._runtime.python cimport PyThreadState, xctx_tstate
 from xctx._runtime.runtime cimport xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_fork_count
 

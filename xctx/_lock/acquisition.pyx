@@ -11,14 +11,14 @@ from libc.math cimport INFINITY as FOREVER
 from libc.stdint cimport uint32_t, uint64_t
 
 from xctx._core cimport Key
-from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, OVERTAKEN, READERS_MAY_ENTER, SHARED,
-                                   SLOT_IS_FREE, UPGRADABLE, Attempt, Mapping, Row, UnitLock, announce_upgrade, counts,
-                                   has_lost_name, has_row, is_beneath, load32, load64, new_attempt, new_row, new_unit_lock,
-                                   overtake, pause, queued, refuse_task, release_unit, set_forget, set_stores_of, step_down,
-                                   take, tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_unit_lock)
+from xctx._lock.attempt cimport (FORKED, HELD, OVERTAKEN, Attempt, is_beneath, new_attempt, overtake, pause, refuse_task,
+                                 set_stores_of, wait)
+from xctx._lock.mappings cimport Mapping, Row, has_lost_name, new_row, queued, tell_of_loss, tell_of_removal
+from xctx._lock.protocol cimport DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, announce_upgrade, load32, load64
+from xctx._lock.unit_lock cimport (ANYTHING, READERS_MAY_ENTER, SLOT_IS_FREE, UnitLock, counts, has_row, new_unit_lock,
+                                   release_unit, step_down, take, tell_if_queued, xctx_unit_lock)
 from xctx._runtime.python cimport PyThread_get_thread_ident, PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
-from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_set,
-                                    xctx_fork_count)
+from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_fork_count
 from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic
 import sys
 import _warnings   # underscored for a cheap start: each interpreter has this loaded
@@ -39,15 +39,6 @@ cdef int prepare_to_wait() except -1:
         _units_of = units_of
         set_stores_of(stores_of)
     return 0
-
-
-cdef void forget(uint64_t serial, xctx_unit_lock *unit) noexcept:
-    cdef xctx_cache_entry *entry = xctx_cache_entry_of(serial)
-    if entry.what == unit:
-        xctx_cache_drop(entry, serial)
-
-
-set_forget(forget)
 
 
 class OwnerDiedWarning(RuntimeWarning):

@@ -4,7 +4,7 @@
 cimport cython
 
 from xctx._lock.acquisition cimport NO_LIMIT, BaseLock, enter, leave, leave_block
-from xctx._lock.unit_lock cimport EXCLUSIVE, SHARED
+from xctx._lock.protocol cimport EXCLUSIVE, SHARED
 from xctx._runtime.runtime cimport connect
 
 connect()

@@ -20,9 +20,10 @@ from xctx._lock.acquisition cimport (MODES, NO_LIMIT, ON_DEATH, BaseLock, acquir
                                      leave_block, prepare_to_wait, ready, seconds_of, tell_of_timeout, unit_lock_here,
                                      upgrade)
 from xctx._lock.tasks cimport acquiring
-from xctx._lock.unit_lock cimport (DIED, EXCLUSIVE, SHARED, UPGRADABLE, Mapping, and64, check_locks, clean_up_all, has_row,
-                                   load32, load64, mapping_of, new_mapping, readers_in, row_at, tell_of_loss, xctx_head,
-                                   xctx_row, xctx_unit_lock)
+from xctx._lock.mappings cimport Mapping, check_locks, clean_up_all, mapping_of, new_mapping, tell_of_loss
+from xctx._lock.protocol cimport (DIED, EXCLUSIVE, SHARED, UPGRADABLE, and64, load32, load64, readers_in, row_at, xctx_head,
+                                  xctx_row)
+from xctx._lock.unit_lock cimport has_row, xctx_unit_lock
 from xctx._runtime.parking cimport done
 from xctx._runtime.python cimport xctx_forbid_instances
 from xctx._runtime.runtime cimport connect, xctx_next_serial

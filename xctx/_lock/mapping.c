@@ -1,4 +1,4 @@
-/* See mapping.h. Part of the module xctx._lock.unit_lock alone. */
+/* See mapping.h. Part of the module xctx._lock.mappings alone. */
 #include "xctx/_lock/mapping.h"
 #include "xctx/_runtime/state.h"
 

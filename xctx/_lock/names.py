@@ -16,7 +16,7 @@ import time
 from _thread import RLock
 from _weakref import ref  # underscored for a cheap start: each interpreter has this loaded
 
-from xctx._lock.unit_lock import leave_names, reserve_file, use_file
+from xctx._lock.mappings import leave_names, reserve_file, use_file
 
 PARENTS = ("/dev/shm", "/tmp", "/var/tmp")
 # Another user of the machine may have made a directory of that name first. Then the next name is tried, so that user

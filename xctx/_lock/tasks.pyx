@@ -10,8 +10,11 @@ from libc.math cimport INFINITY as FOREVER
 
 from xctx._lock.acquisition cimport (BEGUN, COUNTED, LOST, MISUSED, MODES, BaseLock, begin, begin_upgrade, find_unit_lock,
                                      leave_slowly, misuse, release, seconds_of, tell_of_death_if_any, tell_of_timeout)
-from xctx._lock.unit_lock cimport (EXCLUSIVE, FORKED, HELD, OVERTAKEN, PAUSE_MS, SHARED, WAITS, Attempt, UnitLock,
-                                   is_beneath, new_attempt, overtake, queued, refuse_without_loop, take, tell_of_loss)
+from xctx._lock.attempt cimport (FORKED, HELD, OVERTAKEN, PAUSE_MS, WAITS, Attempt, is_beneath, new_attempt, overtake,
+                                 refuse_without_loop)
+from xctx._lock.mappings cimport queued, tell_of_loss
+from xctx._lock.protocol cimport EXCLUSIVE, SHARED
+from xctx._lock.unit_lock cimport UnitLock, take
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
 from xctx._runtime.python cimport PyThread_get_thread_ident, xctx_forbid_instances, xctx_mend_metatype, xctx_taken
 from xctx._runtime.runtime cimport connect, xctx_fork_count

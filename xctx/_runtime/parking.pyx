@@ -18,7 +18,7 @@ Why no wake-up is lost
   before the unit sleeps is kept in the waiter's `signal`, and then parking returns at once.
 * *A unit that was chosen, and is killed* (GreenletExit, gevent.Timeout, KeyboardInterrupt, a cancelled task). Its park()
   raises, or its await does. Then the room must take the waiter out of the queue and, if the waiter had been chosen or stood
-  first, choose the next one: `Attempt.leave` in _lock/unit_lock.pyx and `batch_abandon` in _batch/waiters.c do that.
+  first, choose the next one: `Attempt.leave` in _lock/attempt.pyx and `batch_abandon` in _batch/waiters.c do that.
 * *A waker that is killed* between choosing and waking. Wakers choose under the lock, where no Python code runs, and
   `wake_all` then wakes all that were chosen; an exception that a signal handler raises in the middle is raised again once
   all are awake. A wake-up that was interrupted is delivered once more: being woken twice does no harm. If a wake-up cannot

@@ -11,7 +11,9 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from xctx._core cimport Unit
-from xctx._lock.unit_lock cimport EXCLUSIVE, UPGRADABLE, Row, UnitLock, load32, load64
+from xctx._lock.mappings cimport Row
+from xctx._lock.protocol cimport EXCLUSIVE, UPGRADABLE, load32, load64
+from xctx._lock.unit_lock cimport UnitLock
 from xctx._runtime.python cimport (PyMem_RawFree, PyMem_RawRealloc, PyThreadState, Py_XDECREF_, Py_XINCREF_,
                                    xctx_context_vars, xctx_first_thread, xctx_lock, xctx_mutex, xctx_next_thread,
                                    xctx_thread_ident, xctx_unlock, xctx_visit_objects, visitproc)

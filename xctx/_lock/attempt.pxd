@@ -1,0 +1,77 @@
+"""What the files above use of attempts to get a lock."""
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t
+
+from xctx._lock.mappings cimport xctx_link
+from xctx._lock.unit_lock cimport LocalQueue, UnitLock
+from xctx._runtime.parking cimport Waiter
+
+
+# How long a unit waits before it asks again whether other code of the same unit is still busy with the lock.
+cdef enum:
+    PAUSE_MS = 1
+
+# How an attempt stands. The first two: it must begin anew.
+cdef enum:
+    OVERTAKEN = -3   # other code of its unit, which ran in the middle of it, made an attempt of its own
+    FORKED = -1
+    TIME_IS_UP = 0
+    HELD = 1
+    WAITS = 2
+
+
+cdef class Attempt:
+    cdef UnitLock owner           # this and the next four never change
+    cdef int mode                 # what it wants
+    cdef bint upgrading
+    cdef bint again               # an upgrade counts as one more acquisition
+    cdef double until             # by `monotonic`
+    cdef bint under_way
+    cdef bint counted             # it is one of the row's `waiters`
+    cdef bint reads               # it waits, or waited, among the readers of the queue
+    cdef LocalQueue queue         # while it is in there
+    cdef Waiter waiter            # None where a thread sleeps in the kernel
+    cdef double seconds           # how long to sleep
+    cdef double doubt             # since when nobody can tell who is dead, because of a lack of descriptors; 0: somebody can
+    cdef double cycles_at         # when it looks for a deadlock next; infinity where its wait has a limit
+    cdef int cycles               # how often in a row it has found one
+    cdef list held                # what it looked for then: what else its unit holds, UnitLocks; None before the first look
+    cdef xctx_link link           # its wait
+    cdef bint stuck               # when it looked last, others could wait for what its unit has
+    cdef bint said                # others can find out for what it waits, and find a cycle
+    cdef uint32_t turn            # this and the next two never change: the unit's `turn`,
+    cdef object greenlet          # and what runs it, so that code which runs in the middle of it is known;
+    cdef object task              # either may be None
+
+    cdef int lost(self) noexcept
+    cdef int refuse(self) except? -2
+    cdef int look_for_held(self) except -1
+    cdef void say(self) noexcept
+    cdef void unsay(self) noexcept
+    cdef int look_for_cycle(self) except? -2
+    cdef int rest(self, bint looks) except? -2
+    cdef int begin(self, object home, bint of_loop) except? -2
+    cdef int look_again(self) except? -2
+    cdef int before_sleep(self) except? -2
+    cdef int tell_that_reader_left(self) except -1
+    cdef bint is_first(self) noexcept
+    cdef int look_for_dead(self) except? -2
+    cdef int sleep(self) except -1
+    cdef int have(self) except? -2
+    cdef void settle(self, bint held) noexcept
+    cdef int give_back(self) except -1
+    cdef int give_up(self) except? -2
+    cdef int end(self) except -1
+    cdef int leave(self, bint served) except -1
+
+
+cdef Attempt new_attempt(UnitLock owner, int mode, double until, bint again)
+cdef int wait(Attempt attempt) except? -2
+cdef int pause() except -1
+cdef int overtake(UnitLock owner) except -1
+cdef bint is_beneath(UnitLock owner) except -1
+cdef int refuse_without_loop() except -1
+cdef int refuse_task() except -1
+
+# What a store tells of a unit: `stores_of` of _stores/inspection.pyx, once that is imported.
+cdef void set_stores_of(object function) noexcept
