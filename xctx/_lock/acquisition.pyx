@@ -6,11 +6,9 @@ Where nobody is in the way, nothing more happens than `enter`, `leave` and `leav
 is here. For tasks, tasks.pyx has a coroutine in the place of `acquire` and `upgrade`.
 """
 cimport cython
-from cpython.object cimport PyObject
 from libc.math cimport INFINITY as FOREVER
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._core cimport Key
 from xctx._lock.attempt cimport (FORKED, HELD, OVERTAKEN, Attempt, is_beneath, new_attempt, overtake, pause, refuse_task,
                                  set_stores_of, wait)
 from xctx._lock.mappings cimport Mapping, Row, has_lost_name, new_row, queued, tell_of_loss, tell_of_removal
@@ -357,5 +355,3 @@ cdef bint downgrade(BaseLock lock, int mode) except -1:
     if held <= mode:
         raise ValueError(f"cannot downgrade to {MODES[mode]}: this unit holds the lock {MODES[held] or 'not at all'}")
     return True
-
-

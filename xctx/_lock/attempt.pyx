@@ -8,8 +8,8 @@ from libc.math cimport INFINITY as FOREVER
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from xctx._core cimport Key
-from xctx._lock.mappings cimport (A_GREENLET, A_TASK, A_THREAD, Mapping, add_queued, find_cycle, has_lost_name,
-                                  look_for_dead, say_stuck, say_thread_stuck, tell_of_loss, tell_of_removal, unsay_stuck,
+from xctx._lock.mappings cimport (A_GREENLET, A_TASK, A_THREAD, Mapping, add_queued, find_cycle, find_dead, has_lost_name,
+                                  say_stuck, say_thread_stuck, tell_of_loss, tell_of_removal, unsay_stuck,
                                   unsay_thread_stuck, xctx_link, xctx_mapping)
 from xctx._lock.protocol cimport (COUNTED, FRESH, HAS_SLOT, IDLE, NONE, PATIENT, QUEUE, SHARED, STARVES, STUCK_READER,
                                   STUCK_WRITER, UPGRADABLE, WRITER_SLOT, add32, add64, futex_wait, grow_impatient, leave_row,
@@ -345,7 +345,7 @@ cdef class Attempt:
     cdef int look_for_dead(self) except? -2:
         """Whether one that this waits for has died, or does not follow up, and the lock is held now."""
         cdef xctx_unit_lock *unit = &self.owner.c
-        cdef int found = look_for_dead(unit.mapping, &unit.attempt)
+        cdef int found = find_dead(unit.mapping, &unit.attempt)
         if found >= 0:
             self.doubt = 0
             return found and poll(unit.head, unit.index, &unit.attempt)

@@ -51,7 +51,7 @@ cdef int tell_of_loss() except -1
 
 # Functions of mapping.c, which has state and so is a part of this module alone; mapping.h says what they do.
 cdef bint has_lost_name(xctx_mapping *mapping) noexcept
-cdef int look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt) noexcept
+cdef int find_dead(xctx_mapping *mapping, xctx_attempt *attempt) noexcept
 cdef void say_stuck(const xctx_link *link, xctx_mapping *mapping, uint32_t index, int part) noexcept
 cdef void unsay_stuck(const xctx_link *link, xctx_mapping *mapping, uint32_t index) noexcept
 cdef int say_thread_stuck(const xctx_link *link) noexcept

@@ -166,7 +166,7 @@ cdef bint has_lost_name(xctx_mapping *mapping) noexcept:
     return xctx_look_for_name(mapping)
 
 
-cdef int look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt) noexcept:
+cdef int find_dead(xctx_mapping *mapping, xctx_attempt *attempt) noexcept:
     return xctx_look_for_dead(mapping, attempt)
 
 
