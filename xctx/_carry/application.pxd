@@ -4,7 +4,9 @@ from cpython.object cimport PyObject
 
 from xctx._core cimport Key
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport BindingVariable, BoundEntry, Place
+from xctx._stores.blocks cimport BoundEntry
+from xctx._stores.chains cimport BindingVariable
+from xctx._stores.seen cimport Place
 
 
 @cython.final

@@ -43,7 +43,9 @@ from xctx._runtime.python cimport (PyThreadState, Py_REFCNT_, xctx_context_vars,
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport FLOW
 from xctx._stores.bindings cimport Binding, mark_exited, take_from_chain
-from xctx._stores.blocks cimport BindingVariable, BoundEntry, Place, bind_snapshot, chain_of, make_visible, unbind_entry
+from xctx._stores.blocks cimport BoundEntry, bind_snapshot, make_visible, unbind_entry
+from xctx._stores.chains cimport BindingVariable, chain_of
+from xctx._stores.seen cimport Place
 from _weakref import ref
 from contextvars import Context
 

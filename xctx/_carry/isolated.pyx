@@ -15,7 +15,8 @@ from xctx._carry.snapshot cimport Snapshot
 from xctx._core cimport Key, Unit
 from xctx._runtime.functions cimport StepContext
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport each_chain, some_go_by_units, transfer_to_unit
+from xctx._stores.blocks cimport transfer_to_unit
+from xctx._stores.chains cimport each_chain, some_go_by_units
 from xctx._stores.xlocal cimport xlocal
 
 

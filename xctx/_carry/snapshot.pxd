@@ -4,7 +4,7 @@ from cpython.object cimport PyObject
 
 from xctx._carry.application cimport Application, Repeatable
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport Place
+from xctx._stores.seen cimport Place
 from xctx._stores.statements cimport OpenByHand
 from xctx._stores.xlocal cimport xlocal
 from xctx._stores.local cimport local

@@ -17,22 +17,21 @@ from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._carry.application cimport (Application, Repeatable, apply_again, bind_again, bind_in, can_be_spare, detach,
-                                      is_of_this_process, is_right_under, make_repeatable, new_application, take_off,
-                                      undo)
+                                      is_of_this_process, is_right_under, make_repeatable, new_application, take_off, undo)
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key, Unit
 from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState,
-                                   xctx_context_vars, xctx_copy_context, xctx_forbid_instances, xctx_publish_before, xctx_tstate,
-                                   xctx_type_put)
+                                   xctx_context_vars, xctx_copy_context, xctx_forbid_instances, xctx_publish_before,
+                                   xctx_tstate, xctx_type_put)
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport WORK
 from xctx._stores.bindings cimport Binding, bind, flatten, group_of
-from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BindingVariable, BoundEntry, Place, binding_here, chain_of,
-                                  each_chain, find_place, settle_here, visible_here, xctx_entering)
+from xctx._stores.blocks cimport BoundEntry
+from xctx._stores.chains cimport BindingVariable, chain_of, each_chain, settle_here
+from xctx._stores.seen cimport BY_HAND, BY_STATEMENT, Place, binding_here, find_place, visible_here, xctx_entering
 from xctx._stores.names cimport is_reserved
-from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
-                                      new_open_by_hand)
+from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block, new_open_by_hand
 from xctx._stores.works cimport UnitOfWork, is_work, open_work
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx._stores.local cimport IN_CONTEXT, carried_names, keep_in_unit, local, new_content, values_to_carry

@@ -14,7 +14,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from xctx._runtime.python cimport FREE_THREADED, xctx_forbid_instances, xctx_tstate, xctx_var_reset, xctx_var_set
 from xctx._runtime.runtime cimport connect
 from xctx._stores.context_values cimport ContextValues
-from xctx._stores.blocks cimport end_visit, visit_context
+from xctx._stores.chains cimport end_visit, visit_context
 from contextvars import ContextVar
 
 

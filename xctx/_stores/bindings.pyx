@@ -18,7 +18,7 @@ while the block was open. A timer that sets itself again inside a block copies t
 ever; so, now and then, `compact` merges the exited bindings of each unit.
 
 A binding that was made in a generator, and each above it, has a *home*. The chain alone does not tell what is seen of those,
-nor in which order: xctx._stores.blocks does. Here a home is only kept right as chains are copied.
+nor in which order: xctx._stores.seen does. Here a home is only kept right as chains are copied.
 
 This module knows nothing of context variables, blocks or scopes.
 """

@@ -15,7 +15,7 @@ from xctx._runtime.python cimport PyThreadState, xctx_tstate, xctx_var_set
 from xctx._runtime.runtime cimport connect, xctx_count_contexts
 from xctx._runtime.units cimport FLOW
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport BindingVariable
+from xctx._stores.chains cimport BindingVariable
 from xctx._stores.context_values cimport ContextValues
 from threading import Thread
 

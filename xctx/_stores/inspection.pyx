@@ -13,7 +13,9 @@ from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_is_dying, 
                                    xctx_thread_in_context, xctx_tstate, xctx_unlock)
 from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport Binding, is_exited, look_up, merge
-from xctx._stores.blocks cimport BoundEntry, binding_here, each_chain, visible_here
+from xctx._stores.blocks cimport BoundEntry
+from xctx._stores.chains cimport each_chain
+from xctx._stores.seen cimport binding_here, visible_here
 from xctx._stores.context_values cimport ContextValues, as_new_dict
 from xctx._stores.local cimport SHARED_BY_THREADS, living_of_work, local, names_here
 from xctx._stores.names cimport interned

@@ -17,7 +17,7 @@ from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_
 from xctx._runtime.units cimport WORK
 from xctx._core cimport Key, Unit, as_key
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport binding_here
+from xctx._stores.seen cimport binding_here
 from xctx._stores.context_values cimport (ContextValues, as_content, as_new_dict, context_values, current_values,
                                           detach_list, publish, read_content, release_list, traverse_list, with_name)
 from xctx._stores.names cimport is_interned, is_reserved, plain_name

@@ -1,7 +1,7 @@
 """Scopes: names and values to be bound for a block, again and again."""
 cimport cython
 
-from xctx._stores.blocks cimport BindingVariable
+from xctx._stores.chains cimport BindingVariable
 from xctx._stores.statements cimport OpenByHand
 
 

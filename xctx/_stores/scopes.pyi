@@ -2,7 +2,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Literal, ParamSpec, TypeVar, final
 
-from xctx._stores.blocks import BindingVariable
+from xctx._stores.chains import BindingVariable
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

@@ -13,11 +13,11 @@ from xctx._runtime.python cimport PyObject_GenericGetAttr, xctx_forbid_instances
 from xctx._runtime.functions cimport StepContext
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, group_of, is_exited
-from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, BindingVariable, Place, chain_of, end_binding, find_place,
-                                  is_hidden, make_visible, new_binding, xctx_entering)
+from xctx._stores.blocks cimport end_binding, make_visible, new_binding
+from xctx._stores.chains cimport BindingVariable, chain_of
+from xctx._stores.seen cimport BY_HAND, BY_STATEMENT, BY_STEP, Place, find_place, is_hidden, xctx_entering
 from xctx._stores.names cimport is_reserved
-from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
-                                      new_open_by_hand)
+from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block, new_open_by_hand
 from _functools import partial
 
 

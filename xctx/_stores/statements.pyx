@@ -17,7 +17,7 @@ from xctx._runtime.python cimport (PyErr_Fetch_, PyErr_Restore_, PyVectorcall_NA
 from xctx._runtime.runtime cimport connect
 from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding, CopyGroup
-from xctx._stores.blocks cimport is_callers, is_hidden
+from xctx._stores.seen cimport is_callers, is_hidden
 from types import MethodType
 
 

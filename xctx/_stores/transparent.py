@@ -3,7 +3,7 @@
 from types import FunctionType
 
 from xctx._runtime.functions import ASYNC_GENERATOR, GENERATOR, ITERABLE_COROUTINE
-from xctx._stores.blocks import set_transparent
+from xctx._stores.seen import set_transparent
 
 TYPE_CHECKING = False  # importing xctx does not import typing
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 """Why a name is not seen."""
-from xctx._stores.blocks cimport BindingVariable
+from xctx._stores.chains cimport BindingVariable
 
 
 cdef enum Past:

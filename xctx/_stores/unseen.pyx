@@ -12,7 +12,8 @@ from xctx._runtime.python cimport PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, xctx_tst
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport REMEMBERED, BindingVariable, chain_of, is_hidden
+from xctx._stores.chains cimport REMEMBERED, BindingVariable, chain_of
+from xctx._stores.seen cimport is_hidden
 from xctx._stores.names cimport is_interned
 import sys
 

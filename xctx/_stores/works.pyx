@@ -21,17 +21,17 @@ from libc.stdint cimport uintptr_t
 from xctx._core cimport Key, Unit, UnitKind, found_by
 from xctx._runtime.functions cimport StepContext
 from xctx._runtime.parking cimport done
-from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThreadState, xctx_context_vars, xctx_copy_context,
-                                   xctx_forbid_instances, xctx_publish_before, xctx_swap_vars, xctx_tstate, xctx_var_changed)
+from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThreadState, xctx_context_vars,
+                                   xctx_copy_context, xctx_forbid_instances, xctx_publish_before, xctx_swap_vars,
+                                   xctx_tstate, xctx_var_changed)
 from xctx._runtime.runtime cimport connect
 from xctx._runtime.units cimport end_unit, unit_of
 from xctx._stores.bindings cimport Binding, group_of, mark_exited
-from xctx._stores.blocks cimport (BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, chain_of, do_in, each_chain,
-                                  end_binding, end_visit, find_place, is_left_open, known_of, make_visible, new_binding,
-                                  settle_here, take_left_open, visit_context, xctx_entering)
+from xctx._stores.blocks cimport end_binding, is_left_open, known_of, make_visible, new_binding, take_left_open
+from xctx._stores.chains cimport chain_of, do_in, each_chain, end_visit, settle_here, visit_context
+from xctx._stores.seen cimport BY_HAND, BY_STATEMENT, BY_STEP, Place, binding_here, find_place, xctx_entering
 from xctx._stores.names cimport is_reserved
-from xctx._stores.statements cimport (Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block,
-                                      new_open_by_hand)
+from xctx._stores.statements cimport Block, BlockKind, OpenByHand, by_hand, install_block_methods, new_block, new_open_by_hand
 from xctx._stores.xlocal cimport xlocal
 from xctx import _core
 

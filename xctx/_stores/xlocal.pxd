@@ -1,7 +1,7 @@
 """What other compiled rooms use of xlocal."""
 from xctx._runtime.python cimport vectorcallfunc
 from xctx._stores.bindings cimport Binding
-from xctx._stores.blocks cimport BindingVariable
+from xctx._stores.chains cimport BindingVariable
 
 
 cdef class xlocal(BindingVariable):

@@ -4,7 +4,7 @@ from typing import Any, Never, Self
 from typing_extensions import disjoint_base
 
 from xctx._core import Key
-from xctx._stores.blocks import BindingVariable
+from xctx._stores.chains import BindingVariable
 from xctx._stores.scopes import Scope
 
 @disjoint_base

@@ -2,7 +2,7 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """xlocal: scoped, read-only names, visible to one execution unit.
 
-Reading takes the innermost binding that the current unit sees (blocks.pyx). Calling gives a scope (scopes.pyx), and a scope
+Reading takes the innermost binding that the current unit sees (seen.pyx). Calling gives a scope (scopes.pyx), and a scope
 is entered to bind.
 """
 cimport cython
@@ -16,7 +16,8 @@ from xctx._runtime.python cimport (PyEval_GetGlobals, PyObject_GenericGetAttr, P
 from xctx._runtime.runtime cimport connect
 from xctx._core cimport Key, as_key
 from xctx._stores.bindings cimport Binding, bind, look_up, merge
-from xctx._stores.blocks cimport BindingVariable, binding_here, note_key
+from xctx._stores.chains cimport BindingVariable, note_key
+from xctx._stores.seen cimport binding_here
 from xctx._stores.names cimport interned, is_interned, is_reserved
 from xctx._stores.scopes cimport Scope, new_scope
 from xctx._stores.unseen cimport why_unseen

@@ -21,7 +21,7 @@ from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.scheduling cimport monotonic
 from xctx._runtime.units cimport VALUE
 from xctx._stores.bindings cimport Binding, is_stray, merge
-from xctx._stores.blocks cimport BindingVariable
+from xctx._stores.chains cimport BindingVariable
 from xctx._stores.context_values cimport ContextValues, as_new_dict
 from xctx._stores.local cimport local
 from xctx._stores.values cimport stores_lock
