@@ -8,7 +8,7 @@ getattro.h .c                 attribute look-ups that fail fast
 fields.py                     names whose values a default_factory makes
 declare.py                    the names that a subclass of xlocal declares by annotating them
 bindings.pyx .pxd .pyi        the chain of bindings: immutable records of names and values
-chains.pyx .pxd .pyi          chains of bindings in contexts: the variables whose values they are, errands to other contexts
+chains.pyx .pxd .pyi          chains of bindings in contexts: variables whose values they are, errands to other contexts
 generators.h .c               in which generator a binding is made, and whether that generator runs
 seen.pyx .pxd .pyi            what the current unit sees of a chain
 blocks.pyx .pxd .pyi          how a block puts bindings into a context, and takes them out
