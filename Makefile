@@ -34,7 +34,7 @@ pytest = XCTX_EFFORT=$(EFFORT) $(1)/bin/python -m pytest -n $(WORKERS) --dist wo
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples $(EXAMPLES) test test-node test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets nightly stress fuzz lint warnings dependencies types bench docs dist debug test-portable sanitize fuzz-sanitize tsan clean
+.PHONY: help demo check examples $(EXAMPLES) test test-node test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets test-suites nightly stress fuzz lint warnings dependencies types bench docs dist debug test-portable sanitize fuzz-sanitize tsan clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -130,6 +130,9 @@ types: $(VENV)/.built $(call groups,types $(GREENLETS)) ## check the types, and 
 
 bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers, and draw it (ARGS for the runner)
 	PYTHONPATH=. $(PY) -m benchmarks $(ARGS)
+
+test-suites: $(VENV)/.built ## run the tests of Flask, Django and others before and after `xctx run` (ARGS="flask celery")
+	$(PY) tests/suites.py $(ARGS)
 
 .PHONY: bench-quick bench-compare bench-postgres
 bench-postgres: $(VENV)/.built $(POSTGRES) postgres-server ## measure locks on PostgreSQL beside what one writes by hand

@@ -129,6 +129,11 @@ def snapshot_of(bindings, barriers=True):
     return made
 
 
+def binds_nothing(Snapshot snapshot not None):
+    """Whether nothing was bound where the snapshot of all xlocals was taken, nor any unit of work open."""
+    return snapshot.first is None and snapshot.extras is None
+
+
 def from_pickle(whole, barriers, skips, unresolved):
     """A snapshot from another process: how one is unpickled. It looks for its xlocals when it is applied."""
     cdef Snapshot made = Snapshot.__new__(Snapshot)
