@@ -142,7 +142,7 @@ class CarryingExecutor(concurrent.futures.Executor):
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
         """Schedules ``fn(*args, **kwargs)``, to run with what is seen now. Returns the future of `executor`.
 
-        Callbacks run with what is seen where they are added if it is a :class:`concurrent.futures.Future`.
+        Callbacks run with what is seen where they are added if it is a ``concurrent.futures.Future``.
         """
         future = self._executor.submit(self._policy.call(fn), *args, **kwargs)
         if isinstance(future, concurrent.futures.Future):
