@@ -161,7 +161,7 @@ cdef class SnapshotExtras:
 @cython.no_gc_clear
 @cython.freelist(32)
 cdef class Snapshot:
-    """What one unit saw in xlocals, to be seen by others. :func:`capture` takes it.
+    """Snapshot()\n--\n\nWhat one unit saw in xlocals, to be seen by others. :func:`capture` takes it.
 
     ``with snapshot:`` and :meth:`run` bind it for the unit that runs, until the block or call ends. Within, each xlocal of
     the snapshot shows what it showed when the snapshot was taken, and nothing that the unit bound outside; a snapshot
