@@ -14,8 +14,10 @@ class BatchStats(NamedTuple):
 
 @disjoint_base
 class BatchExecutor(Generic[_T]):
-    """Calls *source* *size* times in a row, keeps what it returns, and hands the values out one
-    by one: each exactly once, to whichever thread or greenlet calls :meth:`load`, in the order in which they were made.
+    """Hands out values that a source makes, a batch at a time.
+
+    It calls *source* *size* times in a row, keeps what it returns, and hands the values out one by one: each exactly once,
+    to whichever thread or greenlet calls :meth:`load`, in the order in which they were made.
 
     Args:
         source: a callable without arguments that makes one value.

@@ -7,7 +7,9 @@ from xctx._core import Key
 
 @disjoint_base
 class local:
-    """Attributes of execution units: each unit has its own, and they end with it. `key` says what a unit is.
+    """Attributes of execution units: each unit has its own, and they end with it.
+
+    `key` says what a unit is.
 
     It replaces ``threading.local`` (key ``thread``, or the default), ``gevent.local.local`` (the default), a fork-safe local
     (any key but ``context``), and werkzeug's ``Local`` (keys ``flow`` and ``context``). A subclass's ``__init__`` is called in

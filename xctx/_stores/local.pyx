@@ -65,7 +65,9 @@ cdef Key default_key = _core.greenlet
 
 
 cdef class local:
-    """local(*args, key=None, **kwargs)\n--\n\nAttributes of execution units: each unit has its own, and they end with it. `key` says what a unit is.
+    """local(*args, key=None, **kwargs)\n--\n\nAttributes of execution units: each unit has its own, and they end with it.
+
+    `key` says what a unit is.
 
     It replaces ``threading.local`` (key ``thread``, or the default), ``gevent.local.local`` (the default), a fork-safe local
     (any key but ``context``), and werkzeug's ``Local`` (keys ``flow`` and ``context``). A subclass's ``__init__`` is called in
