@@ -8,7 +8,8 @@ from xctx._batch.batch import BatchExecutor
 from xctx._carry.carry import carry
 from xctx._carry.isolated import isolated
 from xctx._carry.snapshot import Snapshot, capture, nothing
-from xctx._lock.lock import OwnerDiedWarning, SharedLock, SharedRLock
+from xctx._lock.acquisition import OwnerDiedWarning
+from xctx._lock.lock import SharedLock, SharedRLock
 from xctx._proxy.proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._stores.fields import field
 from xctx._stores.local import local

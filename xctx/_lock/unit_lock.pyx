@@ -601,7 +601,7 @@ cdef int tell_if_queued(xctx_unit_lock *unit, int what) except -1:
 cdef class Attempt:
     """A unit's attempt to get the lock, once a first look has been in vain.
 
-    This is the state machine of waiting; the drivers, `wait` for threads and greenlets and `wait_in_task` of lock.pyx, do
+    This is the state machine of waiting; the drivers, `wait` for threads and greenlets and `wait_in_task` of tasks.pyx, do
     nothing but sleep. `begin` and `look_again` say how the attempt stands. While they give WAITS the unit sleeps: a thread in
     the kernel, a greenlet or task with `waiter`. The unit's lock is busy until the attempt comes to its end or `end` undoes
     it.

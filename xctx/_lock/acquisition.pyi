@@ -1,0 +1,6 @@
+from typing_extensions import disjoint_base
+
+class OwnerDiedWarning(RuntimeWarning): ...
+
+@disjoint_base
+class BaseLock: ...
