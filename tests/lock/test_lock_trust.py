@@ -752,6 +752,29 @@ def test_greenlets_without_a_hub():
     assert in_thread(work)
 
 
+def test_a_plain_block_in_a_task_of_trio():
+    trio = pytest.importorskip("trio")
+    lock = xctx.SharedLock()
+    told = []
+
+    async def hold():
+        try:
+            with lock.exclusive():
+                await trio.sleep(0.01)
+        except RuntimeError as error:
+            told.append(str(error))
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(hold)
+
+    in_thread(lambda: (trio.run(main), True))  # where no hub is
+    assert len(told) == 1
+    assert "trio" in told[0]
+    assert lock.holders() == []
+
+
 # Who holds it
 
 
