@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from xctx import dask as dask
     from xctx import debug as debug
     from xctx import django as django
+    from xctx import dramatiq as dramatiq
     from xctx import gevent as gevent
     from xctx import grpc as grpc
     from xctx import httpx as httpx
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from xctx import postgres as postgres
     from xctx import pytest as pytest
     from xctx import requests as requests
+    from xctx import rq as rq
     from xctx import telemetry as telemetry
     from xctx import wire as wire
     from xctx import wsgi as wsgi
@@ -71,6 +73,7 @@ _MODULES = (
     "dask",
     "debug",
     "django",
+    "dramatiq",
     "gevent",
     "grpc",
     "httpx",
@@ -79,6 +82,7 @@ _MODULES = (
     "postgres",
     "pytest",
     "requests",
+    "rq",
     "telemetry",
     "wire",
     "wsgi",

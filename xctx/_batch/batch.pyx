@@ -142,10 +142,8 @@ cdef double deadline(object timeout) except? -2.0:
 # The executor
 
 cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorType]:
-    """BatchExecutor(source, size, *, prefetch=0)
-
-    Calls *source* *size* times in a row, keeps what it returns, and hands the values out one by one: each exactly once,
-    to whichever thread or greenlet calls :meth:`load`, in the order in which they were made.
+    """BatchExecutor(source, size, *, prefetch=0)\n--\n\nCalls *source* *size* times in a row, keeps what it returns, and hands the values out one
+    by one: each exactly once, to whichever thread or greenlet calls :meth:`load`, in the order in which they were made.
 
     Args:
         source: a callable without arguments that makes one value.
