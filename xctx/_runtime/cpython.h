@@ -104,6 +104,23 @@ static inline PyThreadState *xctx_first_thread(void) { return PyInterpreterState
 static inline PyThreadState *xctx_next_thread(PyThreadState *each) { return PyThreadState_Next(each); }
 static inline unsigned long xctx_thread_ident(PyThreadState *each) { return each->thread_id; }
 
+/* --- critical sections ------------------------------------------------------------------------------------------------- */
+
+/* The thread sanitizer does not see the locks of an interpreter that was built without it, so it is told of these. */
+#if defined(Py_GIL_DISABLED) && defined(__SANITIZE_THREAD__)
+#  include <sanitizer/tsan_interface.h>
+static inline void xctx_begin_told_section(PyCriticalSection *section, PyObject *op) {
+    PyCriticalSection_Begin(section, op);
+    __tsan_acquire(&op->ob_mutex);
+}
+static inline void xctx_end_told_section(PyCriticalSection *section) {
+    if (section->_cs_mutex) __tsan_release(section->_cs_mutex);
+    PyCriticalSection_End(section);
+}
+#  define PyCriticalSection_Begin xctx_begin_told_section
+#  define PyCriticalSection_End xctx_end_told_section
+#endif
+
 /* --- context variables ------------------------------------------------------------------------------------------------- */
 
 /* 3.11 may collect garbage whenever it allocates an object, and so run finalisers, which may do anything; from 3.12 on it is
