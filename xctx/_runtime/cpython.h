@@ -55,10 +55,19 @@ static inline int xctx_enter_recursion(int levels, const char *where) {
     return -1;
 }
 static inline void xctx_leave_recursion(int levels) { xctx_tstate()->c_recursion_remaining += levels; }
-#else
+#elif PY_VERSION_HEX < 0x030C0000
 static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where) {
-    return Py_EnterRecursiveCall(where) ? -1 : 0;   /* 3.11 gives 1 where it raises */
+    /* As Py_EnterRecursiveCall does it, which is no inline function here, and gives 1 where it raises. */
+    PyThreadState *tstate = xctx_tstate();
+    if (XCTX_LIKELY(tstate->recursion_remaining > 0)) {
+        tstate->recursion_remaining--;
+        return 0;
+    }
+    return Py_EnterRecursiveCall(where) ? -1 : 0;
 }
+static inline void xctx_leave_recursion(int Py_UNUSED(levels)) { xctx_tstate()->recursion_remaining++; }
+#else
+static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where) { return Py_EnterRecursiveCall(where); }
 static inline void xctx_leave_recursion(int Py_UNUSED(levels)) { Py_LeaveRecursiveCall(); }
 #endif
 
