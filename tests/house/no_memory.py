@@ -17,6 +17,7 @@ from helpers.packages import offers
 
 import xctx
 import xctx.wire
+from xctx._tree import gathering
 from xctx.debug import live_bindings
 
 OPERATIONS = {}
@@ -362,12 +363,15 @@ def explained():
         return xctx.debug.explain(declared, "user"), xctx.debug.explain(carrying, "user")
 
 
-@of(("names", False), ("values", True))
-def tree_of_all(values):
-    with xctx.work(), declared(user=1):
-        of_work.a = 1
-        found = xctx.debug.tree(values=values)
-        return sum(each.kind == "work" for each in found.walk()), "declared" in str(found), len(found.json()) > 100
+@operation
+def gathered_for_a_tree():
+    # What makes a tree of it is written in Python, where CPython crashes if it has no memory for an iterator over items.
+    with declared(user=SHARED[0]):
+        _threads, contexts, things = gathering.look((xctx.local,))
+        here = contextvars.copy_context()
+        chains, _kept = gathering.entries_of(here, here)
+        bound = gathering.bound_in(chains, {xctx.keys.process.current()})
+    return any(thing is of_work for thing, _ in things), len(contexts) > 0, bound[0][2]["user"] is SHARED[0]
 
 
 # --- units of work ---------------------------------------------------------------------------------------------------
