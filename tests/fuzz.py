@@ -1,13 +1,14 @@
 """A fuzzer of the whole public API with hostile objects: ``make fuzz``, or ``python tests/fuzz.py --seconds 60``.
 
-Each round is a process of its own, which a seed determines as far as threads and signals allow. In it some threads and
-greenlets do random things with a few stores, scopes, snapshots, proxies, batches and locks, and give them objects whose
-methods do such things again: when they are compared, hashed, looked up, finalised, while the collector runs, a function
-traces, a signal's handler raises. Anything may be raised. A round that crashes, or does not end, is told with its seed,
-and the run fails.
+Each round is a process of its own, which a seed determines as far as threads and signals allow. In it some threads,
+greenlets and tasks do random things with a few stores, scopes, snapshots, units of work, proxies, batches and locks, look
+at all of them, and give them objects whose methods do such things again: when they are compared, hashed, looked up,
+finalised, while the collector runs, a function traces, a signal's handler raises. Anything may be raised. A round that
+crashes, or does not end, is told with its seed, and the run fails.
 """
 
 import argparse
+import asyncio
 import contextlib
 import contextvars
 import copy
@@ -21,21 +22,25 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import warnings
 import weakref
 
 # What xctx imports when it is first needed.
 IMPORTED_LATE = (
     "annotationlib",
-    "asyncio",
     "difflib",
+    "html",
+    "json",
     "multiprocessing.context",
     "multiprocessing.reduction",
     "typing",
 )
 LIMIT = 300  # seconds in which a round must end, on a busy machine and under a sanitizer too
 DEEPEST = 4  # how deep hostile objects act within hostile objects
+PATIENCE = 1  # seconds for which a thread waits for one that it has started
 THREADS = 3
 
 
@@ -98,16 +103,19 @@ class HostileName(str):
 class World:
     """What a round has: stores and all that was made of them."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, directory):
         import xctx
+        import xctx.concurrent
         import xctx.debug
+        import xctx.wire
 
         self.xctx = xctx
+        self.directory = directory
         self.random = random.Random(seed)
         self.here = threading.local()
         self.over = False
         keys = xctx.keys
-        self.keys = [keys.process, keys.thread, keys.greenlet, keys.task, keys.flow, keys.context]
+        self.keys = [keys.process, keys.thread, keys.greenlet, keys.task, keys.flow, keys.work, keys.context]
         self.keys.append(keys.Key(lambda: self.anything()))
         self.things = []
         self.makers = [
@@ -117,19 +125,33 @@ class World:
                 "Derived", (xctx.local,), {"__init__": lambda store, *args: self.act(), "name": self.anything()}
             )(),
             lambda: type("Derived", (xctx.xlocal,), {"__annotations__": {"a": int}, "a": self.anything()})(),
+            lambda: type("Made", (xctx.xlocal,), {"__annotations__": {"a": int}, "a": self.made_late()})(),
+            lambda: type("Made", (xctx.local,), {"a": self.made_late()}, key=self.key())(),
             lambda: xctx.LocalWrapper(self.anything()),
-            lambda: xctx.LocalWrapper.lazy(self.act),
+            lambda: xctx.LocalWrapper.lazy(self.something_lazy),
             lambda: xctx.LocalProxy(self.thing(), self.name()),
             lambda: xctx.LocalProxy(self.act),
             lambda: xctx.BatchExecutor(self.anything, self.random.randrange(1, 5)),
             lambda: xctx.BatchExecutor.from_batches(lambda n: [self.anything()] * n, 3),
             lambda: xctx.SharedLock(key=keys.greenlet),
             lambda: xctx.SharedRLock(key=keys.thread),
+            lambda: xctx.SharedLock.at(os.path.join(self.directory, self.name()), on_death="ignore"),
+            xctx.work,
+            xctx.nothing,
+            lambda: xctx.nothing(self.thing()),
             xctx.capture,
+            lambda: xctx.capture(self.thing(), self.thing()),
             lambda: xctx.carry(self.act),
+            lambda: xctx.carry(self.steps)(),
+            lambda: xctx.carry(self.coroutine)(),
             lambda: xctx.isolated(self.steps)(),
+            lambda: xctx.isolated(self.coroutine)(),
+            lambda: xctx.transparent(self.new_steps())(),
+            lambda: xctx.work()(self.steps)(),
             lambda: self.thing()(**{self.name(): self.anything()}),
             lambda: self.thing()(self.steps)(),
+            lambda: self.thing()(self.coroutine)(),
+            lambda: xctx.wire.extract({"baggage": "a=1"}),
             lambda: Hostile(self),
             lambda: contextvars.copy_context(),
             lambda: weakref.ref(self.thing(), self.act),
@@ -142,6 +164,8 @@ class World:
             lambda it: self.entered(it),
             lambda it: it.__enter__(),
             lambda it: it.__exit__(None, None, None),
+            lambda it: it.__aenter__().send(None),
+            lambda it: it.__aexit__(None, None, None).send(None),
             lambda it: it(),
             lambda it: it(self.anything()),
             lambda it: it.run(self.act),
@@ -160,9 +184,15 @@ class World:
             copy.copy,
             copy.deepcopy,
             pickle.dumps,
+            lambda it: pickle.loads(pickle.dumps(it)),
             xctx.unwrap,
+            xctx.is_proxy,
             xctx.capture,
             xctx.debug.units_of,
+            xctx.debug.stores_of,
+            lambda it: xctx.debug.stores_of(it.current()),
+            lambda it: xctx.debug.explain(it, self.name()),
+            lambda it: xctx.wire.inject({}, it),
             lambda it: it.current(),
             lambda it: it.forget(self.anything()),
             lambda it: it.__release_local__(),
@@ -188,7 +218,13 @@ class World:
             lambda: contextvars.copy_context().run(self.act),
             lambda: contextvars.Context().run(self.act),
             lambda: self.in_greenlet(),
+            lambda: self.in_work(),
+            lambda: self.in_thread(),
+            lambda: self.in_loop(),
             lambda: self.traced(),
+            lambda: self.look(),
+            xctx.debug.live_bindings,
+            lambda: xctx.debug.track(self.random.random() < 0.5),
             lambda: self.things.pop(self.random.randrange(len(self.things))),
             lambda: self.things.clear(),
         ]
@@ -216,6 +252,30 @@ class World:
         while True:
             yield self.act()
 
+    def new_steps(self):
+        def steps():
+            yield self.act()
+
+        return steps
+
+    async def coroutine(self):
+        return self.act()
+
+    def made_late(self):
+        return self.xctx.field(default_factory=self.act)
+
+    def something_lazy(self):
+        """What a factory makes. It uses no lazy wrapper: two threads whose factories need each other's wait for ever."""
+        depth = self.here.depth
+        self.here.depth = DEEPEST
+        try:
+            if self.random.random() < 0.3:
+                raise Interrupt
+            gc.collect(0)
+            return self.anything()
+        finally:
+            self.here.depth = depth
+
     def entered(self, it):
         with it:
             return self.act()
@@ -227,6 +287,52 @@ class World:
         made = greenlet.greenlet(lambda: [self.act(), greenlet.getcurrent().parent.switch(), self.act()])
         self.things.append(made)
         return made.switch()
+
+    def in_work(self):
+        with self.xctx.work():
+            return self.act()
+
+    def in_thread(self):
+        if not self.is_left_alone():
+            return self.act()
+        depth = self.here.depth
+
+        def run():
+            self.here.depth = depth
+            self.act()
+
+        thread = self.xctx.concurrent.Thread(target=run, daemon=True)
+        thread.start()
+        return thread.join(PATIENCE)
+
+    def in_loop(self):
+        if not self.is_left_alone():
+            return self.act()
+        loop = asyncio.new_event_loop()
+
+        async def main():
+            tasks = [loop.create_task(self.coroutine()) for _ in range(2)]
+            self.things.append(tasks[0])
+            self.act()
+            await asyncio.sleep(0)
+            self.act()
+            return tasks[1].cancel()
+
+        coroutine = main()
+        try:
+            return loop.run_until_complete(coroutine)
+        finally:
+            coroutine.close()
+            loop.close()
+
+    @staticmethod
+    def is_left_alone():
+        """Not in the thread in which handlers of signals raise: they might in the middle of what the library does."""
+        return threading.current_thread() is not threading.main_thread()
+
+    def look(self):
+        tree = self.xctx.debug.tree(values=self.random.random() < 0.5)
+        return self.random.choice([str, repr, type(tree).json, type(tree).html])(tree)
 
     def traced(self):
         def trace(frame, event, arg):
@@ -275,8 +381,13 @@ def round_of(seed, count):
         import greenlet  # noqa: F401
     import_all()  # a signal or trace function in the middle of an import may leave its lock held
     sys.unraisablehook = threading.excepthook = lambda *args: None
+    warnings.simplefilter("ignore")
     sys.setrecursionlimit(500)
-    world = World(seed)
+    with tempfile.TemporaryDirectory() as directory:
+        run_round(World(seed, directory), count)
+
+
+def run_round(world, count):
     threads = [threading.Thread(target=world.work, args=(count,), daemon=True) for _ in range(THREADS)]
 
     def interrupt(_number, frame):
@@ -308,7 +419,7 @@ def import_all():
     import xctx
 
     for module in pkgutil.walk_packages(xctx.__path__, "xctx."):
-        if module.name.startswith(("xctx._", "xctx.debug", "xctx.wire")):
+        if module.name.startswith(("xctx._", "xctx.concurrent", "xctx.debug", "xctx.wire")):
             importlib.import_module(module.name)
     for name in IMPORTED_LATE:
         if importlib.util.find_spec(name):

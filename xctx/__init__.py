@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xctx import dask as dask
     from xctx import debug as debug
     from xctx import django as django
+    from xctx import dramatiq as dramatiq
     from xctx import gevent as gevent
     from xctx import grpc as grpc
     from xctx import httpx as httpx
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from xctx import postgres as postgres
     from xctx import pytest as pytest
     from xctx import requests as requests
+    from xctx import rq as rq
     from xctx import telemetry as telemetry
     from xctx import wire as wire
     from xctx import wsgi as wsgi
@@ -72,6 +74,7 @@ _MODULES = (
     "dask",
     "debug",
     "django",
+    "dramatiq",
     "gevent",
     "grpc",
     "httpx",
@@ -80,6 +83,7 @@ _MODULES = (
     "postgres",
     "pytest",
     "requests",
+    "rq",
     "telemetry",
     "wire",
     "wsgi",

@@ -1,10 +1,13 @@
 """xctx.debug: what is kept for whom."""
 
 import gc
+import importlib.util
+import os
 import threading
 import weakref
 
 import pytest
+from helpers.units import in_fork
 
 import xctx
 from xctx import debug, keys
@@ -199,3 +202,32 @@ def test_while_others_write_and_die():
         stop.set()
         for thread in threads:
             thread.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a hang is to be survived, and nothing forks here")
+@pytest.mark.skipif(not importlib.util.find_spec("_testcapi"), reason="this interpreter has no _testcapi")
+@pytest.mark.parametrize("many", [0, 8, 20])
+@pytest.mark.parametrize("key", [keys.thread, keys.process], ids=["thread", "process"])
+def test_no_lock_is_held_where_memory_fails(key, many):
+    """Without the GIL those of the stores are held while it is looked, so what follows would wait for ever."""
+    import _testcapi
+
+    def look():
+        store, unit, failed = xctx.local(key=key), key.current(), 0
+        for number in range(many):
+            setattr(store, f"name{number}", number)
+        store.a = 1
+        for func, arg in (debug.units_of, store), (debug.stores_of, unit):
+            for number in range(60):
+                try:
+                    _testcapi.set_nomemory(number, number + 1)
+                    func(arg)
+                except MemoryError:
+                    failed += 1
+                finally:
+                    _testcapi.remove_mem_hooks()
+                store.a = number  # takes those of what is kept for this unit, and the next line that of all stores
+                xctx.local(key=key).a = number
+        return failed
+
+    assert in_fork(look) > 0

@@ -4,16 +4,20 @@ An operation is a function without arguments that gives the same each time, what
 nothing may be left: nothing bound, no lock held, no value lost, no count of references lower or higher than before.
 """
 
+import atexit
 import contextvars
 import gc
+import os
 import pickle
 import sys
+import tempfile
 from typing import Annotated
 
 from helpers.packages import offers
 
 import xctx
 import xctx.wire
+from xctx._tree import gathering
 from xctx.debug import live_bindings
 
 OPERATIONS = {}
@@ -45,6 +49,14 @@ class Carrying(xctx.xlocal):
     user: Annotated[str, xctx.carried]
 
 
+class Made(xctx.xlocal):
+    user: object = xctx.field(default_factory=lambda: SHARED[0])
+
+
+class MadeForEachUnit(xctx.local):
+    user = xctx.field(default_factory=lambda: SHARED[0])
+
+
 VALUE_KEY = xctx.keys.Key(lambda: 1)
 KEYS = [
     *(
@@ -57,7 +69,7 @@ KEYS = [
 XLOCALS = [(name, xctx.xlocal(key=key)) for name, key in KEYS]
 LOCALS = [(name, xctx.local(key=key)) for name, key in KEYS]
 of_work = dict(LOCALS)["work"]
-declared, carrying = Declared(), Carrying()
+declared, carrying, made, made_for_each_unit = Declared(), Carrying(), Made(), MadeForEachUnit()
 
 
 # --- xlocal ----------------------------------------------------------------------------------------------------------
@@ -149,6 +161,24 @@ def declared_name():
         return declared.user is SHARED[0]
 
 
+@operation
+def name_that_a_factory_makes():
+    with made():
+        return made.user is SHARED[0]
+
+
+@of(*XLOCALS)
+def entered_in_a_transparent_generator(x):
+    @xctx.transparent
+    def generator():
+        with x(a=SHARED[0]):
+            yield
+
+    for _ in generator():
+        found = x.a is SHARED[0]
+    return found
+
+
 # --- carry -----------------------------------------------------------------------------------------------------------
 
 
@@ -171,6 +201,32 @@ def applied_again(x):
             with snapshot:
                 found.append(x.a is SHARED[0] and declared.user is SHARED[1])
     return found
+
+
+@of(*[each for each in XLOCALS if each[0] != "context"])
+def hidden(x):
+    with x(a=SHARED[0]), xctx.nothing(), x(b=SHARED[1]):
+        found = hasattr(x, "a"), x.b is SHARED[1]
+    with x(a=SHARED[0]), xctx.nothing(x):
+        return found, hasattr(x, "a")
+
+
+@of(*[each for each in LOCALS if each[0] in ("flow", "context")])
+def captured_with_what_is_kept(store):
+    store.a = SHARED[0]
+    snapshot = xctx.capture(store)
+    del store.a
+    with snapshot:
+        return store.a is SHARED[0], snapshot.run(lambda: store.a is SHARED[0])
+
+
+@operation
+def captured_with_a_unit_of_work():
+    with xctx.work():
+        of_work.a = SHARED[0]
+        snapshot = xctx.capture(of_work)
+        with xctx.work():
+            return hasattr(of_work, "a"), snapshot.run(lambda: of_work.a is SHARED[0])
 
 
 @of(*XLOCALS)
@@ -274,11 +330,48 @@ def local_copied(store):
 
 
 @operation
+def local_whose_name_a_factory_makes():
+    try:
+        return made_for_each_unit.user is SHARED[0]
+    finally:
+        made_for_each_unit.__release_local__()
+
+
+# --- debug -----------------------------------------------------------------------------------------------------------
+
+
+@operation
 def looked_at():
     store = xctx.local(key=xctx.keys.thread)
     store.a = 1
     unit = xctx.keys.thread.current()
     return xctx.debug.units_of(store) == [(unit, {"a": 1})], (store, {"a": 1}) in xctx.debug.stores_of(unit)
+
+
+@operation
+def looked_at_many_names():
+    store = xctx.local(key=xctx.keys.thread)
+    for name in list(NAMES)[:12]:  # with one more they would be in a dict
+        setattr(store, name, SHARED[0])
+    ((_unit, names),) = xctx.debug.units_of(store)
+    return len(names), names["name3"] is SHARED[0]
+
+
+@operation
+def explained():
+    with declared(user=SHARED[0]):
+        return xctx.debug.explain(declared, "user"), xctx.debug.explain(carrying, "user")
+
+
+@operation
+def gathered_for_a_tree():
+    # What makes a tree of it is written in Python, where CPython crashes if it has no memory for an iterator over items.
+    with declared(user=SHARED[0]):
+        _threads, contexts, things = gathering.look((xctx.local,))
+        here = contextvars.copy_context()
+        chains, _kept = gathering.entries_of(here, here)
+        bound = gathering.bound_in(chains, {xctx.keys.process.current()})
+    return any(thing is of_work for thing, _ in things), len(contexts) > 0, bound[0][2]["user"] is SHARED[0]
 
 
 # --- units of work ---------------------------------------------------------------------------------------------------
@@ -402,6 +495,9 @@ def batch_of_batches():
 
 if offers("SharedLock"):
     LOCKS = [("plain", xctx.SharedLock()), ("reentrant", xctx.SharedRLock())]
+    DIRECTORY = tempfile.TemporaryDirectory()
+    atexit.register(DIRECTORY.cleanup)
+    LOCK_FILE = os.path.join(DIRECTORY.name, "lock")
 
     @of(*LOCKS)
     def lock(each):
@@ -426,6 +522,11 @@ if offers("SharedLock"):
                 return True
 
         return driven(main())
+
+    @operation
+    def lock_at_a_path():
+        with xctx.SharedLock.at(LOCK_FILE) as at_path:
+            return at_path is not None
 
     @operation
     def lock_made():
@@ -471,7 +572,7 @@ def counts():
     return [sys.getrefcount(each) for each in SHARED]
 
 
-LOSE = ("decorated", "isolated", "carried_function", "variables", "local_copied")
+LOSE = ("decorated", "isolated", "carried_function", "variables", "captured_with_what_is_kept", "local_copied")
 
 
 def try_everything(name, most=400):

@@ -33,6 +33,7 @@ from xctx._runtime import functions
 from xctx._stores.works import WorkSteps
 
 PY_TP_CLEAR = 51  # Include/typeslots.h
+LAZY_WRAPPER = type(xctx.LocalWrapper.lazy(int))
 
 
 # --- the types -------------------------------------------------------------------------------------------------------
@@ -81,7 +82,7 @@ def compiled_types():
 def is_compiled(cls):
     """Whether its fields are those of a C struct, which its methods read as they are."""
     module = str(cls.__module__)
-    if cls in made_by_cython() or cls in (xctx.LocalProxy, xctx.LocalWrapper):
+    if cls in made_by_cython() or cls in (xctx.LocalProxy, xctx.LocalWrapper, LAZY_WRAPPER):
         return True
     file = getattr(sys.modules.get(module), "__file__", None) or ""
     return not file.endswith(".py") and not any("__dict__" in vars(base) for base in cls.__mro__)

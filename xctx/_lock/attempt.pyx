@@ -23,14 +23,13 @@ from xctx._runtime.parking cimport (Waiter, task_waiter, waiter_here, xctx_choos
 from xctx._runtime.python cimport (PyErr_CheckSignals, PyErr_SetFromErrno, PyThread_get_thread_ident, xctx_forbid_instances,
                                    xctx_lock, xctx_unlock)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
-from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic, running_greenlet, running_task
+from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic, running_greenlet, running_task, runs_eventlet
 from xctx._runtime.units cimport Unit
 from xctx._stores.local cimport local
 from xctx._runtime.scheduling import start_system_thread
 from xctx import _core
 import errno
 import os
-import sys
 
 cdef extern from "errno.h" nogil:
     int c_errno "errno"
@@ -140,6 +139,10 @@ cdef class Attempt:
         cdef xctx_unit_lock *unit = &self.owner.c
         cdef uint32_t slot = <uint32_t>(load64(&unit.head.word) & WRITER_SLOT)
         cdef bint own
+        if runs_eventlet():
+            raise RuntimeError("a greenlet of eventlet cannot wait for a lock: xctx does not know eventlet's hub, so no other "
+                               "greenlet of this thread would run meanwhile. Use the lock in a function that "
+                               "eventlet.tpool.execute calls, or acquire it with blocking=False")
         if self.until != FOREVER or not load32(&unit.row.thread):
             return 0
         if unit.attempt.phase == HAS_SLOT:
@@ -150,9 +153,8 @@ cdef class Attempt:
             return 0
         if current_loop() is not None:
             refuse_task()
-        eventlet = " (eventlet's hub is not known to xctx)" if "eventlet.hubs" in sys.modules else ""
-        raise RuntimeError(f"this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's runs "
-                           f"here that would let it go on{eventlet}")
+        raise RuntimeError("this wait could not end: another greenlet of this thread, or task of trio's, has the lock, and would "
+                           "not go on while this one waits")
 
     cdef int look_for_held(self) except -1:
         """What the code that waits holds, and cannot give back before its wait ends. A thread's rows tell that of all of its

@@ -64,7 +64,7 @@ xctx_forbid_instances(<PyTypeObject*>Holders)
 
 @cython.no_gc_clear
 cdef class SharedLock(BaseLock):
-    """A lock that many may hold to read, or one to write.
+    """SharedLock(name=None, *, key=None, on_death='warn')\n--\n\nA lock that many may hold to read, or one to write.
 
     It is held by a unit: by default the task, greenlet or thread that acquired it. It can be used by every thread, greenlet
     and process that has it: one forked after it was made, or one it is given to as an argument (of a ``Process``, or among a
@@ -489,7 +489,7 @@ cdef class SharedLock(BaseLock):
 
 @cython.no_gc_clear
 cdef class SharedRLock(SharedLock):
-    """A :class:`SharedLock` that its holder may acquire again.
+    """SharedRLock(name=None, *, key=None, on_death='warn')\n--\n\nA :class:`SharedLock` that its holder may acquire again.
 
     A release takes back the latest acquisition; the lock is free again when all are taken back. Acquiring it to read where it
     is held for anything, or to write where it is held to write, never waits: not for a writer who waits for this unit

@@ -149,6 +149,9 @@ cdef class Row:
 cdef Row new_row(Mapping mapping):
     cdef Row row = Row.__new__(Row)
     cdef int index = xctx_claim_row(mapping.c)
+    if index == -1 and c_errno == errno.EACCES:
+        raise PermissionError(errno.EACCES, f"this process, which was forked since the lock was opened, may not open the file of "
+                                            f"the lock {mapping.path!r}")
     if index == -1:
         PyErr_SetFromErrno(OSError)
     if index < 0:

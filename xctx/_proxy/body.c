@@ -131,6 +131,16 @@ PyObject *proxy_resolve(PyObject *self) {
     return found;
 }
 
+PyObject *proxy_hold_counted(PyObject *self, PyObject **owned) {
+    PyObject *target = PROXY(self)->target;  /* of a lazy wrapper, or NULL */
+    *owned = NULL;
+    if (XCTX_UNLIKELY(xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy"))) return NULL;
+    if (target != NULL) *owned = PROXY_COUNTED;
+    else *owned = target = proxy_resolve(self);
+    if (XCTX_UNLIKELY(target == NULL)) xctx_leave_recursion(PROXY_FRAMES);
+    return target;
+}
+
 void proxy_publish_target(PyObject *self, PyObject *made) {
     /* A LocalProxy, and a lazy wrapper that has no target yet, are asked each time. */
     PyObject *target = proxy_check(made) ? PROXY(made)->target : made;
@@ -222,7 +232,7 @@ static XCTX_NOINLINE PyObject *get_slowly(PyObject *self, PyObject *name) {
     if (target == NULL) return get_unbound(self, name);
     found = get_of(target, name);
     if (found == NULL) found = get_missing(self, target, name);
-    Py_XDECREF(owned);
+    proxy_drop(owned);
     return found;
 }
 
@@ -259,8 +269,12 @@ PyObject *proxy_getattro(PyObject *self, PyObject *name) {
     if (target != NULL) {
         if (XCTX_UNLIKELY(name == proxy_name_wrapped || Py_TYPE(self)->tp_base != proxy_wrapper_type))
             return get_slowly(self, name);
+        int counted = XCTX_UNLIKELY(PROXY(self)->kind != PROXY_WRAPPER);
+        if (counted && xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy")) return NULL;
         found = NULL;
-        if (xctx_get_method(target, name, &found)) return bind_method(self, found);
+        int is_method = xctx_get_method(target, name, &found);
+        if (counted) xctx_leave_recursion(PROXY_FRAMES);
+        if (is_method) return bind_method(self, found);
         return XCTX_LIKELY(found != NULL) ? found : get_missing(self, target, name);
     }
     if (PROXY(self)->kind == PROXY_CONTEXTVAR && LOCAL_PROXY(self)->path == NULL && Py_TYPE(self) == proxy_local_type
@@ -268,8 +282,12 @@ PyObject *proxy_getattro(PyObject *self, PyObject *name) {
         /* Owned until the operation ends: the variable can be set meanwhile. */
         if (PyContextVar_Get(PROXY(self)->source, NULL, &target) < 0) return NULL;
         if (XCTX_LIKELY(target != NULL && !proxy_check(target))) {
-            found = get_of(target, name);
-            if (XCTX_UNLIKELY(found == NULL)) found = get_missing(self, target, name);
+            found = NULL;
+            if (XCTX_LIKELY(!xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy"))) {
+                found = get_of(target, name);
+                xctx_leave_recursion(PROXY_FRAMES);
+                if (XCTX_UNLIKELY(found == NULL)) found = get_missing(self, target, name);
+            }
             Py_DECREF(target);
             return found;
         }
@@ -281,7 +299,7 @@ PyObject *proxy_getattro(PyObject *self, PyObject *name) {
 int proxy_setattro(PyObject *self, PyObject *name, PyObject *value) {
     PyObject *owned, *target;
     int result;
-    if (XCTX_LIKELY(PROXY(self)->target != NULL && proxy_interned(name) && name != proxy_name_wrapped
+    if (XCTX_LIKELY(proxy_is_plain(self) && proxy_interned(name) && name != proxy_name_wrapped
                     && Py_TYPE(self)->tp_base == proxy_wrapper_type)) {
         setattrofunc set = Py_TYPE(PROXY(self)->target)->tp_setattro;  /* the name has been checked */
         if (XCTX_LIKELY(set != NULL)) return set(PROXY(self)->target, name, value);
@@ -292,7 +310,7 @@ int proxy_setattro(PyObject *self, PyObject *name, PyObject *value) {
     target = proxy_hold(self, &owned);
     if (target == NULL) return -1;
     result = PyObject_SetAttr(target, name, value);
-    Py_XDECREF(owned);
+    proxy_drop(owned);
     return result;
 }
 
@@ -302,7 +320,7 @@ PyObject *proxy_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf,
     PyObject *owned, *target = proxy_hold(self, &owned), *result;
     if (target == NULL) return NULL;
     result = PyObject_Vectorcall(target, args, nargsf, kwnames);
-    Py_XDECREF(owned);
+    proxy_drop(owned);
     return result;
 }
 

@@ -132,14 +132,31 @@ static inline int proxy_check(PyObject *o) {
         && (Py_TYPE(o)->tp_getattro == proxy_getattro || PyType_IsSubtype(Py_TYPE(o), proxy_base_type));
 }
 
-/* The target for the length of one operation. *owned is the reference to drop afterwards, or NULL. */
+/* Whether the target is older than the proxy, so that no operation of the target can come back to the proxy by way of objects
+ * that never change. */
+static inline int proxy_is_plain(PyObject *self) { return PROXY(self)->target != NULL && PROXY(self)->kind == PROXY_WRAPPER; }
+
+/* How many C frames an operation takes at most that comes back to its proxy through one object written in C. */
+enum { PROXY_FRAMES = 4 };
+
+/* For every other proxy, whose target may refer to it: CPython counts no level where a tuple, a weak proxy or a view of a
+ * mapping hands an operation on, so it is counted here. */
+PyObject *proxy_hold_counted(PyObject *self, PyObject **owned);
+#define PROXY_COUNTED ((PyObject *)&proxy_base_type)   /* stands in *owned for a target that is borrowed and counted */
+
+/* The target for the length of one operation. *owned is what to drop afterwards. */
 static inline PyObject *proxy_hold(PyObject *self, PyObject **owned) {
-    PyObject *target = PROXY(self)->target;
-    if (XCTX_LIKELY(target != NULL)) {
+    if (XCTX_LIKELY(proxy_is_plain(self))) {
         *owned = NULL;
-        return target;
+        return PROXY(self)->target;
     }
-    return *owned = proxy_resolve(self);
+    return proxy_hold_counted(self, owned);
+}
+
+static inline void proxy_drop(PyObject *owned) {
+    if (owned == NULL) return;
+    xctx_leave_recursion(PROXY_FRAMES);
+    if (XCTX_LIKELY(owned != PROXY_COUNTED)) Py_DECREF(owned);
 }
 
 /* The same for an operand, which need not be a proxy. */

@@ -9,13 +9,13 @@
 #define HOLD(self, target, error) \
     PyObject *owned, *target = proxy_hold(self, &owned); \
     if (XCTX_UNLIKELY(target == NULL)) return error;
-#define DROP() Py_XDECREF(owned)
+#define DROP() proxy_drop(owned)
 
-/* Nearly every call goes this way, which leaves nothing to do afterwards: the proxy has a target of its own, and the
- * other operand is not a proxy. */
-#define STRAIGHT(self, call) if (XCTX_LIKELY(PROXY(self)->target != NULL)) return call;
+/* Nearly every call goes this way, which leaves nothing to do afterwards: the proxy is a wrapper with a target of its own,
+ * and the other operand is not a proxy. */
+#define STRAIGHT(self, call) if (XCTX_LIKELY(proxy_is_plain(self))) return call;
 #define STRAIGHT_WITH(self, b, call) \
-    if (XCTX_LIKELY(!proxy_suspect(b) && PROXY(self)->target != NULL)) return call;
+    if (XCTX_LIKELY(!proxy_suspect(b) && proxy_is_plain(self))) return call;
 
 /* What `proxy op= other` leaves in the variable: the proxy where the target changed itself, otherwise the result. A
  * LocalWrapper wraps the result, because its own target never changes. Consumes the reference to `result`. */
@@ -52,8 +52,8 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
         if (XCTX_UNLIKELY(a == NULL)) return NULL; \
         b = proxy_operand(b, &owned_b); \
         if (XCTX_LIKELY(b != NULL)) result = f(a, b); \
-        Py_XDECREF(owned_b); \
-        Py_XDECREF(owned_a); \
+        proxy_drop(owned_b); \
+        proxy_drop(owned_a); \
         return result; \
     }
 
@@ -64,7 +64,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
         PyObject *owned_b, *result = NULL; \
         b = proxy_operand(b, &owned_b); \
         if (XCTX_LIKELY(b != NULL)) result = rebind(self, target, f(target, b)); \
-        Py_XDECREF(owned_b); \
+        proxy_drop(owned_b); \
         DROP(); \
         return result; \
     }
@@ -76,9 +76,9 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
         if (a != NULL) b = proxy_operand(b, &owned_b); \
         if (a != NULL && b != NULL) c = proxy_operand(c, &owned_c); \
         if (a != NULL && b != NULL && c != NULL) result = f(a, b, c); \
-        Py_XDECREF(owned_c); \
-        Py_XDECREF(owned_b); \
-        Py_XDECREF(owned_a); \
+        proxy_drop(owned_c); \
+        proxy_drop(owned_b); \
+        proxy_drop(owned_a); \
         return result; \
     }
 
@@ -89,8 +89,8 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
         b = proxy_operand(b, &owned_b); \
         if (b != NULL) c = proxy_operand(c, &owned_c); \
         if (b != NULL && c != NULL) result = rebind(self, target, f(target, b, c)); \
-        Py_XDECREF(owned_c); \
-        Py_XDECREF(owned_b); \
+        proxy_drop(owned_c); \
+        proxy_drop(owned_b); \
         DROP(); \
         return result; \
     }
@@ -115,7 +115,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
         PyObject *owned_b, *result = NULL; \
         b = proxy_operand(b, &owned_b); \
         if (XCTX_LIKELY(b != NULL)) result = f(target, b, op); \
-        Py_XDECREF(owned_b); \
+        proxy_drop(owned_b); \
         DROP(); \
         return result; \
     }
@@ -178,7 +178,7 @@ static inline Py_ssize_t size_of(PyObject *target) {
 
 #define DEFINE_KEY(slot, f) \
     static PyObject *slot_##slot(PyObject *self, PyObject *key) { \
-        if (XCTX_LIKELY(!proxy_suspect(key) && PROXY(self)->target != NULL)) { \
+        if (XCTX_LIKELY(!proxy_suspect(key) && proxy_is_plain(self))) { \
             PyObject *borrowed = PROXY(self)->target; \
             PyMappingMethods *m = Py_TYPE(borrowed)->tp_as_mapping;  /* where f would look first */ \
             if (XCTX_LIKELY(m != NULL && m->mp_subscript != NULL)) return m->mp_subscript(borrowed, key); \
@@ -188,7 +188,7 @@ static inline Py_ssize_t size_of(PyObject *target) {
         PyObject *owned_key, *result = NULL; \
         key = proxy_operand(key, &owned_key); \
         if (XCTX_LIKELY(key != NULL)) result = f(target, key); \
-        Py_XDECREF(owned_key); \
+        proxy_drop(owned_key); \
         DROP(); \
         return result; \
     }
@@ -200,7 +200,7 @@ static inline Py_ssize_t size_of(PyObject *target) {
         int result = -1; \
         key = proxy_operand(key, &owned_key); \
         if (XCTX_LIKELY(key != NULL)) result = value != NULL ? f(target, key, value) : PyObject_DelItem(target, key); \
-        Py_XDECREF(owned_key); \
+        proxy_drop(owned_key); \
         DROP(); \
         return result; \
     }
@@ -213,7 +213,7 @@ static inline Py_ssize_t size_of(PyObject *target) {
         int result = -1; \
         item = proxy_operand(item, &owned_item); \
         if (XCTX_LIKELY(item != NULL)) result = f(target, item); \
-        Py_XDECREF(owned_item); \
+        proxy_drop(owned_item); \
         DROP(); \
         return result; \
     }

@@ -355,11 +355,11 @@ static room *load_room(const char *name, const char *path) {
     segments wanted;
     Dl_info about;
     void *handle;
-    room *r = calloc(1, sizeof(*r) + strlen(name) + 1);
-    if (r == NULL) {
-        PyErr_NoMemory();
-        return NULL;
-    }
+    copy *c = my_copy();
+    room *r = NULL;
+    if (c == NULL) PyErr_SetString(PyExc_ImportError, "this interpreter has no copy");
+    else if ((r = calloc(1, sizeof(*r) + strlen(name) + 1)) == NULL) PyErr_NoMemory();
+    if (r == NULL) return NULL;
     strcpy(r->name, name);
     snprintf(symbol, sizeof(symbol), "PyInit_%s", last ? last + 1 : name);
     handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -389,7 +389,6 @@ static room *load_room(const char *name, const char *path) {
     }
     memcpy(r->saved, r->start, r->size);
     xctx_copy *border = dlsym(handle, "xctx_this_copy");
-    copy *c = my_copy();
     pthread_mutex_lock(&mutex);
     r->next = c->rooms;
     c->rooms = r;

@@ -55,10 +55,19 @@ static inline int xctx_enter_recursion(int levels, const char *where) {
     return -1;
 }
 static inline void xctx_leave_recursion(int levels) { xctx_tstate()->c_recursion_remaining += levels; }
-#else
+#elif PY_VERSION_HEX < 0x030C0000
 static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where) {
-    return Py_EnterRecursiveCall(where) ? -1 : 0;   /* 3.11 gives 1 where it raises */
+    /* As Py_EnterRecursiveCall does it, which is no inline function here, and gives 1 where it raises. */
+    PyThreadState *tstate = xctx_tstate();
+    if (XCTX_LIKELY(tstate->recursion_remaining > 0)) {
+        tstate->recursion_remaining--;
+        return 0;
+    }
+    return Py_EnterRecursiveCall(where) ? -1 : 0;
 }
+static inline void xctx_leave_recursion(int Py_UNUSED(levels)) { xctx_tstate()->recursion_remaining++; }
+#else
+static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where) { return Py_EnterRecursiveCall(where); }
 static inline void xctx_leave_recursion(int Py_UNUSED(levels)) { Py_LeaveRecursiveCall(); }
 #endif
 
@@ -103,6 +112,23 @@ static inline int xctx_visit_objects(int (*visit)(PyObject *, void *), void *arg
 static inline PyThreadState *xctx_first_thread(void) { return PyInterpreterState_ThreadHead(xctx_tstate()->interp); }
 static inline PyThreadState *xctx_next_thread(PyThreadState *each) { return PyThreadState_Next(each); }
 static inline unsigned long xctx_thread_ident(PyThreadState *each) { return each->thread_id; }
+
+/* --- critical sections ------------------------------------------------------------------------------------------------- */
+
+/* The thread sanitizer does not see the locks of an interpreter that was built without it, so it is told of these. */
+#if defined(Py_GIL_DISABLED) && defined(__SANITIZE_THREAD__)
+#  include <sanitizer/tsan_interface.h>
+static inline void xctx_begin_told_section(PyCriticalSection *section, PyObject *op) {
+    PyCriticalSection_Begin(section, op);
+    __tsan_acquire(&op->ob_mutex);
+}
+static inline void xctx_end_told_section(PyCriticalSection *section) {
+    if (section->_cs_mutex) __tsan_release(section->_cs_mutex);
+    PyCriticalSection_End(section);
+}
+#  define PyCriticalSection_Begin xctx_begin_told_section
+#  define PyCriticalSection_End xctx_end_told_section
+#endif
 
 /* --- context variables ------------------------------------------------------------------------------------------------- */
 

@@ -2,8 +2,8 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """What stores keep, and for which units, as seen from any unit: for :mod:`xctx.debug`.
 
-Under the lock no object is allocated that the collector tracks: a collection may run any code, which may remove what is
-looked at.
+Under the lock nothing is allocated: where memory failed the lock would stay held, and a collection may run any code, which
+may remove what is looked at.
 """
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
@@ -22,7 +22,7 @@ from xctx._stores.names cimport interned
 from xctx._stores.statements cimport Block
 from xctx._stores.unit_table cimport UnitTable
 from xctx._stores.unseen cimport IN_BLOCKS, NEVER_BOUND, WAS_BOUND, Past, is_made, past_of, reason_of, why_chain_hides
-from xctx._stores.values cimport UnitValues, stores_lock, values_of
+from xctx._stores.values cimport MOST, UnitValues, stores_lock, values_of
 from xctx._stores.works cimport is_work
 from xctx._stores.xlocal cimport xlocal
 from xctx._stores.works import work
@@ -70,10 +70,10 @@ cdef bint is_alive(Unit unit) noexcept:
 
 cdef dict kept(local store, Unit unit):
     """A new dict of what the store keeps for the unit, or None if it keeps nothing."""
-    cdef dict names = {}
+    cdef list found = [None] * (2 * MOST)   # before the locks: see above
     cdef object whole = None
     cdef UnitValues *values
-    cdef int i
+    cdef int i, count = 0
     xctx_lock(lock)
     values = values_of(&store.kept, unit) if is_alive(unit) else NULL
     if values != NULL:
@@ -81,12 +81,18 @@ cdef dict kept(local store, Unit unit):
         xctx_lock(&values.lock)
         if values.dict != NULL:
             whole = <object>values.dict
-        for i in range(values.count):
-            names[<object>values.items[i].name] = <object>values.items[i].value
+        count = values.count
+        for i in range(count):
+            found[2 * i] = <object>values.items[i].name
+            found[2 * i + 1] = <object>values.items[i].value
         xctx_unlock(&values.lock)
         xctx_unlock(&unit.table_lock)
     xctx_unlock(lock)
-    return None if values == NULL else names if whole is None else as_new_dict(<PyObject*>whole)
+    if values == NULL:
+        return None
+    if whole is not None:
+        return as_new_dict(<PyObject*>whole)
+    return {found[2 * i]: found[2 * i + 1] for i in range(count)}
 
 
 def stores_of(Unit unit not None):
