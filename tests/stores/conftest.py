@@ -5,6 +5,7 @@ import contextvars
 import pytest
 import units_of_work
 from makers import MAKERS
+from stepping import Stack
 
 import xctx
 
@@ -13,6 +14,22 @@ import xctx
 def x(key):
     """An xlocal with each key."""
     return xctx.xlocal(key=key)
+
+
+@pytest.fixture(params=["scope", "snapshot", "snapshot of all", "by hand", "stack", "snapshot by hand"])
+def bound(request, x):
+    """Makes a context manager that binds `a` in a generator, in each of the ways that there are."""
+
+    def make(value):
+        opener = x(a=value)
+        if "snapshot" in request.param:
+            with opener:
+                opener = xctx.capture() if request.param.endswith("all") else xctx.capture(x)
+        if "hand" in request.param or request.param == "stack":
+            return Stack(opener, request.param == "stack")
+        return opener
+
+    return make
 
 
 @pytest.fixture
