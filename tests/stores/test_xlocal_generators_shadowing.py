@@ -1,4 +1,4 @@
-"""What a generator binds counts for more than what others bind meanwhile, and what it calls or delegates to for more still."""
+"""What a generator binds counts for more than what others bind meanwhile; what it calls and delegates to, for more."""
 
 import contextlib
 import contextvars
