@@ -34,7 +34,7 @@ pytest = XCTX_EFFORT=$(EFFORT) $(1)/bin/python -m pytest -n $(WORKERS) --dist wo
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples $(EXAMPLES) test test-node test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets nightly stress fuzz lint warnings dependencies types bench docs dist debug test-portable sanitize fuzz-sanitize tsan clean
+.PHONY: help demo check examples $(EXAMPLES) test test-node test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets test-suites nightly stress fuzz lint warnings dependencies stub-docs types bench docs dist debug test-portable sanitize fuzz-sanitize tsan clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -115,6 +115,7 @@ fuzz: $(VENV)/.built $(TESTS) ## do anything with hostile objects (FUZZ_SECONDS=
 lint: $(call groups,lint) warnings ## check the style of Python and Cython, and that C compilers have nothing to say
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	PYTHONPATH=. $(PY) .ci/stub_docs.py --check
 	PATH="$(VENV)/bin:$$PATH" cython-lint $(call sources,pyx pxd pxi)
 
 warnings: $(VENV)/.built ## compile all C once more, with every warning an error
@@ -123,6 +124,9 @@ warnings: $(VENV)/.built ## compile all C once more, with every warning an error
 dependencies: ## write into pyproject.toml what each compiled module is built from
 	@$(PYTHON) .ci/dependencies.py
 
+stub-docs: $(VENV)/.built ## write the docstrings of compiled classes into their stubs, where editors look
+	PYTHONPATH=. $(PY) .ci/stub_docs.py
+
 types: $(VENV)/.built $(call groups,types $(GREENLETS)) ## check the types, and the stubs against what was compiled
 	$(PY) -m mypy
 	$(PY) -m basedpyright --project pyproject.toml
@@ -130,6 +134,9 @@ types: $(VENV)/.built $(call groups,types $(GREENLETS)) ## check the types, and 
 
 bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the peers, and draw it (ARGS for the runner)
 	PYTHONPATH=. $(PY) -m benchmarks $(ARGS)
+
+test-suites: $(VENV)/.built ## run the tests of Flask, Django and others before and after `xctx run` (ARGS="flask celery")
+	$(PY) tests/suites.py $(ARGS)
 
 .PHONY: bench-quick bench-compare bench-postgres
 bench-postgres: $(VENV)/.built $(POSTGRES) postgres-server ## measure locks on PostgreSQL beside what one writes by hand

@@ -8,7 +8,8 @@ from xctx._batch.batch import BatchExecutor
 from xctx._carry.carry import carry
 from xctx._carry.isolated import isolated
 from xctx._carry.snapshot import Snapshot, capture, nothing
-from xctx._lock.lock import OwnerDiedWarning, SharedLock, SharedRLock
+from xctx._lock.acquisition import OwnerDiedWarning
+from xctx._lock.lock import SharedLock, SharedRLock
 from xctx._proxy.proxy import LocalProxy, LocalWrapper, is_proxy, unwrap
 from xctx._stores.fields import field
 from xctx._stores.local import local
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from xctx import dask as dask
     from xctx import debug as debug
     from xctx import django as django
+    from xctx import dramatiq as dramatiq
     from xctx import gevent as gevent
     from xctx import grpc as grpc
     from xctx import httpx as httpx
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from xctx import postgres as postgres
     from xctx import pytest as pytest
     from xctx import requests as requests
+    from xctx import rq as rq
     from xctx import telemetry as telemetry
     from xctx import wire as wire
     from xctx import wsgi as wsgi
@@ -71,6 +74,7 @@ _MODULES = (
     "dask",
     "debug",
     "django",
+    "dramatiq",
     "gevent",
     "grpc",
     "httpx",
@@ -79,6 +83,7 @@ _MODULES = (
     "postgres",
     "pytest",
     "requests",
+    "rq",
     "telemetry",
     "wire",
     "wsgi",

@@ -39,8 +39,9 @@ import xctx
 from xctx import debug, keys
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-PACKAGES = ("greenlet", "gevent", "trio", "flask", "werkzeug", "sqlalchemy", "celery", "distributed")
-NEEDS = {"gevent": "gevent", "celery": "celery", "dask": "distributed"}  # what some modules of xctx are about
+PACKAGES = ("greenlet", "gevent", "trio", "flask", "werkzeug", "sqlalchemy", "celery", "distributed", "rq", "dramatiq")
+# What some modules of xctx are about.
+NEEDS = {"gevent": "gevent", "celery": "celery", "dask": "distributed", "rq": "rq", "dramatiq": "dramatiq"}
 LADDER = ("process", "thread", "greenlet", "task", "context")
 PATIENCE = 60  # seconds after which a check that hangs is ended, and the stacks of its threads are printed
 

@@ -348,7 +348,7 @@ unmade_kind.of = unmade_of
 
 @cython.no_gc_clear
 cdef class Key:
-    """Says which kind of unit a store keeps apart, and finds the unit of that kind that is current.
+    """Key(func, name=None)\n--\n\nSays which kind of unit a store keeps apart, and finds the unit of that kind that is current.
 
     :mod:`xctx.keys` has the keys for threads, greenlets and the like. ``Key(func, name=None)`` makes one from a callable:
     each value that it returns is a unit. If a value compares by identity and can be referred to weakly, its unit ends when

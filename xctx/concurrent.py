@@ -20,8 +20,17 @@ empty; with ``work="new"``, each call is a unit of work of its own. `contextvars
 come along in a copy. Tasks and :func:`to_thread` copy all of them, as asyncio does. What goes to another process is
 pickled: `missing` says what becomes of values that cannot be pickled, as for :func:`xctx.capture`.
 
+With ``xlocals=[current, ...]`` only these xlocals come along, and none with an empty list; work sees nothing in any
+other. This goes together with ``bindings="copy"`` alone: what shares a context shares all of it.
+
+Callbacks take along what is seen where they are added: those of a future, as with futures of asyncio, and `callback`
+and `error_callback` of a pool. An `initializer` takes along what is seen where its executor or pool is made, which then
+keeps those values for as long as it starts workers; where these are not forked, that is pickled too. Both run in
+contexts of their own, and both see nothing with ``bindings="empty"``. A callback that is added to a future that is done
+already is called at once, by the code that adds it.
+
 Raises: a ValueError where one of these arguments has another value than these, and a TypeError where `contextvars` are
-no context variables; besides, what the class or function of the standard library raises.
+no context variables, or `xlocals` no xlocals; besides, what the class or function of the standard library raises.
 
 Thread-safety: as the class or function that each extends.
 """
@@ -46,8 +55,10 @@ from xctx._carry.policy import (
     Missing,
     Work,
     take_along,
+    with_bound_callbacks,
 )
 from xctx._carry.snapshot import capture, copy_context, current_context
+from xctx._stores.xlocal import xlocal
 
 __all__ = [
     "CarryingExecutor",
@@ -77,8 +88,11 @@ class ThreadPoolExecutor(Carrying, concurrent.futures.ThreadPoolExecutor):
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
         work: ``"same"`` or ``"new"``.
+        xlocals: those that come along. Default: all.
         args, kwargs: as for the class that it extends.
     """
+
+    _initializer_place = 2
 
 
 @take_along("submit")
@@ -92,8 +106,11 @@ class ProcessPoolExecutor(CarryingToProcesses, concurrent.futures.ProcessPoolExe
         contextvars: context variables that come along.
         missing: ``"error"`` or ``"skip"``.
         work: ``"same"`` or ``"new"``.
+        xlocals: those that come along. Default: all.
         args, kwargs: as for the class that it extends.
     """
+
+    _initializer_place = 2
 
 
 class CarryingExecutor(concurrent.futures.Executor):
@@ -105,6 +122,7 @@ class CarryingExecutor(concurrent.futures.Executor):
         contextvars: context variables that come along.
         missing: ``"error"`` or ``"skip"``, for an executor of processes.
         work: ``"same"`` or ``"new"``.
+        xlocals: those that come along. Default: all.
     """
 
     def __init__(
@@ -115,15 +133,21 @@ class CarryingExecutor(concurrent.futures.Executor):
         contextvars: Iterable[pep567.ContextVar[Any]] = (),
         missing: Missing = "error",
         work: Work = "same",
+        xlocals: Iterable[xlocal] | None = None,
     ) -> None:
         self._executor = executor
-        self._policy = CarryPolicy(
-            bindings, contextvars, missing, work=work, never_shared="an executor may run the work at the same time"
-        )
+        why = "an executor may run the work at the same time"
+        self._policy = CarryPolicy(bindings, contextvars, missing, work=work, never_shared=why, xlocals=xlocals)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> concurrent.futures.Future[_T]:
-        """Schedules ``fn(*args, **kwargs)``, to run with what is seen now. Returns the future of `executor`."""
-        return self._executor.submit(self._policy.call(fn), *args, **kwargs)
+        """Schedules ``fn(*args, **kwargs)``, to run with what is seen now. Returns the future of `executor`.
+
+        Callbacks run with what is seen where they are added if it is a ``concurrent.futures.Future``.
+        """
+        future = self._executor.submit(self._policy.call(fn), *args, **kwargs)
+        if isinstance(future, concurrent.futures.Future):
+            with_bound_callbacks(future, self._policy)
+        return future
 
     def map(self, fn: Callable[..., _T], *iterables: Iterable[Any], **kwargs: Any) -> Iterator[_T]:
         """Maps as `executor` does, with what is seen now. Arguments and result are those of ``executor.map``."""
@@ -178,6 +202,7 @@ class Thread(_Runs, Carrying, threading.Thread):
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
         work: ``"same"`` or ``"new"``.
+        xlocals: those that come along. Default: all.
         args, kwargs: as for the class that it extends.
     """
 
@@ -206,6 +231,8 @@ class Process(_Runs, CarryingToProcesses, multiprocessing.Process):
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
         missing: ``"error"`` or ``"skip"``. Nothing is pickled where the process is forked.
+        work: ``"same"`` or ``"new"``.
+        xlocals: those that come along. Default: all.
         args, kwargs: as for the class that it extends.
     """
 
@@ -229,10 +256,12 @@ class Pool(CarryingToProcesses, multiprocessing.pool.Pool):
         contextvars: context variables that come along.
         missing: ``"error"`` or ``"skip"``.
         work: ``"same"`` or ``"new"``.
+        xlocals: those that come along. Default: all.
         args, kwargs: as for the class that it extends; ``context=multiprocessing.get_context("spawn")`` says how
             processes are started.
     """
 
+    _initializer_place = 1
     _state = "INIT"  # __del__ reads this, even if the constructor raises before the base class has set it
 
 
@@ -322,6 +351,7 @@ def run_in_executor(
     bindings: Bindings = "copy",
     contextvars: Iterable[pep567.ContextVar[Any]] = (),
     missing: Missing = "error",
+    xlocals: Iterable[xlocal] | None = None,
 ) -> asyncio.Future[_T]:
     """As ``run_in_executor`` of the running loop, with what is seen now in all xlocals.
 
@@ -329,6 +359,7 @@ def run_in_executor(
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
         missing: ``"error"`` or ``"skip"``, for an executor of processes.
+        xlocals: those that come along. Default: all.
         executor, func, args: as for the method that it extends.
 
     Returns:
@@ -336,7 +367,8 @@ def run_in_executor(
 
     Raises:
         RuntimeError: no event loop runs in this thread.
-        ValueError: `bindings` or `missing` is none of these.
+        ValueError: `bindings` or `missing` is none of these, or `xlocals` are given and `bindings` is ``"empty"``.
+        TypeError: `xlocals` are no xlocals, or `contextvars` no context variables.
     """
-    policy = CarryPolicy(bindings, contextvars, missing, never_shared=THREADS)
+    policy = CarryPolicy(bindings, contextvars, missing, never_shared=THREADS, xlocals=xlocals)
     return asyncio.get_running_loop().run_in_executor(executor, policy.call(func), *args)

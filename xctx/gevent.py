@@ -2,7 +2,8 @@
 
 Each is used in place of the class or function of the same name in gevent. It takes along what its caller sees in all
 xlocals when work is handed over: at ``spawn``, ``start``, ``map`` or the like, never in the worker. `bindings` is
-``"copy"``, ``"share"`` or ``"empty"``, and `work` is ``"same"`` or ``"new"``, as :mod:`xctx.concurrent` tells.
+``"copy"``, ``"share"`` or ``"empty"``, `work` is ``"same"`` or ``"new"``, and `xlocals` says which of them come along,
+as :mod:`xctx.concurrent` tells. So do callbacks: `callback` of a pool, and those of a future.
 Greenlets of gevent's own classes start empty. This module imports gevent.
 
 Thread-safety: as the class or function of gevent that each extends.
@@ -18,6 +19,7 @@ import gevent.threadpool
 
 from xctx._carry.calls import SharedCall
 from xctx._carry.policy import Bindings, Carrying, Work, carried, take_along
+from xctx._stores.xlocal import xlocal
 
 __all__ = ["Greenlet", "Group", "Pool", "ThreadPool", "ThreadPoolExecutor", "spawn", "spawn_later"]
 
@@ -29,6 +31,7 @@ class Greenlet(Carrying, gevent.Greenlet):
         bindings: ``"copy"``, ``"share"`` or ``"empty"``.
         contextvars: context variables that come along in a copy.
         work: ``"same"`` or ``"new"``.
+        xlocals: those that come along in a copy. Default: all.
         args, kwargs: as for the class that it extends. Only these are passed to the greenlet's function.
     """
 
@@ -65,6 +68,7 @@ def spawn(
     bindings: Bindings = "copy",
     contextvars: Iterable[pep567.ContextVar[Any]] = (),
     work: Work = "same",
+    xlocals: Iterable[xlocal] | None = None,
     **kwargs: Any,
 ) -> Greenlet:
     """As :func:`gevent.spawn`, with what is seen now in all xlocals.
@@ -73,16 +77,17 @@ def spawn(
         bindings: ``"copy"``, ``"share"`` or ``"empty"``.
         contextvars: context variables that come along in a copy.
         work: ``"same"`` or ``"new"``.
-        func, args, kwargs: as for the function that it extends. The three arguments above are not passed to `func`.
+        xlocals: those that come along in a copy. Default: all.
+        func, args, kwargs: as for the function that it extends. The four arguments above are not passed to `func`.
 
     Returns:
         The greenlet, which was started.
 
     Raises:
-        ValueError: `bindings` or `work` is none of these.
-        TypeError: `contextvars` are no context variables, or `func` is not callable.
+        ValueError: `bindings` or `work` is none of these, or `xlocals` are given and `bindings` is not ``"copy"``.
+        TypeError: `contextvars` are no context variables, `xlocals` no xlocals, or `func` is not callable.
     """
-    greenlet = Greenlet(func, *args, bindings=bindings, contextvars=contextvars, work=work, **kwargs)
+    greenlet = Greenlet(func, *args, bindings=bindings, contextvars=contextvars, work=work, xlocals=xlocals, **kwargs)
     greenlet.start()
     return greenlet
 
@@ -94,17 +99,18 @@ def spawn_later(
     bindings: Bindings = "copy",
     contextvars: Iterable[pep567.ContextVar[Any]] = (),
     work: Work = "same",
+    xlocals: Iterable[xlocal] | None = None,
     **kwargs: Any,
 ) -> Greenlet:
     """As :func:`gevent.spawn_later`, with what is seen in all xlocals by this call, not when the greenlet starts.
 
     Args:
         seconds: how long until the greenlet starts.
-        func, args, bindings, contextvars, work, kwargs: as for :func:`spawn`.
+        func, args, bindings, contextvars, work, xlocals, kwargs: as for :func:`spawn`.
 
     Returns, raises: as :func:`spawn`.
     """
-    greenlet = Greenlet(func, *args, bindings=bindings, contextvars=contextvars, work=work, **kwargs)
+    greenlet = Greenlet(func, *args, bindings=bindings, contextvars=contextvars, work=work, xlocals=xlocals, **kwargs)
     greenlet.start_later(seconds)
     return greenlet
 
@@ -137,6 +143,7 @@ class Group(_Spawning, gevent.pool.Group):
         bindings: ``"copy"``, ``"share"`` or ``"empty"``.
         contextvars: context variables that come along in a copy.
         work: ``"same"`` or ``"new"``.
+        xlocals: those that come along in a copy. Default: all.
         args: as for the class that it extends.
     """
 
@@ -149,6 +156,7 @@ class Pool(_Spawning, gevent.pool.Pool):
         bindings: ``"copy"``, ``"share"`` or ``"empty"``.
         contextvars: context variables that come along in a copy.
         work: ``"same"`` or ``"new"``.
+        xlocals: those that come along in a copy. Default: all.
         args, kwargs: as for the class that it extends.
     """
 
@@ -161,6 +169,7 @@ class ThreadPool(Carrying, gevent.threadpool.ThreadPool):
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
         work: ``"same"`` or ``"new"``.
+        xlocals: those that come along in a copy. Default: all.
         args, kwargs: as for the class that it extends.
     """
 
@@ -173,5 +182,6 @@ class ThreadPoolExecutor(Carrying, gevent.threadpool.ThreadPoolExecutor):
         bindings: ``"copy"`` or ``"empty"``.
         contextvars: context variables that come along.
         work: ``"same"`` or ``"new"``.
+        xlocals: those that come along in a copy. Default: all.
         args, kwargs: as for the class that it extends.
     """

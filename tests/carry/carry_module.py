@@ -1,6 +1,7 @@
 """xlocals of a module, one for each key, for tests that cross processes; and what looks at them there."""
 
 import contextvars
+import multiprocessing
 import threading
 
 import xctx
@@ -26,6 +27,22 @@ ALL = {
 }
 
 VAR = contextvars.ContextVar("VAR")
+START_METHODS = [name for name in ("fork", "spawn", "forkserver") if name in multiprocessing.get_all_start_methods()]
+
+other = xctx.xlocal(key=xctx.keys.greenlet)
+initialised = []  # what each call of `initialise` saw, in this process
+
+
+def initialise(*more):
+    initialised.append((vars(other), *more))
+
+
+def what_was_initialised(*ignored):
+    return initialised
+
+
+def look_at_both(key_name):
+    return look(key_name), vars(other)
 
 
 def look(key_name):

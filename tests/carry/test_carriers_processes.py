@@ -5,12 +5,10 @@ import multiprocessing
 import multiprocessing.pool
 
 import pytest
-from carry_module import ALL, VAR, look, look_at_var
+from carry_module import ALL, START_METHODS, VAR, look, look_at_var
 
 import xctx
 import xctx.concurrent
-
-START_METHODS = [name for name in ("fork", "spawn", "forkserver") if name in multiprocessing.get_all_start_methods()]
 
 
 @pytest.fixture

@@ -487,7 +487,7 @@ SECTIONS = {
         ),
         (
             TypeError,
-            "…() takes no arguments but `key`: there is no __init__ for …",
+            "Initialization arguments are not supported: …() takes none but `key`, because there is no __init__ for …",
             "arguments are given to a class that has no ``__init__``",
             lambda: xctx.local(1),
         ),

@@ -160,6 +160,18 @@ CARRY = [
         lambda: concurrent.ThreadPoolExecutor(bindings="share"),
     ),
     (
+        ValueError,
+        "xlocals can be chosen where bindings is 'copy', not …",
+        "``ThreadPoolExecutor(xlocals=..., bindings=...)`` and the like",
+        lambda: concurrent.ThreadPoolExecutor(xlocals=[], bindings="empty"),
+    ),
+    (
+        TypeError,
+        "xlocals is an iterable of xlocals, or None for all, not …",
+        "``ThreadPoolExecutor(xlocals=...)`` and the like",
+        lambda: concurrent.ThreadPoolExecutor(xlocals=xctx.xlocal()),
+    ),
+    (
         TypeError,
         "a coroutine was expected, got …",
         "``create_task(function)``, ``task_group.create_task(function)``",

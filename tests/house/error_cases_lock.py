@@ -168,7 +168,7 @@ def network():
         names.file_system = before
 
 
-def squatted():
+def no_place():
     before, names.PARENTS = names.PARENTS, ("/nowhere",)
     try:
         xctx.SharedLock("name")
@@ -373,9 +373,9 @@ LOCKS = [
     ),
     (
         PermissionError,
-        "other users have made all directories that could be for the locks of user …",
-        "they have, or there is neither ``/dev/shm`` nor ``/tmp``",
-        squatted,
+        "there is no directory for the locks of user …: … cannot be written",
+        "this user may write to neither ``/dev/shm`` nor ``/tmp``",
+        no_place,
     ),
     (
         FileNotFoundError,
@@ -467,12 +467,16 @@ LEFT_OUT = {
     "…: this process has a descriptor for each of its locks, and may have no more (RLIMIT_NOFILE)": "takes a "
     "process that has none left: test_lock_trust.py",
     "all … rows of this lock are taken by other processes": "tens of thousands of processes use one lock",
-    "this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's "
-    "runs here that would let it "
-    "go on…": "takes greenlet: test_lock_trust.py",
+    "this wait could not end: another greenlet of this thread, or task of trio's, has the lock, and would not go on "
+    "while this one waits": "takes greenlet or trio: test_lock_trust.py",
+    "a greenlet of eventlet cannot wait for a lock: xctx does not know eventlet's hub, so no other greenlet of this "
+    "thread would run meanwhile. Use the lock in a function that eventlet.tpool.execute calls, or acquire it with "
+    "blocking=False": "takes eventlet: test_lock_eventlet.py",
     "deadlock: …, held by the first": "takes two units, and a second: test_lock_cycles.py",
     "this process closed the lock's descriptor, so others take it for dead: it does not hold the lock, and cannot get "
     "it": "on overlayfs alone: test_lock_trust.py",
+    "this process, which was forked since the lock was opened, may not open the file of the lock …": "takes a child that "
+    "has changed its user: test_lock_trust.py",
     "the file of the lock … is another user's, or none": "takes another user: test_lock_names.py",
     "… cannot be locked: another program has locked its first byte": "no program does",
     "forked while a task was waiting for the lock: the child does not wait on": "in a child, in the midst of a wait",

@@ -181,6 +181,21 @@ def releases_a_greenlet(make):
     return "released" if gone else "kept"
 
 
+def keeps_a_link(make):
+    import gevent
+
+    def work():
+        store = make()
+        store.a = 1
+        del store
+        gc.collect()
+        return "one link, for all stores" if gevent.getcurrent().has_links() else "no link of theirs"
+
+    greenlet = gevent.spawn(work)
+    gevent.sleep(0)  # get() would be a link
+    return greenlet.get()
+
+
 def value_of_its_own_store(make):
     store, value = make(), Value()
     value.store = store
@@ -296,6 +311,8 @@ UNIT_LOCAL = LOCAL | {
         lambda store: isinstance(store, str)
     ),
 }
+
+GEVENT_LOCAL = UNIT_LOCAL | {"a greenlet that runs on when its stores have died has": keeps_a_link}
 
 WERKZEUG_LOCAL = LOCAL | {
     "``Local(context_variable)``: the variable": takes_a_context_variable,
@@ -670,7 +687,11 @@ def sides(peer):
 
             return maker(local)
 
-        return UNIT_LOCAL, make, maker(xctx.local)
+        return (
+            GEVENT_LOCAL,
+            make,
+            maker(xctx.local),
+        )
     if peer == "werkzeug.local.Local":
 
         def make():

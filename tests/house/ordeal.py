@@ -27,7 +27,8 @@ from helpers.packages import offers
 import xctx
 from xctx._carry.isolated import OwnContext
 from xctx._carry.snapshot import AppliedBlock
-from xctx._lock.lock import Grant, Granted, asker_of
+from xctx._lock.grants import Grant, Granted
+from xctx._lock.tasks import asker_of
 from xctx._runtime import functions
 from xctx._stores.works import WorkSteps
 
@@ -409,6 +410,6 @@ def use_when_cleared(cls):
 
 # Programs get no object of these types: base classes, what exists only while something waits, what only C refers to.
 NOT_SHOWN = {
-    "Proxy", "BindingVariable", "Waiter", "ThreadWaiter", "GreenletWaiter", "TaskWaiter", "Attempt", "LocalQueue",
-    "View", "LocalWrapper", "_LazyFactory", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen", "Errands",
+    "Proxy", "BindingVariable", "BaseLock", "Waiter", "ThreadWaiter", "GreenletWaiter", "TaskWaiter", "Attempt",
+    "LocalQueue", "View", "LocalWrapper", "_LazyFactory", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen", "Errands",
 }  # fmt: skip

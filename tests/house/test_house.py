@@ -34,7 +34,7 @@ SOURCES = {
 }
 MODULES = ["xctx" if stem == "__init__" else f"xctx.{stem}" for stem in SOURCES]
 # Those that import a package which may not be there, and which is not to be judged with them.
-INTEGRATIONS = {"xctx.gevent", "xctx.mypy"}
+INTEGRATIONS = {"xctx.dramatiq", "xctx.gevent", "xctx.mypy", "xctx.rq"}
 COMPILED = sorted(dotted(path) for path in PACKAGE.rglob("*.pyx"))
 
 

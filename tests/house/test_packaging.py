@@ -12,6 +12,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import address
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -118,3 +119,21 @@ def test_the_wheel_has_the_package_alone_and_works_where_there_is_nothing_else(s
 def test_make_dist_leaves_out_the_symbols_as_releases_do():
     told = run("make", "--dry-run", "--print-data-base", "dist", f"PYTHON={sys.executable}", cwd=ROOT)
     assert f"dist: LDFLAGS := {RELEASED['linux']['environment']['LDFLAGS']}" in told
+
+
+def test_what_is_released_says_where_the_project_lives(tmp_path):
+    for name in ("pyproject.toml", "README.rst"):
+        shutil.copy(ROOT / name, tmp_path)
+    place = "https://git.example/people/xctx"
+    address.main([place, "v1.2", "--root", str(tmp_path)])
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]
+    assert project["urls"] == {
+        "Source": place, "Issues": f"{place}/issues", "Changelog": f"{place}/blob/v1.2/CHANGES",
+    }  # fmt: skip
+    images = re.findall(r"^\.\. image:: (.*)$", (tmp_path / "README.rst").read_text(), re.MULTILINE)
+    (before,) = re.findall(r"^\.\. image:: (.*)$", (ROOT / "README.rst").read_text(), re.MULTILINE)
+    assert images == [f"{place}/raw/v1.2/{before}"] and (ROOT / before).exists()
+    with pytest.raises(SystemExit):
+        address.main([place, "v1.2", "--root", str(tmp_path)])  # a second time
+    with pytest.raises(SystemExit):
+        address.main(["git@git.example:people/xctx", "v1.2", "--root", str(tmp_path)])

@@ -445,6 +445,44 @@ def test_rights_that_a_process_gives_up_are_not_needed_later(tmp_path, monkeypat
     assert lock.owner_died
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives up rights")
+@pytest.mark.parametrize("kind", ["anonymous", "named", "path", "closed path"])
+def test_a_child_that_is_forked_after_its_parent_gave_up_rights(tmp_path, monkeypatch, kind):
+    """It opens the file anew; where the file is closed to it, it is told so. Its parent goes on as before."""
+    monkeypatch.setattr(lock_names, "directory", lambda: str(tmp_path / "locks"))
+    if kind.endswith("path"):
+        lock = xctx.SharedLock.at(tmp_path / "lock", mode=0o600 if kind == "closed path" else 0o666)
+    else:
+        lock = xctx.SharedLock("a" if kind == "named" else None)
+
+    def use(child):
+        with lock.exclusive():
+            child.say("has it")
+
+    def use_in_vain(child):
+        for _ in range(2):
+            with pytest.raises(PermissionError, match="may not open the file of the lock '.*lock'"):
+                lock.acquire()
+        child.say("is told")
+
+    def work(child):
+        with lock:
+            pass
+        os.setgid(12345)
+        os.setuid(12345)
+        threads_of_its_own = [in_thread(lambda: lock.acquire(exclusive=True)) for _ in range(3)]
+        assert threads_of_its_own == [True] * 3  # each ends, and so gives back what it has
+        with Child(use_in_vain if kind == "closed path" else use) as inner:
+            child.say(inner.hear())
+            assert inner.wait() == 0
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Child(work) as child:
+            assert child.hear() == ("is told" if kind == "closed path" else "has it")
+            assert child.wait() == 0
+
+
 # Many
 
 
@@ -750,6 +788,29 @@ def test_greenlets_without_a_hub():
             return True
 
     assert in_thread(work)
+
+
+def test_a_plain_block_in_a_task_of_trio():
+    trio = pytest.importorskip("trio")
+    lock = xctx.SharedLock()
+    told = []
+
+    async def hold():
+        try:
+            with lock.exclusive():
+                await trio.sleep(0.01)
+        except RuntimeError as error:
+            told.append(str(error))
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(hold)
+
+    in_thread(lambda: (trio.run(main), True))  # where no hub is
+    assert len(told) == 1
+    assert "trio" in told[0]
+    assert lock.holders() == []
 
 
 # Who holds it

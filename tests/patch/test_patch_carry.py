@@ -187,3 +187,23 @@ def test_wrong_lists():
     with pytest.raises(TypeError, match="deny is names of modules, not 1"):
         patch.all(deny=[1])
     assert patch.report() == [] and xctx.patch is patch
+
+
+def test_where_nothing_is_bound_what_is_handed_over_stays_as_it_is():
+    check("""
+def caller(*ignored):
+    return sys._getframe(1).f_code.co_name
+
+def ask():
+    with multiprocessing.pool.ThreadPool(1) as pool:
+        return pool.apply(caller), concurrent.futures.ThreadPoolExecutor(1).submit(caller).result()
+
+plain = ask()
+handle = patch.carry()
+assert ask() == plain
+with x(a=1):
+    assert ask() != plain
+with xctx.work():
+    assert ask() != plain
+assert ask() == plain
+""")

@@ -16,7 +16,7 @@ from helpers.waiting import LONG, eventually
 from machines import Machine
 from proxy import Proxy
 
-from xctx._lock.lock import clock
+from xctx._lock.grants import clock
 from xctx.postgres import LockLost, SharedLock, SharedRLock
 
 

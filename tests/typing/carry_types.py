@@ -105,6 +105,7 @@ def misuses() -> None:
     xctx.transparent(words)("1")  # type: ignore[arg-type]
     xctx.transparent(1)  # type: ignore[type-var]
     ThreadPoolExecutor(bindings="all")  # type: ignore[arg-type]
+    ThreadPoolExecutor(xlocals=["user"])  # type: ignore[list-item]
     with ThreadPoolExecutor() as pool:
         pool.submit(repeat, times="a")  # type: ignore[call-arg, arg-type]
     number: int = xctx.carry(repeat)("a")  # type: ignore[assignment]

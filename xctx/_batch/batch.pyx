@@ -142,9 +142,9 @@ cdef double deadline(object timeout) except? -2.0:
 # The executor
 
 cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorType]:
-    """BatchExecutor(source, size, *, prefetch=0)
+    """BatchExecutor(source, size, *, prefetch=0)\n--\n\nHands out values that a source makes, a batch at a time.
 
-    Calls *source* *size* times in a row, keeps what it returns, and hands the values out one by one: each exactly once,
+    It calls *source* *size* times in a row, keeps what it returns, and hands the values out one by one: each exactly once,
     to whichever thread or greenlet calls :meth:`load`, in the order in which they were made.
 
     Args:

@@ -129,6 +129,11 @@ def snapshot_of(bindings, barriers=True):
     return made
 
 
+def binds_nothing(Snapshot snapshot not None):
+    """Whether nothing was bound where the snapshot of all xlocals was taken, nor any unit of work open."""
+    return snapshot.first is None and snapshot.extras is None
+
+
 def from_pickle(whole, barriers, skips, unresolved):
     """A snapshot from another process: how one is unpickled. It looks for its xlocals when it is applied."""
     cdef Snapshot made = Snapshot.__new__(Snapshot)
@@ -156,7 +161,7 @@ cdef class SnapshotExtras:
 @cython.no_gc_clear
 @cython.freelist(32)
 cdef class Snapshot:
-    """What one unit saw in xlocals, to be seen by others. :func:`capture` takes it.
+    """Snapshot()\n--\n\nWhat one unit saw in xlocals, to be seen by others. :func:`capture` takes it.
 
     ``with snapshot:`` and :meth:`run` bind it for the unit that runs, until the block or call ends. Within, each xlocal of
     the snapshot shows what it showed when the snapshot was taken, and nothing that the unit bound outside; a snapshot

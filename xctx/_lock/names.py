@@ -19,10 +19,6 @@ from _weakref import ref  # underscored for a cheap start: each interpreter has 
 from xctx._lock.unit_lock import leave_names, reserve_file, use_file
 
 PARENTS = ("/dev/shm", "/tmp", "/var/tmp")
-# Another user of the machine may have made a directory of that name first. Then the next name is tried, so that user
-# would have to make them all.
-TRIES = 64
-
 TYPE_CHECKING = False  # importing xctx does not import typing
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,25 +96,42 @@ def directory() -> str:
     """The path of the directory for this user's locks; it may not exist yet.
 
     Raises:
-        PermissionError: others have made all directories that could be this user's.
+        PermissionError: this user may write to none of the places.
     """
     user = os.geteuid()
-    free = None
     for parent in PARENTS:
-        if not os.access(parent, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-            continue
-        for number in range(TRIES):
-            path = os.path.join(parent, f"xctx-{user}" + (f".{number}" if number else ""))
-            try:
-                about = os.lstat(path)
-            except FileNotFoundError:
-                free = free or path  # the first; but this user may have a later one, made when another had this
-                continue
-            if about.st_uid == user:
-                return path
-        if free is not None:
-            return free
-    raise PermissionError(f"other users have made all directories that could be for the locks of user {user}")
+        wanted = os.R_OK | os.W_OK | os.X_OK
+        if os.access(parent, wanted, effective_ids=os.access in os.supports_effective_ids):
+            return own_place(os.path.join(parent, f"xctx-{user}"), user)
+    raise PermissionError(f"there is no directory for the locks of user {user}: {', '.join(PARENTS)} cannot be written")
+
+
+def own_place(first: str, user: int) -> str:
+    """The path that is for this user's directory: `first`, or with a number after it where another user has that.
+
+    There is always another number, so nobody can keep this user from having a directory.
+    """
+    if owner_of(first) == user:
+        return first
+    parent, name = os.path.split(first)
+    numbered = (entry for entry in os.listdir(parent) if entry.startswith(name + "."))
+    taken = {entry for entry in numbered if entry[len(name) + 1 :].isdecimal()}
+    mine = [entry for entry in taken if owner_of(os.path.join(parent, entry)) == user]
+    if owner_of(first) is not None:
+        taken.add(name)
+    number, free = 0, name
+    while free in taken:
+        number += 1
+        free = f"{name}.{number}"
+    # The user may have a later one, made when another had this.
+    return os.path.join(parent, min(mine, key=lambda entry: (len(entry), entry), default=free))
+
+
+def owner_of(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_uid
+    except FileNotFoundError:
+        return None
 
 
 def open_directory(path: str) -> int:

@@ -22,7 +22,8 @@ from xctx._runtime.parking cimport (Waiter, task_waiter, wake_again, wake_all, w
 from xctx._runtime.python cimport (PyErr_CheckSignals, PyErr_SetFromErrno, PyThread_get_thread_ident,
                                    xctx_forbid_instances, xctx_lock, xctx_unlock)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
-from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic, running_greenlet, running_task
+from xctx._runtime.scheduling cimport (current_hub, current_loop, monotonic, running_greenlet, running_task,
+                                       runs_eventlet)
 from xctx._runtime.scheduling import start_system_thread
 from xctx._runtime.units cimport Unit
 from xctx._core cimport Key
@@ -31,7 +32,6 @@ from xctx import _core
 from _weakref import ReferenceType
 import errno
 import os
-import sys
 
 cdef extern from "errno.h" nogil:
     int c_errno "errno"
@@ -228,6 +228,9 @@ cdef class Row:
 cdef Row new_row(Mapping mapping):
     cdef Row row = Row.__new__(Row)
     cdef int index = claim(mapping.c)
+    if index == -1 and c_errno == errno.EACCES:
+        raise PermissionError(errno.EACCES, f"this process, which was forked since the lock was opened, may not open the file of "
+                                            f"the lock {mapping.path!r}")
     if index == -1:
         PyErr_SetFromErrno(OSError)
     if index < 0:
@@ -601,7 +604,7 @@ cdef int tell_if_queued(xctx_unit_lock *unit, int what) except -1:
 cdef class Attempt:
     """A unit's attempt to get the lock, once a first look has been in vain.
 
-    This is the state machine of waiting; the drivers, `wait` for threads and greenlets and `wait_in_task` of lock.pyx, do
+    This is the state machine of waiting; the drivers, `wait` for threads and greenlets and `wait_in_task` of tasks.pyx, do
     nothing but sleep. `begin` and `look_again` say how the attempt stands. While they give WAITS the unit sleeps: a thread in
     the kernel, a greenlet or task with `waiter`. The unit's lock is busy until the attempt comes to its end or `end` undoes
     it.
@@ -683,6 +686,10 @@ cdef class Attempt:
         cdef xctx_unit_lock *unit = &self.owner.c
         cdef uint32_t slot = <uint32_t>(load64(&unit.head.word) & WRITER_SLOT)
         cdef bint own
+        if runs_eventlet():
+            raise RuntimeError("a greenlet of eventlet cannot wait for a lock: xctx does not know eventlet's hub, so no other "
+                               "greenlet of this thread would run meanwhile. Use the lock in a function that "
+                               "eventlet.tpool.execute calls, or acquire it with blocking=False")
         if self.until != FOREVER or not load32(&unit.row.thread):
             return 0
         if unit.attempt.phase == HAS_SLOT:
@@ -693,9 +700,8 @@ cdef class Attempt:
             return 0
         if current_loop() is not None:
             refuse_task()
-        eventlet = " (eventlet's hub is not known to xctx)" if "eventlet.hubs" in sys.modules else ""
-        raise RuntimeError(f"this wait could not end: another greenlet of this thread has the lock, and no hub of gevent's runs "
-                           f"here that would let it go on{eventlet}")
+        raise RuntimeError("this wait could not end: another greenlet of this thread, or task of trio's, has the lock, and would "
+                           "not go on while this one waits")
 
     cdef int look_for_held(self) except -1:
         """What the code that waits holds, and cannot give back before its wait ends. A thread's rows tell that of all of its

@@ -1,6 +1,7 @@
 """What starts threads and hands work to pools, made to take along what is bound where that is done.
 
 Methods are exchanged, not classes, so classes that extend these are reached as well, also those that exist already.
+Where nothing is bound, what is handed over stays as it is.
 The threads of a pool are started by whichever call finds too few of them, and serve all others: they take nothing
 along.
 
@@ -16,7 +17,7 @@ from typing import Any
 
 from xctx._carry.calls import Call
 from xctx._carry.policy import Carrying
-from xctx._carry.snapshot import capture
+from xctx._carry.snapshot import binds_nothing, capture
 
 # What hands work over for others: who called is the first that is none of these.
 MACHINERY = ("threading", "concurrent.futures", "multiprocessing", "asyncio", "gevent", "xctx._patch")
@@ -99,7 +100,8 @@ def take_along(function: Callable[..., Any], module: str | None) -> Callable[...
             # asyncio.to_thread: in the context that goes along is where it has to be bound.
             what, *rest = function.args
             return functools.partial(run, take_along(what, module), *rest, **function.keywords)
-    return Taken(capture(), function)
+    snapshot = capture()
+    return function if binds_nothing(snapshot) else Taken(snapshot, function)
 
 
 # --- what methods become ---------------------------------------------------------------------------------------------

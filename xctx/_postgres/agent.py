@@ -25,7 +25,8 @@ from collections.abc import Callable
 from typing import Any
 
 from xctx import _core
-from xctx._lock.lock import Grant, SharedLock, clock, view_of
+from xctx._lock.grants import Grant, clock
+from xctx._lock.lock import SharedLock, view_of
 from xctx._postgres.session import Session, Source, driver, wait_readable
 from xctx._runtime.scheduling import current_hub, start_system_thread, unpatched
 

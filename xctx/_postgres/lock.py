@@ -14,7 +14,9 @@ from typing import Any, Generic, Literal, NamedTuple, NoReturn, Self, TypeAlias,
 import xctx._lock.lock as local_locks
 from xctx import _core
 from xctx._core import Key
-from xctx._lock.lock import Granted, asker_of, view_of
+from xctx._lock.grants import Granted
+from xctx._lock.lock import view_of
+from xctx._lock.tasks import asker_of
 from xctx._postgres.agent import EXCLUSIVE, REFUSED, SHARED, Agent, Request
 from xctx._postgres.errors import LockLost
 from xctx._postgres.session import Source, driver, system

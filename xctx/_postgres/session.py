@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
-from xctx._lock.lock import clock
+from xctx._lock.grants import clock
 from xctx._runtime.scheduling import unpatched
 
 Row: TypeAlias = tuple[str | None, ...]

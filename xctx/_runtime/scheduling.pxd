@@ -1,4 +1,4 @@
-"""What is running here, as greenlet, gevent, asyncio and trio know it."""
+"""What is running here, as greenlet, gevent, eventlet, asyncio and trio know it."""
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 
@@ -13,6 +13,7 @@ cdef object loaded(str module, str name)
 cpdef object running_task()
 cpdef object current_loop()
 cpdef object current_hub()
+cpdef bint runs_eventlet() except -1
 cpdef object unpatched(str name)
 
 

@@ -1,8 +1,8 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False
 # cython: embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""What runs here, and what it can wait with: the running greenlet, task, event loop and hub, as greenlet, gevent, asyncio
-and trio know them. No other file looks these up.
+"""What runs here, and what it can wait with: the running greenlet, task, event loop and hub, as greenlet, gevent, eventlet,
+asyncio and trio know them. No other file looks these up.
 
 None of these libraries is ever imported from here: greenlet switches the GIL on where it cannot do without, and each costs
 the time of its import. They are found among the modules that the program has imported. A module may be found in the middle
@@ -78,7 +78,7 @@ cdef bint greenlet_is_dead(object thing) except -1:
             and api.started(<PyObject*>thing) and not api.active(<PyObject*>thing))
 
 
-# --- gevent ----------------------------------------------------------------------------------------------------------
+# --- gevent and eventlet ---------------------------------------------------------------------------------------------
 
 cpdef object current_hub():
     """gevent's hub, where this greenlet can wait by switching to it; otherwise None.
@@ -93,15 +93,24 @@ cpdef object current_hub():
     return None if running is None or running is hub else hub
 
 
+cpdef bint runs_eventlet() except -1:
+    """Whether eventlet's hub runs the greenlets of this thread. xctx does not know how to wait with it."""
+    hubs = loaded("eventlet.hubs", "_threadlocal")
+    return getattr(getattr(hubs, "hub", None), "running", False) is True
+
+
 cpdef object unpatched(str name):
-    """A function of `_thread` as it was before gevent patched it: it works with threads of the system."""
+    """A function of `_thread` as it was before gevent or eventlet patched it: it works with threads of the system."""
     import _thread
+    found = loaded("__original_module__thread", name)   # where eventlet keeps it, whatever it has patched since
+    if found is not None:
+        return found
     original = loaded("gevent.monkey", "get_original")
     return getattr(_thread, name) if original is None else original("_thread", name)
 
 
 def start_system_thread(function, args=()):
-    """Starts a thread of the system and gives its ident, even if gevent has patched the standard library.
+    """Starts a thread of the system and gives its ident, even if gevent or eventlet has patched the standard library.
 
     The end of the interpreter does not wait for it, as for a daemon thread.
     """

@@ -65,7 +65,9 @@ cdef Key default_key = _core.greenlet
 
 
 cdef class local:
-    """Attributes of execution units: each unit has its own, and they end with it. `key` says what a unit is.
+    """local(*args, key=None, **kwargs)\n--\n\nAttributes of execution units: each unit has its own, and they end with it.
+
+    `key` says what a unit is.
 
     It replaces ``threading.local`` (key ``thread``, or the default), ``gevent.local.local`` (the default), a fork-safe local
     (any key but ``context``), and werkzeug's ``Local`` (keys ``flow`` and ``context``). A subclass's ``__init__`` is called in
@@ -93,8 +95,8 @@ cdef class local:
             if len(args) == 1 and isinstance(args[0], ContextVar) and as_key(type(self).__xctx_key__).in_context:
                 args = ()   # werkzeug's Local is told where to keep what it keeps
             if args or kwargs:
-                raise TypeError(f"{type(self).__name__}() takes no arguments but `key`: there is no __init__ for "
-                                f"{args + tuple(kwargs) !r}")
+                raise TypeError(f"Initialization arguments are not supported: {type(self).__name__}() takes none but `key`, "
+                                f"because there is no __init__ for {args + tuple(kwargs) !r}")
         self.key = as_key(type(self).__xctx_key__ if key is None else key)
         if self.key.in_context:
             self.ends_at_fork = not self.key.inherits

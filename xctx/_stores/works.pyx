@@ -278,7 +278,7 @@ cdef int warn_of(list bindings) except -1:
 @cython.final
 @cython.no_gc_clear
 cdef class work:
-    """A unit of work: a request, a job, a message, and all code that works on it.
+    """work()\n--\n\nA unit of work: a request, a job, a message, and all code that works on it.
 
     ``with xctx.work():`` opens one for the block, and gives its :class:`~xctx.keys.Unit`; ``async with`` likewise. As a
     decorator, ``@xctx.work()`` opens one for each call of a function, coroutine function, generator or async generator; a

@@ -42,7 +42,7 @@ cdef Key default_key = _core.flow
 
 @cython.no_gc_clear
 cdef class xlocal(BindingVariable):
-    """Scoped, read-only names.
+    """xlocal(*, key=None)\n--\n\nScoped, read-only names.
 
     ``with x(a=1):`` binds; ``x.a`` reads; nothing leaks out of the block. By default a binding is seen wherever the program
     carries its context on purpose, in this process; `key` can narrow that to a task, a greenlet or a thread.

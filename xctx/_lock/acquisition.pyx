@@ -1,0 +1,370 @@
+# cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
+# cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
+"""How a unit acquires a lock and releases it, where it waits as a thread or greenlet does.
+
+Where nobody is in the way, nothing more happens than `enter`, `leave` and `leave_block`, which are inline in the .pxd. The rest
+is here. For tasks, tasks.pyx has a coroutine in the place of `acquire` and `upgrade`.
+"""
+cimport cython
+from cpython.object cimport PyObject
+from libc.math cimport INFINITY as FOREVER
+from libc.stdint cimport uint32_t, uint64_t
+
+from xctx._core cimport Key
+from xctx._lock.unit_lock cimport (ANYTHING, DIED, EXCLUSIVE, FORKED, HELD, NONE, OVERTAKEN, READERS_MAY_ENTER, SHARED,
+                                   SLOT_IS_FREE, UPGRADABLE, Attempt, Mapping, Row, UnitLock, announce_upgrade, counts,
+                                   has_lost_name, has_row, is_beneath, load32, load64, new_attempt, new_row, new_unit_lock,
+                                   overtake, pause, queued, refuse_task, release_unit, set_forget, set_stores_of, step_down,
+                                   take, tell_if_queued, tell_of_loss, tell_of_removal, wait, xctx_unit_lock)
+from xctx._runtime.python cimport PyThread_get_thread_ident, PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
+from xctx._runtime.runtime cimport (connect, xctx_cache_drop, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_set,
+                                    xctx_fork_count)
+from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic
+import sys
+import _warnings   # underscored for a cheap start: each interpreter has this loaded
+
+connect()
+
+cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
+cdef tuple ON_DEATH = ("warn", "raise", "ignore")
+cdef object NO_LIMIT = -1
+cdef object _units_of = None
+
+
+cdef int prepare_to_wait() except -1:
+    """Imports what a unit that waits looks at: when its lock is made, and not in the midst of waiting."""
+    global _units_of
+    if _units_of is None:
+        from xctx._stores.inspection import stores_of, units_of
+        _units_of = units_of
+        set_stores_of(stores_of)
+    return 0
+
+
+cdef void forget(uint64_t serial, xctx_unit_lock *unit) noexcept:
+    cdef xctx_cache_entry *entry = xctx_cache_entry_of(serial)
+    if entry.what == unit:
+        xctx_cache_drop(entry, serial)
+
+
+set_forget(forget)
+
+
+class OwnerDiedWarning(RuntimeWarning):
+    """A unit that held a lock exclusively has died, so what the lock guards may be half-written.
+
+    Each unit that acquires the lock is warned, in whatever process, until one that holds it exclusively has mended what it
+    guards and says so by :meth:`SharedLock.mark_consistent`. A writer is warned each time; a reader, once in each task, greenlet
+    or thread. A lock that was made with ``on_death="raise"`` raises this instead, and then it is not held.
+    """
+
+
+@cython.no_gc_clear
+cdef class BaseLock:
+    """A lock as it is acquired and released. SharedLock, which derives from it, is what programs have.
+
+    Thread-safety: nothing of it changes once it is made. Lifetime: of the SharedLock.
+    """
+
+
+cdef Mapping ready(BaseLock lock):
+    if lock.mapping is None:
+        raise RuntimeError("this lock was not initialised: a subclass calls super().__init__()")
+    return lock.mapping
+
+
+# --- what this unit has ---------------------------------------------------------------------------------------------------
+
+cdef UnitLock find_unit_lock(BaseLock lock):
+    cdef PyThreadState *tstate = xctx_tstate()
+    cdef uint64_t ver = tstate.context_ver
+    cdef UnitLock owner
+    cdef Row row
+    if ready(lock).path is not None and has_lost_name(lock.mapping.c):
+        tell_of_removal(lock.mapping)
+    owner = getattr(lock.unit_locks, "unit_lock", None)
+    if owner is None:
+        row = getattr(lock.rows, "row", None)
+        if row is None:
+            row = lock.rows.row = new_row(lock.mapping)
+        owner = lock.unit_locks.unit_lock = new_unit_lock(row, lock.serial, lock.holder.shared_by_threads)
+    # A callable that says who runs must be asked each time.
+    if not owner.c.shared_by_threads and tstate.context_ver == ver:
+        xctx_cache_set(xctx_cache_entry_of(lock.serial), lock.serial, tstate, &owner.c)
+    return owner
+
+
+# --- acquiring ------------------------------------------------------------------------------------------------------------
+
+cdef bint enter_slowly(BaseLock lock, xctx_unit_lock *unit, int mode, double seconds, int got) except -1:
+    # `got`: of a first look, if there was one.
+    if got == UNTRIED and unit.any == 0 and unit.named and (mode == SHARED or not queued(unit.mapping)):
+        if has_lost_name(unit.mapping):
+            tell_of_removal(lock.mapping)
+        got = take(unit, mode)
+    if got == UNTRIED:
+        return acquire(lock, None, mode, seconds, False)
+    if not got:
+        return acquire(lock, <UnitLock>unit.owner, mode, seconds, False)
+    tell_of_death_if_any(lock, <UnitLock>unit.owner)
+    return True
+
+
+cdef bint acquire(BaseLock lock, UnitLock begun, int mode, double seconds, bint mend) except -1:
+    # `begun`: this unit's, where an attempt is under way.
+    cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
+    cdef UnitLock owner = begun
+    cdef int found = BEGUN, got
+    while True:
+        if owner is None:
+            owner = find_unit_lock(lock)
+            found = begin(owner, mode, lock.reentrant)
+        if found == BEGUN:
+            got = finish(lock, owner, mode, until, True)
+            if got >= 0:
+                if got == HELD and not mend:
+                    tell_of_death_if_any(lock, owner)
+                return got
+            # It begins anew: in a forked child, or after a signal handler that used the lock.
+        elif found == COUNTED:
+            return True
+        elif found == MISUSED:
+            misuse(owner, mode)
+        elif found == LOST:
+            tell_of_loss()
+        elif monotonic() >= until:
+            return False
+        else:
+            let_other_code_go_on(owner, until)
+        owner = None
+
+
+cdef int let_other_code_go_on(UnitLock owner, double until) except -1:
+    """This unit is busy with an attempt of code that this interrupted, or of another task or thread of the unit."""
+    cdef bint here = not owner.c.shared_by_threads or owner.c.thread == PyThread_get_thread_ident()
+    if is_beneath(owner):
+        return overtake(owner)
+    if until == FOREVER and here and current_hub() is None:
+        raise RuntimeError("this unit waits for the lock already, in a task or greenlet of this thread that could not go on "
+                           "while this code waits as well")
+    return pause()
+
+
+cdef int finish(BaseLock lock, UnitLock owner, int mode, double until, bint acquiring) except -2:
+    """The rest of an attempt: HELD, TIME_IS_UP, or FORKED or OVERTAKEN, and it must begin anew."""
+    cdef bint upgrading = owner.c.mode == UPGRADABLE
+    cdef Attempt attempt = new_attempt(owner, mode, until, acquiring)
+    cdef int got
+    if until == FOREVER and attempt.task is not None and current_hub() is not None:
+        refuse_to_stop_the_holder(lock, owner, mode)
+    got = wait(attempt)
+    if got == FORKED and upgrading:
+        raise RuntimeError("forked while it was waiting to upgrade: the child does not hold the lock")
+    return got
+
+
+cdef bint upgrade(BaseLock lock, double seconds) except -1:
+    cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
+    cdef UnitLock owner
+    cdef int got = OVERTAKEN
+    while got == OVERTAKEN:
+        owner = find_unit_lock(lock)
+        begin_upgrade(owner)
+        got = finish(lock, owner, EXCLUSIVE, until, False)
+    return got
+
+
+cdef int refuse_to_stop_the_holder(BaseLock lock, UnitLock owner, int mode) except -1:
+    """Raises where a task is about to wait in a hub, which stops its event loop, and another task of that loop has the lock.
+
+    Greenlets of the hub go on meanwhile and may give the lock back. No further task of the loop can get it.
+    """
+    cdef object loop = current_loop()
+    cdef UnitLock other
+    for unit, kept in _units_of(lock.unit_locks):
+        other = kept.get("unit_lock")
+        if other is None or other is owner or other.c.mode == NONE:
+            continue
+        if mode != EXCLUSIVE and other.c.mode != EXCLUSIVE and not mode == other.c.mode == UPGRADABLE:
+            continue
+        task = unit()
+        if hasattr(task, "get_loop") and task.get_loop() is loop and not task.done():
+            refuse_task()
+    return 0
+
+
+cdef int begin_upgrade(UnitLock owner) except -1:
+    cdef int found = MISUSED
+    if not counts(&owner.c):
+        tell_of_loss()
+    xctx_lock(&owner.guard)
+    if owner.c.mode == UPGRADABLE and owner.c.busy:
+        found = BUSY
+    elif owner.c.mode == UPGRADABLE:
+        found = BEGUN
+        owner.c.busy = True
+        owner.c.thread = PyThread_get_thread_ident()
+        announce_upgrade(owner.c.head, &owner.c.attempt)
+    xctx_unlock(&owner.guard)
+    if found == BUSY:
+        raise ValueError("this unit is upgrading the lock already")
+    if found == MISUSED:
+        raise ValueError(f"only from upgradable is a lock upgraded; this unit holds it {MODES[owner.c.mode] or 'not at all'}")
+    return 0
+
+
+cdef int tell_of_timeout(int mode, double seconds) except -1:
+    raise TimeoutError(f"the lock was not free to hold it {MODES[mode]} within {seconds:g} s")
+
+
+cdef double seconds_of(object blocking, object timeout) except? -2:
+    cdef double seconds
+    if not blocking:
+        if timeout is not None and timeout != -1:
+            raise ValueError("can't specify a timeout for a non-blocking call")
+        return 0
+    if timeout is None or timeout is NO_LIMIT:
+        return FOREVER
+    seconds = timeout
+    if seconds == -1:
+        return FOREVER
+    if not seconds >= 0:
+        raise ValueError(f"a timeout is a number of seconds, or -1, not {timeout!r}")
+    return seconds
+
+
+cdef int begin(UnitLock owner, int mode, bint reentrant) noexcept:
+    """One acquisition more of what is held, or from now on the unit's lock is busy with an attempt."""
+    cdef xctx_unit_lock *unit = &owner.c
+    cdef int found = BEGUN
+    xctx_lock(&owner.guard)
+    if not counts(unit):
+        found = LOST
+    elif unit.mode != NONE and not (reentrant and (mode <= unit.mode or unit.mode == UPGRADABLE)):
+        found = MISUSED
+    elif unit.mode != NONE and mode <= unit.mode:
+        unit.depth += 1
+        found = COUNTED
+    elif unit.busy:
+        found = BUSY   # with an attempt of other code of the same unit
+    else:
+        unit.busy = True
+        unit.thread = PyThread_get_thread_ident()
+        if unit.mode == UPGRADABLE:
+            announce_upgrade(unit.head, &unit.attempt)
+    xctx_unlock(&owner.guard)
+    return found
+
+
+cdef bint misuse(UnitLock owner, int mode) except -1:
+    cdef int held = owner.c.mode
+    if held == SHARED and mode != SHARED:
+        raise ValueError("Cannot upgrade a shared lock to an exclusive lock: two who try wait for each other. Acquire it "
+                         "upgradable, or exclusive")
+    raise ValueError(f"Lock not re-entrant: this unit holds it {MODES[held]}")
+
+
+cdef int tell_of_death_if_any(BaseLock lock, UnitLock owner) except -1:
+    if load64(&owner.c.head.word) & DIED:
+        tell_of_death(lock, owner)
+    return 0
+
+
+cdef int tell_of_death(BaseLock lock, UnitLock owner) except -1:
+    """Tells the new holder that a writer died: one that reads once, so that reading stays fast meanwhile."""
+    cdef uint32_t deaths = load32(&owner.c.head.deaths)
+    if lock.on_death == 2 or lock.on_death == 0 and owner.c.told == deaths and owner.c.mode == SHARED:
+        return 0
+    owner.c.told = deaths
+    try:
+        if lock.on_death == 1:
+            raise OwnerDiedWarning(DEATH)
+        warn()
+    except BaseException:
+        if owner.forks == xctx_fork_count():
+            owner.c.told = deaths - 1   # it is told the next time, too
+            release(owner)
+        raise
+    return 0
+
+
+cdef str DEATH = "one who held this lock exclusively died: what it guards may be half-written"
+
+
+cdef int warn() except -1:
+    """Warns the caller of the lock. Not by `warn` of warnings, which shows what it has shown once for a line no more."""
+    try:
+        frame = sys._getframe(0)
+        # The lock over PostgreSQL takes this one: its caller is meant.
+        while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("xctx."):
+            frame = frame.f_back
+    except ValueError:   # called by C alone
+        _warnings.warn(DEATH, OwnerDiedWarning, 1)
+        return 0
+    _warnings.warn_explicit(DEATH, OwnerDiedWarning, frame.f_code.co_filename, frame.f_lineno,
+                            frame.f_globals.get("__name__") or "<unknown>", {})
+    return 0
+
+
+# --- releasing -------------------------------------------------------------------------------------------------------------
+
+cdef int release(UnitLock owner) except -1:
+    """COUNTED, or why it was not released."""
+    cdef xctx_unit_lock *unit = &owner.c
+    cdef int found = COUNTED
+    cdef int what = 0
+    xctx_lock(&owner.guard)
+    if unit.depth == 0:
+        found = MISUSED
+    elif unit.depth == 1:
+        if unit.busy:
+            found = BUSY
+        elif release_unit(unit):
+            what = ANYTHING
+        else:
+            found = LOST
+    else:
+        if unit.depth == unit.wrote_at:
+            step_down(unit, UPGRADABLE)
+            what = READERS_MAY_ENTER
+        unit.depth -= 1
+    xctx_unlock(&owner.guard)
+    if what:
+        tell_if_queued(unit, what)
+    return found
+
+
+cdef bint leave_slowly(BaseLock lock, UnitLock owner) except -1:
+    cdef bint wrote = owner.c.mode != SHARED
+    cdef int found = release(owner)
+    if found == MISUSED:
+        raise ValueError("lock released too many times: this unit does not hold it")
+    if found == BUSY:
+        raise ValueError("this unit is upgrading the lock at this moment: it cannot be released")
+    if found == LOST:
+        tell_of_loss()
+    if wrote and owner.c.named and has_lost_name(owner.c.mapping):
+        tell_of_removal(lock.mapping)
+    return True
+
+
+cdef bint downgrade(BaseLock lock, int mode) except -1:
+    cdef UnitLock owner = find_unit_lock(lock)
+    cdef int held
+    cdef bint busy
+    if not has_row(&owner.c):
+        tell_of_loss()
+    xctx_lock(&owner.guard)
+    held, busy = owner.c.mode, owner.c.busy
+    if held > mode and not busy:
+        step_down(&owner.c, mode)
+    xctx_unlock(&owner.guard)
+    if held > mode and not busy:
+        tell_if_queued(&owner.c, READERS_MAY_ENTER | (SLOT_IS_FREE if mode == SHARED else 0))
+    if held > mode and busy:
+        raise ValueError("this unit is upgrading the lock at this moment: it cannot be downgraded")
+    if held <= mode:
+        raise ValueError(f"cannot downgrade to {MODES[mode]}: this unit holds the lock {MODES[held] or 'not at all'}")
+    return True
+
+
