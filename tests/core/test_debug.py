@@ -210,8 +210,8 @@ def test_while_others_write_and_die():
 @pytest.mark.parametrize("many", [8, 20])
 @pytest.mark.parametrize("key", [keys.thread, keys.process], ids=["thread", "process"])
 def test_no_lock_is_held_where_memory_fails(key, many):
-    """Without the GIL those of the stores are held while it is looked, so what follows would wait for ever. There CPython
-    3.13 may crash where it has no memory for a list, which is none of this test's business."""
+    """Without the GIL those of the stores are held while it is looked, so what follows would wait for ever. There
+    CPython 3.13 may crash where it has no memory for a list, which is none of this test's business."""
 
     def look(number):
         import _testcapi
