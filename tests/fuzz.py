@@ -1,10 +1,10 @@
 """A fuzzer of the whole public API with hostile objects: ``make fuzz``, or ``python tests/fuzz.py --seconds 60``.
 
 Each round is a process of its own, which a seed determines as far as threads and signals allow. In it some threads,
-greenlets and tasks do random things with a few stores, scopes, snapshots, units of work, proxies, batches and locks, look
-at all of them, and give them objects whose methods do such things again: when they are compared, hashed, looked up,
-finalised, while the collector runs, a function traces, a signal's handler raises. Anything may be raised. A round that
-crashes, or does not end, is told with its seed, and the run fails.
+greenlets and tasks do random things with a few stores, scopes, snapshots, units of work, proxies, batches and locks,
+look at all of them, and give them objects whose methods do such things again: when they are compared, hashed, looked
+up, finalised, while the collector runs, a function traces, a signal's handler raises. Anything may be raised. A round
+that crashes, or does not end, is told with its seed, and the run fails.
 """
 
 import argparse
@@ -265,7 +265,7 @@ class World:
         return self.xctx.field(default_factory=self.act)
 
     def something_lazy(self):
-        """What a factory makes. It uses no lazy wrapper: two threads whose factories need each other's wait for ever."""
+        """What a factory makes. It uses no lazy wrapper: two threads whose factories need each other's never end."""
         depth = self.here.depth
         self.here.depth = DEEPEST
         try:

@@ -365,7 +365,7 @@ def explained():
 
 @operation
 def gathered_for_a_tree():
-    # What makes a tree of it is written in Python, where CPython crashes if it has no memory for an iterator over items.
+    # What makes a tree of it is written in Python: CPython crashes if it has no memory for an iterator over items.
     with declared(user=SHARED[0]):
         _threads, contexts, things = gathering.look((xctx.local,))
         here = contextvars.copy_context()

@@ -27,7 +27,7 @@ def survives(tmp_path):
     def run(func, *args):
         def call():
             os.chdir(tmp_path)  # some make a file
-            faulthandler.enable()
+            faulthandler.enable(sys.__stderr__)  # what pytest puts in its place may be no file
             return ordeal.without_noise(lambda: func(*args))
 
         return in_fork(call)

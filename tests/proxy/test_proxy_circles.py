@@ -1,6 +1,6 @@
-"""A proxy of an object written in C that hands each operation on to the proxy: it ends in RecursionError, as one of Python
-does. CPython counts no level for a tuple, a weak proxy or a view of a mapping. Each is tried in a forked child, because
-what it looks for is a crash."""
+"""A proxy of an object written in C that hands each operation on to the proxy: it ends in RecursionError, as one of
+Python does. CPython counts no level for a tuple, a weak proxy or a view of a mapping. Each is tried in a forked child,
+because what it looks for is a crash."""
 
 import contextvars
 import functools
@@ -67,13 +67,14 @@ MAKERS = {
     "alias": lambda p: types.GenericAlias(list, (p,)),
 }
 OPERATIONS = [
-    hash, len, iter, next, bool, str, repr, format, dir, vars, bytes, int, float, reversed, operator.index, operator.neg,
-    operator.length_hint,
+    hash, len, iter, next, bool, str, repr, format, dir, vars, bytes, int, float, reversed, operator.index,
+    operator.neg, operator.length_hint,
     lambda p: p(), lambda p: p.name, lambda p: setattr(p, "name", 1), lambda p: delattr(p, "name"), lambda p: p["a"],
     lambda p: operator.setitem(p, 1, 1), lambda p: p + 1, lambda p: 1 + p, lambda p: p | {}, lambda p: pow(2, p, 3),
     lambda p: operator.iadd(p, 1), lambda p: operator.ipow(p, 2), lambda p: p == 1, lambda p: p < p, lambda p: 1 in p,
-    lambda p: p in [1], lambda p: {p: 1}, lambda p: isinstance(1, p), lambda p: isinstance(p, str), lambda p: p.__enter__(),
-    lambda p: p.__await__(), lambda p: p.__get__(1, int), lambda p: p.__isabstractmethod__, lambda p: p.__class__,
+    lambda p: p in [1], lambda p: {p: 1}, lambda p: isinstance(1, p), lambda p: isinstance(p, str),
+    lambda p: p.__enter__(), lambda p: p.__await__(), lambda p: p.__get__(1, int),
+    lambda p: p.__isabstractmethod__, lambda p: p.__class__,
     lambda p: p.__doc__, lambda p: p.keys(), lambda p: p.send(None), lambda p: type("Derived", (p,), {}),
 ]  # fmt: skip
 
@@ -104,7 +105,7 @@ def test_what_was_counted_is_given_back(kind):
     for _ in range(5000):
         assert len(q) == 1 and q == [1] and q.count(1) == 1 and bool(q) and q + [2] and not q < q and q[0] == 1
         with pytest.raises(AttributeError):
-            q.nothing  # noqa: B018
+            q.nothing
         with pytest.raises(TypeError):
             hash(q)
 
