@@ -475,8 +475,8 @@ LEFT_OUT = {
     "deadlock: …, held by the first": "takes two units, and a second: test_lock_cycles.py",
     "this process closed the lock's descriptor, so others take it for dead: it does not hold the lock, and cannot get "
     "it": "on overlayfs alone: test_lock_trust.py",
-    "this process, which was forked since the lock was opened, may not open the file of the lock …": "takes a child that "
-    "has changed its user: test_lock_trust.py",
+    "this process, which was forked since the lock was opened, may not open the file of the lock …": "takes a child "
+    "that has changed its user: test_lock_trust.py",
     "the file of the lock … is another user's, or none": "takes another user: test_lock_names.py",
     "… cannot be locked: another program has locked its first byte": "no program does",
     "forked while a task was waiting for the lock: the child does not wait on": "in a child, in the midst of a wait",

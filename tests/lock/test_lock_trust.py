@@ -461,7 +461,7 @@ def test_a_child_that_is_forked_after_its_parent_gave_up_rights(tmp_path, monkey
 
     def use_in_vain(child):
         for _ in range(2):
-            with pytest.raises(PermissionError, match="may not open the file of the lock '.*lock'"):
+            with pytest.raises(PermissionError, match=r"may not open the file of the lock '.*lock'"):
                 lock.acquire()
         child.say("is told")
 
