@@ -1,5 +1,6 @@
 from typing import final
 
 def track(on: bool) -> None: ...
+
 @final
 class BoundEntry: ...
