@@ -113,3 +113,12 @@ def test_what_was_counted_is_given_back(kind):
         return len(q) + deep(left - 1) if left else 0
 
     assert deep(300) == 300
+
+
+@pytest.mark.parametrize("kind", [of_a_variable, of_a_callable, of_a_store])
+def test_a_class_method_that_is_asked_whether_it_is_abstract(kind):
+    def use():
+        with pytest.raises(RecursionError):
+            kind(classmethod).__isabstractmethod__
+
+    in_fork(use)

@@ -134,10 +134,13 @@ PyObject *proxy_resolve(PyObject *self) {
 PyObject *proxy_hold_counted(PyObject *self, PyObject **owned) {
     PyObject *target = PROXY(self)->target;  /* of a lazy wrapper, or NULL */
     *owned = NULL;
-    if (XCTX_UNLIKELY(xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy"))) return NULL;
-    if (target != NULL) *owned = PROXY_COUNTED;
-    else *owned = target = proxy_resolve(self);
-    if (XCTX_UNLIKELY(target == NULL)) xctx_leave_recursion(PROXY_FRAMES);
+    if (target == NULL) *owned = target = proxy_resolve(self);
+    if (XCTX_UNLIKELY(target == NULL) || PyType_HasFeature(Py_TYPE(target), PROXY_HANDS_NOTHING_ON)) return target;
+    if (XCTX_UNLIKELY(xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy"))) {
+        Py_CLEAR(*owned);
+        return NULL;
+    }
+    *owned = (PyObject *)((uintptr_t)*owned | PROXY_COUNTED);
     return target;
 }
 
@@ -269,7 +272,7 @@ PyObject *proxy_getattro(PyObject *self, PyObject *name) {
     if (target != NULL) {
         if (XCTX_UNLIKELY(name == proxy_name_wrapped || Py_TYPE(self)->tp_base != proxy_wrapper_type))
             return get_slowly(self, name);
-        int counted = XCTX_UNLIKELY(PROXY(self)->kind != PROXY_WRAPPER);
+        int counted = XCTX_UNLIKELY(PROXY(self)->kind != PROXY_WRAPPER) && proxy_hands_on(target);
         if (counted && xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy")) return NULL;
         found = NULL;
         int is_method = xctx_get_method(target, name, &found);
@@ -282,10 +285,11 @@ PyObject *proxy_getattro(PyObject *self, PyObject *name) {
         /* Owned until the operation ends: the variable can be set meanwhile. */
         if (PyContextVar_Get(PROXY(self)->source, NULL, &target) < 0) return NULL;
         if (XCTX_LIKELY(target != NULL && !proxy_check(target))) {
+            int counted = proxy_hands_on(target);
             found = NULL;
-            if (XCTX_LIKELY(!xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy"))) {
+            if (!(counted && xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy"))) {
                 found = get_of(target, name);
-                xctx_leave_recursion(PROXY_FRAMES);
+                if (counted) xctx_leave_recursion(PROXY_FRAMES);
                 if (XCTX_UNLIKELY(found == NULL)) found = get_missing(self, target, name);
             }
             Py_DECREF(target);

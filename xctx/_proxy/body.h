@@ -140,9 +140,19 @@ static inline int proxy_is_plain(PyObject *self) { return PROXY(self)->target !=
 enum { PROXY_FRAMES = 4 };
 
 /* For every other proxy, whose target may refer to it: CPython counts no level where a tuple, a weak proxy or a view of a
- * mapping hands an operation on, so it is counted here. */
+ * mapping hands an operation on, so it is counted here. Not where these types do all themselves, or Python code does. */
 PyObject *proxy_hold_counted(PyObject *self, PyObject **owned);
-#define PROXY_COUNTED ((PyObject *)&proxy_base_type)   /* stands in *owned for a target that is borrowed and counted */
+#define PROXY_HANDS_NOTHING_ON (Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_DICT_SUBCLASS | Py_TPFLAGS_UNICODE_SUBCLASS \
+                                | Py_TPFLAGS_LONG_SUBCLASS | Py_TPFLAGS_BYTES_SUBCLASS)
+#define PROXY_COUNTED 1   /* the lowest bit of what is to be dropped: the operation was counted */
+
+/* Whether reading an attribute of the target may hand that on, as a weak proxy does, and a property that is asked whether it is
+ * abstract. No if its class is derived from object alone, as most classes written in Python are. */
+static inline int proxy_hands_on(PyObject *target) {
+    const PyTypeObject *type = Py_TYPE(target);
+    return type->tp_getattro != PyObject_GenericGetAttr || type->tp_base != &PyBaseObject_Type
+        || !(type->tp_flags & Py_TPFLAGS_HEAPTYPE);
+}
 
 /* The target for the length of one operation. *owned is what to drop afterwards. */
 static inline PyObject *proxy_hold(PyObject *self, PyObject **owned) {
@@ -154,9 +164,11 @@ static inline PyObject *proxy_hold(PyObject *self, PyObject **owned) {
 }
 
 static inline void proxy_drop(PyObject *owned) {
-    if (owned == NULL) return;
-    xctx_leave_recursion(PROXY_FRAMES);
-    if (XCTX_LIKELY(owned != PROXY_COUNTED)) Py_DECREF(owned);
+    if ((uintptr_t)owned & PROXY_COUNTED) {
+        xctx_leave_recursion(PROXY_FRAMES);
+        owned = (PyObject *)((uintptr_t)owned - PROXY_COUNTED);
+    }
+    Py_XDECREF(owned);
 }
 
 /* The same for an operand, which need not be a proxy. */
