@@ -15,9 +15,10 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uintptr_t
 
-from xctx._runtime.python cimport (FREE_THREADED, PyErr_Clear, PyThreadState, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_,
-                                   Py_REFCNT_, xctx_add, xctx_forbid_instances, xctx_hold_collector, xctx_load_ptr,
-                                   xctx_release_collector, xctx_store_ptr, xctx_tstate, xctx_var_is)
+from xctx._runtime.python cimport (FREE_THREADED, Py_REFCNT_, PyErr_Clear, PyThreadState, PyTuple_GET_ITEM_,
+                                   PyTuple_GET_SIZE_, xctx_add, xctx_forbid_instances, xctx_hold_collector, xctx_load_int,
+                                   xctx_load_ptr, xctx_release_collector, xctx_store_int, xctx_store_ptr, xctx_tstate,
+                                   xctx_var_is)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set,
                                     xctx_count_contexts, xctx_put, xctx_put_)
 from xctx._core cimport Unit
@@ -110,7 +111,7 @@ cdef object make_visible(Binding made, Place *place, PyObject **kept):
         find_home(made, place, top, tstate)   # may run any code
         top = chain_of(variable)
     made.checked = variable.strays
-    if tracking:
+    if xctx_load_int(&tracking):
         note_place(made)
     if top is not None:
         if top.depth >= top.compact_at:
@@ -129,13 +130,12 @@ cdef object make_visible(Binding made, Place *place, PyObject **kept):
     return <object>tstate.context
 
 
-cdef bint tracking = False   # whether it is noted where blocks are entered. Of the process: any thread may set it at any time
+cdef int tracking = False   # whether it is noted where blocks are entered. Of the process: any thread may set it at any time
 
 
 def track(bint on):
     """Has it noted where blocks are entered, or no more."""
-    global tracking
-    tracking = on
+    xctx_store_int(&tracking, on)
 
 
 cdef int note_place(Binding made) except -1:
