@@ -57,7 +57,9 @@ class Machine:
     @property
     def said(self):
         """Whether there is an answer already."""
-        return bool(select.select([self._process.stdout], [], [], 0)[0])
+        poll = select.poll()  # select() takes no descriptor beyond 1023, and a storm opens more
+        poll.register(self._process.stdout, select.POLLIN)
+        return bool(poll.poll(0))
 
     def signal(self, number):
         self._process.send_signal(number)
