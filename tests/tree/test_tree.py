@@ -236,6 +236,8 @@ def test_greenlets_whose_parent_is_frozen(greenlet, python):
     assert python(FROZEN) == "['greenlet']\n"
 
 
+needs_locks = pytest.mark.skipif(not offers("SharedLock"), reason="there are no locks here")
+
 GEVENT = """
 from gevent import monkey
 monkey.patch_all()
@@ -276,6 +278,7 @@ print("well")
 """
 
 
+@needs_locks
 def test_greenlets_under_a_hub_that_runs(gevent, python):
     assert python(GEVENT) == "well\n"
 
@@ -317,8 +320,6 @@ def test_a_forked_child(in_fork):
 
 
 # --- locks -----------------------------------------------------------------------------------------------------------
-
-needs_locks = pytest.mark.skipif(not offers("SharedLock"), reason="there are no locks here")
 
 
 @needs_locks
