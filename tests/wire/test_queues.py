@@ -90,7 +90,9 @@ def test_jobs_of_rq(worker, redis, redis_socket):
     url = f"unix://{redis_socket}"
     options = ["worker", "--burst", "--url", url, "--job-class", "xctx.rq.Job", "--worker-class", worker]
     with running("-m", "rq.cli", *options) as process:
-        eventually(lambda: all(job.get_status(refresh=True) == "finished" for job in jobs), PATIENCE)
+        process.wait(PATIENCE)  # it ends by itself when there is no more to do
+    assert process.returncode == 0
+    assert [job.get_status(refresh=True) for job in jobs] == ["finished"] * 3
     found = [job.return_value() for job in jobs]
     assert [each["bound"] for each in found] == [
         {"request_id": "r-17"}, {}, {"request_id": "r-18", "attempt": 1},
@@ -98,7 +100,6 @@ def test_jobs_of_rq(worker, redis, redis_socket):
     assert [each["kept"] for each in found] == [{}] * 3
     assert all(each["work"] for each in found)
     assert (len({each["process"] for each in found}) == 1) == (worker == "rq.SimpleWorker")
-    assert process.returncode == 0
 
 
 @needs_redis
