@@ -109,7 +109,7 @@ EXPLAINED: dict[str, dict[str, str]] = {name: {} for name in SUITES} | {
         "that had, as with a context variable; one that merely starts sees nothing",
     },
     "structlog": {
-        r"TestThreadLocalDict\.test_delattr_missing": "the text of the error has the name of xctx's class",
+        r"TestThreadLocalDict::test_delattr_missing": "the text of the error has the name of xctx's class",
     },
 }
 
