@@ -45,7 +45,7 @@ import multiprocessing.pool
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from xctx._carry.coroutine import CarriedCoroutine
 from xctx._carry.policy import (
@@ -139,13 +139,13 @@ if sys.version_info >= (3, 14):
 
     __all__ += ["InterpreterPoolExecutor"]
 
-else:
 
-    def __getattr__(name: str) -> Any:
-        if name == "InterpreterPoolExecutor":
+if not TYPE_CHECKING:  # or type checkers would take any name
+
+    def __getattr__(name):
+        if name == "InterpreterPoolExecutor":  # not an AttributeError: `from … import` would not show its message
             raise ImportError(
-                "xctx.concurrent has InterpreterPoolExecutor from Python 3.14 on, this is "
-                f"{sys.version_info[0]}.{sys.version_info[1]}",
+                f"xctx.concurrent has {name} from Python 3.14 on, and this is {'.'.join(map(str, sys.version_info[:2]))}",
                 name=__name__,
             )
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -45,7 +45,7 @@ def run(python):
 
 @pytest.mark.skipif(HAS_INTERPRETERS, reason="this version has it")
 def test_it_comes_with_3_14():
-    with pytest.raises(ImportError, match=r"InterpreterPoolExecutor from Python 3.14 on, this is 3.1\d$") as caught:
+    with pytest.raises(ImportError, match=r"InterpreterPoolExecutor from Python 3.14 on, and this is 3.1\d$") as caught:
         from xctx.concurrent import InterpreterPoolExecutor  # noqa: F401
     assert caught.value.name == "xctx.concurrent"
     with pytest.raises(AttributeError, match="no attribute 'Other'"):

@@ -665,6 +665,12 @@ SECTIONS["Interpreters"] = [
         "xctx is imported in another interpreter, and the loader has no room left",
         loads_no_copy,
     ),
+    (
+        ImportError,
+        "xctx.concurrent has … from Python 3.14 on, and this is …",
+        "``from xctx.concurrent import InterpreterPoolExecutor``",
+        lambda: xctx.concurrent.__getattr__("InterpreterPoolExecutor"),  # which 3.14 has
+    ),
 ]
 
 # Messages of the sources that the page leaves out, and why.
