@@ -676,6 +676,7 @@ SECTIONS["Interpreters"] = [
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
     "module 'xctx' has no attribute …": "what every module says",
+    "module … has no attribute …": "what every module says",
     "a unit of work has ended in which blocks were left open: …": "a warning that debug.track() asks for",
     "this block is entered already": "a block is not in reach of a program: the with statement has it",
     "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "an old greenlet",

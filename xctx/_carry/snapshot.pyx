@@ -142,6 +142,12 @@ def from_parts(whole, barriers, skips, unresolved):
     return made
 
 
+def from_crossing(whole, barriers, skips, *parts):
+    """A snapshot from another interpreter of this process."""
+    from xctx._carry.crossing import together
+    return from_parts(whole, barriers, skips, together(*parts))
+
+
 # --- snapshots -------------------------------------------------------------------------------------------------------
 
 @cython.final
@@ -465,8 +471,8 @@ cdef class Snapshot:
         return from_parts, (self.whole, self.barriers, self.skips, going)
 
     def _cross(self):
-        from xctx._carry.crossing import taken_apart
-        return taken_apart(self.whole, self.barriers, self.skips, self.parts())
+        from xctx._carry.crossing import that_cross
+        return __name__, "from_crossing", self.whole, self.barriers, self.skips, *that_cross(self.parts(), self.skips)
 
 
 xctx_forbid_instances(<PyTypeObject*>SnapshotExtras)

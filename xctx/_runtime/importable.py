@@ -44,11 +44,7 @@ def object_of_type(wanted: type, place: Any) -> Any:
     Raises:
         LookupError: there is no such object, or it is of another type.
     """
-    if type(place) is tuple:
-        return object_of_type_at(wanted, *place)
-    if not isinstance(place, wanted):
-        raise LookupError(f"a {wanted.__name__} was wanted, and this process has {place!r} there")
-    return place
+    return object_of_type_at(wanted, *place) if type(place) is tuple else place
 
 
 def is_at(thing: object, module: str | None, qualname: str | None) -> bool:
