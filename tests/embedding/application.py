@@ -23,7 +23,7 @@ under = {name: xctx.xlocal(key=getattr(xctx.keys, name)) for name in xctx.keys._
 kept = xctx.local()
 everyone = xctx.local(key=xctx.keys.process)
 of_work = xctx.local(key=xctx.keys.work)
-user = xctx.LocalProxy(lambda: current.user, "user")
+user = xctx.LocalProxy(current, "user")
 settings = xctx.LocalWrapper({"secret": "s"})
 numbers = xctx.BatchExecutor(itertools.count().__next__, 10)
 named = xctx.SharedLock(f"embedding-{HERE.name}")
@@ -31,17 +31,10 @@ nameless = xctx.SharedRLock()
 lazily = threading.Lock()
 
 
-class Told:
-    """Writes into a file when it is released."""
-
-    def __init__(self, name):
-        self.line = f"{name} {os.getpid()}\n".encode()
-        self.write, self.file = os.write, os.open(HERE / "released", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        with open(HERE / "kept", "ab") as file:
-            file.write(self.line)
-
-    def __del__(self):
-        self.write(self.file, self.line)
+def note(name):
+    """Says that this process has begun to answer for an application."""
+    with open(HERE / "begun", "a") as file:
+        file.write(f"{name} {os.getpid()}\n")
 
 
 class Application:
@@ -55,7 +48,8 @@ class Application:
         with lazily:
             if self.pid != os.getpid():
                 assert not everyone.__dict__, everyone.__dict__
-                everyone.name, everyone.told = self.name, Told(self.name)
+                everyone.name = self.name
+                note(self.name)
                 self.executor = xctx.concurrent.ThreadPoolExecutor(2)
                 self.pid = os.getpid()
 

@@ -46,16 +46,21 @@ class Server:
         directory: what it writes, and what applications write.
     """
 
-    def __init__(self, process, port, directory, restart_signal, log):
+    def __init__(self, process, port, directory, restart_signal, workers_restart):
         self.process = process
         self.port = port
         self.directory = directory
-        self.log = log
         self._restart_signal = restart_signal
+        self._workers_restart = workers_restart
 
     def restart(self):
         """Restarts gracefully: what runs is finished by those who began it."""
-        self.process.send_signal(self._restart_signal)
+        if not self._workers_restart:
+            self.process.send_signal(self._restart_signal)
+            return
+        for pid in {int(line.split()[1]) for line in self.lines("begun")}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, self._restart_signal)
 
     def lines(self, name):
         file = self.directory / name
@@ -65,7 +70,7 @@ class Server:
 @contextlib.contextmanager
 def directory_of_run():
     """A directory that a server may read and write which changes its user."""
-    made = Path(tempfile.mkdtemp(prefix="xctx-embedding-"))
+    made = Path(tempfile.mkdtemp(prefix="embedding-"))
     try:
         made.chmod(0o777)
         shutil.copy(Path(__file__).parent / "application.py", made)
@@ -89,16 +94,21 @@ def listens(port):
 
 
 @contextlib.contextmanager
-def running(command, directory, restart_signal, log, port_of, **options):
-    """Runs a server in the block; it must end well, and its log must not tell of anything that went wrong."""
+def running(command, directory, restart_signal, log, port_of, workers_restart=False):
+    """Runs a server in the block; it must end well, and its log must not tell of anything that went wrong.
+
+    Args:
+        restart_signal: restarts it gracefully; sent to those who answer if `workers_restart`.
+        port_of: gives the port, or something false as long as it does not listen.
+    """
     with open(directory / "output", "wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, cwd=directory, start_new_session=True, **options
+            command, stdout=output, stderr=subprocess.STDOUT, cwd=directory, start_new_session=True
         )
     try:
         eventually(lambda: process.poll() is not None or port_of())
         assert process.poll() is None, (directory / "output").read_text()
-        yield Server(process, port_of(), directory, restart_signal, log)
+        yield Server(process, port_of(), directory, restart_signal, workers_restart)
         process.terminate()
         status = process.wait(LONG)
     finally:
@@ -128,7 +138,8 @@ def apache(daemon):
         port, log = free_port(), directory / "log"
         place = f"{directory}:{site}"
         how = (
-            f"WSGIDaemonProcess tests processes=2 threads=4 maximum-requests=150 python-path={place}\n"
+            f"WSGIDaemonProcess tests processes=2 threads=4 maximum-requests=150 graceful-timeout=30 "
+            f"python-path={place}\n"
             "WSGIProcessGroup tests"
             if daemon
             else f"WSGIPythonPath {place}"
@@ -159,6 +170,8 @@ MaxRequestWorkers 8
 MinSpareThreads 1
 MaxSpareThreads 8
 GracefulShutdownTimeout 30
+# Otherwise mod_wsgi 4.9.4 with Python 3.11 hangs as it ends an interpreter in which nothing but its own modules was imported.
+WSGIDestroyInterpreter Off
 {how}
 {applications}
 <Directory {directory}>
@@ -172,6 +185,7 @@ Require all granted
             signal.SIGUSR1,
             log,
             lambda: port if listens(port) else 0,
+            daemon,  # what Apache starts anew while requests come in answers some of them with 503
         ) as server:
             yield server
 
@@ -180,21 +194,19 @@ Require all granted
 def uwsgi(lazy):
     """uWSGI: which loads the applications and then forks, or forks and loads them in each process (`lazy`)."""
     with directory_of_run() as directory:
-        output = directory / "output"
-
-        def port():
-            found = re.search(r"bound to TCP address 127\.0\.0\.1:(\d+)", output.read_text(errors="replace"))
-            return found and "spawned uWSGI worker 2" in output.read_text(errors="replace") and int(found[1])
-
-        command = [UWSGI, "--master", "--http-socket", "127.0.0.1:0", "--processes", "2", "--threads", "4"]
+        port = free_port()  # not 0: it would have another one after a restart
+        command = [UWSGI, "--master", "--http-socket", f"127.0.0.1:{port}", "--processes", "2", "--threads", "4"]
         command += ["--enable-threads", "--manage-script-name", "--need-app", "--die-on-term", "--disable-logging"]
         command += ["--home", sys.prefix, "--pythonpath", directory, "--pythonpath", TREE, "--max-requests", "150"]
-        command += ["--worker-reload-mercy", "30", "--listen", "64"]
+        # Otherwise uWSGI ends Python while there are other interpreters, which 3.11 calls a fatal error.
+        command += ["--worker-reload-mercy", "30", "--listen", "64", "--skip-atexit-teardown"]
         for name in APPLICATIONS:
             command += ["--mount", f"/{name}={directory}/{name}.py"]
         if lazy:
             command += ["--lazy-apps"]
-        with running(command, directory, signal.SIGHUP, output, port) as server:
+        with running(
+            command, directory, signal.SIGHUP, directory / "output", lambda: port if listens(port) else 0
+        ) as server:
             yield server
 
 
