@@ -173,7 +173,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--who", action="store_true", help="name each process that holds the lock or waits for it")
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--prometheus", action="store_true", help="metrics in the text format of Prometheus")
-    parser.add_argument("--watch", type=seconds, nargs="?", const=1.0, metavar="SECONDS", help="repeat it, by default each second")
+    parser.add_argument("--watch", type=seconds, nargs="?", const=1.0, metavar="SECONDS", help="repeat")
     options = parser.parse_args(arguments)
     try:
         SharedLock()

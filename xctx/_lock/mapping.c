@@ -434,7 +434,7 @@ _Static_assert(XCTX_ROWS <= 0x10000, "HOW has room for the index of each row");
 
 /* Under the mutex. */
 static void say_stuck(const xctx_link *link, xctx_stuck *stuck) {
-    if (xctx_load64(&stuck->wait)) return;   /* another unit of the row is published, which is enough: a waiter needs both to leave */
+    if (xctx_load64(&stuck->wait)) return;   /* another unit of the row is published, and waiters need both to leave */
     xctx_store64(&stuck->lock, link->mapping->head->identity);
     xctx_store64(&stuck->since, link->since);
     xctx_store64(&stuck->how, HOW(link));

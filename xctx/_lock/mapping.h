@@ -2,8 +2,8 @@
  * are dead.
  *
  * The memory is a file without a name (a memfd), which lives as long as anybody has it and leaves nothing behind, or a file
- * with a name. `carrier` is the one descriptor of it that a process has: it is handed to other processes, and used to ask the kernel
- * which of them are alive.
+ * with a name. `carrier` is the one descriptor of it that a process has: it is handed to other processes, and used to ask the
+ * kernel which of them are alive.
  *
  * How a process recognises dead ones. Before its first use of a lock each process takes a *token*, a number that no other process
  * gets, opens the file once more for itself and locks the byte of that number, as an open file description lock. Then it maps
