@@ -10,7 +10,7 @@ Who holds what
     A thread of the process, the agent, owns the session. It is one more unit that uses the local lock, and represents
     the rest of the world there. While the server has given nothing to this process, the agent is the local lock's
     writer, so every other unit waits. While the server has given the lock to read, the agent holds it upgradable, so
-    units may read. While the server has given the lock to write, the agent is not in the local lock at all. So all that the
+    units may read. While the server has given the lock to write, the agent is not in the local lock. So all that the
     local lock promises, to threads, to greenlets, to tasks, about upgrades and re-entry, about fairness and about units
     that die, holds here as well, and a unit that finds the lock granted asks the server nothing.
 
@@ -20,7 +20,7 @@ How units wait
 
 How others get their turn
     When the server grants the lock, its answer says whether other sessions wait (``pg_locks`` tells). If some do, the
-    agent gives the lock away as soon as the units that were waiting for it here have had it. If none does, the agent looks
+    agent gives the lock away as soon as the units that waited for it here have had it. If none does, the agent looks
     again after a `turn`, and later each second. A unit that releases the lock does not wait for the server; an unused
     lock is given away at the end of its turn. To give it away, the agent becomes the local lock's writer in its own
     turn, so the units of one process cannot keep it waiting. After a writer, it first gives the lock away to readers,
