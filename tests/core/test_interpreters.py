@@ -1,7 +1,7 @@
 """xctx in the interpreters of one process: each has units, stores and locks of its own.
 
 The programs run in processes of their own, and make interpreters there. Each version has the module for that under
-another name, and says otherwise what kind of interpreter is made.
+another name, and another way to choose the kind of interpreter.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Locks with a name: whose they are, where their files are, and that none is left."""
+"""Locks with a name: which user owns them, where their files are, and that none is left."""
 
 import os
 import pickle

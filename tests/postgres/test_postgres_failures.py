@@ -1,4 +1,4 @@
-"""Sessions that are lost, processes that die, servers that are the wrong ones: what units are told, and when."""
+"""Lost sessions, processes that die, the wrong servers: which errors units get, and when."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Fencing tokens: numbers that grow with each exclusive grant, so that one who is late can be refused."""
+"""Fencing tokens: numbers that grow with each exclusive grant, so that a late writer can be refused."""
 
 import pytest
 from helpers.waiting import LONG

@@ -1,4 +1,4 @@
-"""What an xlocal binds and gives: names, blocks, who sees them, and what is refused."""
+"""What an xlocal binds and gives: names, blocks, which units see them, and what is refused."""
 
 import contextlib
 import copy

@@ -1,4 +1,4 @@
-"""What a generator binds counts for more than what others bind meanwhile; what it calls and delegates to, for more."""
+"""What a generator binds hides what others bind meanwhile, and is hidden by what its callees and delegates bind."""
 
 import contextlib
 import contextvars
