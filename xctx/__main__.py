@@ -470,7 +470,7 @@ def demo() -> int:
     reason = why_no_greenlets() or (None if version("gevent") else "gevent is not installed")
     if reason is not None:
         del kinds["gevent greenlets"]
-    print(f"{REQUESTS} requests at once ask whose they are; how many are told of another user:\n")
+    print(f"{REQUESTS} requests at once ask for their user; how many get another one:\n")
     print(f"{'':20}{'in a global':>14}{'in an xlocal':>14}")
     wrong = 0
     for name, run in kinds.items():

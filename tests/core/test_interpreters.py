@@ -100,7 +100,7 @@ def test_each_interpreter_can_use_it(run, kind, first):
 
 @copies
 @pytest.mark.skipif(ONE_GIL, reason="one GIL for all interpreters")
-def test_those_of_both_kinds_live_beside_each_other(run):
+def test_interpreters_of_both_kinds_live_beside_each_other(run):
     source = """
 made = [make(kind) for kind in (SHARED, OWN, OWN, SHARED)]
 for each in made: run(each, PATH + WORK)

@@ -138,7 +138,7 @@ def test_one_that_dies_waiting_leaves_no_trace(mode, how, told):
 
 @pytest.mark.parametrize("waiting", MODES)
 @pytest.mark.parametrize("mode", MODES)
-def test_those_who_wait_already_go_on(mode, waiting):
+def test_units_that_wait_already_go_on(mode, waiting):
     lock = xctx.SharedLock()
     with Child(hold(lock, mode)) as holder:
         assert holder.hear() == "held"

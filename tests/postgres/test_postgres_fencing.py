@@ -44,7 +44,7 @@ def test_a_process_that_was_killed_had_a_smaller_one(lock, conninfo, name, table
         assert lock.token > theirs
 
 
-def test_who_has_none(lock, conninfo, name, sql):
+def test_which_units_have_none(lock, conninfo, name, sql):
     with pytest.raises(ValueError, match="this one holds it not at all"):
         lock.token
     with lock, pytest.raises(ValueError, match="this one holds it shared"):

@@ -200,7 +200,7 @@ xctx_mapping *xctx_map(int fd, const char *path, int lasting) {
     return mapping;
 }
 
-/* Removes the file of a mapping that this process has given up, unless another process uses it, or has to be told of a death. */
+/* Removes the file of a mapping that this process has given up, unless another process uses it, or has to learn of a death. */
 static void remove_if_last(xctx_mapping *mapping, int died) {
     struct stat about;
     char *name;

@@ -17,7 +17,7 @@
  *
  * A named file's first byte is locked, shared, by each open file that is mapped as memory. A forked child maps the same open
  * file as its parent, so the family uses the file until the last of them has ended. /proc must be mounted when a process
- * uses a lock for the first time, to open a file anew. */
+ * uses a lock for the first time, to reopen a file. */
 #ifndef XCTX_LOCK_MAPPING_H
 #define XCTX_LOCK_MAPPING_H
 

@@ -20,7 +20,7 @@
  * An announcement that is not followed up. A writer that waits for readers to leave may be stopped, or be a task of a loop
  * that is busy. It says XCTX_PENDING when it begins to wait, and goes on only by a compare-and-swap that takes the flag back.
  * Until then any other unit may *pass over* the announcement: it takes the writer slot, or from an upgradable holder the
- * announcement alone, and counts `passes` of the word up, so that the writer finds out and begins anew. A unit does that once
+ * announcement alone, and counts `passes` of the word up, so that the writer finds out and starts over. A unit does that once
  * it has seen the lock free of readers for XCTX_FOLLOW_UP. A writer that need not wait never says XCTX_PENDING, and pays
  * nothing for this.
  *
@@ -397,7 +397,7 @@ static inline int xctx_prepare_sleep(xctx_head *head, uint32_t index, xctx_attem
 static inline void xctx_step_down(xctx_head *head, uint32_t index, int keep) {
     xctx_row *row = xctx_row_at(head, index);
     if (keep == XCTX_SHARED) xctx_add64(&row->readers, 1);   /* before the slot is given up: no writer comes in between */
-    /* Before the rest: what was written is whole, and from here on nobody need be told of a death. */
+    /* Before the rest: what was written is whole, and from here on no unit need learn of a death. */
     xctx_store32_release(&row->mode, keep == XCTX_UPGRADABLE ? XCTX_UPGRADABLE : XCTX_NONE);
     xctx_store64_relaxed(&row->held_since, 0);
     xctx_admit_readers(head);
