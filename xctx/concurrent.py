@@ -122,8 +122,8 @@ if sys.version_info >= (3, 14):
     class InterpreterPoolExecutor(CarryingToProcesses, concurrent.futures.InterpreterPoolExecutor):
         """A :class:`concurrent.futures.InterpreterPoolExecutor` that takes bindings along at ``submit`` and ``map``.
 
-        What interpreters can share is shared, and the rest is pickled. If a value can go neither way, or the worker has no
-        xlocal of that name, the future has the error.
+        What interpreters can share is shared, and the rest is pickled. If a value can go neither way, or the worker has
+        no xlocal of that name, the future has the error.
 
         Args:
             bindings: ``"copy"`` or ``"empty"``.
@@ -145,8 +145,7 @@ if not TYPE_CHECKING:  # or type checkers would take any name
     def __getattr__(name):
         if name == "InterpreterPoolExecutor":  # not an AttributeError: `from … import` would not show its message
             raise ImportError(
-                f"xctx.concurrent has {name} from Python 3.14 on, and this is {'.'.join(map(str, sys.version_info[:2]))}",
-                name=__name__,
+                f"xctx.concurrent has {name} from Python 3.14 on, and this is {sys.version.split()[0]}", name=__name__
             )
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

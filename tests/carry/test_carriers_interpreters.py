@@ -1,4 +1,4 @@
-"""What goes to other interpreters of this process: InterpreterPoolExecutor, and snapshots through queues of interpreters.
+"""What goes to other interpreters of this process: InterpreterPoolExecutor, and snapshots through their queues.
 
 The programs run in processes of their own, whose interpreters all find carry_module.
 """
@@ -45,11 +45,13 @@ def run(python):
 
 @pytest.mark.skipif(HAS_INTERPRETERS, reason="this version has it")
 def test_it_comes_with_3_14():
-    with pytest.raises(ImportError, match=r"InterpreterPoolExecutor from Python 3.14 on, and this is 3.1\d$") as caught:
+    with pytest.raises(
+        ImportError, match=r"InterpreterPoolExecutor from Python 3.14 on, and this is 3.1\d[.]"
+    ) as caught:
         from xctx.concurrent import InterpreterPoolExecutor  # noqa: F401
     assert caught.value.name == "xctx.concurrent"
     with pytest.raises(AttributeError, match="no attribute 'Other'"):
-        xctx.concurrent.Other  # noqa: B018
+        xctx.concurrent.Other
     assert "InterpreterPoolExecutor" not in xctx.concurrent.__all__
 
 
@@ -294,9 +296,10 @@ def test_what_can_be_shared_is_shared(run):
     source = """
 buffer, other_queue = bytearray(b"abc"), interpreters.create_queue()
 queue = interpreters.create_queue()
-with other(view=memoryview(buffer), in_tuple=(1, memoryview(buffer)), queue=other_queue, number=10 ** 40, plain={1: [2]}):
+values = dict(in_tuple=(1, memoryview(buffer)), queue=other_queue, number=10 ** 40, plain={1: [2]})
+with other(view=memoryview(buffer), **values):
     queue.put(xctx.capture())
-del other_queue   # what crosses keeps it alive
+del other_queue, values   # what crosses keeps it alive
 made = interpreters.create()
 made.prepare_main(queue=queue)
 made.exec('''

@@ -78,19 +78,22 @@ class Application:
         assert not user
         assert not [name for name, x in under.items() if vars(x)], {name: vars(x) for name, x in under.items()}
         assert not of_work.__dict__
-        assert kept.__dict__.get("name", self.name) == self.name   # of an earlier request in this thread
+        assert kept.__dict__.get("name", self.name) == self.name  # of an earlier request in this thread
         assert everyone.name == self.name
         kept.name, kept.number, of_work.number = self.name, number, number
         with current(user=mine, number=number):
             blocks = [x(mine=mine) for x in under.values()]
-            for block in blocks: block.__enter__()
+            for block in blocks:
+                block.__enter__()
             try:
-                for name, x in under.items(): assert x.mine == mine, name
+                for name, x in under.items():
+                    assert x.mine == mine, name
                 assert user == mine
                 assert self.executor.submit(self.seen_in_a_thread).result(60) == (mine, number, number, {})
                 assert xctx.carry(lambda: str(user))() == mine
             finally:
-                for block in reversed(blocks): block.__exit__(None, None, None)
+                for block in reversed(blocks):
+                    block.__exit__(None, None, None)
             self.count()
             assert user == mine
         assert settings["secret"] == "s"

@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from helpers.waiting import LONG, eventually
@@ -170,7 +169,7 @@ MaxRequestWorkers 8
 MinSpareThreads 1
 MaxSpareThreads 8
 GracefulShutdownTimeout 30
-# Otherwise mod_wsgi 4.9.4 with Python 3.11 hangs as it ends an interpreter in which nothing but its own modules was imported.
+# Otherwise mod_wsgi 4.9.4 with Python 3.11 hangs as it ends any interpreter, also one that imported nothing.
 WSGIDestroyInterpreter Off
 {how}
 {applications}

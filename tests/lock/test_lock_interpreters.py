@@ -65,7 +65,7 @@ for made in (xctx.SharedLock(key=xctx.keys.thread, on_death="ignore"), xctx.Shar
     queue = interpreters.create_queue()
     queue.put(made)
     other = begun(queue=queue)
-    other.exec("lock = queue.get(); print(type(lock).__name__, lock.key.name, lock.__reduce__ and lock.mode, lock.count)")
+    other.exec("lock = queue.get(); print(type(lock).__name__, lock.key.name, lock.mode, lock.count)")
     other.close()
 """
     assert run(source) == ["SharedLock thread None 0", "SharedRLock task None 0"]
@@ -137,7 +137,7 @@ for mode in ("False", "True"):
     lock.release()
     assert not lock.holders()
 """
-    assert run(source) == ["[]", "['OwnerDiedWarning']"]   # a reader's death is nobody's concern
+    assert run(source) == ["[]", "['OwnerDiedWarning']"]  # a reader's death is nobody's concern
 
 
 def test_a_waiting_thread_gets_what_an_interpreter_held_when_it_ended(run):

@@ -4,8 +4,8 @@ import contextvars as pep567
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from xctx._runtime import copies
 from xctx._carry.snapshot import AppliedBlock, Snapshot, current_context
+from xctx._runtime import copies
 from xctx._stores.works import work
 
 _T = TypeVar("_T")

@@ -14,7 +14,7 @@ from xctx._stores.xlocal import xlocal
 
 
 class InMain:
-    """What stands under a name in the program's ``__main__``, which another interpreter finds only while it unpickles."""
+    """What has a name in the program's ``__main__``, which another interpreter finds only while it unpickles."""
 
     def __init__(self, kind: type, qualname: str) -> None:
         self.kind = kind

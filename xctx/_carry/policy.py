@@ -167,7 +167,9 @@ class CarryingToProcesses(_Carrying):
         xlocals: Iterable[xlocal] | None = None,
         **kwargs: Any,
     ) -> None:
-        self._policy = CarryPolicy(bindings, contextvars, missing, work=work, never_shared=self._never_shared, xlocals=xlocals)
+        self._policy = CarryPolicy(
+            bindings, contextvars, missing, work=work, never_shared=self._never_shared, xlocals=xlocals
+        )
         super().__init__(*self._carry_initializer(args, kwargs), **kwargs)
 
 

@@ -27,7 +27,7 @@ def portable(
     skip: bool,
     how: str = "be pickled",
 ) -> tuple[_Going, list[tuple[_Place, Any]], _Going, _Going | None]:
-    """The parts of a snapshot that can go, with the names under which the other process or interpreter finds each object.
+    """The parts of a snapshot that can go, with the names by which the other process or interpreter finds each.
 
     Args:
         named: xlocals, or their module and qualified name, with the names and values of each.
