@@ -63,8 +63,8 @@ cdef class Holders:
 
 @cython.final
 cdef class Handle:
-    """What goes to another interpreter in place of a lock without a name: the number of the descriptor, in memory that interpreters
-    share. The descriptor stays open while the lock is on its way."""
+    """What goes to another interpreter in place of a lock without a name: the number of the descriptor, in memory that both
+    can read. The descriptor stays open while the lock is on its way."""
     cdef Common common            # this and the next never change
     cdef int carrier
 

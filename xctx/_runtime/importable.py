@@ -12,8 +12,8 @@ def object_at(module: str, qualname: str) -> Any:
 
     Raises:
         LookupError: there is no such module, or it has no object of that name.
-        AttributeError: that module is ``__main__``, in an interpreter that is not the main one. Where CPython unpickles what
-            came from another interpreter, it then runs the program's file under another name and tries again.
+        AttributeError: that module is ``__main__``, in an interpreter that is not the main one. Where CPython unpickles
+            what came from another interpreter, it then runs the program's file under another name and tries again.
     """
     try:
         found: Any = import_module(module)
