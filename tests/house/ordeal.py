@@ -412,4 +412,5 @@ def use_when_cleared(cls):
 NOT_SHOWN = {
     "Proxy", "BindingVariable", "BaseLock", "Waiter", "ThreadWaiter", "GreenletWaiter", "TaskWaiter", "Attempt",
     "LocalQueue", "View", "LocalWrapper", "_LazyFactory", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen", "Errands",
+    "Handle",
 }  # fmt: skip

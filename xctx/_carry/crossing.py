@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from xctx._carry.portable import portable
-from xctx._runtime.copies import try_crossing
+from xctx._runtime import copies
 from xctx._runtime.importable import object_of_type_at
 from xctx._stores.local import local
 from xctx._stores.xlocal import xlocal
@@ -27,7 +27,7 @@ class InMain:
 def crosses(value: Any) -> str | None:
     """Why a value cannot go to another interpreter; None if it can."""
     try:
-        try_crossing(value)
+        copies.try_crossing(value)
     except Exception as exc:
         reason = exc.__cause__ or exc
         return str(reason) or type(reason).__name__
