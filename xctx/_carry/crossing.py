@@ -12,6 +12,8 @@ from xctx._runtime.importable import object_of_type_at
 from xctx._stores.local import local
 from xctx._stores.xlocal import xlocal
 
+try_crossing: Any = getattr(copies, "try_crossing", None)  # from 3.14 on
+
 
 class InMain:
     """What has a name in the program's ``__main__``, which another interpreter finds only while it unpickles."""
@@ -27,14 +29,14 @@ class InMain:
 def crosses(value: Any) -> str | None:
     """Why a value cannot go to another interpreter; None if it can."""
     try:
-        copies.try_crossing(value)
+        try_crossing(value)
     except Exception as exc:
         reason = exc.__cause__ or exc
         return str(reason) or type(reason).__name__
     return None
 
 
-def that_cross(parts: Any, skip: bool) -> tuple[Any, ...]:
+def that_cross(parts: tuple[Any, Any, Any, Any], skip: bool) -> tuple[Any, ...]:
     """The parts of a snapshot that go, as tuples, because a list is pickled as a whole; `together` is what undoes that.
 
     Raises:

@@ -69,10 +69,9 @@ def find_name(thing: object, known: tuple[str, str] | None = None, maker: str | 
         return known
     modules = dict(sys.modules)
     # Last the program itself, which may have imported the object. multiprocessing gives it a second name.
-    main = modules.pop("__main__", None)
-    others = [name for name, module in modules.items() if module is not main]
-    modules["__main__"] = main
-    order = [*([maker] if maker in modules else []), *others, "__main__"]
+    main = modules.get("__main__")
+    last = [name for name, module in modules.items() if module is main]
+    order = [*([maker] if maker in modules else []), *(name for name in modules if name not in last), *last]
     for module in order:
         # Not vars(): anything may be in sys.modules, and a module that loads itself at its first use is left alone.
         names = getattr(modules[module], "__dict__", None)
