@@ -57,6 +57,8 @@ typedef struct {
     PyObject *source;     /* owned. Never changes once it is set */
     PyObject *weakrefs;   /* guarded by the interpreter */
     vectorcallfunc call;  /* never changes */
+    PyObject *direct;     /* `target`, where no operation on that is counted (see proxy_hold_counted); otherwise NULL. Changes
+                             with `target`, after it */
     ProxyKind kind;       /* never changes, except once from PROXY_UNSET */
 #ifdef Py_GIL_DISABLED
     PyObject *spare;      /* memory of a dead bound method, for the next one; touched only by this object's thread */
@@ -132,33 +134,32 @@ static inline int proxy_check(PyObject *o) {
         && (Py_TYPE(o)->tp_getattro == proxy_getattro || PyType_IsSubtype(Py_TYPE(o), proxy_base_type));
 }
 
-/* Whether the target is older than the proxy, so that no operation of the target can come back to the proxy by way of objects
- * that never change. */
-static inline int proxy_is_plain(PyObject *self) { return PROXY(self)->target != NULL && PROXY(self)->kind == PROXY_WRAPPER; }
-
 /* How many C frames an operation takes at most that comes back to its proxy through one object written in C. */
 enum { PROXY_FRAMES = 4 };
 
-/* For every other proxy, whose target may refer to it: CPython counts no level where a tuple, a weak proxy or a view of a
- * mapping hands an operation on, so it is counted here. Not where these types do all themselves, or Python code does. */
+/* For a proxy whose target may refer to it: CPython counts no level where a tuple, a weak proxy or a view of a mapping hands an
+ * operation on, so it is counted here. Not where these types do all themselves, or Python code does. The target of a
+ * LocalWrapper is older than the wrapper, so no operation comes back to that by way of objects that never change. */
 PyObject *proxy_hold_counted(PyObject *self, PyObject **owned);
-#define PROXY_HANDS_NOTHING_ON (Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_DICT_SUBCLASS | Py_TPFLAGS_UNICODE_SUBCLASS \
-                                | Py_TPFLAGS_LONG_SUBCLASS | Py_TPFLAGS_BYTES_SUBCLASS)
 #define PROXY_COUNTED 1   /* the lowest bit of what is to be dropped: the operation was counted */
+static inline int proxy_hands_nothing_on(PyObject *target) {
+    return PyType_HasFeature(Py_TYPE(target), Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_DICT_SUBCLASS | Py_TPFLAGS_UNICODE_SUBCLASS
+                                              | Py_TPFLAGS_LONG_SUBCLASS | Py_TPFLAGS_BYTES_SUBCLASS);
+}
 
-/* Whether reading an attribute of the target may hand that on, as a weak proxy does, and a property that is asked whether it is
- * abstract. No if its class is derived from object alone, as most classes written in Python are. */
-static inline int proxy_hands_on(PyObject *target) {
+/* Whether reading an attribute of the target hands that on to no other object, as a weak proxy does, and a property that is asked
+ * whether it is abstract. So it is if its class is derived from object alone, as most classes written in Python are. */
+static inline int proxy_reads_itself(PyObject *target) {
     const PyTypeObject *type = Py_TYPE(target);
-    return type->tp_getattro != PyObject_GenericGetAttr || type->tp_base != &PyBaseObject_Type
-        || !(type->tp_flags & Py_TPFLAGS_HEAPTYPE);
+    return type->tp_getattro == PyObject_GenericGetAttr && type->tp_base == &PyBaseObject_Type
+        && (type->tp_flags & Py_TPFLAGS_HEAPTYPE);
 }
 
 /* The target for the length of one operation. *owned is what to drop afterwards. */
 static inline PyObject *proxy_hold(PyObject *self, PyObject **owned) {
-    if (XCTX_LIKELY(proxy_is_plain(self))) {
+    if (XCTX_LIKELY(PROXY(self)->direct != NULL)) {
         *owned = NULL;
-        return PROXY(self)->target;
+        return PROXY(self)->direct;
     }
     return proxy_hold_counted(self, owned);
 }
