@@ -408,7 +408,6 @@ def all_that_is_bound():
         return xctx.debug.live_bindings() > 0, (declared, ("user",)) in all_bindings()
 
 
-
 @operation
 def looked_at():
     store = xctx.local(key=xctx.keys.thread)

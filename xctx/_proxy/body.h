@@ -138,9 +138,9 @@ static inline int proxy_check(PyObject *o) {
 enum { PROXY_FRAMES = 4 };
 
 /* For a proxy whose target may refer to it: CPython counts no level where a tuple, a weak proxy or a view of a mapping hands an
- * operation on, so it is counted here. Not where a list, a dict, a str, an int or bytes does all itself; a class derived from these
- * may have a callable written in C for a special method, such as `__bool__ = partial(bool, proxy)`. The target of a LocalWrapper
- * is older than the wrapper, so no operation comes back to that by way of objects that never change. */
+ * operation on, so it is counted here. Not where a list, a dict, a str, an int or bytes does all itself; a class derived from
+ * these may have a callable written in C for a special method, such as `__bool__ = partial(bool, proxy)`. The target of a
+ * LocalWrapper is older than the wrapper, so no operation comes back to that by way of objects that never change. */
 PyObject *proxy_hold_counted(PyObject *self, PyObject **owned);
 #define PROXY_COUNTED 1   /* the lowest bit of what is to be dropped: the operation was counted */
 static inline int proxy_hands_nothing_on(PyObject *target) {
