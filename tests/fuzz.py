@@ -49,7 +49,7 @@ THREADS = 3
 
 
 def tell_sanitizer():
-    """Two functions that tell the thread sanitizer, if it watches, that an object goes from one thread to another by the
+    """Two functions that tell the thread sanitizer, if it watches, that an object goes from thread to thread by the
     list of things. It does not see how that list is guarded, because the interpreter was built without it."""
     if "TSAN_OPTIONS" not in os.environ:
         return id, id
