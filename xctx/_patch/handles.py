@@ -25,7 +25,7 @@ class Patch:
                 parts.PARTS[name].ask()
 
     def undo(self) -> None:
-        """Takes back what this call has patched, but for what other calls have asked for too.
+        """Takes back what this call has patched, except what other calls have asked for too.
 
         A second time does nothing.
         """

@@ -150,7 +150,7 @@ PyObject *proxy_hold_counted(PyObject *self, PyObject **owned) {
     *owned = NULL;
     if (target == NULL) {
         *owned = target = resolve(self);
-        if (XCTX_UNLIKELY(target == NULL) || XCTX_LIKELY(proxy_hands_nothing_on(target))) return target;
+        if (XCTX_UNLIKELY(target == NULL) || XCTX_LIKELY(proxy_forwards_nothing(target))) return target;
     }
     if (XCTX_UNLIKELY(xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy"))) {
         Py_CLEAR(*owned);
@@ -165,7 +165,7 @@ void proxy_publish_target(PyObject *self, PyObject *made) {
     PyObject *target = proxy_check(made) ? PROXY(made)->target : made;
     xctx_store_ptr((void **)&LAZY(self)->made, made);
     xctx_store_ptr((void **)&PROXY(self)->target, target);
-    if (target != NULL && proxy_hands_nothing_on(target)) xctx_store_ptr((void **)&PROXY(self)->direct, target);
+    if (target != NULL && proxy_forwards_nothing(target)) xctx_store_ptr((void **)&PROXY(self)->direct, target);
 }
 
 /* ---- attributes ------------------------------------------------------------------------------------------ */
@@ -242,9 +242,9 @@ static inline PyObject *get_of(PyObject *target, PyObject *name) {
     return XCTX_LIKELY(get != NULL) ? get(target, name) : PyObject_GetAttr(target, name);
 }
 
-/* Also where it may hand that on: see proxy_hold_counted in body.h. */
+/* Also where the target may forward that: see proxy_hold_counted in body.h. */
 static XCTX_NOINLINE PyObject *get_counted(PyObject *target, PyObject *name) {
-    if (proxy_hands_nothing_on(target)) return get_of(target, name);
+    if (proxy_forwards_nothing(target)) return get_of(target, name);
     if (xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy")) return NULL;
     PyObject *found = get_of(target, name);
     xctx_leave_recursion(PROXY_FRAMES);

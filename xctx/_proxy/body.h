@@ -119,7 +119,7 @@ extern PyObject *(*proxy_make_target)(PyObject *self);
 /* Publishes what the factory made. Consumes the reference. The caller lets one thread do so. */
 void proxy_publish_target(PyObject *self, PyObject *made);
 
-/* Whether the exception that is set says that nothing is bound behind `self`. A factory's own errors say nothing of that. */
+/* Whether the exception that is set says that nothing is bound behind `self`. A factory's own errors never do. */
 int proxy_unbound_raised(PyObject *self);
 
 /* ---- hot paths -------------------------------------------------------------------------------------------- */
@@ -134,24 +134,25 @@ static inline int proxy_check(PyObject *o) {
         && (Py_TYPE(o)->tp_getattro == proxy_getattro || PyType_IsSubtype(Py_TYPE(o), proxy_base_type));
 }
 
-/* How many C frames an operation takes at most that comes back to its proxy through one object written in C. */
+/* At most so many C frames are taken by an operation that comes back to its proxy through one object written in C. */
 enum { PROXY_FRAMES = 4 };
 
-/* For a proxy whose target may refer to it: CPython counts no level where a tuple, a weak proxy or a view of a mapping hands an
- * operation on, so it is counted here. Not where a list, a dict, a str, an int or bytes does all itself; a class derived from
+/* For a proxy whose target may refer to it: CPython counts no level where a tuple, a weak proxy or a view of a mapping forwards
+ * an operation, so it is counted here; but not where a list, a dict, a str, an int or bytes does all itself. A class derived from
  * these may have a callable written in C for a special method, such as `__bool__ = partial(bool, proxy)`. The target of a
  * LocalWrapper is older than the wrapper, so no operation comes back to that by way of objects that never change. */
 PyObject *proxy_hold_counted(PyObject *self, PyObject **owned);
 #define PROXY_COUNTED 1   /* the lowest bit of what is to be dropped: the operation was counted */
-static inline int proxy_hands_nothing_on(PyObject *target) {
+static inline int proxy_forwards_nothing(PyObject *target) {
     unsigned long flags = Py_TYPE(target)->tp_flags;
     return (flags & (Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_DICT_SUBCLASS | Py_TPFLAGS_UNICODE_SUBCLASS
                      | Py_TPFLAGS_LONG_SUBCLASS | Py_TPFLAGS_BYTES_SUBCLASS))
         && !(flags & Py_TPFLAGS_HEAPTYPE);
 }
 
-/* Whether reading an attribute of the target hands that on to no other object, as a weak proxy does, and a property that is asked
- * whether it is abstract. So it is if its class is derived from object alone, as most classes written in Python are. */
+/* Whether the target itself answers where an attribute is read, and forwards that to no other object, as a weak proxy does, and
+ * a property whose __isabstractmethod__ is read. It does if its class is derived from object alone, as most classes written in
+ * Python are. */
 static inline int proxy_reads_itself(PyObject *target) {
     const PyTypeObject *type = Py_TYPE(target);
     return type->tp_getattro == PyObject_GenericGetAttr && type->tp_base == &PyBaseObject_Type
