@@ -5,6 +5,7 @@ nothing may be left: nothing bound, no lock held, no value lost, no count of ref
 """
 
 import atexit
+import concurrent.futures
 import contextvars
 import gc
 import os
@@ -16,7 +17,10 @@ from typing import Annotated
 from helpers.packages import offers
 
 import xctx
+import xctx.concurrent
 import xctx.wire
+from xctx._carry.policy import CarryPolicy
+from xctx._stores.inspection import all_bindings
 from xctx._tree import gathering
 from xctx.debug import live_bindings
 
@@ -279,6 +283,47 @@ def on_the_wire():
         return carrying.user
 
 
+@operation
+def pickled_without_what_cannot_be():
+    with declared(user=print), carrying(user="ada"):
+        snapshot = xctx.capture(missing="skip")
+    with pickle.loads(pickle.dumps(snapshot)):
+        return carrying.user
+
+
+@operation
+def on_the_wire_whatever_there_is():
+    with carrying(user="ada"):
+        headers = xctx.wire.inject({})
+    return xctx.wire.extract(headers).run(lambda: carrying.user)
+
+
+@operation
+def handed_to_an_executor():
+    with declared(user=SHARED[0]), carrying(user="ada"):
+        return EXECUTOR.submit(lambda: (declared.user is SHARED[0], hasattr(carrying, "user")))
+
+
+@operation
+def handed_over_as_a_unit_of_work():
+    with declared(user=SHARED[0]):
+        return CarryPolicy("copy", work="new").call(lambda: declared.user is SHARED[0])()
+
+
+@operation
+def handed_over_in_the_same_context():
+    with declared(user=SHARED[0]):
+        return CarryPolicy("share").call(lambda: declared.user is SHARED[0])()
+
+
+class AtOnce(concurrent.futures.Executor):
+    def submit(self, fn, /, *args, **kwargs):
+        return fn(*args, **kwargs)
+
+
+EXECUTOR = xctx.concurrent.CarryingExecutor(AtOnce(), xlocals=[declared])
+
+
 # --- local -----------------------------------------------------------------------------------------------------------
 
 
@@ -337,7 +382,30 @@ def local_whose_name_a_factory_makes():
         made_for_each_unit.__release_local__()
 
 
+@of(*LOCALS)
+def local_deleted(store):
+    store.a = SHARED[0]
+    del store.a
+    return hasattr(store, "a")
+
+
 # --- debug -----------------------------------------------------------------------------------------------------------
+
+
+@of(*XLOCALS)
+def tracked(x):
+    xctx.debug.track()
+    try:
+        with x(a=SHARED[0]):
+            return x.a is SHARED[0]
+    finally:
+        xctx.debug.track(False)
+
+
+@operation
+def all_that_is_bound():
+    with declared(user=SHARED[0]):
+        return xctx.debug.live_bindings() > 0, (declared, ("user",)) in all_bindings()
 
 
 @operation
@@ -383,6 +451,23 @@ def unit_of_work():
         of_work.a = SHARED[0]
         with xctx.work():
             return unit.alive, hasattr(of_work, "a")
+
+
+@operation
+def unit_of_work_of_a_task():
+    async def main():
+        async with xctx.work() as unit:
+            of_work.a = SHARED[0]
+            return unit.alive, of_work.a is SHARED[0]
+
+    return driven(main())
+
+
+@operation
+def unit_of_work_looked_at():
+    with xctx.work() as unit:
+        of_work.a = SHARED[0]
+        return (of_work, {"a": SHARED[0]}) in xctx.debug.stores_of(unit)
 
 
 @operation
@@ -440,6 +525,21 @@ def lazy_wrapper():
 
 
 @operation
+def lazy_wrapper_of_an_object():
+    p = xctx.LocalWrapper(xctx.LocalWrapper.lazy(lambda: MadeByAFactory()))
+    return p.name, p + 1, p == 3, p[4], hash(xctx.LocalWrapper.lazy(lambda: 5))
+
+
+class MadeByAFactory:
+    name = 2
+
+    def __add__(self, other):
+        return other
+
+    __getitem__ = __add__
+
+
+@operation
 def wrapper_of_a_new_type():
     class New:
         def __add__(self, other):
@@ -459,6 +559,27 @@ def local_proxy_of_a_store():
     p = xctx.LocalProxy(declared, "user", unbound_message="nobody")
     with declared(user="ada"):
         return p.title(), p + "!", f"{p}"
+
+
+@operation
+def local_proxy_of_a_path():
+    p = xctx.LocalProxy(declared, "user.start")
+    with declared(user=slice(5)):
+        return bool(p), xctx.LocalProxy(xctx.LocalProxy(declared, "user")).stop + 1
+
+
+@operation
+def local_proxy_that_is_unbound():
+    p = xctx.LocalProxy(declared, "nothing", unbound_message="nobody")
+    return repr(p), bool(p), dir(p)
+
+
+@operation
+def local_proxy_derived():
+    class Derived(xctx.LocalProxy):
+        __slots__ = ()
+
+    return Derived(lambda: 1) + 1
 
 
 # --- batches ---------------------------------------------------------------------------------------------------------
@@ -527,6 +648,18 @@ if offers("SharedLock"):
     def lock_at_a_path():
         with xctx.SharedLock.at(LOCK_FILE) as at_path:
             return at_path is not None
+
+    @operation
+    def lock_at_a_path_that_is_written():
+        with xctx.SharedLock.at(LOCK_FILE, on_death="ignore").exclusive():
+            return True
+
+    @operation
+    def lock_with_a_name():
+        named = xctx.SharedLock(f"no-memory-{os.getpid()}")
+        with named.exclusive():
+            pass
+        return named.acquire(timeout=0), named.release()
 
     @operation
     def lock_made():

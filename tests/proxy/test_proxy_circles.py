@@ -3,11 +3,11 @@ Python does. CPython counts no level for a tuple, a weak proxy or a view of a ma
 because what it looks for is a crash."""
 
 import contextvars
-import functools
 import operator
 import os
 import types
 import weakref
+from functools import partial
 
 import pytest
 from helpers.units import in_fork
@@ -62,7 +62,7 @@ MAKERS = {
     "weak proxy": weakref.proxy,
     "weak reference": weakref.ref,
     "view": types.MappingProxyType,
-    "partial": functools.partial,
+    "partial": partial,
     "method": lambda p: types.MethodType(p, 1),
     "alias": lambda p: types.GenericAlias(list, (p,)),
 }
@@ -113,6 +113,18 @@ def test_what_was_counted_is_given_back(kind):
         return len(q) + deep(left - 1) if left else 0
 
     assert deep(300) == 300
+
+
+@pytest.mark.parametrize("base", [object, list, dict, str, int, bytes])
+@pytest.mark.parametrize("kind", [of_a_variable, of_a_callable, of_a_store, lazy, of_a_lazy_wrapper])
+def test_a_class_whose_special_method_is_a_callable_of_c(kind, base):
+    def use():
+        for name, operation in [("__bool__", bool), ("__iter__", iter), ("__str__", str), ("__int__", int)]:
+            it = kind(lambda p, name=name, call=operation: type("Derived", (base,), {name: partial(call, p)})())
+            with pytest.raises(RecursionError):
+                operation(it)
+
+    in_fork(use)
 
 
 @pytest.mark.parametrize("kind", [of_a_variable, of_a_callable, of_a_store])

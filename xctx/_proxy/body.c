@@ -88,15 +88,10 @@ static PyObject *ask_source(LocalProxyObject *p) {
 /* How many C frames it takes to ask a source for its object. */
 enum { FRAMES_OF_A_STEP = 8 };
 
-/* What a proxy without a target of its own yields now, which may be a proxy again. A new reference. */
-static PyObject *step(PyObject *self) {
+/* As step(), of any proxy but the most common one. */
+static XCTX_NOINLINE PyObject *other_step(PyObject *self) {
     ProxyObject *p = PROXY(self);
     PyObject *found;
-    if (XCTX_LIKELY(p->kind == PROXY_CONTEXTVAR && LOCAL_PROXY(p)->path == NULL)) {
-        /* Runs no Python code, so it cannot recurse. */
-        if (PyContextVar_Get(p->source, NULL, &found) < 0) return NULL;
-        return XCTX_LIKELY(found != NULL) ? found : raise_unbound(LOCAL_PROXY(p));
-    }
     if (p->kind == PROXY_WRAPPER) return Py_NewRef(p->source);
     if (p->kind == PROXY_LAZY) {
         found = xctx_load_ptr((void **)&LAZY(self)->made);  /* borrowed: `self` owns it until nobody can use `self` */
@@ -116,8 +111,20 @@ static PyObject *step(PyObject *self) {
     return found;
 }
 
-PyObject *proxy_resolve(PyObject *self) {
-    PyObject *found = PROXY(self)->target != NULL ? Py_NewRef(PROXY(self)->target) : step(self);
+/* What a proxy without a target of its own yields now, which may be a proxy again. A new reference. */
+static inline PyObject *step(PyObject *self) {
+    ProxyObject *p = PROXY(self);
+    PyObject *found;
+    if (XCTX_LIKELY(p->kind == PROXY_CONTEXTVAR && LOCAL_PROXY(p)->path == NULL)) {
+        /* Runs no Python code, so it cannot recurse. */
+        if (PyContextVar_Get(p->source, NULL, &found) < 0) return NULL;
+        return XCTX_LIKELY(found != NULL) ? found : raise_unbound(LOCAL_PROXY(p));
+    }
+    return other_step(self);
+}
+
+/* Follows proxies to the object behind them. Consumes the reference to the first one. */
+static XCTX_NOINLINE PyObject *follow_proxies(PyObject *found) {
     for (int depth = 0; found != NULL && XCTX_UNLIKELY(proxy_check(found)); depth++) {
         PyObject *outer = found;  /* owned until the next one is */
         if (depth == 1000) {
@@ -131,11 +138,20 @@ PyObject *proxy_resolve(PyObject *self) {
     return found;
 }
 
+static inline PyObject *resolve(PyObject *self) {
+    PyObject *found = PROXY(self)->target != NULL ? Py_NewRef(PROXY(self)->target) : step(self);
+    return XCTX_LIKELY(found != NULL && !proxy_suspect(found)) ? found : follow_proxies(found);
+}
+
+PyObject *proxy_resolve(PyObject *self) { return resolve(self); }
+
 PyObject *proxy_hold_counted(PyObject *self, PyObject **owned) {
     PyObject *target = PROXY(self)->target;  /* of a lazy wrapper, or NULL */
     *owned = NULL;
-    if (target == NULL) *owned = target = proxy_resolve(self);
-    if (XCTX_UNLIKELY(target == NULL) || PyType_HasFeature(Py_TYPE(target), PROXY_HANDS_NOTHING_ON)) return target;
+    if (target == NULL) {
+        *owned = target = resolve(self);
+        if (XCTX_UNLIKELY(target == NULL) || XCTX_LIKELY(proxy_forwards_nothing(target))) return target;
+    }
     if (XCTX_UNLIKELY(xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy"))) {
         Py_CLEAR(*owned);
         return NULL;
@@ -149,6 +165,7 @@ void proxy_publish_target(PyObject *self, PyObject *made) {
     PyObject *target = proxy_check(made) ? PROXY(made)->target : made;
     xctx_store_ptr((void **)&LAZY(self)->made, made);
     xctx_store_ptr((void **)&PROXY(self)->target, target);
+    if (target != NULL && proxy_forwards_nothing(target)) xctx_store_ptr((void **)&PROXY(self)->direct, target);
 }
 
 /* ---- attributes ------------------------------------------------------------------------------------------ */
@@ -225,6 +242,15 @@ static inline PyObject *get_of(PyObject *target, PyObject *name) {
     return XCTX_LIKELY(get != NULL) ? get(target, name) : PyObject_GetAttr(target, name);
 }
 
+/* Also where the target may forward that: see proxy_hold_counted in body.h. */
+static XCTX_NOINLINE PyObject *get_counted(PyObject *target, PyObject *name) {
+    if (proxy_forwards_nothing(target)) return get_of(target, name);
+    if (xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy")) return NULL;
+    PyObject *found = get_of(target, name);
+    xctx_leave_recursion(PROXY_FRAMES);
+    return found;
+}
+
 /* Every other case: a name that belongs to the proxy, a LocalProxy, an error. */
 static XCTX_NOINLINE PyObject *get_slowly(PyObject *self, PyObject *name) {
     PyObject *owned, *target, *found;
@@ -272,7 +298,7 @@ PyObject *proxy_getattro(PyObject *self, PyObject *name) {
     if (target != NULL) {
         if (XCTX_UNLIKELY(name == proxy_name_wrapped || Py_TYPE(self)->tp_base != proxy_wrapper_type))
             return get_slowly(self, name);
-        int counted = XCTX_UNLIKELY(PROXY(self)->kind != PROXY_WRAPPER) && proxy_hands_on(target);
+        int counted = XCTX_UNLIKELY(PROXY(self)->direct == NULL) && !proxy_reads_itself(target);
         if (counted && xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy")) return NULL;
         found = NULL;
         int is_method = xctx_get_method(target, name, &found);
@@ -284,14 +310,10 @@ PyObject *proxy_getattro(PyObject *self, PyObject *name) {
             && name != proxy_name_current) {
         /* Owned until the operation ends: the variable can be set meanwhile. */
         if (PyContextVar_Get(PROXY(self)->source, NULL, &target) < 0) return NULL;
-        if (XCTX_LIKELY(target != NULL && !proxy_check(target))) {
-            int counted = proxy_hands_on(target);
-            found = NULL;
-            if (!(counted && xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy"))) {
-                found = get_of(target, name);
-                if (counted) xctx_leave_recursion(PROXY_FRAMES);
-                if (XCTX_UNLIKELY(found == NULL)) found = get_missing(self, target, name);
-            }
+        int direct = target != NULL && XCTX_LIKELY(proxy_reads_itself(target));   /* no proxy does */
+        if (direct || (target != NULL && !proxy_suspect(target))) {
+            found = XCTX_LIKELY(direct) ? get_of(target, name) : get_counted(target, name);
+            if (XCTX_UNLIKELY(found == NULL)) found = get_missing(self, target, name);
             Py_DECREF(target);
             return found;
         }
@@ -303,11 +325,11 @@ PyObject *proxy_getattro(PyObject *self, PyObject *name) {
 int proxy_setattro(PyObject *self, PyObject *name, PyObject *value) {
     PyObject *owned, *target;
     int result;
-    if (XCTX_LIKELY(proxy_is_plain(self) && proxy_interned(name) && name != proxy_name_wrapped
+    if (XCTX_LIKELY(PROXY(self)->direct != NULL && proxy_interned(name) && name != proxy_name_wrapped
                     && Py_TYPE(self)->tp_base == proxy_wrapper_type)) {
-        setattrofunc set = Py_TYPE(PROXY(self)->target)->tp_setattro;  /* the name has been checked */
-        if (XCTX_LIKELY(set != NULL)) return set(PROXY(self)->target, name, value);
-        return PyObject_SetAttr(PROXY(self)->target, name, value);
+        setattrofunc set = Py_TYPE(PROXY(self)->direct)->tp_setattro;  /* the name has been checked */
+        if (XCTX_LIKELY(set != NULL)) return set(PROXY(self)->direct, name, value);
+        return PyObject_SetAttr(PROXY(self)->direct, name, value);
     }
     if (check_name(name) < 0) return -1;
     if (XCTX_UNLIKELY(own_name(self, name))) return PyObject_GenericSetAttr(self, name, value);

@@ -57,6 +57,8 @@ typedef struct {
     PyObject *source;     /* owned. Never changes once it is set */
     PyObject *weakrefs;   /* guarded by the interpreter */
     vectorcallfunc call;  /* never changes */
+    PyObject *direct;     /* `target`, where no operation on that is counted (see proxy_hold_counted); otherwise NULL. Changes
+                             with `target`, after it */
     ProxyKind kind;       /* never changes, except once from PROXY_UNSET */
 #ifdef Py_GIL_DISABLED
     PyObject *spare;      /* memory of a dead bound method, for the next one; touched only by this object's thread */
@@ -132,33 +134,36 @@ static inline int proxy_check(PyObject *o) {
         && (Py_TYPE(o)->tp_getattro == proxy_getattro || PyType_IsSubtype(Py_TYPE(o), proxy_base_type));
 }
 
-/* Whether the target is older than the proxy, so that no operation of the target can come back to the proxy by way of objects
- * that never change. */
-static inline int proxy_is_plain(PyObject *self) { return PROXY(self)->target != NULL && PROXY(self)->kind == PROXY_WRAPPER; }
-
 /* At most so many C frames are taken by an operation that comes back to its proxy through one object written in C. */
 enum { PROXY_FRAMES = 4 };
 
-/* For every other proxy, whose target may refer to it: CPython counts no level where a tuple, a weak proxy or a view of a
- * mapping forwards an operation, so it is counted here; but not for types that forward nothing, nor where Python code runs. */
+/* For a proxy whose target may refer to it: CPython counts no level where a tuple, a weak proxy or a view of a mapping forwards
+ * an operation, so it is counted here; but not where a list, a dict, a str, an int or bytes does all itself. A class derived from
+ * these may have a callable written in C for a special method, such as `__bool__ = partial(bool, proxy)`. The target of a
+ * LocalWrapper is older than the wrapper, so no operation comes back to that by way of objects that never change. */
 PyObject *proxy_hold_counted(PyObject *self, PyObject **owned);
-#define PROXY_HANDS_NOTHING_ON (Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_DICT_SUBCLASS | Py_TPFLAGS_UNICODE_SUBCLASS \
-                                | Py_TPFLAGS_LONG_SUBCLASS | Py_TPFLAGS_BYTES_SUBCLASS)
 #define PROXY_COUNTED 1   /* the lowest bit of what is to be dropped: the operation was counted */
+static inline int proxy_forwards_nothing(PyObject *target) {
+    unsigned long flags = Py_TYPE(target)->tp_flags;
+    return (flags & (Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_DICT_SUBCLASS | Py_TPFLAGS_UNICODE_SUBCLASS
+                     | Py_TPFLAGS_LONG_SUBCLASS | Py_TPFLAGS_BYTES_SUBCLASS))
+        && !(flags & Py_TPFLAGS_HEAPTYPE);
+}
 
-/* Whether the target may forward the reading of an attribute, as a weak proxy does, and a property whose
- * __isabstractmethod__ is read. No if its class is derived from object alone, as most classes written in Python are. */
-static inline int proxy_hands_on(PyObject *target) {
+/* Whether the target itself answers where an attribute is read, and forwards that to no other object, as a weak proxy does, and
+ * a property whose __isabstractmethod__ is read. It does if its class is derived from object alone, as most classes written in
+ * Python are. */
+static inline int proxy_reads_itself(PyObject *target) {
     const PyTypeObject *type = Py_TYPE(target);
-    return type->tp_getattro != PyObject_GenericGetAttr || type->tp_base != &PyBaseObject_Type
-        || !(type->tp_flags & Py_TPFLAGS_HEAPTYPE);
+    return type->tp_getattro == PyObject_GenericGetAttr && type->tp_base == &PyBaseObject_Type
+        && (type->tp_flags & Py_TPFLAGS_HEAPTYPE);
 }
 
 /* The target for the length of one operation. *owned is what to drop afterwards. */
 static inline PyObject *proxy_hold(PyObject *self, PyObject **owned) {
-    if (XCTX_LIKELY(proxy_is_plain(self))) {
+    if (XCTX_LIKELY(PROXY(self)->direct != NULL)) {
         *owned = NULL;
-        return PROXY(self)->target;
+        return PROXY(self)->direct;
     }
     return proxy_hold_counted(self, owned);
 }

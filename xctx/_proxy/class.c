@@ -238,6 +238,7 @@ static PyObject *wrapper_alloc(PyTypeObject *type, PyObject *obj) {
     /* A wrapper never changes, so its final target is known now, unless a LocalProxy has to be asked for it each time, or a
      * lazy wrapper, which can be cleared before this one. */
     self->target = XCTX_LIKELY(!proxy_check(obj)) ? obj : PROXY(obj)->kind != PROXY_LAZY ? PROXY(obj)->target : NULL;
+    self->direct = self->target;
     self->source = Py_NewRef(obj);
     self->call = proxy_vectorcall;
     self->kind = PROXY_WRAPPER;
@@ -362,7 +363,7 @@ static PyType_Spec wrapper_spec = {
 
 static int lazy_clear(PyObject *self) {
     PyObject *made = LAZY(self)->made;
-    PROXY(self)->target = Py_None;  /* first: what is dropped below may run code that uses this */
+    PROXY(self)->target = PROXY(self)->direct = Py_None;  /* first: what is dropped below may run code that uses this */
     LAZY(self)->made = NULL;
 #ifndef Py_GIL_DISABLED
     Py_CLEAR(PROXY(self)->function);

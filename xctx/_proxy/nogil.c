@@ -76,7 +76,7 @@ PyObject *proxy_method_new(PyObject *wrapper, PyObject *function) {
             Py_DECREF(function);
             return NULL;
         }
-        self->base.target = NULL;
+        self->base.target = self->base.direct = NULL;
         self->base.weakrefs = NULL;
         self->base.call = method_vectorcall;
         self->base.kind = PROXY_METHOD;
@@ -180,7 +180,7 @@ PyObject *proxy_iterator_new(PyObject *wrapper, PyObject *target) {
     if (XCTX_UNLIKELY(PROXY(wrapper)->kind == PROXY_LAZY)) return PyObject_GetIter(target);  /* it may be cleared */
     IteratorObject *self = PyObject_GC_New(IteratorObject, proxy_iterator_type);
     if (self == NULL) return NULL;
-    self->base.target = NULL;
+    self->base.target = self->base.direct = NULL;
     self->base.source = Py_NewRef(wrapper);
     self->base.weakrefs = NULL;
     self->base.call = NULL;

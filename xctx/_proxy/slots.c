@@ -11,11 +11,11 @@
     if (XCTX_UNLIKELY(target == NULL)) return error;
 #define DROP() proxy_drop(owned)
 
-/* Nearly every call goes this way, which leaves nothing to do afterwards: the proxy is a wrapper with a target of its own,
- * and the other operand is not a proxy. */
-#define STRAIGHT(self, call) if (XCTX_LIKELY(proxy_is_plain(self))) return call;
+/* Nearly every call goes this way, which leaves nothing to do afterwards: the proxy has a target of its own, and the other
+ * operand is not a proxy. */
+#define STRAIGHT(self, call) if (XCTX_LIKELY(PROXY(self)->direct != NULL)) return call;
 #define STRAIGHT_WITH(self, b, call) \
-    if (XCTX_LIKELY(!proxy_suspect(b) && proxy_is_plain(self))) return call;
+    if (XCTX_LIKELY(!proxy_suspect(b) && PROXY(self)->direct != NULL)) return call;
 
 /* What `proxy op= other` leaves in the variable: the proxy where the target changed itself, otherwise the result. A
  * LocalWrapper wraps the result, because its own target never changes. Consumes the reference to `result`. */
@@ -36,7 +36,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
 
 #define DEFINE_UNARY(slot, f) \
     static PyObject *slot_##slot(PyObject *self) { \
-        STRAIGHT(self, f(PROXY(self)->target)) \
+        STRAIGHT(self, f(PROXY(self)->direct)) \
         HOLD(self, target, NULL) \
         PyObject *result = f(target); \
         DROP(); \
@@ -46,7 +46,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
 /* Either operand may be the proxy, or both. */
 #define DEFINE_BINARY(slot, f) \
     static PyObject *slot_##slot(PyObject *a, PyObject *b) { \
-        STRAIGHT_WITH(a, b, f(PROXY(a)->target, b)) /* b is not a proxy, so a is */ \
+        STRAIGHT_WITH(a, b, f(PROXY(a)->direct, b)) /* b is not a proxy, so a is */ \
         PyObject *owned_a, *owned_b, *result = NULL; \
         a = proxy_operand(a, &owned_a); \
         if (XCTX_UNLIKELY(a == NULL)) return NULL; \
@@ -105,7 +105,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
 
 #define DEFINE_COMPARE(slot, f) \
     static PyObject *slot_##slot(PyObject *self, PyObject *b, int op) { \
-        STRAIGHT_WITH(self, b, f(PROXY(self)->target, b, op)) \
+        STRAIGHT_WITH(self, b, f(PROXY(self)->direct, b, op)) \
         PyObject *owned, *target = proxy_hold(self, &owned); \
         if (target == NULL) { \
             if (!COMPARES_UNBOUND(op)) return NULL; \
@@ -124,7 +124,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
 
 #define DEFINE_HASH(slot, f) \
     static Py_hash_t slot_##slot(PyObject *self) { \
-        STRAIGHT(self, f(PROXY(self)->target)) \
+        STRAIGHT(self, f(PROXY(self)->direct)) \
         HOLD(self, target, -1) \
         Py_hash_t result = f(target); \
         DROP(); \
@@ -169,7 +169,7 @@ static inline Py_ssize_t size_of(PyObject *target) {
 
 #define DEFINE_LENGTH(slot, f) \
     static Py_ssize_t slot_##slot(PyObject *self) { \
-        STRAIGHT(self, f(PROXY(self)->target)) \
+        STRAIGHT(self, f(PROXY(self)->direct)) \
         HOLD(self, target, -1) \
         Py_ssize_t result = f(target); \
         DROP(); \
@@ -178,8 +178,8 @@ static inline Py_ssize_t size_of(PyObject *target) {
 
 #define DEFINE_KEY(slot, f) \
     static PyObject *slot_##slot(PyObject *self, PyObject *key) { \
-        if (XCTX_LIKELY(!proxy_suspect(key) && proxy_is_plain(self))) { \
-            PyObject *borrowed = PROXY(self)->target; \
+        if (XCTX_LIKELY(!proxy_suspect(key) && PROXY(self)->direct != NULL)) { \
+            PyObject *borrowed = PROXY(self)->direct; \
             PyMappingMethods *m = Py_TYPE(borrowed)->tp_as_mapping;  /* where f would look first */ \
             if (XCTX_LIKELY(m != NULL && m->mp_subscript != NULL)) return m->mp_subscript(borrowed, key); \
             return f(borrowed, key); \
@@ -207,7 +207,7 @@ static inline Py_ssize_t size_of(PyObject *target) {
 
 #define DEFINE_CONTAINS(slot, f) \
     static int slot_##slot(PyObject *self, PyObject *item) { \
-        STRAIGHT_WITH(self, item, f(PROXY(self)->target, item)) \
+        STRAIGHT_WITH(self, item, f(PROXY(self)->direct, item)) \
         HOLD(self, target, -1) \
         PyObject *owned_item; \
         int result = -1; \

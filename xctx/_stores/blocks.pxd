@@ -10,9 +10,9 @@ from xctx._stores.seen cimport Place
 
 @cython.final
 cdef class BoundEntry:
-    # None of these changes once the block is entered.
+    # Only `context` changes once the block is entered. Other threads look at these while the world is stopped.
     cdef Binding made
-    cdef object context      # the one in which it was entered
+    cdef object context      # the one in which it was entered; None where the block is left and the entry is to serve again
     cdef BoundEntry outer    # the previous entry of the same block
 
 

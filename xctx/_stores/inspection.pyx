@@ -5,12 +5,14 @@
 Under the lock nothing is allocated: if memory ran out the lock would stay held, and a collection may run any code, which
 may remove what is being read.
 """
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
 
 from xctx._runtime.runtime cimport connect, xctx_fork_count, xctx_next_serial
-from xctx._runtime.python cimport (FREE_THREADED, PyThreadState, xctx_is_dying, xctx_iterate_context, xctx_lock, xctx_mutex,
-                                   xctx_thread_in_context, xctx_tstate, xctx_unlock)
+from xctx._runtime.python cimport (FREE_THREADED, PyMem_RawFree, PyMem_RawRealloc, PyThreadState, Py_XDECREF_, Py_XINCREF_,
+                                   xctx_is_dying, xctx_iterate_context, xctx_lock, xctx_mutex, xctx_thread_in_context,
+                                   xctx_tstate, xctx_unlock, xctx_visit_objects)
 from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport Binding, is_exited, look_up, merge
 from xctx._stores.blocks cimport BoundEntry
@@ -36,25 +38,131 @@ connect()
 cdef xctx_mutex *lock = stores_lock()
 
 
+# --- objects of other threads ----------------------------------------------------------------------------------------
+
+cdef extern from "Python.h":
+    PyTypeObject *type_of "Py_TYPE"(PyObject *) nogil
+
+
+cdef struct Pair:
+    PyObject *first    # owned
+    PyObject *second   # owned, or NULL
+
+
+ctypedef bint (*Chooser)(PyObject *o, Pair *of_it) noexcept nogil
+
+
+cdef struct Search:
+    Chooser choose     # borrows two fields of an object that is wanted, of whatever type; False for any other
+    Pair *found
+    size_t count, room
+    bint counts_only, no_memory
+
+
+cdef int look_at(PyObject *o, void *arg) noexcept nogil:
+    cdef Search *search = <Search*>arg
+    cdef Pair of_it
+    cdef Pair *grown
+    if not search.choose(o, &of_it):
+        return 1
+    if not search.counts_only:
+        if search.count == search.room:
+            grown = <Pair*>PyMem_RawRealloc(search.found, (2 * search.room + 64) * sizeof(Pair))
+            if grown == NULL:
+                search.no_memory = True
+                return 0
+            search.found = grown
+            search.room = 2 * search.room + 64
+        Py_XINCREF_(of_it.first)
+        Py_XINCREF_(of_it.second)
+        search.found[search.count] = of_it
+    search.count += 1
+    return 1
+
+
+cdef list pairs_of(Chooser choose):
+    """Two fields of each object that is chosen. They are read, and held, while nothing else of the interpreter runs: another
+    thread may be about to let go of them."""
+    cdef Search search
+    cdef list pairs = []
+    cdef size_t i
+    memset(&search, 0, sizeof(search))
+    search.choose = choose
+    try:
+        xctx_visit_objects(look_at, &search)
+        if search.no_memory:
+            raise MemoryError()
+        for i in range(search.count):
+            pairs.append((<object>search.found[i].first,
+                          None if search.found[i].second == NULL else <object>search.found[i].second))
+    finally:
+        # Last, because it may be the last reference to some of them, and so run any code.
+        for i in range(0 if search.found == NULL else search.count):
+            Py_XDECREF_(search.found[i].first)
+            Py_XDECREF_(search.found[i].second)
+        PyMem_RawFree(search.found)
+    return pairs
+
+
+cdef PyTypeObject *BINDING = <PyTypeObject*>Binding
+cdef PyTypeObject *BLOCK = <PyTypeObject*>Block
+cdef PyTypeObject *BOUND_ENTRY = <PyTypeObject*>BoundEntry
+cdef PyObject *NONE = <PyObject*>None
+
+cdef extern from *:
+    """
+    #define XCTX_FIELD(kind, o, field) ((PyObject *)((struct kind *)(o))->field)
+    #define XCTX_OWNER_OF(o) XCTX_FIELD(__pyx_obj_4xctx_7_stores_8bindings_Binding, o, owner)
+    #define XCTX_NAMES_OF(o) XCTX_FIELD(__pyx_obj_4xctx_7_stores_8bindings_Binding, o, names)
+    #define XCTX_MADE_OF_BLOCK(o) XCTX_FIELD(__pyx_obj_4xctx_7_stores_10statements_Block, o, made)
+    #define XCTX_UNDO_OF_BLOCK(o) XCTX_FIELD(__pyx_obj_4xctx_7_stores_10statements_Block, o, undo)
+    #define XCTX_MADE_OF_ENTRY(o) XCTX_FIELD(__pyx_obj_4xctx_7_stores_6blocks_BoundEntry, o, made)
+    #define XCTX_CONTEXT_OF_ENTRY(o) XCTX_FIELD(__pyx_obj_4xctx_7_stores_6blocks_BoundEntry, o, context)
+    """
+    PyObject *owner_of "XCTX_OWNER_OF"(PyObject *) nogil
+    PyObject *bound_names_of "XCTX_NAMES_OF"(PyObject *) nogil
+    PyObject *made_of_block "XCTX_MADE_OF_BLOCK"(PyObject *) nogil
+    PyObject *undo_of_block "XCTX_UNDO_OF_BLOCK"(PyObject *) nogil
+    PyObject *made_of_entry "XCTX_MADE_OF_ENTRY"(PyObject *) nogil
+    PyObject *context_of_entry "XCTX_CONTEXT_OF_ENTRY"(PyObject *) nogil
+
+
+cdef bint is_binding(PyObject *o, Pair *of_it) noexcept nogil:
+    if type_of(o) != BINDING or owner_of(o) == NONE:   # placeholders have no owner
+        return False
+    of_it.first = owner_of(o)
+    of_it.second = bound_names_of(o)
+    return True
+
+
+cdef bint is_block(PyObject *o, Pair *of_it) noexcept nogil:
+    if type_of(o) == BLOCK:
+        of_it.first = made_of_block(o)
+        of_it.second = undo_of_block(o)
+    elif type_of(o) == BOUND_ENTRY and context_of_entry(o) != NONE:
+        of_it.first = made_of_entry(o)
+        of_it.second = context_of_entry(o)
+    else:
+        return False
+    return of_it.first != NONE
+
+
 def live_bindings():
     """How many bindings of xlocals are alive in this process, of all units.
 
     Once all blocks are left, only snapshots keep bindings alive, so without them it is 0. Takes as long as a garbage collection.
     """
-    cdef int count = 0
-    for each in get_objects():
-        if type(each) is Binding and (<Binding>each).owner is not None:   # placeholders have no owner
-            count += 1
-    return count
+    cdef Search search
+    memset(&search, 0, sizeof(search))
+    search.choose = is_binding
+    search.counts_only = True
+    xctx_visit_objects(look_at, &search)
+    return search.count
 
 
 def all_bindings():
     """The same bindings: a list of pairs (xlocal, names)."""
-    cdef list found = []
-    for each in get_objects():
-        if type(each) is Binding and (<Binding>each).owner is not None:
-            found.append(((<Binding>each).owner, (<Binding>each).names))
-    return found
+    return pairs_of(is_binding)
 
 
 cdef object living(PyObject *store):
@@ -227,17 +335,8 @@ def explain(xlocal store not None, str name not None):
 cdef str open_elsewhere(xlocal store, str name):
     """The end of a sentence about an open block that binds the name, in any context; None if there is none."""
     cdef Binding made
-    cdef object context
-    for each in get_objects():
-        if isinstance(each, Block):
-            made = (<Block>each).made
-            context = (<Block>each).undo
-        elif isinstance(each, BoundEntry) and (<BoundEntry>each).context is not None:
-            made = (<BoundEntry>each).made
-            context = (<BoundEntry>each).context
-        else:
-            continue
-        if made is not None and made.owner is store and name in made.names and not is_exited(made):
+    for made, context in pairs_of(is_block):
+        if made.owner is store and name in made.names and not is_exited(made):
             return (f" here: a block that is open {where(context, made.unit)} binds it, "
                     "and nothing carried that here (see xctx.carry, xctx.concurrent)")
     return None

@@ -25,7 +25,7 @@ cdef class local:
     cdef bint ends_at_fork   # of such a store: its key is `flow`, and a forked child sees nothing of its parent's
     cdef OfWork of_work
     cdef unsigned int plain_class   # versions of the class: one in which no data descriptor comes before what is kept, and
-    cdef unsigned int other_class   # the last that was looked through. Any thread may write them
+    cdef unsigned int other_class   # the last that was looked through. Atomic: any thread may write them
     cdef bint initialises    # there is an __init__ to be called in each unit
     cdef object args
     cdef object kwargs

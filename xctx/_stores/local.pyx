@@ -10,8 +10,8 @@ from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
 from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Format, PyMem_RawCalloc, PyThreadState,
                                    PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_DECREF_, Py_IS_TYPE_,
                                    Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry, object_init,
-                                   traverseproc, visitproc, xctx_find_in_type, xctx_is_mutable_type, xctx_taken, xctx_tstate,
-                                   xctx_type_put, xctx_type_version, xctx_var_reset)
+                                   traverseproc, visitproc, xctx_find_in_type, xctx_is_mutable_type, xctx_load_int,
+                                   xctx_store_int, xctx_taken, xctx_tstate, xctx_type_put, xctx_type_version, xctx_var_reset)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_knows,
                                     xctx_cache_note, xctx_cache_set, xctx_count_contexts, xctx_fork_count, xctx_next_serial)
 from xctx._runtime.units cimport WORK
@@ -540,14 +540,15 @@ cdef bint read_of_shared_work(local store, PyObject *name, PyObject **found) exc
 cdef inline bint values_come_first(local store, PyObject *name) except -1:
     """Whether a value of that name comes before the class's attribute, which is not and cannot become a data descriptor."""
     cdef unsigned int version = xctx_type_version(Py_TYPE(store))
-    return (version != 0 and version == store.plain_class or note_class(store)) and not is_reserved(name)
+    cdef unsigned int plain = <unsigned int>xctx_load_int(<int*>&store.plain_class)
+    return (version != 0 and version == plain or note_class(store)) and not is_reserved(name)
 
 
 cdef bint note_class(local store) except -1:
     cdef unsigned int version = xctx_type_version(Py_TYPE(store))
-    if version == 0 or version == store.other_class:
+    if version == 0 or version == <unsigned int>xctx_load_int(<int*>&store.other_class):
         return False
-    store.other_class = version
+    xctx_store_int(<int*>&store.other_class, <int>version)
     for cls in type(store).__mro__:
         if cls is object or cls is local:
             continue
@@ -555,7 +556,7 @@ cdef bint note_class(local store) except -1:
             # The type of a value may become a data descriptor if it is a class in Python, because such a class can change.
             if not is_reserved(<PyObject*>name) and type(value) is not Field and may_be_data(<PyObject*>value):
                 return False
-    store.plain_class = version
+    xctx_store_int(<int*>&store.plain_class, <int>version)
     return True
 
 

@@ -7,14 +7,14 @@ references are taken and nothing else is done, so no code of the program can run
 from objects that never change (bindings, mappings of contexts) or under the locks of the stores, while other threads run on.
 """
 from cpython.object cimport PyObject, PyTypeObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 from xctx._core cimport Unit
 from xctx._lock.mappings cimport Row
 from xctx._lock.protocol cimport EXCLUSIVE, UPGRADABLE, load32, load64
-from xctx._lock.unit_lock cimport UnitLock
-from xctx._runtime.python cimport (PyMem_RawFree, PyMem_RawRealloc, PyThreadState, Py_XDECREF_, Py_XINCREF_,
+from xctx._lock.unit_lock cimport UnitLock, xctx_unit_lock
+from xctx._runtime.python cimport (FREE_THREADED, PyMem_RawFree, PyMem_RawRealloc, PyThreadState, Py_XDECREF_, Py_XINCREF_,
                                    xctx_context_vars, xctx_first_thread, xctx_lock, xctx_mutex, xctx_next_thread,
                                    xctx_thread_ident, xctx_unlock, xctx_visit_objects, visitproc)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
@@ -305,16 +305,39 @@ def lock_of(thing):
         mode that is waited for or None, since how many seconds if known).
     """
     cdef UnitLock unit
-    cdef int mode, want
+    cdef Had had
     cdef double now = monotonic()
     if not isinstance(thing, UnitLock):
         return None
     unit = <UnitLock>thing
-    mode = unit.c.mode
-    want = unit.c.attempt.want if unit.c.busy else 0
-    held = since(load64(&unit.c.row.held_since), now) if mode == EXCLUSIVE or mode == UPGRADABLE else None
-    waits = since(load64(&unit.c.row.waiting_since), now) if want and load32(&unit.c.row.waiters) else None
-    return (unit.serial, unit.row.mapping.path, MODES[mode & 3], unit.c.depth, held, MODES[want & 3], waits)
+    memset(&had, 0, sizeof(had))
+    had.unit = &unit.c
+    if FREE_THREADED:
+        xctx_visit_objects(read_lock, &had)   # the unit's thread writes it without a lock
+    else:
+        read_lock(NULL, &had)
+    held = since(had.held_since, now) if had.mode == EXCLUSIVE or had.mode == UPGRADABLE else None
+    waits = since(had.waiting_since, now) if had.want and had.waiters else None
+    return (unit.serial, unit.row.mapping.path, MODES[had.mode & 3], had.depth, held, MODES[had.want & 3], waits)
+
+
+cdef struct Had:
+    xctx_unit_lock *unit
+    int mode, want
+    uint32_t depth, waiters
+    uint64_t held_since, waiting_since
+
+
+cdef int read_lock(PyObject *_first, void *arg) noexcept nogil:
+    """What the unit has of the lock, all of the same moment. Visits one object, if any: see xctx_promote of cpython.h."""
+    cdef Had *had = <Had*>arg
+    had.mode = had.unit.mode
+    had.depth = had.unit.depth
+    had.want = had.unit.attempt.want if had.unit.busy else 0
+    had.held_since = load64(&had.unit.row.held_since)
+    had.waiting_since = load64(&had.unit.row.waiting_since)
+    had.waiters = load32(&had.unit.row.waiters)
+    return 0
 
 
 cdef object since(uint64_t moment, double now):
