@@ -17,16 +17,16 @@ class Patch:
         self._names = names
         self._policy = policy
         self._open = True
-        with parts.lock:
-            try:
+        try:
+            with parts.lock:
                 _handles.append(self)
                 if policy is not None:
                     carrying.policies = (*carrying.policies, policy)
                 for name in names:
                     parts.PARTS[name].ask(self)
-            except BaseException:
-                self.undo()
-                raise
+        except BaseException:
+            self.undo()
+            raise
 
     def undo(self) -> None:
         """Takes back what this call has patched, but for what other calls have asked for too.
