@@ -29,7 +29,9 @@ def main(argv=None):
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="programs with one of these in the name")
     parser.add_argument("--requests", type=int, default=100, help="of which instructions are counted (default: 100)")
     parser.add_argument("--counts", type=int, default=1, help="how often they are, each in a new process (default: 1)")
-    parser.add_argument("--rates", type=int, default=7, help="pairs in which requests a second are measured (default: 7)")
+    parser.add_argument(
+        "--rates", type=int, default=7, help="pairs in which requests a second are measured (default: 7)"
+    )
     parser.add_argument("--together", type=int, default=1000, help="requests in progress for memory (default: 1000)")
     parser.add_argument("--output", type=pathlib.Path, default=RESULTS, metavar="DIR", help="where to write")
     options = parser.parse_args(argv)
@@ -93,7 +95,10 @@ def instructions(program, requests):
     """{page: {contender: instructions of a request}}"""
     found = {page: {} for page in program.pages}
     for contender in CONTENDERS:
-        with place_of(program) as (place, variables), program.serving(contender, place, variables, valgrind=True) as server:
+        with (
+            place_of(program) as (place, variables),
+            program.serving(contender, place, variables, valgrind=True) as server,
+        ):
             for page in program.pages:
                 server.serve(page, WARM)
                 count = counting.counted(server.process, place, lambda page=page: server.serve(page, requests))
@@ -125,9 +130,11 @@ def memory(program, options):
     """{contender: bytes}"""
     found = {}
     for contender in CONTENDERS:
-        with place_of(program) as (place, variables):
-            with program.serving(contender, place, variables, threads=options.together) as server:
-                found[contender] = server.together(options.together)
+        with (
+            place_of(program) as (place, variables),
+            program.serving(contender, place, variables, threads=options.together) as server,
+        ):
+            found[contender] = server.together(options.together)
     return found
 
 

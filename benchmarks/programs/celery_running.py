@@ -67,7 +67,12 @@ class Worker:
         command = ["-m", "celery", "-A", "celery_tasks", "worker", *options, "--loglevel", "WARNING"]
         self.started, self.log = running.started(command, contender, place, variables, valgrind)
         self.giver = subprocess.Popen(  # ended in end()
-            [sys.executable, "-c", GIVE], env=variables, cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", GIVE],
+            env=variables,
+            cwd=place,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         try:
             told = self.ask("process", 0)

@@ -77,7 +77,8 @@ PROGRAMS = [
         FLASK_TOGETHER, "/login/ada", ("flask_login", "sqlalchemy", "gunicorn", "gevent"), {"page": newest},
     ),
     Program(
-        "Flask under gunicorn gthread", "flask_site", (*GUNICORN, "-k", "gthread", "--threads", "{threads}", "flask_site:app"),
+        "Flask under gunicorn gthread", "flask_site",
+        (*GUNICORN, "-k", "gthread", "--threads", "{threads}", "flask_site:app"),
         FLASK_PAGES, FLASK_TOGETHER, "/login/ada", ("flask_login", "gunicorn"), {"page": newest},
     ),
     Program(
@@ -112,7 +113,7 @@ def started(command, contender, place, variables, valgrind):
     whole = [sys.executable, *RUNNERS[contender], *command]
     if valgrind:
         whole = counting.under_valgrind(whole, place)
-    log = open(place / f"{contender}.log", "w+")  # closed in end()
+    log = open(place / f"{contender}.log", "w+")  # noqa: SIM115  closed in end()
     process = subprocess.Popen(
         whole, cwd=place, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
     )

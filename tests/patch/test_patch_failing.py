@@ -1,7 +1,7 @@
 """A patch that fails leaves nothing half done: each line that makes or undoes one is made to fail in turn.
 
-The lines are those of ``xctx/_patch`` that run. Each fails the first time it is reached, and where it is reached more than
-once, the last time too: by then most of the work is done.
+The lines are those of ``xctx/_patch`` that run. Each fails the first time it is reached, and where it is reached more
+than once, the last time too: by then most of the work is done. A run takes some of them.
 """
 
 import pytest
@@ -135,21 +135,26 @@ assert failed > 10, failed
 
 @pytest.fixture(params=["MemoryError", "KeyboardInterrupt"])
 def begin(request):
-    imports, looked_at = [], [
-        ("threading", "local"),
-        ("_threading_local", "local"),
-        ("threading", "Thread", "start"),
-        ("concurrent.futures.thread", "ThreadPoolExecutor", "submit"),
-        ("multiprocessing.pool", "ThreadPool", "apply_async"),
-        ("multiprocessing.pool", "ThreadPool", "map"),
-    ]
+    imports, looked_at = (
+        [],
+        [
+            ("threading", "local"),
+            ("_threading_local", "local"),
+            ("threading", "Thread", "start"),
+            ("concurrent.futures.thread", "ThreadPoolExecutor", "submit"),
+            ("multiprocessing.pool", "ThreadPool", "apply_async"),
+            ("multiprocessing.pool", "ThreadPool", "map"),
+        ],
+    )
     if installed("werkzeug"):
         imports.append("import werkzeug.local; proxy = werkzeug.local.LocalProxy(lambda: 1)")
         looked_at += [("werkzeug.local", "Local"), ("werkzeug.local", "LocalProxy"), ("__main__", "proxy")]
     if installed("asgiref"):
         imports.append("import asgiref.sync")
         looked_at += [("asgiref.local", "Local"), ("asgiref.sync", "Local"), ("asgiref.sync", "_restore_context")]
-    return request.param, BEGIN.format(imports="; ".join(imports), looked_at=looked_at, base=request.param, every=sized(8, 2))
+    return request.param, BEGIN.format(
+        imports="; ".join(imports), looked_at=looked_at, base=request.param, every=sized(8, 2)
+    )
 
 
 def test_a_patch_that_fails_at_any_line_leaves_nothing(begin):

@@ -108,7 +108,7 @@ class Equal:
 
 
 def outcome(restore, *, there, here, default=None):
-    """What three variables have, by place, after a context in which they had `there` was restored where they had `here`."""
+    """What three variables have, by place: `there` in the context that is restored, `here` where it is."""
     plain, other = contextvars.ContextVar("plain"), contextvars.ContextVar("other")
     defaulted = contextvars.ContextVar("defaulted", default=default)
     source, target = contextvars.Context(), contextvars.Context()

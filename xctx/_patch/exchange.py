@@ -43,7 +43,7 @@ class Exchange:
                 names[name] = pair[1]
 
     def take_back(self, *originals: Any) -> None:
-        """Has all names that lead to the stand-in of one of these (default: of any) lead to the original, and forgets it.
+        """Has names that lead to the stand-in of one of these (default: of any) lead to the original, and forgets it.
 
         Where it fails it can be called again.
         """

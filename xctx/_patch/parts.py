@@ -51,7 +51,7 @@ class Part:
             self.put()
 
     def give_back(self, handle: object) -> None:
-        """Takes back one call of `ask`, also where that failed. A second time does nothing, or what the first left undone."""
+        """Takes back one call of `ask`, also one that failed. A second time does what the first left undone."""
         if self.asked_by == [handle]:
             for name, function in self.hooks:
                 importing.no_longer(name, function)
