@@ -4,7 +4,7 @@ Each round is a process of its own, which a seed determines as far as threads an
 greenlets and tasks do random things with a few stores, scopes, snapshots, units of work, proxies, batches and locks,
 look at all of them, and give them objects whose methods do such things again: when they are compared, hashed, looked
 up, finalised, while the collector runs, a function traces, a signal's handler raises. Anything may be raised. A round
-that crashes, or does not end, is told with its seed, and the run fails.
+that crashes, or does not end, is reported with its seed, and the run fails.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python -m xctx            # what there is: versions, GIL, packages, keys
     python -m xctx --check    # tries threads, greenlets, tasks, a fork and more; status 1 if anything is wrong
     python -m xctx --demo     # a thousand requests at once, with a global and with xctx
-    python -m xctx locks      # the locks with a name: which units hold them, which wait (--who, --json, --watch)
+    python -m xctx locks      # the named locks: which units hold them, which wait (--who, --json, --watch)
     python -m xctx dump PID   # who is running in another process (--json, --html FILE, --values)
     python -m xctx run --all program.py     # a program with xctx's classes in place of those of other libraries
 
@@ -40,7 +40,7 @@ from xctx import debug, keys
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 PACKAGES = ("greenlet", "gevent", "trio", "flask", "werkzeug", "sqlalchemy", "celery", "distributed", "rq", "dramatiq")
-# What some modules of xctx are about.
+# The packages that some modules of xctx are for.
 NEEDS = {"gevent": "gevent", "celery": "celery", "dask": "distributed", "rq": "rq", "dramatiq": "dramatiq"}
 LADDER = ("process", "thread", "greenlet", "task", "context")
 PATIENCE = 60  # seconds after which a check that hangs is ended, and the stacks of its threads are printed
@@ -96,7 +96,7 @@ def locks() -> str:
 
 
 def integrations() -> list[str]:
-    """The public modules of xctx, and which of them lack the package that they are about."""
+    """The public modules of xctx, and which of them lack the package that they are for."""
     found = sorted(name for _, name, _ in pkgutil.iter_modules(xctx.__path__) if not name.startswith("_"))
     missing = {name for name, package in NEEDS.items() if version(package) is None}
     return [f"xctx.{name}" + (f" (without {NEEDS[name]})" if name in missing else "") for name in found]
@@ -238,7 +238,7 @@ def check_gevent() -> None:
     workers = [gevent.spawn(work, number) for number in range(10)]
     gevent.joinall(workers, timeout=30)
     expect(all(worker.value for worker in workers), "gevent's greenlets see what belongs to another")
-    gevent.sleep(0)  # the hub tells of their ends
+    gevent.sleep(0)  # lets the hub call back that they have finished
     expect(not debug.units_of(store), "finished greenlets keep what they stored")
 
 
@@ -470,7 +470,7 @@ def demo() -> int:
     reason = why_no_greenlets() or (None if version("gevent") else "gevent is not installed")
     if reason is not None:
         del kinds["gevent greenlets"]
-    print(f"{REQUESTS} requests at once ask whose they are; how many are told of another user:\n")
+    print(f"{REQUESTS} requests at once ask for their user; how many get another one:\n")
     print(f"{'':20}{'in a global':>14}{'in an xlocal':>14}")
     wrong = 0
     for name, run in kinds.items():

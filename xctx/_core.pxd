@@ -5,7 +5,7 @@ from xctx._runtime.units cimport Unit, UnitKind
 
 
 cdef class Key:
-    # None of these changes after it is made; those in the middle are what its kind says.
+    # None of these changes after it is made; those in the middle are copied from its kind.
     cdef readonly str name
     cdef const UnitKind *kind
     cdef int index                # of the kind
@@ -13,7 +13,7 @@ cdef class Key:
     cdef bint shared_by_threads   # several threads may run in one of its units at the same time
     cdef bint in_context          # what a `local` keeps lies in the PEP 567 context
     cdef bint inherits            # so does what an xlocal binds, and it has no unit
-    cdef readonly object func     # None but for keys of callables
+    cdef readonly object func     # None except for keys of callables
     # Of a callable's key alone. The two dicts are of the process with that count of forks.
     cdef uint32_t forks
     cdef dict referents           # value -> the Referent of its unit
@@ -29,6 +29,6 @@ cdef class Key:
 
 cdef Key as_key(object key)
 
-# Says how the current unit of work is found: the room of stores, which is above this one, does when it is imported. Gives
-# the kind of such units.
+# Sets how the current unit of work is found; the room of stores, which is above this one, calls it when it is imported.
+# Gives the kind of such units.
 cdef const UnitKind *found_by(Unit (*current)(object key, bint create)) noexcept

@@ -59,7 +59,7 @@ cdef Unit find_unit(const UnitKind *kind, object key, bint create):
     cdef PyThreadState *tstate = xctx_tstate()
     cdef uint64_t ver = tstate.context_ver
     cdef Unit unit = kind.current(key, create)
-    # Where the search itself let something else run, what was found is right for the caller, but not for this count.
+    # If the search itself let other code run, what was found is right for the caller, but may be wrong for this count.
     if unit is not None and kind.cached and tstate.context_ver == ver:
         xctx_found_set(xctx_here(), kind.index, tstate, <PyObject*>unit)
     return unit
@@ -261,7 +261,7 @@ flow_kind.of = context_of
 # --- units of work -----------------------------------------------------------------------------------------------------
 
 # Which unit of work this flow is in is bound in the context, as everything under the key `flow` is: see
-# _stores/works.pyx, which says here how it is found. It is asked each time: opening one switches nothing that is counted.
+# _stores/works.pyx, which sets here how it is found. It is looked for each time, because opening one changes no count.
 cdef Unit work_of(object key, object thing):
     if isinstance(thing, Unit) and (<Unit>thing).unit_kind == &work_kind:
         return None if (<Unit>thing).ended or (<Unit>thing).forks != xctx_fork_count() else <Unit>thing

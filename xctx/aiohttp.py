@@ -11,7 +11,7 @@ __all__ = ["trace_config"]
 
 
 def trace_config(*xlocals: xlocal, report: Report | None = None) -> Any:
-    """What a session is given so that each of its requests has the carried names that are bound where it is made::
+    """A trace config that sends along, with each request of a session, the carried names bound where it is made::
 
         session = aiohttp.ClientSession(trace_configs=[xctx.aiohttp.trace_config()])
 

@@ -4,7 +4,7 @@ One line in the settings, the first of the list, so that all other middleware is
 
     MIDDLEWARE = ["xctx.django.Middleware", ...]
 
-It serves under WSGI and ASGI, in ``runserver`` and in Django's test clients.
+It works under WSGI and ASGI, in ``runserver`` and in Django's test clients.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -22,11 +22,11 @@ __all__ = ["Middleware"]
 class Middleware:
     """Runs each request as a unit of work, with the carried names bound that its headers have.
 
-    The middleware and views beneath are in the unit of work (:class:`xctx.work`), be they functions or coroutine
+    The middleware and views beneath are in the unit of work (:class:`xctx.work`), whether functions or coroutine
     functions, and so is the making of each part of a streamed body, in whatever thread or task Django does that. It
-    ends when the response is closed, which the server does after the last byte, and also where the client hangs up.
-    What is closed with the response and the receivers of ``request_finished`` are in it still. The names that a
-    ``baggage`` header carries are bound as long.
+    ends when the response is closed, which the server does after the last byte, and also if the client hangs up.
+    What is closed with the response and the receivers of ``request_finished`` are still in it. The names that a
+    ``baggage`` header carries are bound for the same time.
 
     To name the xlocals, or give a report, write a function of the program's own in the list::
 
@@ -38,7 +38,7 @@ class Middleware:
     Args:
         get_response: what Django gives to each middleware.
         xlocals: those that may get something. Default: each that declares carried names.
-        report: told of what was left out of a header, and why, in place of the log: see :mod:`xctx.wire`.
+        report: called with what was left out of a header, and why, in place of the log: see :mod:`xctx.wire`.
         accept, request_id: as for :class:`xctx.wsgi.Middleware`.
 
     Raises:
@@ -93,14 +93,14 @@ class Middleware:
 
 
 def answering(response: Any, answer: tuple[str, str] | None) -> Any:
-    """The response with a header more, unless the views have set it."""
+    """The response with one more header, unless the views have set it."""
     if answer is not None:
         response.headers.setdefault(*answer)
     return response
 
 
 def until_closed(response: Any, scope: Request) -> Any:
-    """The response, whose parts are made and which is closed in the unit of work of its request."""
+    """The response; its parts are made, and it is closed, in the unit of work of its request."""
     # The parts of a file that the server may send by itself are left as they are.
     if response.streaming and getattr(response, "file_to_stream", None) is None:
         parts = response.streaming_content
@@ -110,7 +110,7 @@ def until_closed(response: Any, scope: Request) -> Any:
 
 
 class _Parts:
-    """The parts of a body, each made in a step. Django has noted how the body is closed."""
+    """The parts of a body, each made in a step. Django has already noted how to close the body."""
 
     __slots__ = ("_parts", "_scope")
 
@@ -155,7 +155,7 @@ class _Closing:
 
     def __call__(self) -> None:
         close = self._close
-        self._response = self._close = None  # these refer to this
+        self._response = self._close = None  # these refer to this object
         if close is None:
             return
         try:

@@ -3,7 +3,7 @@
 Each is used in place of the class or function of the same name in gevent. It takes along what its caller sees in all
 xlocals when work is handed over: at ``spawn``, ``start``, ``map`` or the like, never in the worker. `bindings` is
 ``"copy"``, ``"share"`` or ``"empty"``, `work` is ``"same"`` or ``"new"``, and `xlocals` says which of them come along,
-as :mod:`xctx.concurrent` tells. So do callbacks: `callback` of a pool, and those of a future.
+as for :mod:`xctx.concurrent`. Callbacks take bindings along likewise: `callback` of a pool, and those of a future.
 Greenlets of gevent's own classes start empty. This module imports gevent.
 
 Thread-safety: as the class or function of gevent that each extends.

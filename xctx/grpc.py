@@ -17,7 +17,7 @@ METHODS = ("intercept_unary_unary", "intercept_unary_stream", "intercept_stream_
 
 
 def interceptor(*xlocals: xlocal, report: Report | None = None) -> Any:
-    """What a channel is given so that each of its calls has the carried names that are bound where it is made::
+    """An interceptor that sends along, with each call of a channel, the carried names bound where it is made::
 
         channel = grpc.intercept_channel(channel, xctx.grpc.interceptor())
 

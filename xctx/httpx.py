@@ -17,7 +17,7 @@ def install(client: _C, *xlocals: xlocal, report: Report | None = None) -> _C:
 
         client = xctx.httpx.install(httpx.AsyncClient())
 
-    A redirection is a request too. Requests to services of others have the names as well: take another client for
+    A redirection is a request too. Requests to services of others have the names as well: use another client for
     these.
 
     Args:

@@ -1,4 +1,4 @@
-"""xctx's classes in place of those of other libraries, in a program that nobody rewrites.
+"""xctx's classes in place of those of other libraries, in a program that is not rewritten for it.
 
 Each function here patches, and returns a handle by which that is undone: ``handle.undo()``, or the end of a block
 ``with patch.locals():``. A part that was asked for several times stays until each call was undone. :func:`report` lists
@@ -36,10 +36,10 @@ def proxies() -> Patch:
 
 
 def carry(*, allow: Iterable[str] | None = None, deny: Iterable[str] = ()) -> Patch:
-    """Has threads and pools take along what is bound where they are started or given work.
+    """Makes threads and pools take along what is bound where they are started or given work.
 
     Args:
-        allow: names of modules and packages whose threads and calls do, and no others. Default: all.
+        allow: names of modules and packages whose threads and calls take it along, and no others. Default: all.
         deny: names of modules and packages whose threads and calls do not.
 
     Returns:

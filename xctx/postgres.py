@@ -7,10 +7,10 @@ the local lock. For all of them, one session of the server holds an advisory loc
 session ends, whatever the reason.
 
 Who holds what
-    A thread of the process, the agent, owns the session. It is one more unit that uses the local lock, and stands there
-    for the rest of the world. While the server has given nothing to this process, the agent is the local lock's writer,
-    so every other unit waits. While the server has given the lock to read, the agent has the upgradable place, so units
-    may read. While the server has given the lock to write, the agent is not in the local lock at all. So all that the
+    A thread of the process, the agent, owns the session. It is one more unit that uses the local lock, and represents
+    the rest of the world there. While the server has given nothing to this process, the agent is the local lock's
+    writer, so every other unit waits. While the server has given the lock to read, the agent holds it upgradable, so
+    units may read. While the server has given the lock to write, the agent is not in the local lock. So all that the
     local lock promises, to threads, to greenlets, to tasks, about upgrades and re-entry, about fairness and about units
     that die, holds here as well, and a unit that finds the lock granted asks the server nothing.
 
@@ -20,7 +20,7 @@ How units wait
 
 How others get their turn
     When the server grants the lock, its answer says whether other sessions wait (``pg_locks`` tells). If some do, the
-    agent gives the lock away as soon as those units had it that were waiting for it here. If none does, the agent looks
+    agent gives the lock away as soon as the units that waited for it here have had it. If none does, the agent looks
     again after a `turn`, and later each second. A unit that releases the lock does not wait for the server; an unused
     lock is given away at the end of its turn. To give it away, the agent becomes the local lock's writer in its own
     turn, so the units of one process cannot keep it waiting. After a writer, it first gives the lock away to readers,
@@ -35,18 +35,18 @@ Why nobody believes for longer than the bound
     units find the old one passed. The clock goes on while the machine sleeps, where the system has such a clock. A
     grant whose answer was read late is asked about once more before a unit gets it.
 
-    In the other direction, the session asks the server to notice by TCP's means within the bound that this machine has
-    died. Time limits that an administrator set for statements, locks and idle sessions do not hold for it.
+    In the other direction, the session sets the server's TCP timeouts so that it notices within the bound if this
+    machine dies. Time limits that an administrator set for statements, locks and idle sessions do not hold for it.
 
 When the session is lost
-    Units that hold the lock go on to hold the local lock until they release it, and are told by :class:`LockLost`.
+    Units that hold the lock go on holding the local lock until they release it, and are told by :class:`LockLost`.
     Nobody else of the process comes in before all of them have left. Then a new session is made when a unit wants the
     lock.
 
 Forks, and the end
     A child that is forked has a local lock of its own, which nobody holds, and no session. It closes its copy of the
-    connection at once, so that the parent's death ends the session. At the end of the program the session ends. A
-    program that is killed is the same to the server.
+    connection at once, so that the parent's death ends the session. At the end of the program the session ends. To the
+    server, a program that is killed looks the same.
 """
 
 from xctx._postgres.errors import LockLost

@@ -1,7 +1,7 @@
 """pytest: each test is a unit of work, together with its fixtures of function scope; what it leaves is an error.
 
-Where xctx is installed, pytest knows two settings and some fixtures. To a suite that uses none of them nothing happens:
-xctx is imported, which takes some 20 milliseconds.
+Where xctx is installed, pytest has two more settings and some fixtures. For a suite that uses none of them nothing
+changes, except that xctx is imported, which takes some 20 milliseconds.
 
 ``xctx_units = true``
     Each test is a unit of work (:class:`xctx.work`), with its fixtures of function scope. Fixtures of a wider scope are
@@ -10,8 +10,8 @@ xctx is imported, which takes some 20 milliseconds.
     has left in a ``local`` under another key than ``work`` is deleted. The test then has an error that names both.
 
 ``xctx_keeps = app.db:connections app.cache:parsers``
-    Locals in which tests may leave what they like, such as caches. Nothing is said either of a ``local`` whose class
-    has an ``__init__``, of names that a :func:`xctx.field` makes, and of a ``local`` that the test itself has made.
+    Locals in which tests may leave what they like, such as caches. Also ignored are a ``local`` whose class has an
+    ``__init__``, names that a :func:`xctx.field` makes, and a ``local`` that the test itself has made.
 
 The fixture ``xctx_bind`` is a function that enters a block, such as ``current(user="ada")``, until the end of the test.
 ``xctx_bind_class``, ``xctx_bind_module``, ``xctx_bind_package`` and ``xctx_bind_session`` do so until the end of their
@@ -116,7 +116,7 @@ class Units:
     def __init__(self, config: pytest.Config) -> None:
         self.names: list[str] = config.getini("xctx_keeps")
         self.keeps: list[local] = []
-        self.test: Test | None = None  # that which runs
+        self.test: Test | None = None  # the one that is running
 
     def pytest_collection_finish(self) -> None:
         # Not before: resolving a name imports its module, which a suite may want to prepare.
@@ -276,7 +276,7 @@ class Test:
 def _reference(place: Any) -> Callable[[], Any]:
     try:
         return weakref.ref(place)
-    except TypeError:  # a context variable: no object that a test could have let go
+    except TypeError:  # a context variable, which does not die with the test
         return lambda: place
 
 
@@ -299,7 +299,7 @@ def _named(name: str) -> local:
 def checking_everywhere(nodeid: str) -> Iterator[None]:
     """Fails if bindings are alive at the end that were not there at the beginning, in any context of any thread.
 
-    Waits for threads that are still ending, and has what is left in cycles collected before it counts.
+    Waits for threads that are still ending, and collects what is left in cycles before it counts.
     """
     gc.collect()
     before, known = live_bindings(), Counter(all_bindings())

@@ -17,8 +17,8 @@ def install(session: _S, *xlocals: xlocal, report: Report | None = None) -> _S:
 
         session = xctx.requests.install(requests.Session())
 
-    A redirection is a request too. Requests to services of others have the names as well: take another session for
-    these. A pickle of the session has nothing of this.
+    A redirection is a request too. Requests to services of others have the names as well: use another session for
+    these. A copy of the session that was pickled does not do this.
 
     Args:
         session: a ``requests.Session``.

@@ -21,7 +21,7 @@ __all__ = ["Propagator"]
 class Propagator:
     """A propagator that puts the carried names bound here into the ``baggage`` header, beside OpenTelemetry's own.
 
-    It takes nothing out of headers, because it is not told when a request ends. :mod:`xctx.wsgi` and the like do.
+    It takes nothing out of headers, because it does not learn when a request ends. :mod:`xctx.wsgi` and the like do.
 
     Args:
         xlocals: those whose bindings go. Default: each that declares carried names.

@@ -4,7 +4,7 @@ Only names that an xlocal declares as :class:`xctx.carried` travel, in W3C's ``b
 languages read and write too. The manual says how values are written (:doc:`wire`). Members of others that came in go on
 to the next service, with their properties.
 
-What arrives is checked against the declared type, and never unpickled. Only the program can tell whether it is true: a
+What arrives is checked against the declared type, and never unpickled. Only the program can know whether it is true: a
 service that faces the public should not grant rights by it, and says what it takes by `accept`.
 
 What has to be left out of what came in is logged at debug level by the logger ``xctx.wire``, and a value that cannot be
@@ -35,8 +35,8 @@ def inject(carrier: _C, /, *xlocals: xlocal, report: Report | None = None) -> _C
     added, and so are the members of others that came in with what is bound here. A carried name replaces the same name
     in these. The header has at most 64 members and 8192 bytes in all: the rest is left out, and reported.
 
-    A value that is not of its declared type, or cannot be written, is left out and told: it is logged as an error, or
-    `report` is called. The others go.
+    A value that is not of its declared type, or cannot be written, is left out and reported: it is logged as an error,
+    or `report` is called. The others go.
 
     Args:
         carrier: a mapping of strings, as headers are, or a list of pairs of str or bytes. It gets a ``baggage`` header.
@@ -69,13 +69,13 @@ def extract(
 
     What is malformed, too large or of the wrong type is left out, and reported. No exception is raised, whatever the
     carrier is or contains. If a name comes twice, the last one counts. Names that no xlocal declares are kept beside
-    those that are bound, and :func:`inject` hands them on.
+    those that are bound, and :func:`inject` passes them on.
 
     Args:
         carrier: a mapping of strings, whose keys may be of any case, or pairs of str or of bytes.
         xlocals: those whose names may be bound. Default: each that declares carried names.
         report: called with what was left out, and why, in place of the log.
-        accept: the names, as they are on the wire, that are taken in, be they declared or handed on; nothing else is.
+        accept: the names, as they are on the wire, that are taken in, whether declared or passed on; nothing else is.
             Default: all.
 
     Returns:

@@ -30,7 +30,7 @@ class Middleware:
         app: the application.
         xlocals: those whose names may be bound. Default: each that declares carried names.
         report: called with what was left out of a header, and why, in place of the log: see :mod:`xctx.wire`.
-        accept: the names, as they are on the wire, that are taken in, be they declared or handed on; ``()`` for none,
+        accept: the names, as they are on the wire, that are taken in, whether declared or passed on; ``()`` for none,
             as suits a service that faces the public. Default: all.
         request_id: binds an id for each request, and answers with it: see :class:`xctx.wire.RequestId`.
 

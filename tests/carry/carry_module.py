@@ -1,4 +1,4 @@
-"""xlocals of a module, one for each key, for tests that cross processes; and what looks at them there."""
+"""xlocals of a module, one for each key, for tests that cross processes; and functions that read them there."""
 
 import contextvars
 import multiprocessing

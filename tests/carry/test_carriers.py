@@ -1,4 +1,4 @@
-"""Bindings go where a snapshot or a carried function goes, in whatever the program has run it."""
+"""Bindings go where a snapshot or a carried function goes, whatever the program runs it in."""
 
 import asyncio
 import concurrent.futures

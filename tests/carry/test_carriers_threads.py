@@ -99,7 +99,7 @@ def test_a_pools_own_threads_are_hidden_from_work():
         lambda: asyncio.run(xctx.concurrent.to_thread(int, bindings="share")),
     ],
 )
-def test_those_that_run_at_the_same_time_share_no_context(make):
+def test_work_that_runs_at_the_same_time_shares_no_context(make):
     with pytest.raises(ValueError, match="'copy' or 'empty' here, not 'share'"):
         make()
 

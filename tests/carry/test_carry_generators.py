@@ -1,4 +1,4 @@
-"""Snapshots, what arrives from other machines, nothing(): in a generator's block, only what it runs goes by them."""
+"""Snapshots, names from other machines, nothing(): applied in a generator, they are seen only by what it runs."""
 
 import contextlib
 import contextvars

@@ -1,4 +1,4 @@
-"""Generators whose bindings nobody sees, nor disturbs, while they are suspended."""
+"""Generators whose bindings no other code sees or disturbs while they are suspended."""
 
 import contextvars
 import gc

@@ -1,4 +1,4 @@
-"""Coroutines and async generators whose bindings nobody sees, nor disturbs, while they are suspended."""
+"""Coroutines and async generators whose bindings no other code sees or disturbs while they are suspended."""
 
 import asyncio
 import gc

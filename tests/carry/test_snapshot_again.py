@@ -1,4 +1,4 @@
-"""One snapshot, applied again and again in contexts in which no variable is set: what is bound is used again."""
+"""One snapshot, applied repeatedly in contexts in which no variable is set: its bindings are reused."""
 
 import contextlib
 import contextvars

@@ -1,4 +1,4 @@
-"""What a context maps is replaced at one stroke where a snapshot is applied again and again, and is put back likewise.
+"""A context's whole mapping is replaced in one step when a snapshot is applied repeatedly, and put back in one step.
 
 `test_snapshot_again.py` is about contexts in which nothing is set; here something is.
 """

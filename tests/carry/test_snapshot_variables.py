@@ -26,7 +26,7 @@ def test_context_variables_that_are_named_come_along(in_thread):
     assert in_thread(work) == ((1, 3), 2)
 
 
-def test_one_that_was_set_anew_within_is_left_so():
+def test_one_that_was_set_within_keeps_its_new_value():
     var = contextvars.ContextVar("var")
     context = contextvars.Context()
     token = var.set(1)

@@ -1,4 +1,4 @@
-"""Stores of a module, for tests in which a unit of work crosses processes; and what looks at them there."""
+"""Stores of a module, for tests in which a unit of work crosses processes; and functions that read them there."""
 
 import xctx
 

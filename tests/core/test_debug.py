@@ -1,4 +1,4 @@
-"""xctx.debug: what is kept for whom."""
+"""xctx.debug: what is kept, and for which unit."""
 
 import faulthandler
 import gc

@@ -1,7 +1,7 @@
 """xctx in the interpreters of one process: each has units, stores and locks of its own.
 
 The programs run in processes of their own, and make interpreters there. Each version has the module for that under
-another name, and says otherwise what kind of interpreter is made.
+another name, and another way to choose the kind of interpreter.
 """
 
 import importlib.util
@@ -100,7 +100,7 @@ def test_each_interpreter_can_use_it(run, kind, first):
 
 @copies
 @pytest.mark.skipif(ONE_GIL, reason="one GIL for all interpreters")
-def test_those_of_both_kinds_live_beside_each_other(run):
+def test_interpreters_of_both_kinds_live_beside_each_other(run):
     source = """
 made = [make(kind) for kind in (SHARED, OWN, OWN, SHARED)]
 for each in made: run(each, PATH + WORK)

@@ -1,6 +1,6 @@
-"""The interpreter ends in the middle of things: nothing is heard of it. Each script runs with -X dev -W error.
+"""The interpreter ends in the middle of things: nothing is printed. Each script runs with -X dev -W error.
 
-What the main thread's context still holds then is not released by CPython while anybody could hear of it.
+CPython releases what the main thread's context still holds only when no code can notice any more.
 """
 
 import pytest

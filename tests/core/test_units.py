@@ -1,4 +1,4 @@
-"""Units and keys: who is running, how long, and that nobody is taken for somebody else."""
+"""Units and keys: which unit is running, how long it lives, and that no unit is mistaken for another."""
 
 import contextvars
 import copy

@@ -61,7 +61,7 @@ def take(lock, mode):
     ("held", "beside"),
     [("shared", {"shared", "upgradable"}), ("upgradable", {"shared"}), ("exclusive", set())],
 )
-def test_who_may_hold_it_beside_whom(make, held, beside):
+def test_which_modes_are_held_beside_each_other(make, held, beside):
     lock = make()
     assert take(lock, held)
     assert {mode for mode in ("shared", "upgradable", "exclusive") if free_to(lock, mode)} == beside
@@ -391,7 +391,7 @@ def test_a_thread_that_ends_gives_back_what_it_held(new_lock, mode):
     assert not lock.owner_died
 
 
-def test_who_refuses_to_be_told_does_not_hold_it(new_lock):
+def test_a_unit_for_which_the_warning_is_an_error_does_not_hold_it(new_lock):
     lock = new_lock()
     assert in_thread(take, lock, "exclusive")
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Every exception that the library raises: what, with which message, when, and a program that has it raised.
+"""Every exception that the library raises: its class, its message, when, and a program that raises it.
 
 ``docs/errors.rst`` shows the first three, with an ellipsis for what is filled in; run as a program, this prints its
 tables. A message of the sources that is not here fails a test.

@@ -1,4 +1,4 @@
-"""No object of any type in xctx brings the process down, however it was made and whatever is done to it: it answers, or
+"""No object of any type in xctx crashes the process, however it was made and whatever is done to it: it answers, or
 it raises. Each test runs in a forked child, because what it looks for is a crash."""
 
 import faulthandler

@@ -1,4 +1,4 @@
-"""Words: each term of the glossary is used, and words that were given up are no names in the sources any more."""
+"""Words: each term of the glossary is used, and no name in the sources has a word that was given up."""
 
 import re
 from pathlib import Path

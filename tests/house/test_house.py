@@ -222,7 +222,7 @@ def test_every_folder_is_shipped():
 
 
 @pytest.mark.parametrize("module", COMPILED)
-def test_a_module_is_built_anew_when_a_part_of_it_changes(module):
+def test_a_module_is_rebuilt_when_a_part_of_it_changes(module):
     """`make dependencies` writes the lists."""
     extension = EXTENSIONS[f"xctx.{module}"]
     assert set(extension["depends"]) == set(dependencies.found(extension["sources"]))

@@ -1,4 +1,4 @@
-"""Child processes for the tests of locks: told what to do, heard, and never waited for without a limit."""
+"""Child processes for the tests of locks: they get commands, answer, and are never waited for without a limit."""
 
 import os
 import select

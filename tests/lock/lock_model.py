@@ -1,17 +1,17 @@
 """The lock's protocol (xctx/_lock/protocol.h), step by step, and a search through each order of its steps.
 
 A *unit* runs a program of a few operations, one after the other; units whose row is the same are one process. A step
-is one access of the shared memory; a loop around a compare-and-swap is one as well, for it takes effect at once or not
+is one access of the shared memory; so is a loop around a compare-and-swap, because it takes effect at once or not
 at all. Where a crash is allowed, a process may die before any step; its registers are gone then, and only what it had
-in the shared memory is left. Sleepers do what a futex does. They wake without being woken only where somebody has died:
-so without a death, a wake-up that is lost shows as a state from which nothing goes on.
+in the shared memory is left. Sleepers do what a futex does. They wake without being woken only where a unit has died:
+so without a death, a lost wake-up shows as a state from which nothing goes on.
 
-All accesses are sequentially consistent but the stores of `mode`. With `late`, such a store may reach the memory at any
+All accesses but the stores of `mode` are sequentially consistent. With `late`, such a store may reach the memory at any
 time before the unit's next access that changes the word or a count, or its death: release order promises no more.
 
-Checked in each state: nobody holds the lock beside a writer, and one at most the upgradable mode; nobody goes on with
-what a dead writer left without being told, and nobody is told without a cause; a reader waits for two writers at most.
-Checked at the end: all who live have come to their end, have left no trace, and every state leads to such an end.
+Checked in each state: no unit holds the lock beside a writer, and at most one the upgradable mode; no unit goes on with
+what a dead writer left without OwnerDied, and none gets it without a cause; a reader waits for two writers at most.
+Checked at the end: all live units have finished and left no trace, and every state leads to such an end.
 """
 
 from dataclasses import dataclass, field

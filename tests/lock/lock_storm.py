@@ -3,11 +3,11 @@
     python tests/lock/lock_storm.py --kills 10000 --seed 17
 
 Each lock guards some cells of shared memory, where a writer leaves a mark while it writes. A unit that gets a lock and
-is told of no death must find no mark, and the same number in all cells; otherwise a write was torn, two wrote at once,
-or a death was not told. Now and then nobody is killed until each unit that lives has used a lock once more: one that
+gets no report of a death must find no mark, and the same number in all cells; otherwise a write was torn, two wrote at
+once, or a death was not reported. Now and then the kills pause until each live unit has used a lock once more: one that
 does not is stuck. In the end all leave, and the locks must be free, with no trace of the dead.
 
-The seed decides who does what, and who is killed after how long; what that hits is up to the machine.
+The seed decides what each unit does, and which is killed after how long; what that hits is up to the machine.
 """
 
 import argparse

@@ -2,17 +2,15 @@
 
 Rows get memory as they are needed: the file grows. Each process has one thread. It begins at any time, as a forked
 child does, claims a row, reads and writes in turn, gives the row back, and ends. It may be killed before any step.
-It may be *lost*: others take it for dead, but it goes
-on, as on a file system on which a process counts as dead once it has closed a descriptor. It is lost at moments at
-which it holds the lock, waits for it, or is about to want it; not between a look at its row and the store that follows,
-which nothing could prevent from being late.
+It may be *lost*: others take it for dead, but it goes on, as on a file system on which a process counts as dead once it
+has closed a descriptor. It is lost at moments at which it holds the lock, waits for it, or is about to ask for it; not
+between a look at its row and the store that follows, which nothing could prevent from being late.
 
-The lock itself is as simple as can be: units that wait ask again and again, and nobody lets readers in. lock_model.py
-has the rest.
+The lock itself is as simple as can be: units that wait poll, and none lets readers in. lock_model.py has the rest.
 
-Checked in each state, of those that are not lost: nobody holds the lock beside a writer, and nobody goes on with what a
-dead writer left without being told. Checked at the end: nothing is left in the rows and in the word, but for what the
-dead have that nobody had to wait for.
+Checked in each state, of units that are not lost: none holds the lock beside a writer, and none goes on with what a
+dead writer left without OwnerDied. Checked at the end: nothing is left in the rows and in the word, except what the
+dead have and no unit had to wait for.
 """
 
 from dataclasses import dataclass, field

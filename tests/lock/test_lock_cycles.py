@@ -264,7 +264,7 @@ def test_units_of_two_processes(tmp_path, at_once, kind, other):
         assert part in told
 
 
-def test_those_that_hold_nothing_and_wait_for_long_are_on_no_circle():
+def test_units_that_hold_nothing_and_wait_for_long_are_on_no_circle():
     async def main():
         first, second = xctx.SharedLock(), xctx.SharedLock()
         entered = []

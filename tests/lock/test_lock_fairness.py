@@ -1,4 +1,4 @@
-"""How many others go before one who waits, counted in turns: among readers that overlap, and among writers in a row."""
+"""How many others go before a waiter, counted in turns: among readers that overlap, and among writers in a row."""
 
 import mmap
 import os

@@ -1,4 +1,4 @@
-"""Locks with a name: whose they are, where their files are, and that none is left."""
+"""Locks with a name: which user owns them, where their files are, and that none is left."""
 
 import os
 import pickle
@@ -265,7 +265,7 @@ def test_a_directory_that_another_user_made_first_denies_no_service(tmp_path, mo
     assert xctx.SharedLock("a").path == str(tmp_path / (own + ".200") / "a")
 
 
-def test_who_opened_it_and_dies_gives_back_what_its_child_never_held(names):
+def test_a_process_that_opened_it_and_dies_gives_back_what_its_child_never_held(names):
     """The child has the mapping of the one who opened it, too: that must not keep the dead one's lock alive."""
 
     def opener(child):

@@ -1,4 +1,4 @@
-"""Units of one hub or event loop that wait in line: who is woken, what it costs, and that no turn is lost."""
+"""Units of one hub or event loop that wait in line: which is woken, what it costs, and that no wake-up is lost."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Locks that many use at once, for long, and whose users are killed."""
+"""Locks that many units use at once, for long, and whose users are killed."""
 
 import os
 import random

@@ -855,7 +855,7 @@ def test_the_task_that_asked_holds_the_lock_whichever_task_waits(how):
     assert (lock.holders(), lock.owner_died) == ([], False)
 
 
-def test_who_asks_in_another_thread_or_has_ended_is_told():
+def test_a_unit_that_awaits_for_another_thread_or_an_ended_task_gets_an_error():
     lock = xctx.SharedLock()
 
     async def main():

@@ -1,4 +1,4 @@
-"""What libraries start takes along what is bound, where the program asked for it, and nothing else does."""
+"""Units that libraries start take bindings along where the program asked for it, and no others do."""
 
 import pytest
 from helpers.interpreters import run_script

@@ -64,7 +64,7 @@ def test_many_read_or_one_writes(lock, machine, held, wanted):
 
 
 @pytest.mark.parametrize("wanted", MODES)
-def test_who_waits_gets_it_when_it_is_released(lock, machine, is_waiting, wanted):
+def test_a_waiter_gets_it_when_it_is_released(lock, machine, is_waiting, wanted):
     with lock.exclusive():
         machine.tell("acquire", exclusive=wanted == "exclusive")
         eventually(is_waiting)

@@ -1,4 +1,4 @@
-"""Sessions that are lost, processes that die, servers that are the wrong ones: what units are told, and when."""
+"""Lost sessions, processes that die, the wrong servers: which errors units get, and when."""
 
 import asyncio
 import os
@@ -113,7 +113,7 @@ def test_all_holders_are_told(lock, terminate):
     assert len({*map(id, told)}) == 3
 
 
-def test_a_callback_is_told(conninfo, name, terminate):
+def test_a_callback_is_called(conninfo, name, terminate):
     told = []
     lock = SharedLock(name, conninfo, on_lost=told.append)
     other = SharedLock(name, conninfo, on_lost=lambda lock: told.append(0 / 0))
@@ -153,7 +153,7 @@ def test_an_exception_of_the_block_is_in_the_chain(lock, terminate):
             raise KeyboardInterrupt
 
 
-def test_those_who_wait_in_the_process_get_in_by_a_new_session(lock, terminate):
+def test_waiters_in_the_process_get_in_by_a_new_session(lock, terminate):
     got = []
     with pytest.raises(LockLost):
         with lock.exclusive():

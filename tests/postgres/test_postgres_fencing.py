@@ -1,4 +1,4 @@
-"""Fencing tokens: numbers that grow with each exclusive grant, so that one who is late can be refused."""
+"""Fencing tokens: numbers that grow with each exclusive grant, so that a late writer can be refused."""
 
 import pytest
 from helpers.waiting import LONG
@@ -44,7 +44,7 @@ def test_a_process_that_was_killed_had_a_smaller_one(lock, conninfo, name, table
         assert lock.token > theirs
 
 
-def test_who_has_none(lock, conninfo, name, sql):
+def test_which_units_have_none(lock, conninfo, name, sql):
     with pytest.raises(ValueError, match="this one holds it not at all"):
         lock.token
     with lock, pytest.raises(ValueError, match="this one holds it shared"):

@@ -56,7 +56,7 @@ def test_many_read_or_one_writes(lock, elsewhere, held, wanted):
 
 
 @pytest.mark.parametrize("wanted", MODES)
-def test_who_waits_gets_it_when_it_is_released(lock, elsewhere, wanted):
+def test_a_waiter_gets_it_when_it_is_released(lock, elsewhere, wanted):
     got = []
 
     def wait():

@@ -1,4 +1,4 @@
-"""Ids of a sequence, in batches: exactly once, whoever asks, and what becomes of them when something fails."""
+"""Ids of a sequence, in batches: exactly once, whichever unit asks, and what becomes of them when something fails."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A proxy of an object written in C that hands each operation on to the proxy: it ends in RecursionError, as one of
+"""A proxy of an object written in C that passes each operation back to the proxy: it ends in RecursionError, as one in
 Python does. CPython counts no level for a tuple, a weak proxy or a view of a mapping. Each is tried in a forked child,
 because what it looks for is a crash."""
 

@@ -1,5 +1,5 @@
-"""Flask and werkzeug with xctx.LocalProxy in the place of their own. In interpreters of their own, for Flask makes its
-proxies when it is imported."""
+"""Flask and werkzeug with xctx.LocalProxy in the place of their own. In interpreters of their own, because Flask makes
+its proxies when it is imported."""
 
 import pathlib
 import subprocess

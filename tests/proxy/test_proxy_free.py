@@ -1,4 +1,4 @@
-"""Threads: reference counts that stay still, and eight threads that do everything at once without a crash."""
+"""Threads: reference counts that do not change, and eight threads that do everything at once without a crash."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""LocalWrapper.lazy: the factory runs once, whoever asks, and what it makes is used as by any wrapper."""
+"""LocalWrapper.lazy: the factory runs once, whichever thread asks, and what it makes is used as by any wrapper."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""Protocols with a story of their own, and subclasses of proxies."""
+"""Protocols with special cases, and subclasses of proxies."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Proxies of what an xlocal or a local holds for whoever runs now."""
+"""Proxies of what an xlocal or a local holds for the running unit."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""Values that tell when they are finalised."""
+"""Values that record when they are finalised."""
 
 
 class Value:

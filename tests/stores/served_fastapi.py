@@ -1,4 +1,4 @@
-"""An application behind uvicorn whose every answer tells what was seen: before it bound anything, within, and after."""
+"""An application behind uvicorn whose every answer says what was seen: before it bound anything, within, and after."""
 
 import asyncio
 import contextlib

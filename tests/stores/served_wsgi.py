@@ -1,4 +1,4 @@
-"""An application behind gunicorn's gevent workers whose every answer tells what was seen before, within and after."""
+"""An application behind gunicorn's gevent workers whose every answer says what was seen before, within and after."""
 
 import contextlib
 import gc

@@ -1,4 +1,4 @@
-"""local: what a store keeps for whom, under every key and in every kind of unit; names, __dict__, copies and more."""
+"""local: what a store keeps for each unit, under every key, in every kind of unit; names, __dict__, copies and more."""
 
 import copy
 import weakref

@@ -129,7 +129,7 @@ def test_a_finaliser_makes_and_drops_stores_while_its_thread_exits(key, log, in_
     assert log == ["new"] * 50 + ["value"]
 
 
-def test_an_initialised_store_is_initialised_anew_for_a_finaliser(log, in_thread):
+def test_an_initialised_store_is_initialised_again_for_a_finaliser(log, in_thread):
     inits = []
 
     class Counted(xctx.local):

@@ -1,4 +1,4 @@
-"""Any sequence of doings with stores and units, against a dict of dicts; for each key."""
+"""Any sequence of operations on stores and units, against a dict of dicts; for each key."""
 
 import contextvars
 import gc

@@ -1,4 +1,4 @@
-"""Units of work: what is kept and bound for one is there for all that works for it, and gone at its end."""
+"""Units of work: what is kept and bound for one is seen by all units that work for it, and gone at its end."""
 
 import asyncio
 import contextlib

@@ -150,7 +150,7 @@ def test_copies_of_the_context_keep_what_they_have():
     assert copy.run(lambda: (current.a, xctx.work.current())) == (1, None)
 
 
-def test_it_tells_what_was_left_open_and_where():
+def test_it_says_what_was_left_open_and_where():
     debug.track()
     try:
         with pytest.warns(RuntimeWarning, match=r"were left open: user, request of xlocal, entered in .*test_works"):

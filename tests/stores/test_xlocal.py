@@ -1,4 +1,4 @@
-"""What an xlocal binds and gives: names, blocks, who sees them, and what is refused."""
+"""What an xlocal binds and gives: names, blocks, which units see them, and what is refused."""
 
 import contextlib
 import copy
@@ -55,7 +55,7 @@ def test_an_xlocal_can_be_bound_with_no_names(x):
         assert x.a == 1
 
 
-def test_one_binding_is_entered_again_and_again(x):
+def test_one_binding_is_entered_repeatedly(x):
     scope = x(a=1)
     for _ in range(3):
         with scope:

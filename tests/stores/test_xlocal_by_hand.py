@@ -1,4 +1,4 @@
-"""Blocks of shared scopes: with statements, ExitStacks and hooks, and which entry each exit is about."""
+"""Blocks of shared scopes: with statements, ExitStacks and hooks, and which entry each exit undoes."""
 
 import contextlib
 import contextvars

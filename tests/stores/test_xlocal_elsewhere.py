@@ -1,4 +1,4 @@
-"""Blocks that are left in another context than they were entered in: that one does not see them any more."""
+"""Blocks that are left in another context than they were entered in, and are no longer seen in the latter."""
 
 import asyncio
 import contextlib

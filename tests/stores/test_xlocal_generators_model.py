@@ -1,11 +1,11 @@
-"""Blocks of generators and their callers against a model of a page.
+"""Blocks of generators and their callers against a model of one page.
 
 The model of a context is a list of blocks in the order in which they were entered, each with the generator that entered
-it and the context in which. What code sees depends on the generators that run it, the outermost first:
+it and the context where it did. What code sees depends on the generators that run it, the outermost first:
 
 * a block of a generator that is not among them is hidden in the context in which it was entered,
-* one that was left is nobody's: copies of the context have it, and it is hidden from none,
-* of the others, one of a generator further inwards counts for more, and of those of one generator the later.
+* one that was left belongs to no generator: copies of the context have it, and it is hidden from none,
+* of the others, one of a generator further inwards takes precedence, and of those of one generator the later.
 """
 
 import contextlib

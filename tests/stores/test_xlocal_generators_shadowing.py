@@ -1,4 +1,4 @@
-"""What a generator binds counts for more than what others bind meanwhile; what it calls and delegates to, for more."""
+"""What a generator binds hides what others bind meanwhile, and is hidden by what its callees and delegates bind."""
 
 import contextlib
 import contextvars
@@ -12,7 +12,7 @@ import xctx
 pytestmark = pytest.mark.sampled
 
 
-def test_it_counts_for_more_than_what_the_consumer_binds_meanwhile(x, bound):
+def test_it_hides_what_the_consumer_binds_meanwhile(x, bound):
     generator = steps(bound("inner"), reader(x))
     assert next(generator) == "inner"
     with x(a="loop", b=2):
@@ -51,7 +51,7 @@ def test_blocks_of_the_consumer_at_each_step(x):
     assert sees_nothing(x)
 
 
-def test_what_the_generator_calls_counts_for_more_still(x):
+def test_what_the_generator_calls_hides_it_in_turn(x):
     def call():
         with x(a="called"):
             return x.a

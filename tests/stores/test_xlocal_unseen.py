@@ -85,7 +85,7 @@ def test_a_name_that_a_snapshot_hides(x):
             assert message(x) == HIDDEN
 
 
-def test_the_innermost_binding_tells_why(x):
+def test_the_innermost_binding_says_why(x):
     empty = xctx.capture(x)
     with x(a=1), empty:
         with x(a=2):

@@ -1,4 +1,4 @@
-"""Mistakes that a checker must find: each such line names its error, and a checker reports the one that is none.
+"""Mistakes that a checker must find: each such line names its error, and a checker reports a name without its error.
 
 What only mypy finds, and only with the plugin xctx.mypy, is in declared_misuses.py.
 """

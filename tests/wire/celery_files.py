@@ -1,8 +1,7 @@
-"""A broker and a result store in a folder for Celery, as its own but for one thing: nobody reads a file that is not
-whole.
+"""A broker and a result store in a folder for Celery, like its own, except that no process reads an incomplete file.
 
-Celery's own open a file under the name that others look for, and write it then; who looks in between gets nothing, and
-the worker ends or the result is lost.
+Celery's own open a file under the name that others look for, and then write it; a process that looks in between gets
+nothing, and the worker ends or the result is lost.
 """
 
 import os

@@ -3,7 +3,7 @@
 """Batches: values made by the batch and handed out one by one, each exactly once.
 
 The buffer (where values lie, and how they move) is C: see ``_batch/core.h``. This module runs the source, lets callers wait
-(``_runtime/parking.pyx``), and gives both their Python face.
+(``_runtime/parking.pyx``), and has the Python classes.
 
 A call of ``load`` that finds a value just takes it. A call that finds none asks for its *next step*: it gets a value after
 all, or the exception that was kept, or it becomes the *filler*, or it waits for the filler. The step is decided under the
@@ -23,7 +23,7 @@ from types import GenericAlias
 
 connect()
 
-# How many C frames a load from inside a source takes at most: so many levels of recursion it counts as.
+# How many C frames a load from inside a source takes at most: it counts as so many levels of recursion.
 cdef enum:
     FRAMES_OF_A_LOAD = 12
 
@@ -38,7 +38,7 @@ BatchStats.__module__ = "xctx"
 # The calling thread and greenlet
 
 cdef class _ThreadRecord:
-    """What the batch room holds for a thread: values that it took along, fills that it is in the middle of.
+    """What the batch room holds for a thread: values that it took along, fills that it has not finished.
 
     Thread-safety: only its thread touches it. Lifetime: the thread state's dict owns it, so it dies with the thread.
     """
@@ -389,7 +389,7 @@ cdef public class BatchExecutor [object BatchExecutorObject, type BatchExecutorT
             raise
 
     def _refilled(self):
-        """The helper is done, and can be kicked again. Whether there is more to do after all, and the helper does it."""
+        """Lets the helper be kicked again. Returns whether there is more to do after all, which the helper then does."""
         xctx_store_int(&self.core.refilling, 0)
         return batch_claim_refill(self.core)
 
@@ -480,7 +480,7 @@ cdef object slow(BatchExecutor self, object block, object timeout, bint shared):
     cdef BatchStep step
     cdef double since = 0.0
     while True:
-        here = thread_here()  # anew each time: a fork may lie in between
+        here = thread_here()  # each time, because there may have been a fork
         node = NULL if waiter is None else &waiter.node
         step = batch_next_step(core, here, greenlet_here(), node, waited, rob, &value, &wake)
         if step == BATCH_WAIT and node != NULL:
@@ -659,7 +659,7 @@ EmptyBatch.__module__ = "xctx"
 # The helper
 
 cdef int kick(BatchExecutor self, BatchCore* core) except -1:
-    """Has a helper refill the buffer, if that is needed and no helper is doing so."""
+    """Makes a helper refill the buffer, if that is needed and no helper is doing so."""
     if not batch_claim_refill(core):
         return 0
     try:

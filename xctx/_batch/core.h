@@ -48,7 +48,7 @@ struct BatchCore {
     size_t index;       /* never changes; at this index threads find their cache of this core */
     Py_ssize_t size;    /* never changes; how many values a batch has */
     size_t mark;        /* never changes; with so many values left, or fewer, a helper makes the next batch. 0: no helper */
-    int forks;          /* the count of forks when the following fields were last made anew. Atomic */
+    int forks;          /* the count of forks when the following fields were last reset. Atomic */
     intptr_t refs;      /* references of the executor, each thread cache and each fill. Atomic */
     xctx_mutex mutex;   /* guards all fields below; those called atomic are also read without it */
 
@@ -90,7 +90,7 @@ struct ThreadCache {
 
 /* What one thread holds. Only that thread touches it. */
 struct BatchThread {
-    uint32_t forks;         /* the count of forks when it was last made anew */
+    uint32_t forks;         /* the count of forks when it was last reset */
     BatchCore *fills;       /* the cores that this thread is in the middle of filling */
     PyObject **fresh;       /* an array for the next fill: memory that this processor core has in its cache */
     size_t room;
@@ -110,7 +110,7 @@ void batch_setup(void);
 BatchCore *batch_core_new(Py_ssize_t size, size_t mark);
 void batch_core_unref(BatchCore *c);
 
-/* Lets a later core have the index of this one, whose values are gone. */
+/* Lets a later core reuse the index of this one, which holds no values any more. */
 void batch_core_give_index_back(BatchCore *c);
 
 /* At a forked child's first use of this core: empties it, without releasing what it held. */

@@ -52,10 +52,10 @@ void batch_end_fill(BatchCore *c);
 /* Takes back a value that could not be handed to its caller. Takes over the reference. */
 void batch_return_value(BatchCore *c, PyObject *v);
 
-/* Whether few values are left and no unit refills the buffer. Then the caller has to see to that, and `refilling` is set. */
+/* Whether few values are left and no unit refills the buffer. If so, `refilling` is set, and the caller must arrange a refill. */
 int batch_claim_refill(BatchCore *c);
 
-/* Whether a helper, for which a refill was claimed, becomes the filler. Another unit may be that, or values may have come. */
+/* Makes a helper, for which a refill was claimed, the filler. Returns 0 if another unit fills by now, or values have come. */
 int batch_refill_step(BatchCore *c, BatchThread *t, void *greenlet);
 
 /* Whether so few values are left that the helper makes another batch. */

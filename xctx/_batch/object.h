@@ -17,7 +17,7 @@ typedef struct {
 #define BATCH_BEGINS_LIKE_BATCH_OBJECT(type) \
     _Static_assert(offsetof(type, core) == offsetof(BatchObject, core), #type " begins like a BatchObject")
 
-/* Has the collector see the values in a core, and clear them. Once, when the module is imported. */
+/* Makes the collector see the values in a core, and clear them. Once, when the module is imported. */
 void batch_show_to_collector(PyTypeObject *executor);
 
 /* Puts a faster function in front of a class's `load`. Once for each class, when the module is imported, before anything

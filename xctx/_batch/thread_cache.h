@@ -1,4 +1,4 @@
-/* What a thread holds: the values it took along, and the fills it is in the middle of; thread_cache.c has the idea. */
+/* What a thread holds: the values that it took along, and the fills that it has not finished; thread_cache.c has the idea. */
 #ifndef XCTX_BATCH_THREAD_CACHE_H
 #define XCTX_BATCH_THREAD_CACHE_H
 

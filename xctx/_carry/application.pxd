@@ -25,13 +25,13 @@ cdef class Application:
     # Of one that can be made again as a whole. `before`, `applied`, `parts` are guarded by the critical section.
     cdef bint applies           # whether it is applied
     cdef PyObject *applied_at   # `applied`: compared only
-    cdef list parts             # otherwise None: what only `applied` is made of, by which it is told whether others refer to it
+    cdef list parts             # otherwise None: what only `applied` is made of; their counts show whether others refer to it
     cdef Py_ssize_t references  # how many references to the parts there are if others have none
 
 
 @cython.final
 cdef class Repeatable:
-    # None of these changes, but for the last.
+    # Only the last of these changes.
     cdef Application application
     cdef PyObject *beneath         # the mapping in which it can be applied: compared only, while `application` has `applied`
     cdef object of_beneath         # weak references to that one and to the one that is applied; None for the empty one

@@ -6,29 +6,29 @@ Usually a snapshot is applied many times: by each call of a function, by each ta
 again, in two ways.
 
 - The bindings of an application that is undone are *spare*: the next one puts them on top of whatever is bound then. They
-  belong to one application at a time, and only where nobody else has come to refer to them (no copied context, no chain) are
-  they used again.
-- A context maps its variables by an immutable mapping. Where a snapshot is applied again and again while a context maps the
-  same, the mapping that this comes to is kept as well, and the next application is *one store*: the mapping is put into the
+  belong to one application at a time, and are used again only if nothing else (a copied context, a chain) refers to them by
+  then.
+- A context maps its variables by an immutable mapping. If a snapshot is applied repeatedly while a context has the same
+  mapping, the resulting mapping is kept as well, and the next application is *one store*: the mapping is put into the
   context, and the one from before is put back at the end. A thread or greenlet begins with a context in which nothing is
   set, and there is one empty mapping, so all of these count as the same; so do copies in which nothing was set since.
 
-At the end the context must have the very mapping that was put there: so nothing in it was changed meanwhile. Otherwise (a
+At the end the context must have the very mapping that was put there: then nothing in it was changed meanwhile. Otherwise (a
 context variable was set, a block is left open) what was bound is taken out variable by variable, as it is for spare ones.
 
-That a mapping is replaced as a whole comes to the same as if the variables in which the two differ were set one by one:
+Replacing a mapping as a whole has the same effect as setting, one by one, the variables in which the two differ:
 
 - Other threads copy contexts, even current ones. A copy has the one mapping or the other, and keeps it. CPython's own way to
   set a variable is the same store, with the GIL or without.
 - A greenlet that is switched to has another context, or it changes this one: both are seen at the end.
 - The program may set variables, enter the same snapshot again, copy the context, leave blocks that were entered outside:
-  each of these makes another mapping, or refers to this one. What is in use is not to be had for a second application.
+  each of these makes another mapping, or refers to this one. What is in use is not used for a second application.
 - Memory: putting a mapping into the context needs none. Where there is too little to make one, the context keeps the old one.
 - Finalisers run where a mapping is released, which is done last; what they find is the state afterwards. Those that 3.11 runs
   while something is bound may set a variable. So a mapping counts as the one before only if it is what was taken out of the
   context by the store that put the next one there.
-- With a GIL, context variables note what they were last found to be. They are told: those of the application, in which alone
-  the two mappings differ. `context_ver` is not counted up, so what is noted of all others stays right.
+- With a GIL, context variables cache the value that was last found for them. Those of the application, the only ones in which
+  the two mappings differ, are updated. `context_ver` is not counted up, so the caches of all others stay valid.
 - Nothing is kept alive that nobody could see, while it is applied or afterwards: see `Repeatable`.
 """
 cimport cython
@@ -57,14 +57,14 @@ connect()
 @cython.no_gc_clear
 @cython.freelist(32)
 cdef class Application:
-    """One application of a snapshot, until it is undone; or one after the other.
+    """One application of a snapshot, until it is undone; or several, one after the other.
 
     Thread-safety: used by the code that applies it and the code that undoes it, one after the other.
     Lifetime: held by the call or block that applied it; by the snapshot, where it waits to be used again.
     """
 
     def __call__(self, _reference):
-        """Told of the death of a mapping that it depends on: see `Repeatable`. It may come from any thread."""
+        """Called in any thread, when a mapping that it depends on has died: see `Repeatable`."""
         # Released at the end, when nothing has them any more: that may run any code.
         cdef object before, parts, applied   # no-cython-lint
         cdef BoundEntry entries
@@ -89,7 +89,7 @@ cdef Application new_application(bint notes):
 
 
 cdef int bind_in(Application application, BindingVariable variable, Binding flattened, bint barrier, Place *place) except -1:
-    """Binds for the current unit what a flattened binding says, or nothing where that is None: a part of the application."""
+    """Binds for the current unit the names of a flattened binding, or none if that is None, as a part of the application."""
     cdef PyObject *kept = NULL
     application.entries = bind_snapshot(variable, flattened, barrier, application.entries, place,
                                         &kept if application.notes else NULL)
@@ -113,7 +113,7 @@ cdef int forget_mappings(Application application) except -1:
 
 
 cdef int undo(Application application) except -1:
-    """Takes out what it bound, of the current context and of the one in which it was applied."""
+    """Takes what it bound out of the current context, and out of the one in which it was applied."""
     cdef BoundEntry entry = application.entries
     try:
         if application.variables is not None:
@@ -171,11 +171,11 @@ cdef int bind_again(Application application) except -1:
 
 
 cdef bint detach(Application application) except -1:
-    """Has what it has bound, once it is undone, be used again. False where something else refers to a part of that."""
+    """Makes the bindings of an application that was undone usable again. False if something else refers to any of them."""
     cdef BoundEntry entry = application.own
     application.entries = entry
     while entry is not None:
-        entry.context = None   # which is not to be kept alive
+        entry.context = None   # keep no context alive
         if Py_REFCNT_(<PyObject*>entry.made) != 1 or entry.made.copies is not None:
             return False
         entry = entry.outer
@@ -197,10 +197,10 @@ cdef object EMPTY = <object>xctx_context_vars(<PyObject*>EMPTY_CONTEXT)   # ther
 cdef class Repeatable:
     """An application that can be made again by one store, in any context that maps what the first one mapped then.
 
-    While it waits it has the mapping that was applied, and a weak reference to the one beneath, at whose death it is emptied.
-    While it is applied it has the one beneath, which is to be given back, and a weak reference to the one that was applied:
-    that dies when something is set in the context, and then the one beneath is released. So no value is kept alive that
-    nobody could see. (Where the one beneath is empty, there is nothing of anybody's in either, and both are kept.)
+    While it waits it holds the mapping that was applied, and refers weakly to the one beneath; when that dies, this is emptied.
+    While it is applied it holds the one beneath, which is to be put back, and refers weakly to the one that was applied; when
+    that dies, because something was set in the context, the one beneath is released. So no value is kept alive that nobody
+    could see. (If the one beneath is the empty mapping, neither has values of other code, and both are held.)
 
     Thread-safety: `busy` is guarded by the critical section of the snapshot, and says who may use the rest.
     Lifetime: held by the snapshot.
@@ -211,8 +211,8 @@ xctx_forbid_instances(<PyTypeObject*>Repeatable)
 
 
 cdef object swap(Application application, object mapping, bint binds):
-    # Has the current context map as this one does, which differs in the application's variables alone. Gives the one that
-    # was there, so that it is released when all is done.
+    # Replaces the current context's mapping by this one, which differs only in the application's variables. Gives the one
+    # that was there, so that it is released when all is done.
     cdef PyThreadState *tstate = xctx_tstate()
     cdef BoundEntry entry = application.entries
     cdef PyObject *before
@@ -233,9 +233,9 @@ cdef int set_all_exited(Application application) except -1:
 
 
 cdef Repeatable make_repeatable(Application application):
-    """Has an application that was just made be one that can be made again, and is in use; gives None where it cannot be.
+    """Makes a Repeatable, which is in use, of an application that was just made; gives None if it cannot be made again.
 
-    It can where the same bindings are right in any thread (under the keys `flow` and `context`) and in any generator.
+    It can if the same bindings are right in any thread (under the keys `flow` and `context`) and in any generator.
     """
     cdef BoundEntry entry = application.entries
     cdef Repeatable made
@@ -265,7 +265,7 @@ cdef Repeatable make_repeatable(Application application):
 
 
 cdef list parts_of(Application application):
-    # All that only the mapping that was applied is made of, itself left out.
+    # The objects that only the mapping that was applied is made of, without that mapping itself.
     cdef BoundEntry entry = application.entries
     cdef set known = set()
     cdef list parts = []
@@ -287,7 +287,7 @@ cdef list parts_of(Application application):
 
 
 cdef list nodes_in(object node):
-    # The nodes of a mapping's tree right beneath its root or a node. The values are anybody's.
+    # The nodes of a mapping's tree right beneath its root or a node; not the values, which other code may refer to.
     from gc import get_referents   # few programs need it
     return [each for each in get_referents(node) if type(each).__name__ in NODES]
 
@@ -303,7 +303,7 @@ cdef Py_ssize_t references_to(list parts) noexcept:
 
 
 cdef bint apply_again(Repeatable ready) except -1:
-    """Applies it in the current context, which maps what is beneath. False where it cannot be: it is from before a fork."""
+    """Applies it in the current context, which has the mapping beneath. False if it is from before a fork."""
     cdef PyThreadState *tstate = xctx_tstate()
     cdef Application application = ready.application
     cdef BoundEntry entry = application.entries
@@ -344,7 +344,7 @@ cdef bint take_off(Application application) except -1:
     while entry is not None:
         if entry.made.copies is not None:
             alone = False
-        entry.context = None   # which is not to be kept alive
+        entry.context = None   # keep no context alive
         entry = entry.outer
     if not alone:
         set_all_exited(application)
@@ -359,7 +359,7 @@ cdef bint shows_just(Application application, PyThreadState *tstate) except -1:
         return True
     if application.applied is None:
         return False
-    # Blocks that were entered and left since have it map anew what it did.
+    # Blocks that were entered and left since have left a new mapping that maps the same.
     while entry is not None:
         if chain_of(<BindingVariable>entry.made.owner) is not entry.made:
             return False

@@ -52,7 +52,7 @@ class Call(Generic[_T]):
 class SharedCall(Call[_T]):
     """A callable that is to run in the context in which this was made, where most of the snapshot is seen anyway.
 
-    The code that runs it enters that context. What is not seen there, because another unit runs, this binds.
+    The code that runs it enters that context. This binds what is not seen there because another unit runs.
     """
 
     __slots__ = ("context",)

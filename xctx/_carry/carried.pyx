@@ -24,7 +24,7 @@ connect()
 @cython.final
 @cython.no_gc_clear
 @cython.freelist(16)
-@cython.trashcan(True)   # there may be any number of them, each in the next
+@cython.trashcan(True)   # they may be nested to any depth
 cdef class Carried:
     """A callable together with the snapshot that it is called in.
 

@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 class CarriedCoroutine(Coroutine[Any, Any, _T]):
     """A coroutine that binds, from its first step to its last, what its task would not see of a snapshot.
 
-    A task shows its coroutine to the program, so attributes that are missing here are those of the program's coroutine.
+    A task shows its coroutine to the program, so attributes that this lacks are looked up in the program's coroutine.
     """
 
     def __init__(self, snapshot: Snapshot, coroutine: Coroutine[Any, Any, _T]) -> None:

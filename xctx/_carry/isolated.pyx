@@ -3,8 +3,8 @@
 """Generators and coroutines that run in a context of their own, so that no other code sees what they bind while they are
 suspended.
 
-When another unit resumes them than before, that unit sees what they saw and bound: the bindings in their context are made
-anew as bindings of that unit.
+If a different unit resumes them, that unit sees what they saw and bound: the bindings in their context are replaced by
+bindings of that unit.
 """
 cimport cython
 

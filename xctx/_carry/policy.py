@@ -26,10 +26,10 @@ class CarryPolicy:
     """What goes along with work. An executor has one policy, other callers make one for each call.
 
     Args:
-        bindings: ``"copy"``, ``"share"`` or ``"empty"``, as :mod:`xctx.concurrent` tells.
+        bindings: ``"copy"``, ``"share"`` or ``"empty"``, as for :mod:`xctx.concurrent`.
         contextvars: context variables that come along too.
-        missing: what becomes of values that cannot be pickled, as :func:`xctx.capture` tells.
-        work: ``"same"`` or ``"new"``, as :mod:`xctx.concurrent` tells.
+        missing: what becomes of values that cannot be pickled, as for :func:`xctx.capture`.
+        work: ``"same"`` or ``"new"``, as for :mod:`xctx.concurrent`.
         never_shared: why the work cannot run in the context of its caller, or None if it can.
         xlocals: those that come along; None for all.
 
@@ -91,7 +91,7 @@ class CarryPolicy:
 
 
 def those_chosen(xlocals: Iterable[xlocal]) -> tuple[xlocal, ...]:
-    """What was given as `xlocals`, if it is an iterable. Whether they are xlocals, `capture` looks."""
+    """The `xlocals` that were given, as a tuple. `capture` checks that they are xlocals."""
     try:
         return tuple(xlocals)
     except TypeError:

@@ -112,7 +112,7 @@ def judge(protocol: int) -> Callable[[Any], str | None]:
         problem = attempt(pickle.Pickler, value)
         if problem is None or kind is pickle.Pickler:
             return problem
-        # While a child is spawned, its pickler notes each descriptor that the child gets; not so in this attempt.
+        # While a child is spawned, its pickler notes each descriptor that the child gets. This attempt adds none.
         spawning = sys.modules.get("multiprocessing.context")
         child = spawning.get_spawning_popen() if spawning is not None else None
         noted = getattr(child, "_fds", None)

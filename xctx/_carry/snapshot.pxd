@@ -26,7 +26,7 @@ cdef enum:
 
 @cython.final
 cdef class Snapshot:
-    # None of these changes once it is made, but for what was unresolved and is found.
+    # None of these changes once it is made, except when what was unresolved is found.
     cdef Binding first          # flattened; of most snapshots the only one
     cdef list others            # more of them; or None
     cdef SnapshotExtras extras  # what few snapshots have; or None
@@ -34,7 +34,7 @@ cdef class Snapshot:
     cdef Repeatable ready       # an application that can be made again; or None
     cdef Application spare      # one that is undone, whose bindings can be used again, whatever is set; or None
     cdef int waited             # how often it was applied otherwise since one was last made ready
-    cdef int patience           # how often it is to be, before another one is made ready; and two times more
+    cdef int patience           # when `waited` exceeds this by more than 2, another one is made ready
     cdef bint again             # it was applied before
     cdef bint whole             # of all xlocals: what is not in it is not seen either
     cdef bint barriers          # what the unit bound outside is not seen
@@ -61,6 +61,6 @@ cdef class Snapshot:
 # Calls a function with the snapshot applied. The caller holds it and its arguments.
 cdef object call_in(Snapshot snapshot, PyObject *func, PyObject **args, Py_ssize_t n, PyObject *kwnames)
 
-# What calling a snapshot does, which is for the modules above to say: it gives a function wrapped. Set once.
+# What calling a snapshot does: it wraps a function. Set once, by a module above.
 ctypedef object (*wrapping)(Snapshot snapshot, object func)
 cdef void set_wrapping(wrapping function) noexcept

@@ -52,8 +52,8 @@ class Snapshot:
 
     ``with snapshot:`` and :meth:`run` bind it for the unit that runs, until the block or call ends. Within, each xlocal of
     the snapshot shows what it showed when the snapshot was taken, and nothing that the unit bound outside; a snapshot
-    of all xlocals shows nothing in any other. What is bound within comes on top, as always. ``snapshot(f)`` gives `f`
-    wrapped so that it runs so: see :func:`carry`.
+    of all xlocals shows nothing in any other. What is bound within comes on top, as always. ``snapshot(f)`` wraps
+    `f` so that it runs with the snapshot applied: see :func:`carry`.
 
     A snapshot may be applied any number of times, nested, in many units at once, in the unit that it came from. It pickles,
     as the names and values of xlocals that the other process finds by module and qualified name; what cannot go is named

@@ -5,7 +5,7 @@
 A snapshot holds what the unit that took it saw: for each xlocal one *flattened* binding, which has no chain beneath and so
 keeps alive only what is visible. Bindings never change, so taking one costs the same whatever it holds.
 
-Applying it binds anew, for the unit that applies it, behind a *barrier*: within, each xlocal of the snapshot shows
+Applying it makes new bindings, of the unit that applies it, behind a *barrier*: within, each xlocal of the snapshot shows
 exactly what it showed when the snapshot was taken. A snapshot of all xlocals also puts an empty barrier before the others.
 
     unit U   [top] --> a=1, b=2                     capture() in U
@@ -146,7 +146,7 @@ def from_pickle(whole, barriers, skips, unresolved):
 @cython.final
 @cython.no_gc_clear
 cdef class SnapshotExtras:
-    """What few snapshots have."""
+    """What only few snapshots have."""
 
     cdef list all_variables(self):
         """Pairs of a context variable and its value: those that were named, and those of locals."""
@@ -164,8 +164,8 @@ cdef class Snapshot:
 
     ``with snapshot:`` and :meth:`run` bind it for the unit that runs, until the block or call ends. Within, each xlocal of
     the snapshot shows what it showed when the snapshot was taken, and nothing that the unit bound outside; a snapshot
-    of all xlocals shows nothing in any other. What is bound within comes on top, as always. ``snapshot(f)`` gives `f`
-    wrapped so that it runs so: see :func:`carry`.
+    of all xlocals shows nothing in any other. What is bound within comes on top, as always. ``snapshot(f)`` wraps
+    `f` so that it runs with the snapshot applied: see :func:`carry`.
 
     A snapshot may be applied any number of times, nested, in many units at once, in the unit that it came from. It pickles,
     as the names and values of xlocals that the other process finds by module and qualified name; what cannot go is named
@@ -292,8 +292,8 @@ cdef class Snapshot:
         return application
 
     cdef Repeatable take_ready(self, PyObject *mapping, bint *remakes):
-        # Takes what can be applied at one stroke in a context with this mapping. Gives None if there is nothing, and says whether
-        # to make one. That takes as long as a few applications, so it is done the less often the less often it turned out useful.
+        # Takes the Repeatable, if it can be applied in a context with this mapping. Otherwise gives None, and says whether to
+        # make one. That takes as long as a few applications, so it is done the more rarely the less useful it turned out.
         cdef Repeatable ready
         with cython.critical_section(self):
             ready = self.ready
@@ -493,7 +493,7 @@ cdef struct Hiding:
 
 cdef int hide_other(Binding top, void *arg) except -1:
     cdef Hiding *hiding = <Hiding*>arg
-    # All that the unit has bound is hidden, also what a barrier hides already: that one may be taken out before this one.
+    # All that the unit has bound is hidden, also what a barrier hides already: that barrier may be taken out before this one.
     if (<Snapshot>hiding.snapshot).has(<xlocal>top.owner):
         return 0
     if top.home is not None or not is_right_under((<xlocal>top.owner).key):
@@ -533,7 +533,7 @@ cdef int make_work_anew(Snapshot snapshot) except -1:
     cdef Binding made = work_of_parent(snapshot.first)
     with cython.critical_section(snapshot):
         if not is_of_here(snapshot.first):   # otherwise another thread was faster
-            Py_INCREF(snapshot.first)   # for ever: a thread may be using it
+            Py_INCREF(snapshot.first)   # never released: a thread may be using it
             xctx_publish_before()
             snapshot.first = made
     return 0
@@ -670,7 +670,7 @@ cdef object run_call(PyObject *snapshot, PyObject **args, Py_ssize_t n, PyObject
 
 
 def copy_context():
-    """A copy of the current context: as :func:`contextvars.copy_context`, which on 3.11 the collector can bring down."""
+    """A copy of the current context: as :func:`contextvars.copy_context`, in which on 3.11 a collection can cause a crash."""
     return xctx_copy_context()
 
 

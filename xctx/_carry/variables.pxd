@@ -5,10 +5,10 @@ cimport cython
 @cython.final
 cdef class VariableLayer:
     # Only `exited` changes once it is made.
-    cdef VariableLayer first   # the layer that the application made, of which this is a copy; None where it is that one
+    cdef VariableLayer first   # the layer that the application made, of which this is a copy; None if it is no copy
     cdef object var
     cdef object value
-    cdef object beneath        # what the variable becomes where this is taken out
+    cdef object beneath        # what the variable becomes when this is taken out
     cdef bint exited           # of the first layer: its application was undone, so no exit will remove a copy of it
     # Of a copy: the token that resets the variable to `beneath`. The token of the first layer is with the application,
     # because a token keeps its context alive, and contexts that are copied have the layer.

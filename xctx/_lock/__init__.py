@@ -6,13 +6,13 @@ shared_memory.h            what a lock has in shared memory, and what it needs o
 protocol.h .pxd            the protocol in shared memory: a word with the writer slot, and a table of rows
 mapping.h .c               the files that this process has mapped, which row is whose, and whose owner is dead
 mappings.pyx .pxd .pyi     mappings and rows as objects
-unit_lock.h                what one unit has of one lock, and what can be done to it without Python
-unit_lock.pyx .pxd .pyi    what one unit has, as an object; the queues in which units wait for others
+unit_lock.h                the state of one unit in one lock, and the operations on it that need no Python
+unit_lock.pyx .pxd .pyi    that state as an object; the queues in which units wait for others
 attempt.pyx .pxd .pyi      a unit's attempt to get a lock: how it waits, and finds deadlocks
 acquisition.pyx .pxd .pyi  how a unit acquires a lock and releases it
 tasks.pyx .pxd .pyi        the same in an asyncio task, by a coroutine
 grants.pyx .pyi            locks that count only while a grant is good, as those over PostgreSQL do
-names.py                   locks that have a name: where their files are, and how one is opened or made
+names.py                   named locks: where their files are, and how one is opened or made
 lock.pyx .pyi              SharedLock and SharedRLock
-listing.py                 what the locks with a name are doing, for `python -m xctx locks`
+listing.py                 what the named locks are doing, for `python -m xctx locks`
 """

@@ -1,4 +1,4 @@
-"""Acquiring and releasing a lock: what happens where nobody is in the way, inline, and what the files above use of the rest.
+"""Acquiring and releasing a lock: the uncontended paths, inline, and what other files use of the rest.
 
 A module that uses `enter`, `leave` or `leave_block` connects to the runtime's state first: `connect` of xctx._runtime.runtime.
 """
@@ -15,7 +15,7 @@ from xctx._runtime.runtime cimport xctx_cache_entry, xctx_cache_entry_of, xctx_c
 
 cdef class BaseLock:
     # None of these changes after __init__.
-    cdef Mapping mapping          # None before
+    cdef Mapping mapping          # None before __init__
     cdef Key holder               # the key
     cdef int on_death             # an index of ON_DEATH
     cdef object unit_locks        # a local of the key: what each unit has of the lock, a UnitLock
@@ -32,7 +32,7 @@ cdef enum:
     BEGUN, COUNTED, BUSY, MISUSED, LOST
 
 
-cdef tuple MODES                  # what people call them; a mode is an index
+cdef tuple MODES                  # their names; a mode is an index of this
 cdef tuple ON_DEATH
 cdef object NO_LIMIT              # the default of a timeout
 
@@ -85,7 +85,7 @@ cdef inline bint leave(BaseLock lock) except -1:
 
 cdef inline bint leave_block(BaseLock lock) except -1:
     cdef xctx_unit_lock *unit = unit_lock_here(lock)
-    # A child that was forked inside a block holds nothing, and leaves it all the same.
+    # A child that was forked inside a block holds nothing, but leaves the block as well.
     if unit.mode == NONE and lock.mapping.forks != xctx_fork_count():
         return False
     return leave(lock)

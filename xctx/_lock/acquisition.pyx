@@ -1,9 +1,9 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""How a unit acquires a lock and releases it, where it waits as a thread or greenlet does.
+"""How a unit that waits as a thread or greenlet acquires and releases a lock.
 
-Where nobody is in the way, nothing more happens than `enter`, `leave` and `leave_block`, which are inline in the .pxd. The rest
-is here. For tasks, tasks.pyx has a coroutine in the place of `acquire` and `upgrade`.
+Without contention only `enter`, `leave` and `leave_block` run, which are inline in the .pxd; the rest is here. In place of
+`acquire` and `upgrade`, tasks use the coroutines of tasks.pyx.
 """
 cimport cython
 from libc.math cimport INFINITY as FOREVER
@@ -30,7 +30,7 @@ cdef object _units_of = None
 
 
 cdef int prepare_to_wait() except -1:
-    """Imports what a unit that waits looks at: when its lock is made, and not in the midst of waiting."""
+    """Imports what waiting units need, when a lock is made rather than while a unit waits."""
     global _units_of
     if _units_of is None:
         from xctx._stores.inspection import stores_of, units_of
@@ -42,17 +42,17 @@ cdef int prepare_to_wait() except -1:
 class OwnerDiedWarning(RuntimeWarning):
     """A unit that held a lock exclusively has died, so what the lock guards may be half-written.
 
-    Each unit that acquires the lock is warned, in whatever process, until one that holds it exclusively has mended what it
-    guards and says so by :meth:`SharedLock.mark_consistent`. A writer is warned each time; a reader, once in each task, greenlet
-    or thread. A lock that was made with ``on_death="raise"`` raises this instead, and then it is not held.
+    Each unit that acquires the lock, in any process, is warned until a unit that holds it exclusively has mended what the lock
+    guards and calls :meth:`SharedLock.mark_consistent`. A writer is warned each time; a reader, once in each task, greenlet
+    or thread. A lock that was made with ``on_death="raise"`` raises this instead, and is then not held.
     """
 
 
 @cython.no_gc_clear
 cdef class BaseLock:
-    """A lock as it is acquired and released. SharedLock, which derives from it, is what programs have.
+    """The part of a SharedLock that acquiring and releasing it need.
 
-    Thread-safety: nothing of it changes once it is made. Lifetime: of the SharedLock.
+    Thread-safety: immutable once it is made. Lifetime: of the SharedLock.
     """
 
 
@@ -77,7 +77,7 @@ cdef UnitLock find_unit_lock(BaseLock lock):
         if row is None:
             row = lock.rows.row = new_row(lock.mapping)
         owner = lock.unit_locks.unit_lock = new_unit_lock(row, lock.serial, lock.holder.shared_by_threads)
-    # A callable that says who runs must be asked each time.
+    # A key made of a callable is asked each time.
     if not owner.c.shared_by_threads and tstate.context_ver == ver:
         xctx_cache_set(xctx_cache_entry_of(lock.serial), lock.serial, tstate, &owner.c)
     return owner
@@ -86,7 +86,7 @@ cdef UnitLock find_unit_lock(BaseLock lock):
 # --- acquiring ------------------------------------------------------------------------------------------------------------
 
 cdef bint enter_slowly(BaseLock lock, xctx_unit_lock *unit, int mode, double seconds, int got) except -1:
-    # `got`: of a first look, if there was one.
+    # `got`: the result of a first look, or UNTRIED.
     if got == UNTRIED and unit.any == 0 and unit.named and (mode == SHARED or not queued(unit.mapping)):
         if has_lost_name(unit.mapping):
             tell_of_removal(lock.mapping)
@@ -100,7 +100,7 @@ cdef bint enter_slowly(BaseLock lock, xctx_unit_lock *unit, int mode, double sec
 
 
 cdef bint acquire(BaseLock lock, UnitLock begun, int mode, double seconds, bint mend) except -1:
-    # `begun`: this unit's, where an attempt is under way.
+    # `begun`: this unit's lock if an attempt is under way; otherwise None.
     cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
     cdef UnitLock owner = begun
     cdef int found = BEGUN, got
@@ -114,7 +114,7 @@ cdef bint acquire(BaseLock lock, UnitLock begun, int mode, double seconds, bint 
                 if got == HELD and not mend:
                     tell_of_death_if_any(lock, owner)
                 return got
-            # It begins anew: in a forked child, or after a signal handler that used the lock.
+            # Start over: this is a forked child, or a signal handler used the lock meanwhile.
         elif found == COUNTED:
             return True
         elif found == MISUSED:
@@ -129,7 +129,7 @@ cdef bint acquire(BaseLock lock, UnitLock begun, int mode, double seconds, bint 
 
 
 cdef int let_other_code_go_on(UnitLock owner, double until) except -1:
-    """This unit is busy with an attempt of code that this interrupted, or of another task or thread of the unit."""
+    """The unit's lock is busy with an attempt of code that this code interrupted, or of another task or thread of the unit."""
     cdef bint here = not owner.c.shared_by_threads or owner.c.thread == PyThread_get_thread_ident()
     if is_beneath(owner):
         return overtake(owner)
@@ -140,7 +140,7 @@ cdef int let_other_code_go_on(UnitLock owner, double until) except -1:
 
 
 cdef int finish(BaseLock lock, UnitLock owner, int mode, double until, bint acquiring) except -2:
-    """The rest of an attempt: HELD, TIME_IS_UP, or FORKED or OVERTAKEN, and it must begin anew."""
+    """Completes an attempt: HELD or TIME_IS_UP; FORKED or OVERTAKEN where the caller has to start over."""
     cdef bint upgrading = owner.c.mode == UPGRADABLE
     cdef Attempt attempt = new_attempt(owner, mode, until, acquiring)
     cdef int got
@@ -223,7 +223,7 @@ cdef double seconds_of(object blocking, object timeout) except? -2:
 
 
 cdef int begin(UnitLock owner, int mode, bint reentrant) noexcept:
-    """One acquisition more of what is held, or from now on the unit's lock is busy with an attempt."""
+    """Counts one more acquisition of what is held, or marks the unit's lock as busy with an attempt."""
     cdef xctx_unit_lock *unit = &owner.c
     cdef int found = BEGUN
     xctx_lock(&owner.guard)
@@ -260,7 +260,7 @@ cdef int tell_of_death_if_any(BaseLock lock, UnitLock owner) except -1:
 
 
 cdef int tell_of_death(BaseLock lock, UnitLock owner) except -1:
-    """Tells the new holder that a writer died: one that reads once, so that reading stays fast meanwhile."""
+    """Tells the new holder that a writer died. Warns a reader only once, so that reading stays fast."""
     cdef uint32_t deaths = load32(&owner.c.head.deaths)
     if lock.on_death == 2 or lock.on_death == 0 and owner.c.told == deaths and owner.c.mode == SHARED:
         return 0
@@ -271,7 +271,7 @@ cdef int tell_of_death(BaseLock lock, UnitLock owner) except -1:
         warn()
     except BaseException:
         if owner.forks == xctx_fork_count():
-            owner.c.told = deaths - 1   # it is told the next time, too
+            owner.c.told = deaths - 1   # so that it is told again next time
             release(owner)
         raise
     return 0
@@ -281,13 +281,13 @@ cdef str DEATH = "one who held this lock exclusively died: what it guards may be
 
 
 cdef int warn() except -1:
-    """Warns the caller of the lock. Not by `warn` of warnings, which shows what it has shown once for a line no more."""
+    """Warns the caller of the lock. Not by `warnings.warn`, which shows a warning only once for a line."""
     try:
         frame = sys._getframe(0)
-        # The lock over PostgreSQL takes this one: its caller is meant.
+        # The lock over PostgreSQL acquires this one: warn the caller of that.
         while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith("xctx."):
             frame = frame.f_back
-    except ValueError:   # called by C alone
+    except ValueError:   # there is no Python caller
         _warnings.warn(DEATH, OwnerDiedWarning, 1)
         return 0
     _warnings.warn_explicit(DEATH, OwnerDiedWarning, frame.f_code.co_filename, frame.f_lineno,

@@ -11,7 +11,7 @@ from xctx._runtime.parking cimport Waiter
 cdef enum:
     PAUSE_MS = 1
 
-# How an attempt stands. The first two: it must begin anew.
+# The state of an attempt. After either of the first two it must start over.
 cdef enum:
     OVERTAKEN = -3   # other code of its unit, which ran in the middle of it, made an attempt of its own
     FORKED = -1
@@ -22,25 +22,25 @@ cdef enum:
 
 cdef class Attempt:
     cdef UnitLock owner           # this and the next four never change
-    cdef int mode                 # what it wants
+    cdef int mode                 # that it wants
     cdef bint upgrading
     cdef bint again               # an upgrade counts as one more acquisition
     cdef double until             # by `monotonic`
     cdef bint under_way
     cdef bint counted             # it is one of the row's `waiters`
     cdef bint reads               # it waits, or waited, among the readers of the queue
-    cdef LocalQueue queue         # while it is in there
+    cdef LocalQueue queue         # in which it waits, or None
     cdef Waiter waiter            # None where a thread sleeps in the kernel
     cdef double seconds           # how long to sleep
-    cdef double doubt             # since when nobody can tell who is dead, because of a lack of descriptors; 0: somebody can
+    cdef double doubt             # since when it cannot find out who is dead, for lack of a descriptor; 0: it can
     cdef double cycles_at         # when it looks for a deadlock next; infinity where its wait has a limit
     cdef int cycles               # how often in a row it has found one
-    cdef list held                # what it looked for then: what else its unit holds, UnitLocks; None before the first look
-    cdef xctx_link link           # its wait
-    cdef bint stuck               # when it looked last, others could wait for what its unit has
-    cdef bint said                # others can find out for what it waits, and find a cycle
+    cdef list held                # the UnitLocks that its unit held at its last such look; None before the first
+    cdef xctx_link link           # describes its wait to those that look for a deadlock
+    cdef bint stuck               # at its last look, its unit had something that others could wait for
+    cdef bint said                # `link` is published, so that others can find a cycle
     cdef uint32_t turn            # this and the next two never change: the unit's `turn`,
-    cdef object greenlet          # and what runs it, so that code which runs in the middle of it is known;
+    cdef object greenlet          # and what runs it, to recognise code that interrupts it;
     cdef object task              # either may be None
 
     cdef int lost(self) noexcept
@@ -73,5 +73,5 @@ cdef bint is_beneath(UnitLock owner) except -1
 cdef int refuse_without_loop() except -1
 cdef int refuse_task() except -1
 
-# What a store tells of a unit: `stores_of` of _stores/inspection.pyx, once that is imported.
+# Lists what stores keep for a unit: `stores_of` of _stores/inspection.pyx, once that is imported.
 cdef void set_stores_of(object function) noexcept

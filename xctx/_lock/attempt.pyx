@@ -35,7 +35,7 @@ cdef extern from "errno.h" nogil:
     int c_errno "errno"
 
 cdef double WITHOUT_HELP = 0.01  # seconds after which the first unit of a queue looks again, where no helper could be started
-cdef double LONG_DOUBT = 1       # how long descriptors may be lacking; without one nothing tells which processes are dead
+cdef double LONG_DOUBT = 1       # how long descriptors may be lacking, without which dead processes cannot be found
 cdef double look_for_cycles = 1  # how long a unit has waited when it looks for a deadlock
 cdef object _stores_of = None
 
@@ -48,21 +48,20 @@ cdef void set_stores_of(object function) noexcept:
 
 
 def look_for_deadlocks_at_once(on):
-    """Has each unit that begins to wait for a lock look for a deadlock first, rather than after a second."""
+    """Makes each unit look for a deadlock as soon as it begins to wait for a lock, rather than after a second."""
     global look_for_cycles
     look_for_cycles = 0 if on else 1
 
 
-@cython.no_gc_clear   # the collector must not take it apart before it has given up
+@cython.no_gc_clear   # __dealloc__ needs what the collector would clear
 cdef class Attempt:
-    """A unit's attempt to get the lock, once a first look has been in vain.
+    """A unit's attempt to get the lock, after a first look has failed.
 
     This is the state machine of waiting; the drivers, `wait` for threads and greenlets and `wait_in_task` of tasks.pyx, do
-    nothing but sleep. `begin` and `look_again` say how the attempt stands. While they give WAITS the unit sleeps: a thread in
-    the kernel, a greenlet or task with `waiter`. The unit's lock is busy until the attempt comes to its end or `end` undoes
-    it.
+    nothing but sleep. `begin` and `look_again` return the state of the attempt. While that is WAITS the unit sleeps: a thread
+    in the kernel, a greenlet or task with `waiter`. The unit's lock is busy until the attempt is finished or `end` undoes it.
 
-    Thread-safety: for the unit alone whose attempt it is. Lifetime: of the wait. It gives up when it dies.
+    Thread-safety: used only by the unit whose attempt it is. Lifetime: of the wait. Deallocation undoes an unfinished attempt.
     """
 
     def __dealloc__(self):
@@ -70,7 +69,7 @@ cdef class Attempt:
             self.end()
 
     cdef int lost(self) noexcept:
-        """0, or FORKED or OVERTAKEN: what the unit's lock tells of an attempt is not of this one any more."""
+        """FORKED or OVERTAKEN where the unit's lock is no longer busy with this attempt; otherwise 0."""
         if self.owner.forks != xctx_fork_count():
             return FORKED
         return OVERTAKEN if self.owner.c.turn != self.turn else 0
@@ -87,7 +86,7 @@ cdef class Attempt:
             tell_of_removal(mapping)
         if (self.until > monotonic() and unit.attempt.phase == IDLE and not self.upgrading and self.mode != SHARED
                 and queue is not None and queue.writers.count):
-            unit.attempt.want = self.mode   # others wait here already: without a look, so that it does not overtake them
+            unit.attempt.want = self.mode   # others wait here already: skip the look, which might overtake them
             want_slot(&unit.attempt)
         else:
             if unit.attempt.phase == IDLE:
@@ -119,7 +118,7 @@ cdef class Attempt:
             if self.reads:
                 xctx_queue_add(&self.queue.readers, &self.waiter.node, False)
             else:
-                # In front where it has the writer slot already: none of the others can go on before it.
+                # In front if it has the writer slot already, because none of the others can go on before it.
                 xctx_queue_add(&self.queue.writers, &self.waiter.node, unit.attempt.phase == HAS_SLOT)
             add_queued(mapping.c, 1)
             xctx_unlock(&mapping.c.guard)
@@ -135,7 +134,7 @@ cdef class Attempt:
         return self.before_sleep()
 
     cdef int refuse(self) except? -2:
-        """Raises where this thread would sleep until one of its own units gives the lock back, which then never runs."""
+        """Raises where this thread would sleep until one of its own units releases the lock, which could never run."""
         cdef xctx_unit_lock *unit = &self.owner.c
         cdef uint32_t slot = <uint32_t>(load64(&unit.head.word) & WRITER_SLOT)
         cdef bint own
@@ -148,7 +147,7 @@ cdef class Attempt:
         if unit.attempt.phase == HAS_SLOT:
             own = readers_in(load64(&unit.row.readers)) != 0
         else:
-            own = slot == unit.index + 1 and load32(&unit.row.mode) != NONE   # otherwise that one is passed over
+            own = slot == unit.index + 1 and load32(&unit.row.mode) != NONE   # otherwise it can be passed over
         if not own:
             return 0
         if current_loop() is not None:
@@ -157,8 +156,8 @@ cdef class Attempt:
                            "not go on while this one waits")
 
     cdef int look_for_held(self) except -1:
-        """What the code that waits holds, and cannot give back before its wait ends. A thread's rows tell that of all of its
-        units, if it has them for itself."""
+        """Finds the locks that the waiting code holds, and cannot release before its wait ends. What the units of a thread hold
+        by rows that the thread does not share, these rows show."""
         cdef list found = []
         cdef bint thread = self.link.unit == A_THREAD
         cdef Key task = _core.task
@@ -180,7 +179,7 @@ cdef class Attempt:
         return 0
 
     cdef void say(self) noexcept:
-        """Has others find out for what this waits, if they may be waiting for it."""
+        """Publishes what this waits for, if others may be waiting for it."""
         cdef xctx_unit_lock *unit = &self.owner.c
         cdef xctx_attempt *attempt = &unit.attempt
         cdef UnitLock held
@@ -210,7 +209,7 @@ cdef class Attempt:
             unsay_stuck(&self.link, held.c.mapping, held.c.index)
 
     cdef int look_for_cycle(self) except? -2:
-        """Raises where this unit, which has waited for long, is the last one of a deadlock."""
+        """Raises where this unit, which has waited for long, has closed a deadlock."""
         cdef xctx_link links[16]
         cdef int length, each, later = 0
         links[0] = self.link
@@ -220,8 +219,8 @@ cdef class Attempt:
             return 0
         for each in range(1, length):
             later += links[each].since > links[0].since
-        # The last that came closed the cycle, and is to be told. But its process may not have all of the locks, and so may not
-        # find the cycle: then the one before it is told a little later, and so on.
+        # The last unit to wait closed the cycle, and should raise. But its process may not have all of the locks, and so may
+        # not find the cycle: then the unit before it raises a little later, and so on.
         self.cycles += 1
         if self.cycles <= 2 * later:
             return 0
@@ -231,7 +230,7 @@ cdef class Attempt:
         raise RuntimeError(f"deadlock: {', held by '.join(told)}, held by the first")
 
     cdef int rest(self, bint looks) except? -2:
-        """WAITS: the last step before a sleep."""
+        """The last step before a sleep. Returns WAITS."""
         if looks or self.stuck or self.held is not None and self.owner.c.attempt.phase == HAS_SLOT:
             self.say()
         if looks:
@@ -307,7 +306,7 @@ cdef class Attempt:
             xctx_lock(&unit.mapping.guard)
             first = self.is_first()
             node.parked = True
-            # To look for a deadlock; not where others cannot wait for this one. The first is woken anyway.
+            # When it is to look for a deadlock: never if it holds nothing to wait for. The first is woken anyway.
             node.since = self.cycles_at if self.held is None or self.held else FOREVER
             start = False
             found = LOCAL
@@ -336,7 +335,7 @@ cdef class Attempt:
                     queue.helped = False
                     self.seconds = min(left, WITHOUT_HELP)
                 if other_queues:
-                    tell_queues(self.owner.row.mapping, 0)   # they may still count on this process, which is not in their way
+                    tell_queues(self.owner.row.mapping, 0)   # they may still count on units of this process
                 found = self.lost()
                 if found:
                     return found
@@ -345,7 +344,7 @@ cdef class Attempt:
             return self.rest(looks)
 
     cdef int look_for_dead(self) except? -2:
-        """Whether one that this waits for has died, or does not follow up, and the lock is held now."""
+        """Whether the lock is held now because a unit that this waited for has died, or does not follow up."""
         cdef xctx_unit_lock *unit = &self.owner.c
         cdef int found = find_dead(unit.mapping, &unit.attempt)
         if found >= 0:
@@ -388,7 +387,7 @@ cdef class Attempt:
         return HELD
 
     cdef int give_back(self) except -1:
-        """What the attempt has got."""
+        """Releases what the attempt has acquired."""
         cdef xctx_unit_lock *unit = &self.owner.c
         if self.owner.forks != xctx_fork_count():
             return 0
@@ -436,7 +435,7 @@ cdef class Attempt:
         return TIME_IS_UP
 
     cdef int end(self) except -1:
-        """Undoes an attempt that has not come to its end: it was killed, cancelled or interrupted, or another has its place."""
+        """Undoes an attempt that was killed, cancelled, interrupted or overtaken."""
         cdef xctx_unit_lock *unit = &self.owner.c
         if not self.under_way:
             return 0
@@ -453,7 +452,7 @@ cdef class Attempt:
         return 0
 
     cdef int leave(self, bint served) except -1:
-        """Leaves the queue and the count of those that wait. One that was not served may have been woken: it wakes the next."""
+        """Leaves the queue and the count of waiters. If it was not served it may have been woken, so it wakes the next."""
         cdef xctx_waiter *chain = NULL
         cdef xctx_unit_lock *unit = &self.owner.c
         cdef LocalQueue queue = self.queue
@@ -491,7 +490,7 @@ cdef class Attempt:
 
 
 cdef str waiter_of(xctx_link *link):
-    """Who waits."""
+    """Names the unit that waits, for an error message."""
     cdef xctx_row *row = row_at(link.mapping.head, link.index)
     cdef uint32_t pid = load32(&row.pid), thread = load32(&row.thread)
     where = f"thread {thread} of process {pid}" if thread else f"process {pid}"   # 0: several threads have the row
@@ -503,7 +502,7 @@ cdef str waiter_of(xctx_link *link):
 
 
 cdef str name_of(xctx_mapping *mapping):
-    """What people know a lock by."""
+    """Names a lock, for an error message."""
     if mapping.path != NULL:
         return os.fsdecode(<bytes>mapping.path)
     return f"a lock without a name ({<size_t>mapping.head:#x} here)"
@@ -516,9 +515,9 @@ cdef void undo(xctx_unit_lock *unit) noexcept:
 
 
 cdef Attempt new_attempt(UnitLock owner, int mode, double until, bint again):
-    """For a unit's lock that is busy with it, and no longer is if this raises. `again`: an upgrade counts as one more
+    """The unit's lock is busy with the attempt already, and no longer if this raises. `again`: an upgrade counts as one more
     acquisition."""
-    cdef uint32_t turn = owner.c.turn   # first: whatever allocates may run a finaliser that makes an attempt
+    cdef uint32_t turn = owner.c.turn   # first: any allocation may run a finaliser that makes an attempt
     cdef Attempt attempt
     try:
         attempt = Attempt.__new__(Attempt)
@@ -542,8 +541,8 @@ cdef Attempt new_attempt(UnitLock owner, int mode, double until, bint again):
 
 
 cdef bint is_beneath(UnitLock owner) except -1:
-    """Whether the attempt with which the unit's lock is busy is that of code which this code interrupted: it goes on when this
-    has returned, and not before."""
+    """Whether the unit's lock is busy with an attempt of code that this code interrupted, which goes on only when this code
+    has returned."""
     cdef Attempt attempt
     if owner.c.shared_by_threads and owner.c.thread != PyThread_get_thread_ident():
         return False
@@ -554,8 +553,8 @@ cdef bint is_beneath(UnitLock owner) except -1:
 
 
 cdef int overtake(UnitLock owner) except -1:
-    """Takes the place of an attempt beneath this code, which then begins anew. A thread that waits for one of the
-    interpreter's own locks has no claim on it either that its signal handlers would have to respect."""
+    """Abandons the attempt of the code that this code interrupted; it will start over. With the interpreter's own locks, too,
+    a signal handler may acquire a lock that the thread it interrupts is waiting for."""
     cdef Attempt attempt = <Attempt>owner.attempt if owner.attempt != NULL else None
     give_up_attempt(owner)
     if attempt is not None:
@@ -575,7 +574,7 @@ cdef void give_up_attempt(UnitLock owner) noexcept:
 
 
 cdef int wait(Attempt attempt) except? -2:
-    """The driver for threads and greenlets. HELD, TIME_IS_UP, or FORKED or OVERTAKEN: it must begin anew."""
+    """The driver for threads and greenlets. HELD or TIME_IS_UP; FORKED or OVERTAKEN where the caller has to start over."""
     cdef int found
     try:
         found = attempt.begin(current_hub(), False)
@@ -600,7 +599,7 @@ cdef int refuse_task() except -1:
 
 
 cdef int pause() except -1:
-    """Waits for other code of the same unit, which is busy with the lock: so rare that it asks now and then."""
+    """Waits for other code of the same unit, which is busy with the lock: so rare that polling is enough."""
     return waiter_here(current_hub(), None).park(PAUSE_MS * 1e-3)
 
 

@@ -1,6 +1,6 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Locks that count only while a grant is good: what a lock over a server does where its units need not ask the server."""
+"""Locks that count only while a grant is good: the paths of a lock over a server on which it need not ask the server."""
 cimport cython
 
 from xctx._lock.acquisition cimport NO_LIMIT, BaseLock, enter, leave, leave_block
@@ -12,7 +12,7 @@ connect()
 cdef extern from *:
     """
     #include <time.h>
-    /* Goes on while the machine sleeps, where there is such a clock. */
+    /* Counts while the machine is suspended, too, where there is such a clock. */
     static double xctx_lock_clock(void) {
         struct timespec now;
     #ifdef CLOCK_BOOTTIME
@@ -28,7 +28,7 @@ cdef extern from *:
 
 
 def clock():
-    """Seconds since some moment, by the clock of grants."""
+    """Seconds since some fixed moment, by the clock of grants."""
     return xctx_lock_clock()
 
 
@@ -41,21 +41,21 @@ cdef class Grant:
     cdef public double until
 
     def good(self):
-        """Whether that is now."""
+        """Whether it still is."""
         return xctx_lock_clock() < self.until
 
 
 @cython.no_gc_clear
 cdef class Granted:
-    """The base of a lock that consists of a local lock and a grant. A block of it is one of the local lock.
+    """The base of a lock that consists of a local lock and a grant. Its blocks are those of the local lock.
 
-    A subclass has methods for where the local lock is not free at once, or the grant is not good: `_acquire_slowly(exclusive,
+    A subclass has methods for when the local lock is not free at once, or the grant is not good: `_acquire_slowly(exclusive,
     blocking, timeout)`, `_enter_slowly()`, `_release_slowly()` and `_leave_slowly(exc)`; and `_put_back(local)`, which releases
     the local lock that was acquired just now.
     """
     cdef BaseLock inner         # the local lock; this and the rest are changed by `_bind` alone
     cdef Grant grant
-    cdef bint forked              # the object was made in a process from which this one was forked
+    cdef bint forked              # this process was forked after the object was made
 
     def _bind(self, inner, grant, forked):
         self.inner = <BaseLock?>inner

@@ -1,7 +1,7 @@
-"""What the locks with a name on this machine are doing, for ``python -m xctx locks``.
+"""What the named locks on this machine are doing, for ``python -m xctx locks``.
 
-It reads the files of shared memory and asks the kernel who is alive, but it takes no part in a lock: it maps nothing to
-write, and nobody waits for it. What it reads may change while it reads.
+It reads the files of shared memory and asks the kernel which processes are alive, but takes no part in a lock: it maps
+nothing writable, and nobody waits for it. The memory may change while it reads.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ FLOCK = struct.Struct("hhqqi4x")
 
 
 def listed(wanted: str | None = None) -> Iterator[dict[str, Any]]:
-    """What there is to say of each lock, or of the one of that name or at that path."""
+    """Describes each lock, or the one of that name or at that path."""
     if wanted is not None and "/" in wanted:
         found = looked_at(wanted)
         if found is not None:
@@ -42,7 +42,7 @@ def listed(wanted: str | None = None) -> Iterator[dict[str, Any]]:
 
 
 def looked_at(path: str) -> dict[str, Any] | None:
-    """What one file says, or None where it is no lock's."""
+    """Describes the lock in a file, or gives None if it is no lock's."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)  # to ask about locks it must be open to write
     except OSError:
@@ -73,7 +73,7 @@ def said(memory: mmap.mmap, fd: int, path: str) -> dict[str, Any] | None:
         inside = readers & 0xFFFFF
         if not alive[owner]:
             dead += bool(mode or inside)
-            died_writing += MODES[mode & 3] == "exclusive"  # nobody has come since who would have been told
+            died_writing += MODES[mode & 3] == "exclusive"  # nobody has acquired the lock since, and so set DIED
             continue
         who = {"pid": pid, "thread": thread or None, "program": program(pid)}
         if mode:
@@ -103,7 +103,7 @@ def lives(fd: int, token: int) -> bool:
 
 
 def seconds_since(moment: int) -> float | None:
-    """`moment`: of CLOCK_MONOTONIC, in nanoseconds; 0 where nobody noted it."""
+    """`moment`: of CLOCK_MONOTONIC, in nanoseconds; 0 if it was not noted."""
     return round(max(0.0, time.monotonic() - moment * 1e-9), 3) if moment else None
 
 
@@ -144,7 +144,7 @@ METRICS = (
     ("waiters", "gauge", "units that wait for it", lambda lock: sum(each["units"] for each in lock["waiters"])),
     ("waits_total", "counter", "how often a unit has begun to wait", lambda lock: lock["waits"]),
     ("deaths_total", "counter", "how often a unit has died while it wrote", lambda lock: lock["deaths"]),
-    ("owner_died", "gauge", "1 until what one that died has left is mended", lambda lock: int(lock["owner_died"])),
+    ("owner_died", "gauge", "1 until what a dead writer left is mended", lambda lock: int(lock["owner_died"])),
 )
 
 
@@ -173,7 +173,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--who", action="store_true", help="name each process that holds the lock or waits for it")
     parser.add_argument("--json", action="store_true", help="one object a line")
     parser.add_argument("--prometheus", action="store_true", help="metrics in the text format of Prometheus")
-    parser.add_argument("--watch", type=seconds, nargs="?", const=1.0, metavar="SECONDS", help="say it again and again")
+    parser.add_argument("--watch", type=seconds, nargs="?", const=1.0, metavar="SECONDS", help="repeat")
     options = parser.parse_args(arguments)
     try:
         SharedLock()
@@ -194,8 +194,8 @@ def main(arguments: list[str]) -> int:
             time.sleep(options.watch)
     except KeyboardInterrupt:
         pass
-    except BrokenPipeError:  # as of `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where the interpreter flushes at its end
+    except BrokenPipeError:  # as with `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # which the interpreter flushes at exit
     if options.name is not None and not found:
         print(f"there is no lock {options.name!r}", file=sys.stderr)
         return 1

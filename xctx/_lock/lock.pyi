@@ -26,13 +26,13 @@ class _Block(Protocol[_Lock_co]):
 
 @disjoint_base
 class SharedLock(BaseLock):
-    """A lock that many may hold to read, or one to write.
+    """A lock that many units may hold to read, or one to write.
 
-    It is held by a unit: by default the task, greenlet or thread that acquired it. It can be used by every thread, greenlet
-    and process that has it: one forked after it was made, or one it is given to as an argument (of a ``Process``, or among a
-    pool's `initargs`), however that is started. With a name, any process of the same user can open it.
+    It is held by a unit: by default the task, greenlet or thread that acquired it. Every thread, greenlet and process that has
+    it can use it: a process that was forked after it was made, or gets it as an argument (of a ``Process``, or among a
+    pool's `initargs`), however it is started. With a name, any process of the same user can open it.
 
-    Writers do not starve readers, nor readers writers, nor writers one another. Whatever dies while holding it gives it back: a
+    Writers do not starve readers, nor readers writers, nor writers one another. A holder that dies gives it back: a
     process that is killed, a thread, greenlet or task that ends. A process that is stopped (SIGSTOP) goes on holding it.
 
     While it waits, a thread sleeps, and a greenlet lets gevent's hub run. A task waits with ``async with`` and the methods
@@ -40,7 +40,7 @@ class SharedLock(BaseLock):
     locks in a circle, in whatever processes, are found in a second or two: the one that came last gets a RuntimeError.
 
     Args:
-        name: of the lock, by which other processes find it; None for one that only those have to whom it is handed.
+        name: of the lock, by which other processes find it; None for a lock that only those can use to whom it is handed.
         key: what a holder is: one of :mod:`xctx.keys`, or a callable; not ``context``.
         on_death: what acquiring does where a writer has died and nobody has called :meth:`mark_consistent` since:
             "warn" (:class:`OwnerDiedWarning`), "raise" it and not hold the lock, or "ignore" it.
@@ -54,8 +54,8 @@ class SharedLock(BaseLock):
 
     A process has one descriptor for each lock. A program that closes descriptors which are not its own, as daemons do, goes on
     excluding others and being excluded, until it has to find out whether a process that holds the lock is alive: then it gets
-    an OSError. So may the first use in a forked process, where /proc is not mounted. The file of a named lock may be removed
-    by others; all who use it get a FileNotFoundError then.
+    an OSError. Where /proc is not mounted, the first use in a forked process may raise one, too. If others remove the file of a
+    named lock, all its users get a FileNotFoundError.
 
     Thread-safety: all methods may be called from any thread.
     Lifetime: what the processes share lives as long as one of them has the lock; the name, too. A child that is forked while
@@ -84,7 +84,7 @@ class SharedLock(BaseLock):
         """How many units wait for the lock, in all processes. It may have changed by now."""
     @property
     def owner(self) -> tuple[_Mode, int, int] | None:
-        """Who holds the lock exclusively or upgradable, as the first three elements of what :meth:`holders` gives, or None."""
+        """The exclusive or upgradable holder, as the first three elements of its entry in :meth:`holders`, or None."""
     @property
     def path(self) -> str | None:
         """The path of its file, or None where it has no name."""
@@ -133,7 +133,7 @@ class SharedLock(BaseLock):
     def acquire(self, exclusive: bool = False, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Acquires the lock for this unit. In a task it stops the event loop while it waits: see :meth:`acquire_async`.
 
-        A wait that a signal's handler, ``gevent.Timeout`` or the like ends by an exception leaves no trace.
+        A wait that is ended by an exception of a signal handler, ``gevent.Timeout`` or the like leaves no trace.
 
         Args:
             exclusive: to write, rather than to read beside others.
@@ -144,13 +144,13 @@ class SharedLock(BaseLock):
             Whether the lock is held.
 
         Raises:
-            ValueError: this unit holds the lock already (of a :class:`SharedRLock`: to read, and it asks to write); `timeout` is
+            ValueError: this unit holds the lock already (a :class:`SharedRLock`: to read, and asks to write); `timeout` is
                 negative, or given together with ``blocking=False``.
             RuntimeError: the wait could not end: another unit of this thread has the lock and cannot run meanwhile, or units
                 wait for one another's locks in a circle. Or this process counts as dead, because it closed descriptors.
             FileNotFoundError: the lock's file was removed while it was used.
-            OSError: no room is left for this thread in the shared memory; or nothing tells whether a holder is alive, because
-                no descriptor is left or the program closed the lock's.
+            OSError: no room is left for this thread in the shared memory; or it cannot be found out whether a holder is alive,
+                because no descriptor is left or the program closed the lock's.
 
         Warns:
             OwnerDiedWarning: a writer died. Where the warning is made an error, the lock is not acquired.
@@ -168,7 +168,7 @@ class SharedLock(BaseLock):
         Raises and warns as :meth:`acquire`.
         """
     def upgrade(self, blocking: bool = True, timeout: float | None = -1) -> bool:
-        """From upgradable to exclusive, when all others that read have released. New ones wait.
+        """From upgradable to exclusive, once all other readers have released. New readers wait.
 
         Args:
             blocking: False to try only.
@@ -197,7 +197,7 @@ class SharedLock(BaseLock):
 
         Raises:
             ValueError: this unit does not hold the lock, or is upgrading it at this moment.
-            RuntimeError: this process closed descriptors, and so was taken for dead: it has not held the lock of late.
+            RuntimeError: this process closed descriptors, and so was taken for dead: it had lost the lock already.
             FileNotFoundError: the unit wrote, and the lock's file was removed meanwhile: others may have written, too. The lock
                 is released all the same.
         """
@@ -229,7 +229,7 @@ class SharedLock(BaseLock):
 
         Args:
             timeout: how many seconds to wait before a TimeoutError; -1 for as long as it takes.
-            mend: True where the block is to mend what a dead writer left: then nothing is warned about or raised.
+            mend: True if the block mends what a dead writer left: it neither warns of the death nor raises for it.
 
         Returns:
             As :meth:`shared`.
@@ -252,16 +252,16 @@ class SharedLock(BaseLock):
     def acquire_async(self, exclusive: bool = False, timeout: float | None = -1) -> Coroutine[Any, Any, bool]:
         """As :meth:`acquire`, in an asyncio task: to be awaited. Cancelling it leaves no trace.
 
-        It is this task that holds the lock then, also where ``asyncio.wait_for``, ``gather`` or ``create_task`` has another
-        task do the waiting. It must wait in the thread that called this, and this task must not end before it has.
+        This task then holds the lock, even where ``asyncio.wait_for``, ``gather`` or ``create_task`` has another task do the
+        waiting. That task must run in the thread that called this, and this task must not end before the wait does.
 
         Args:
             exclusive: to write, rather than to read beside others.
             timeout: how many seconds to wait; -1 for as long as it takes, 0 to try only.
 
         Returns:
-            An awaitable of whether the lock is held. With ``timeout=0`` another task that awaits it for one that holds the lock
-            already gets False, where that one itself gets the ValueError.
+            An awaitable of whether the lock is held. With ``timeout=0``, where this task holds the lock already, another task
+            that awaits it gets False, and this task itself the ValueError.
 
         Raises:
             ValueError: `timeout` is negative.
@@ -299,19 +299,19 @@ class SharedLock(BaseLock):
         traceback: TracebackType | None = None,
     ) -> Coroutine[Any, Any, None]: ...
     def locked(self) -> bool:
-        """Whether anyone holds the lock, in any way. It may have changed by now.
+        """Whether any unit holds the lock, in any mode. It may have changed by now.
 
         Raises:
             OSError: as for :meth:`holders`.
         """
     def holders(self) -> list[tuple[_Mode, int, int, int]]:
-        """Who holds the lock, for debugging. It may have changed by now.
+        """The holders of the lock, for debugging. They may have changed by now.
 
         Returns:
             A list of (mode, pid, the kernel's number of the thread or 0 where several share a row, how many units).
 
         Raises:
-            OSError: no descriptor is left, or the program closed the lock's, so that nothing tells which holders are alive.
+            OSError: no descriptor is left, or the program closed the lock's, so that it is unknown which holders are alive.
                 The attributes :attr:`owner`, :attr:`readers`, :attr:`waiters` and :attr:`owner_died` raise it as well.
         """
     # A lock without a name is pickled only for a process that is being started.
@@ -321,8 +321,8 @@ class SharedRLock(SharedLock):
     """A :class:`SharedLock` that its holder may acquire again.
 
     A release takes back the latest acquisition; the lock is free again when all are taken back. Acquiring it to read where it
-    is held for anything, or to write where it is held to write, never waits: not for a writer who waits for this unit
-    either. Acquiring it to write where it is held upgradable upgrades it until that is released.
+    is held in any mode, or to write where it is held to write, never waits, not even for a writer that waits for this unit.
+    Acquiring it to write where it is held upgradable upgrades it until that acquisition is released.
     """
 
 def open_named(cls: type[_L], name: str, key: Key, on_death: _OnDeath = "warn") -> _L: ...

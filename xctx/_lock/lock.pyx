@@ -6,8 +6,8 @@
        |---- unit_locks, a local of its key:     UnitLock, what each unit has of the lock
        |---- rows, a local of the thread:        Row, by which the units of a thread count in the shared table
 
-The stores drop a unit's values when the unit ends, and a UnitLock that is dropped gives back what it had. So whatever way a
-thread, greenlet or task ends, nothing of it stays in the table. In a forked child the stores are empty: the child holds
+The stores drop a unit's values when the unit ends, and a UnitLock that is dropped gives back what it had. So however a
+thread, greenlet or task ends, nothing of it stays in the table. In a forked child the stores are empty: it holds
 nothing, and takes rows of its own.
 """
 cimport cython
@@ -39,7 +39,7 @@ connect()
 
 @cython.final
 cdef class Common:
-    """What those locks of one process have in common that lead to the same memory: one name is one lock, however often it is
+    """What the SharedLocks of one process that use the same memory have in common: one name is one lock, however often it is
     opened.
 
     Lifetime: of the locks. A Row refers to the mapping alone, and a `local` releases its rows when it dies; so nothing here
@@ -64,13 +64,13 @@ xctx_forbid_instances(<PyTypeObject*>Holders)
 
 @cython.no_gc_clear
 cdef class SharedLock(BaseLock):
-    """SharedLock(name=None, *, key=None, on_death='warn')\n--\n\nA lock that many may hold to read, or one to write.
+    """SharedLock(name=None, *, key=None, on_death='warn')\n--\n\nA lock that many units may hold to read, or one to write.
 
-    It is held by a unit: by default the task, greenlet or thread that acquired it. It can be used by every thread, greenlet
-    and process that has it: one forked after it was made, or one it is given to as an argument (of a ``Process``, or among a
-    pool's `initargs`), however that is started. With a name, any process of the same user can open it.
+    It is held by a unit: by default the task, greenlet or thread that acquired it. Every thread, greenlet and process that has
+    it can use it: a process that was forked after it was made, or gets it as an argument (of a ``Process``, or among a
+    pool's `initargs`), however it is started. With a name, any process of the same user can open it.
 
-    Writers do not starve readers, nor readers writers, nor writers one another. Whatever dies while holding it gives it back: a
+    Writers do not starve readers, nor readers writers, nor writers one another. A holder that dies gives it back: a
     process that is killed, a thread, greenlet or task that ends. A process that is stopped (SIGSTOP) goes on holding it.
 
     While it waits, a thread sleeps, and a greenlet lets gevent's hub run. A task waits with ``async with`` and the methods
@@ -78,7 +78,7 @@ cdef class SharedLock(BaseLock):
     locks in a circle, in whatever processes, are found in a second or two: the one that came last gets a RuntimeError.
 
     Args:
-        name: of the lock, by which other processes find it; None for one that only those have to whom it is handed.
+        name: of the lock, by which other processes find it; None for a lock that only those can use to whom it is handed.
         key: what a holder is: one of :mod:`xctx.keys`, or a callable; not ``context``.
         on_death: what acquiring does where a writer has died and nobody has called :meth:`mark_consistent` since:
             "warn" (:class:`OwnerDiedWarning`), "raise" it and not hold the lock, or "ignore" it.
@@ -92,8 +92,8 @@ cdef class SharedLock(BaseLock):
 
     A process has one descriptor for each lock. A program that closes descriptors which are not its own, as daemons do, goes on
     excluding others and being excluded, until it has to find out whether a process that holds the lock is alive: then it gets
-    an OSError. So may the first use in a forked process, where /proc is not mounted. The file of a named lock may be removed
-    by others; all who use it get a FileNotFoundError then.
+    an OSError. Where /proc is not mounted, the first use in a forked process may raise one, too. If others remove the file of a
+    named lock, all its users get a FileNotFoundError.
 
     Thread-safety: all methods may be called from any thread.
     Lifetime: what the processes share lives as long as one of them has the lock; the name, too. A child that is forked while
@@ -161,7 +161,7 @@ cdef class SharedLock(BaseLock):
     def acquire(self, exclusive=False, blocking=True, timeout=-1):
         """Acquires the lock for this unit. In a task it stops the event loop while it waits: see :meth:`acquire_async`.
 
-        A wait that a signal's handler, ``gevent.Timeout`` or the like ends by an exception leaves no trace.
+        A wait that is ended by an exception of a signal handler, ``gevent.Timeout`` or the like leaves no trace.
 
         Args:
             exclusive: to write, rather than to read beside others.
@@ -172,13 +172,13 @@ cdef class SharedLock(BaseLock):
             Whether the lock is held.
 
         Raises:
-            ValueError: this unit holds the lock already (of a :class:`SharedRLock`: to read, and it asks to write); `timeout` is
+            ValueError: this unit holds the lock already (a :class:`SharedRLock`: to read, and asks to write); `timeout` is
                 negative, or given together with ``blocking=False``.
             RuntimeError: the wait could not end: another unit of this thread has the lock and cannot run meanwhile, or units
                 wait for one another's locks in a circle. Or this process counts as dead, because it closed descriptors.
             FileNotFoundError: the lock's file was removed while it was used.
-            OSError: no room is left for this thread in the shared memory; or nothing tells whether a holder is alive, because
-                no descriptor is left or the program closed the lock's.
+            OSError: no room is left for this thread in the shared memory; or it cannot be found out whether a holder is alive,
+                because no descriptor is left or the program closed the lock's.
 
         Warns:
             OwnerDiedWarning: a writer died. Where the warning is made an error, the lock is not acquired.
@@ -206,7 +206,7 @@ cdef class SharedLock(BaseLock):
         return enter(self, UPGRADABLE, seconds_of(blocking, timeout))
 
     def upgrade(self, blocking=True, timeout=-1):
-        """From upgradable to exclusive, when all others that read have released. New ones wait.
+        """From upgradable to exclusive, once all other readers have released. New readers wait.
 
         Args:
             blocking: False to try only.
@@ -255,7 +255,7 @@ cdef class SharedLock(BaseLock):
 
         Raises:
             ValueError: this unit does not hold the lock, or is upgrading it at this moment.
-            RuntimeError: this process closed descriptors, and so was taken for dead: it has not held the lock of late.
+            RuntimeError: this process closed descriptors, and so was taken for dead: it had lost the lock already.
             FileNotFoundError: the unit wrote, and the lock's file was removed meanwhile: others may have written, too. The lock
                 is released all the same.
         """
@@ -292,7 +292,7 @@ cdef class SharedLock(BaseLock):
 
         Args:
             timeout: how many seconds to wait before a TimeoutError; -1 for as long as it takes.
-            mend: True where the block is to mend what a dead writer left: then nothing is warned about or raised.
+            mend: True if the block mends what a dead writer left: it neither warns of the death nor raises for it.
 
         Returns:
             As :meth:`shared`.
@@ -319,16 +319,16 @@ cdef class SharedLock(BaseLock):
     def acquire_async(self, exclusive=False, timeout=-1):
         """As :meth:`acquire`, in an asyncio task: to be awaited. Cancelling it leaves no trace.
 
-        It is this task that holds the lock then, also where ``asyncio.wait_for``, ``gather`` or ``create_task`` has another
-        task do the waiting. It must wait in the thread that called this, and this task must not end before it has.
+        This task then holds the lock, even where ``asyncio.wait_for``, ``gather`` or ``create_task`` has another task do the
+        waiting. That task must run in the thread that called this, and this task must not end before the wait does.
 
         Args:
             exclusive: to write, rather than to read beside others.
             timeout: how many seconds to wait; -1 for as long as it takes, 0 to try only.
 
         Returns:
-            An awaitable of whether the lock is held. With ``timeout=0`` another task that awaits it for one that holds the lock
-            already gets False, where that one itself gets the ValueError.
+            An awaitable of whether the lock is held. With ``timeout=0``, where this task holds the lock already, another task
+            that awaits it gets False, and this task itself the ValueError.
 
         Raises:
             ValueError: `timeout` is negative.
@@ -427,14 +427,14 @@ cdef class SharedLock(BaseLock):
 
     @property
     def owner(self):
-        """Who holds the lock exclusively or upgradable, as the first three elements of what :meth:`holders` gives, or None."""
+        """The exclusive or upgradable holder, as the first three elements of its entry in :meth:`holders`, or None."""
         for holder in self.holders():
             if holder[0] != "shared":
                 return holder[:3]
         return None
 
     def locked(self):
-        """Whether anyone holds the lock, in any way. It may have changed by now.
+        """Whether any unit holds the lock, in any mode. It may have changed by now.
 
         Raises:
             OSError: as for :meth:`holders`.
@@ -442,13 +442,13 @@ cdef class SharedLock(BaseLock):
         return bool(self.holders())
 
     def holders(self):
-        """Who holds the lock, for debugging. It may have changed by now.
+        """The holders of the lock, for debugging. They may have changed by now.
 
         Returns:
             A list of (mode, pid, the kernel's number of the thread or 0 where several share a row, how many units).
 
         Raises:
-            OSError: no descriptor is left, or the program closed the lock's, so that nothing tells which holders are alive.
+            OSError: no descriptor is left, or the program closed the lock's, so that it is unknown which holders are alive.
                 The attributes :attr:`owner`, :attr:`readers`, :attr:`waiters` and :attr:`owner_died` raise it as well.
         """
         cdef xctx_head *head = ready(self).head
@@ -483,7 +483,7 @@ cdef class SharedLock(BaseLock):
             return open_at, (type(self), self.place, self.holder, how)
         from multiprocessing import reduction
         from multiprocessing.context import assert_spawning
-        assert_spawning(self)   # raises a RuntimeError that tells what to do
+        assert_spawning(self)   # raises a RuntimeError that says what to do
         return handed_on, (type(self), reduction.DupFd(ready(self).c.carrier), self.holder, how)
 
 
@@ -492,8 +492,8 @@ cdef class SharedRLock(SharedLock):
     """SharedRLock(name=None, *, key=None, on_death='warn')\n--\n\nA :class:`SharedLock` that its holder may acquire again.
 
     A release takes back the latest acquisition; the lock is free again when all are taken back. Acquiring it to read where it
-    is held for anything, or to write where it is held to write, never waits: not for a writer who waits for this unit
-    either. Acquiring it to write where it is held upgradable upgrades it until that is released.
+    is held in any mode, or to write where it is held to write, never waits, not even for a writer that waits for this unit.
+    Acquiring it to write where it is held upgradable upgrades it until that acquisition is released.
     """
 
     def __cinit__(self):
@@ -581,7 +581,7 @@ cdef void set_up(SharedLock lock, Common common, str name, str place, Key key, i
 
 
 cdef int tell_of_limit(object error) except -1:
-    """Raises in the place of an error which says no more than that no descriptor is left."""
+    """Replaces an error that says only that no descriptor is left."""
     if error.errno == errno.EMFILE:
         raise OSError(errno.EMFILE, f"{error.strerror}: this process has a descriptor for each of its locks, and may have no "
                                     "more (RLIMIT_NOFILE)") from None
@@ -622,8 +622,8 @@ cdef class LockBlock:
 xctx_forbid_instances(<PyTypeObject*>LockBlock)
 
 
-# What `__aexit__` gives. A lock is released without waiting; a coroutine that released it would have to be made first, which
-# fails where there is no memory, and the lock would stay held.
+# What `__aexit__` gives. Releasing need not wait. A coroutine that released would have to be allocated first; if that failed,
+# the lock would stay held.
 cdef object LEFT = done(None)
 
 

@@ -10,7 +10,7 @@
 
 #define BYTE_OF(token) (1 + (long)(token))
 
-/* For this long a file that was found is assumed to be still there. */
+/* A file that was found is assumed to be there for this long. */
 #define LOOK_AGAIN 10000000   /* ns */
 
 /* Process: all mappings, the newest first. */
@@ -40,14 +40,14 @@ static void close_if_of(const xctx_mapping *mapping, int fd) {
     if (xctx_is_of(mapping, fd)) close(fd);
 }
 
-/* A new open file of what `fd` is, or -1 and errno. */
+/* A new open file description of the file of `fd`, or -1 and errno. */
 static int open_anew(int fd) {
     char path[40];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     return open(path, O_RDWR | O_CLOEXEC);
 }
 
-/* The carrier, which the program may have closed: then it is opened anew where the file has a name. -1 and errno otherwise. */
+/* The carrier; where the program closed it and the file has a name, it is reopened. -1 and errno otherwise. */
 static int carrier_of(xctx_mapping *mapping) {
     int fd;
     if (xctx_is_of(mapping, mapping->carrier)) return mapping->carrier;
@@ -62,7 +62,7 @@ static int carrier_of(xctx_mapping *mapping) {
     return -1;
 }
 
-/* Memory is reserved rather than found missing later, which would be a SIGBUS. 0, or -1 and errno. */
+/* Reserves memory, because memory found missing later would be a SIGBUS. 0, or -1 and errno. */
 static int reserve(int fd, uint32_t rows) {
     int failed;
     do failed = fallocate(fd, 0, 0, (off_t)XCTX_SIZE_OF(rows));
@@ -98,15 +98,15 @@ static void after_fork_in_child(void) {
         mapping->life = NULL;   /* it is not mapped here */
         mapping->token = 0;
         memset(mapping->rows, 0, sizeof(mapping->rows));
-        /* The units that wait, wait in the parent; its objects are left alone. */
+        /* The waiting units are the parent's; their objects are left alone. */
         mapping->queues = NULL;
         mapping->queued = 0;
         memset((void *)&mapping->guard, 0, sizeof(mapping->guard));
     }
 }
 
-/* This interpreter ends, and the process goes on: others get what it holds still, as if it were a process that died. Nothing
- * should use the memory any more; what does, is given other memory. */
+/* This interpreter ends, and the process goes on: others get what it still holds, as if its process had died. No code should
+ * use the memory any more; code that does anyway finds private memory mapped in its place. */
 static void quit_interpreter(void) {
     xctx_mapping *mapping;
     void *life;
@@ -142,7 +142,7 @@ int xctx_set_up_mappings(void) {
 
 /* --- mapping, unmapping ------------------------------------------------------------------------------------------------ */
 
-/* A number that nobody else gets, in this container or another, and is not 0. */
+/* A nonzero number that no other lock gets, in this container or another. */
 static uint64_t new_identity(void) {
     uint64_t number = 0;
     if (syscall(SYS_getrandom, &number, sizeof(number), 1u /* GRND_NONBLOCK */) != sizeof(number) || number == 0)
@@ -163,7 +163,7 @@ xctx_mapping *xctx_map(int fd, const char *path, int lasting) {
     }
     head = mmap(NULL, XCTX_SPAN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (head == MAP_FAILED) return NULL;
-    /* Nothing but zeros is a free lock, so the first process to come says what this is. */
+    /* A file of zeros is a free lock, so the first process to come marks it as a lock's. */
     if (!xctx_cas64(&head->magic, &before, XCTX_MAGIC) && before != XCTX_MAGIC) {
         munmap(head, XCTX_SPAN);
         errno = ENOLCK;
@@ -200,7 +200,7 @@ xctx_mapping *xctx_map(int fd, const char *path, int lasting) {
     return mapping;
 }
 
-/* Removes the file of a mapping that this process has given up, unless another process uses it, or has to be told of a death. */
+/* Removes the file of a mapping that this process has given up, unless another process uses it, or has to learn of a death. */
 static void remove_if_last(xctx_mapping *mapping, int died) {
     struct stat about;
     char *name;
@@ -212,7 +212,7 @@ static void remove_if_last(xctx_mapping *mapping, int died) {
         *name = 0;
         directory = open(mapping->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (directory >= 0) {
-            /* Another process may have removed it meanwhile, and a third have made one of the same name: that stays. */
+            /* Another process may have removed it meanwhile, and a third have made one of the same name, which must stay. */
             if (!fstatat(directory, name + 1, &about, AT_SYMLINK_NOFOLLOW) && about.st_dev == mapping->device
                 && about.st_ino == mapping->inode)
                 unlinkat(directory, name + 1, 0);
@@ -224,7 +224,7 @@ static void remove_if_last(xctx_mapping *mapping, int died) {
     close(fd);
 }
 
-/* Whether the next that opens the file has to be told that a writer died. */
+/* Whether the next process that opens the file has to be told that a writer died. */
 static int is_marked(xctx_mapping *mapping);
 
 void xctx_quit_all(void) {
@@ -285,13 +285,13 @@ int xctx_look_for_name(xctx_mapping *mapping) {
 
 /* --- the living and the dead --------------------------------------------------------------------------------------------- */
 
-/* 1 where the process of that token lives, 0 where it is dead, -1 and errno where nobody can tell. */
+/* 1 where the process of that token is alive, 0 where it is dead, -1 and errno where that cannot be found out. */
 static int lives(xctx_mapping *mapping, uint32_t token) {
     struct flock range;
     int fd;
     if (token == mapping->token) return 1;
     fd = carrier_of(mapping);
-    /* Asked through an open file that has no such lock itself: the answer leaves out its own locks. */
+    /* F_OFD_GETLK leaves out locks of the open file that it is given: so not `own`, but the carrier, which locks no such byte. */
     if (fd < 0 || lock_range(fd, F_OFD_GETLK, &range, F_WRLCK, BYTE_OF(token))) return -1;
     return range.l_type != F_UNLCK;
 }
@@ -313,7 +313,7 @@ static int come_alive(xctx_mapping *mapping) {
     close(own);
     if (lock_range(fd, F_OFD_GETLK, &range, F_WRLCK, BYTE_OF(token))) goto closed;
     if (range.l_type == F_UNLCK) {
-        /* What was mapped is another open file than the one that was asked for. */
+        /* The file system mapped an open file other than `own`. */
         munmap(life, 1);
         life = NULL;
         if ((own = open_anew(fd)) < 0) return errno;
@@ -369,8 +369,8 @@ static int clean_up_if_dead(xctx_mapping *mapping, uint32_t index, uint32_t *liv
     if ((errno = come_alive(mapping)) != 0) return -1;
     found = become_cleaner(mapping, row);
     if (found != 1) return found;
-    /* It may have been cleaned up since, and be another's. Otherwise it is taken before anything else: a process that counts as
-     * dead, and is not, then finds out before it changes what is being cleaned up. */
+    /* The row may have been cleaned up since, and be another's. Otherwise take it before anything else, so that an owner that
+     * counts as dead, and is not, finds out before it changes what is being cleaned up. */
     if (xctx_cas32(&row->owner, &owner, owner | XCTX_TAKEN)) {
         xctx_clean_up_dead_row(mapping->head, index);
         free_again(mapping->head, index);
@@ -402,7 +402,7 @@ int xctx_look_for_dead(xctx_mapping *mapping, xctx_attempt *attempt) {
             if (XCTX_IN(xctx_load64(&xctx_row_at(head, i)->readers))) {
                 one = clean_up_if_dead(mapping, i, &living);
                 if (one < 0) found = -1;
-                /* It cannot go on before the first that lives; to ask about all takes long where there are thousands. */
+                /* It cannot go on before the first living reader leaves; asking about thousands of rows takes long. */
                 if (one <= 0) break;
                 found = 1;
             }
@@ -434,7 +434,7 @@ _Static_assert(XCTX_ROWS <= 0x10000, "HOW has room for the index of each row");
 
 /* Under the mutex. */
 static void say_stuck(const xctx_link *link, xctx_stuck *stuck) {
-    if (xctx_load64(&stuck->wait)) return;   /* another unit of the row says so; nobody can go on before that one has */
+    if (xctx_load64(&stuck->wait)) return;   /* another unit of the row is published, and waiters need both to leave */
     xctx_store64(&stuck->lock, link->mapping->head->identity);
     xctx_store64(&stuck->since, link->since);
     xctx_store64(&stuck->how, HOW(link));
@@ -493,14 +493,14 @@ void xctx_unsay_thread_stuck(const xctx_link *link) {
     pthread_mutex_lock(&mutex);
     for (mapping = mappings; mapping; mapping = mapping->next) {
         if (!mapping->head) continue;
-        for (each = mapping->rows; each < mapping->rows + XCTX_OWN_ROWS; each++)   /* one may have become another's, too */
+        for (each = mapping->rows; each < mapping->rows + XCTX_OWN_ROWS; each++)   /* a row may have become another thread's */
             if (each->users) unsay_stuck(link, xctx_row_at(mapping->head, each->index));
     }
     pthread_mutex_unlock(&mutex);
 }
 
-/* Whether a unit that waits is kept by others still. A reader that was admitted, and a writer that was passed over, go on as soon
- * as they run: a process may be stopped, or the machine busy. */
+/* Whether others still keep a unit waiting. They do not if it is a reader that was admitted, or a writer that was passed over,
+ * and merely has not run since: its process may be stopped, or the machine busy. */
 static int is_kept(const xctx_link *link) {
     xctx_head *head = link->mapping->head;
     uint64_t word = xctx_load64(&head->word);
@@ -514,7 +514,7 @@ static int is_kept(const xctx_link *link) {
     }
 }
 
-/* Reads of a unit that has something by a row for what it waits. 0 where no such thing is said, or the unit may go on. */
+/* Reads what a unit that has something by a row waits for. 0 where nothing is published, or the unit may go on. */
 static int read_stuck(xctx_link *link, xctx_stuck *said) {
     uint64_t wait = xctx_load64(&said->wait), lock = xctx_load64(&said->lock), how;
     xctx_mapping *mapping;
@@ -524,12 +524,12 @@ static int read_stuck(xctx_link *link, xctx_stuck *said) {
     how = xctx_load64(&said->how);
     *link = (xctx_link){mapping, wait, xctx_load64(&said->since), said, (uint32_t)how & 0xFFFF, (uint32_t)(how >> 32),
                         (uint8_t)(how >> 16), (uint8_t)(how >> 24)};
-    /* Nobody says the same number of the same lock again, once it is unsaid, but for the same wait. */
+    /* No other wait of the same lock ever has the same number. */
     return xctx_load64(&said->wait) == wait && xctx_load64(&said->lock) == lock
            && link->index < xctx_load32(&mapping->head->used) && is_kept(link);
 }
 
-/* Whether that has been said all the time since it was read, by a process that lives. */
+/* Whether that has been published ever since it was read, by a process that is alive. */
 static int is_stuck_still(const xctx_link *link) {
     return xctx_load64(&link->said->wait) == link->wait && xctx_load64(&link->said->lock) == link->mapping->head->identity
            && xctx_load64(&link->said->how) == HOW(link)
@@ -540,7 +540,7 @@ static int is_same_wait(const xctx_link *one, const xctx_link *other) {
     return one->mapping == other->mapping && one->wait == other->wait;
 }
 
-/* Goes on from the last link: to those that have what its unit waits for. Gives the length of a cycle, or 0. */
+/* Extends the chain from the last link to units that have what its unit waits for. Gives the length of a cycle, or 0. */
 static int follow(xctx_link *links, int length) {
     const xctx_link *last = &links[length - 1];
     xctx_head *head = last->mapping->head;
@@ -550,7 +550,7 @@ static int follow(xctx_link *links, int length) {
     if (length == XCTX_LONGEST_CYCLE) return 0;
     for (i = 0; i < used; i++) {
         row = xctx_row_at(head, i);
-        /* It has the slot and waits for the readers, or it waits for the owner of the slot. */
+        /* The last link's unit has the slot and waits for the readers, or it waits for the owner of the slot. */
         if (last->phase == XCTX_HAS_SLOT ? !XCTX_IN(xctx_load64(&row->readers)) : slot != i + 1) continue;
         if (!read_stuck(&links[length], &row->stuck[last->phase == XCTX_HAS_SLOT ? XCTX_STUCK_READER : XCTX_STUCK_WRITER]))
             continue;
@@ -565,7 +565,7 @@ int xctx_find_cycle(xctx_link *links) {
     int length = 0, i;
     pthread_mutex_lock(&mutex);
     if (is_kept(&links[0])) length = follow(links, 1);
-    /* The first is awake: it asks. It may have been admitted since. */
+    /* The first link is of the unit that asks, so it is alive; but it may have been admitted since. */
     for (i = 0; i < length; i++)
         if (!is_kept(&links[i]) || (i && !is_stuck_still(&links[i]))) length = 0;
     pthread_mutex_unlock(&mutex);
@@ -574,7 +574,7 @@ int xctx_find_cycle(xctx_link *links) {
 
 /* --- rows -------------------------------------------------------------------------------------------------------------- */
 
-/* How many rows one process may have, while so many have been used: few where there are many processes. */
+/* How many rows one process may have when `used` rows have been used: few where there are many processes. */
 static uint32_t share(uint32_t used) {
     if (used < XCTX_ROWS / 2) return XCTX_OWN_ROWS;
     return used < XCTX_ROWS / 8 * 7 ? 4 : 1;
@@ -589,7 +589,7 @@ static void sweep(xctx_mapping *mapping) {
         clean_up_if_dead(mapping, xctx_add32(&mapping->head->sweep, 1) % used, &living);
 }
 
-/* A row that nobody owns, now this process's: its index, or -1 and errno, or -2 where there is none. */
+/* Takes a row that nobody owns: its index, or -1 and errno, or -2 where there is none. */
 static int take_free_row(xctx_mapping *mapping) {
     xctx_head *head = mapping->head;
     uint32_t i, used, reserved, wanted, nobody;
@@ -649,7 +649,7 @@ int xctx_claim_row(xctx_mapping *mapping) {
     else if (found == -2 && least) {
         found = (int)least->index;
         least->users++;
-        xctx_store32_release(&xctx_row_at(mapping->head, least->index)->thread, 0);   /* of several */
+        xctx_store32_release(&xctx_row_at(mapping->head, least->index)->thread, 0);   /* several threads use it */
     }
     pthread_mutex_unlock(&mutex);
     errno = failed;
@@ -675,7 +675,7 @@ void xctx_unclaim_row(xctx_mapping *mapping, uint32_t index) {
 #else
 /* --- no locks ------------------------------------------------------------------------------------------------------------ */
 
-/* Enough to compile: no lock is ever made, so none of this is ever called but for the first. */
+/* Enough to compile: no lock is ever made, so only the first of these is ever called. */
 int xctx_set_up_mappings(void) { return 0; }
 int xctx_new_file(void) { return -1; }
 int xctx_reserve_first(int fd) { (void)fd; return -1; }

@@ -1,4 +1,4 @@
-"""Mappings and rows, and what is found out by way of them."""
+"""Mappings and rows, and the functions of mapping.c that other modules use."""
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -38,7 +38,7 @@ cdef class Row:
     cdef Mapping mapping          # this and the next three never change
     cdef uint32_t index
     cdef uint32_t forks
-    cdef unsigned long thread     # whose it is
+    cdef unsigned long thread     # that claimed it
 
 
 cdef int check_locks() except -1

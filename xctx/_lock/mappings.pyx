@@ -2,8 +2,8 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """What one process has of a lock's memory: the file that it has mapped, and the rows of the table that its threads own.
 
-Each gives back what it had there when it dies. Nothing refers back to what uses it, so the collector need not look at these, and
-it must not take one apart before that has given back.
+Each gives back what it had there when it is deallocated. None can be part of a reference cycle, so the collector need not visit
+them, and it must not clear one before that.
 """
 cimport cython
 from cpython.object cimport PyTypeObject
@@ -77,7 +77,7 @@ cdef Mapping mapping_of(int fd, str path, bint lasting):
     mapping.head = xctx_head_of(mapping.c)
     mapping.path = path
     mapping.forks = xctx_fork_count()
-    # At once: a program that changes its root directory or uses up its descriptors later goes on using the lock.
+    # At once, so that a program can use the lock even if it later changes its root directory or uses up its descriptors.
     failed = xctx_come_alive(mapping.c)
     if failed:
         raise OSError(failed, os.strerror(failed))
@@ -109,12 +109,12 @@ def reserve_file(fd):
 
 
 def leave_names():
-    """As this process ends: removes the files that no other uses."""
+    """When this process ends: removes the files that no other process uses."""
     xctx_quit_all()
 
 
 def use_file(fd, alone):
-    """Locks the byte of a file that tells whether anybody uses it; True where that could be had."""
+    """Locks the byte of a file that shows whether the file is in use; whether that succeeded."""
     return xctx_lock_byte(fd, F_WRLCK if alone else F_RDLCK, USERS) == 0
 
 
@@ -138,7 +138,7 @@ cdef int tell_of_loss() except -1:
 cdef class Row:
     """A row of the table that a thread of this process owns, alone or together with other threads.
 
-    Lifetime: of the thread, which keeps it in a `local`, and of all that units of that thread have by it.
+    Lifetime: of the thread, which keeps it in a `local`, and of the UnitLocks that refer to it.
     """
 
     def __dealloc__(self):

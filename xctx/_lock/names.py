@@ -1,12 +1,12 @@
-"""Locks that have a name: where their files are, and how one is opened or made.
+"""Named locks: where their files are, and how one is opened or made.
 
-They are in a directory of the user's own, one for all programs of that user whatever their environment: in /dev/shm, so
-that nothing is left after a restart of the machine, or where there is no such thing in /tmp. Each process that uses a
-file holds a lock on its first byte, shared. A process that gets that lock alone is the last one, and removes the file
-when it ends. Where the last is killed the file stays for the next process that opens the name, which is told where a
-writer has died.
+The files are in a directory of the user's own, the same for all programs of that user whatever their environment: in
+/dev/shm, so that nothing is left after a reboot, or in /tmp where there is no /dev/shm. Each process that uses a file
+holds a shared lock on its first byte. A process that can lock the byte exclusively is the last user, and removes the
+file when it ends. If the last user is killed, the file stays for the next process that opens the name, which is told if
+a writer died.
 
-One file is one lock: however often a process opens it, what its units hold is kept once.
+One file is one lock: however often a process opens it, there is one record of what its units hold.
 """
 
 import os
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    # How the lock's Common is made of a descriptor, a path, and whether the file stays when nobody uses it any more.
+    # Makes the lock's Common from a descriptor, a path, and whether the file stays when nobody uses it any more.
     _Make = Callable[[int, str, bool], Any]
 
-# Process: the locks that are open, by device and inode. Guarded by `guard`, which is made anew in a forked child.
+# Process: the locks that are open, by device and inode. Guarded by `guard`, which a forked child replaces.
 opened: "dict[tuple[int, int], ref[Any]]" = {}
 guard = RLock()
 
@@ -107,7 +107,7 @@ def directory() -> str:
 
 
 def own_place(first: str, user: int) -> str:
-    """The path that is for this user's directory: `first`, or with a number after it where another user has that.
+    """The path of this user's directory: `first`, or `first` with a number where another user has that.
 
     There is always another number, so nobody can keep this user from having a directory.
     """
@@ -123,7 +123,7 @@ def own_place(first: str, user: int) -> str:
     while free in taken:
         number += 1
         free = f"{name}.{number}"
-    # The user may have a later one, made when another had this.
+    # The user may have one with a higher number, made when another user had this one.
     return os.path.join(parent, min(mine, key=lambda entry: (len(entry), entry), default=free))
 
 
@@ -176,7 +176,7 @@ def open_file(name: str) -> tuple[int, str]:
             os.close(place)
         if fd is not None:
             return fd, os.path.join(path, name)
-        time.sleep(0.001)  # its last user removes it at this moment
+        time.sleep(0.001)  # its last user is removing it
 
 
 def open_in(place: int, name: str) -> int | None:
@@ -198,8 +198,8 @@ def open_in(place: int, name: str) -> int | None:
             raise PermissionError(f"the file of the lock {name!r} has a second name, a hard link")
         if use_file(fd, False) and still_named(place, name, fd):
             if about.st_size == 0:
-                # A process that has the file may open it anew after it has become another user. Others do not get so
-                # far: the directory is closed to them.
+                # A process may reopen its own file after it has become another user. Other users cannot reach the file:
+                # the directory is closed to them.
                 os.fchmod(fd, 0o666)
                 reserve_file(fd)  # zeros are a free lock
             mine, fd = fd, -1
@@ -220,7 +220,7 @@ def still_named(place: int, name: str, fd: int) -> bool:
 
 # --- at a path ------------------------------------------------------------------------------------------------------
 
-# File systems whose files other machines change as well, by what statfs says.
+# File systems whose files other machines may change, as mountinfo names them.
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs"}
 
 
@@ -270,7 +270,7 @@ def open_at(path: str, create: bool, mode: int, make: "_Make") -> "Any":
 
 
 def file_system(path: str) -> str:
-    """The kind of the file system that a path is on, or an empty string where nothing tells."""
+    """The kind of the file system that a path is on, or an empty string if that is unknown."""
     number = os.stat(path).st_dev
     wanted = f"{os.major(number)}:{os.minor(number)}"
     try:
@@ -286,18 +286,18 @@ def file_system(path: str) -> str:
 
 # --- processes that multiprocessing starts --------------------------------------------------------------------------
 
-# They end by os._exit(), before which nobody would find that it was the last.
+# They end by os._exit(), so without this the last user of a file would not remove it.
 _watched = [False, False]  # forks, multiprocessing
 
 
 def watch_children(leave: "Callable[[], None]") -> None:
-    """Has `leave` called when such a process, this one or a child, comes to its end."""
+    """Arranges that `leave` is called when such a process, this one or a child, ends."""
 
     def look() -> None:
         util = sys.modules.get("multiprocessing.util")
         if util is not None and not _watched[1]:
             _watched[1] = True
-            # A forked child first forgets what its parent is to do in the end, and then calls these.
+            # A forked child first clears its parent's finalizers, and then calls these.
             util.register_after_fork(watch_children, lambda _: at_its_end(leave))
             at_its_end(leave)
 

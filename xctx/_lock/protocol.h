@@ -20,12 +20,12 @@
  * An announcement that is not followed up. A writer that waits for readers to leave may be stopped, or be a task of a loop
  * that is busy. It says XCTX_PENDING when it begins to wait, and goes on only by a compare-and-swap that takes the flag back.
  * Until then any other unit may *pass over* the announcement: it takes the writer slot, or from an upgradable holder the
- * announcement alone, and counts `passes` of the word up, so that the writer finds out and begins anew. A unit does that once
+ * announcement alone, and counts `passes` of the word up, so that the writer finds out and starts over. A unit does that once
  * it has seen the lock free of readers for XCTX_FOLLOW_UP. A writer that need not wait never says XCTX_PENDING, and pays
  * nothing for this.
  *
- * Death. A holder may die between any two of these stores. Its row tells what it had: `in` and `waiting` are taken out; the
- * writer slot is given up in its place; and if `mode` says that it was writing, XCTX_DIED tells those who come next, until
+ * Death. A holder may die between any two of these stores. Its row shows what it had: `in` and `waiting` are taken out; the
+ * writer slot is given up in its place; and if `mode` says that it was writing, XCTX_DIED tells later holders, until
  * one of them clears it. The store that takes the slot also says which row took it. A process that cleans up first puts its
  * token into `cleaner` of the row, so that no two do, and then marks the row as taken from its owner. If it dies as well, the
  * next one takes over and does everything from the start; if it is stopped meanwhile, the others wait for it, as for any
@@ -37,7 +37,7 @@
  *
  * Memory order. All accesses that decide are sequentially consistent. Only `mode` of a row, and what people read there, is
  * stored with release order (xctx_store32_release). Another process reads `mode` when the row's owner has died, after the
- * kernel has told of the death, and by then all that the owner stored is there; or when the owner has said XCTX_PENDING, by
+ * kernel has reported the death, and by then all that the owner stored is there; or when the owner has said XCTX_PENDING, by
  * a later and sequentially consistent change of the word. Release order is needed in the owner: what it wrote while it held
  * the lock must not be moved behind the store that says that it does not write any more. */
 #ifndef XCTX_LOCK_PROTOCOL_H
@@ -119,7 +119,7 @@ static inline void xctx_wake(xctx_head *head, uint64_t word, uint32_t flags) {
     if (XCTX_LIKELY(flags == 0)) return;
     xctx_add32(&head->wake_counter, 1);
     if (flags & XCTX_STARVING) {
-        /* First of all, while a helper that sleeps for a starving writer can still be told from other helpers. */
+        /* Before all helpers are woken: one that sleeps for a starving writer could not be told from the others afterwards. */
         starving = xctx_futex_wake(&head->wake_counter, 1, XCTX_STARVING);
         if (!starving) {
             /* No starving writer sleeps. One may be about to: it is made to look again. */
@@ -158,7 +158,7 @@ static inline void xctx_admit_readers(xctx_head *head) {
     }
 }
 
-/* Clears `bits` of the word, which only the slot's owner may, and wakes those whom it concerns. */
+/* Clears `bits` of the word, as only the slot's owner may, and wakes the sleepers concerned. */
 static inline void xctx_clear_and_wake(xctx_head *head, uint64_t bits) {
     const uint32_t sleepers = XCTX_READERS_SLEEP | XCTX_HELPERS_SLEEP | (bits & XCTX_WRITER_SLOT ? XCTX_WRITERS_SLEEP : 0);
     uint64_t word = xctx_load64(&head->word);
@@ -168,7 +168,7 @@ static inline void xctx_clear_and_wake(xctx_head *head, uint64_t bits) {
 
 /* --- readers ----------------------------------------------------------------------------------------------------------- */
 
-/* All that reading takes where no writer is about. True where the lock is held; *word is what the word was. */
+/* All that reading takes where there is no writer. True where the lock is held; *word is what the word was. */
 static inline int xctx_enter(xctx_head *head, xctx_row *row, uint64_t *word) {
     xctx_add64(&row->readers, 1);
     *word = xctx_load64(&head->word);
@@ -256,7 +256,7 @@ static inline void xctx_begin_pending(xctx_head *head, xctx_attempt *attempt) {
     attempt->pending = 1;
 }
 
-/* Whether the owner of the writer slot still is that: 1, and nobody passes over it from now on; or 0, it was passed over. */
+/* 1 where the attempt still owns the writer slot, and nobody passes over it from now on; 0 where it was passed over. */
 static inline int xctx_end_pending(xctx_head *head, xctx_attempt *attempt) {
     uint64_t word;
     if (XCTX_LIKELY(!attempt->pending)) return 1;
@@ -271,7 +271,7 @@ static inline int xctx_was_passed_over(xctx_head *head, const xctx_attempt *atte
     return attempt->pending && XCTX_PASSES(xctx_load64(&head->word)) != attempt->passes;
 }
 
-/* The attempt of one that was passed over begins anew. */
+/* Restarts the attempt of a writer that was passed over. */
 static inline void xctx_begin_anew(xctx_head *head, xctx_attempt *attempt) {
     attempt->pending = 0;
     if (attempt->upgrades) xctx_announce_upgrade(head, attempt);
@@ -287,7 +287,7 @@ static inline int xctx_no_readers(xctx_head *head) {
 }
 
 /* Passes over an announcement that `attempt` has seen not followed up for XCTX_FOLLOW_UP; whether it did. Safe at any time,
- * because the one that announced itself finds out before it goes on. */
+ * because the writer that announced itself finds out before it goes on. */
 static inline int xctx_pass_over(xctx_head *head, xctx_attempt *attempt) {
     uint64_t word = xctx_load64(&head->word), now, seen, without;
     uint32_t sleepers = XCTX_READERS_SLEEP | XCTX_HELPERS_SLEEP | XCTX_DRAINER_SLEEPS;
@@ -361,7 +361,7 @@ static inline uint32_t xctx_sleep_flag(const xctx_attempt *attempt) {
     }
 }
 
-/* How long to sleep, in ns. Where the slot is kept for starving writers, they may have died. */
+/* How long to sleep, in ns: a short time where the slot is kept for starving writers, because these may have died. */
 static inline uint64_t xctx_sleep_time(xctx_head *head) {
     return (xctx_load64(&head->word) & (XCTX_WRITER_SLOT | XCTX_STARVING)) == XCTX_STARVING ? XCTX_SHORT_SLEEP
                                                                                              : XCTX_LONGEST_SLEEP;
@@ -386,7 +386,7 @@ static inline int xctx_prepare_sleep(xctx_head *head, uint32_t index, xctx_attem
         attempt->wake_counter = xctx_load32(&head->wake_counter);
         xctx_or64(&head->word, xctx_sleep_flag(attempt));
         if (xctx_poll(head, index, attempt)) return 1;
-        /* Where it has got the writer slot meanwhile, it sleeps for something else: once more. */
+        /* Once more if it has got the writer slot meanwhile: it now sleeps for something else. */
     } while (phase != attempt->phase);
     return 0;
 }
@@ -397,14 +397,14 @@ static inline int xctx_prepare_sleep(xctx_head *head, uint32_t index, xctx_attem
 static inline void xctx_step_down(xctx_head *head, uint32_t index, int keep) {
     xctx_row *row = xctx_row_at(head, index);
     if (keep == XCTX_SHARED) xctx_add64(&row->readers, 1);   /* before the slot is given up: no writer comes in between */
-    /* Before the rest: what was written is whole, and from here on nobody need be told of a death. */
+    /* Before the rest: what was written is whole, and from here on no unit need learn of a death. */
     xctx_store32_release(&row->mode, keep == XCTX_UPGRADABLE ? XCTX_UPGRADABLE : XCTX_NONE);
     xctx_store64_relaxed(&row->held_since, 0);
     xctx_admit_readers(head);
     xctx_clear_and_wake(head, XCTX_ANNOUNCED | (keep == XCTX_UPGRADABLE ? 0 : XCTX_WRITER_SLOT));
 }
 
-/* A writer that does not want the slot any more may have been woken for it: another one is. */
+/* Wakes another writer, because one that does not want the slot any more may have been woken for it. */
 static inline void xctx_hand_on(xctx_head *head) {
     uint64_t word = xctx_load64(&head->word);
     while (word & XCTX_WRITER_SLOT)
@@ -412,7 +412,7 @@ static inline void xctx_hand_on(xctx_head *head) {
     xctx_wake(head, word | XCTX_WRITERS_SLEEP, XCTX_WRITERS_SLEEP | XCTX_STARVING);
 }
 
-/* Leaves no trace of an attempt, unless a reader was admitted meanwhile: then true, and the lock is held. */
+/* Undoes an attempt. True where a reader was admitted meanwhile, so that the lock is held. */
 static inline int xctx_cancel(xctx_head *head, uint32_t index, xctx_attempt *attempt, int upgrading) {
     xctx_row *row = xctx_row_at(head, index);
     uint8_t phase = attempt->phase;
@@ -436,7 +436,7 @@ static inline int xctx_cancel(xctx_head *head, uint32_t index, xctx_attempt *att
     }
 }
 
-/* Nobody is stuck any more that has something by this row. */
+/* No unit that has something by this row is stuck any more. */
 static inline void xctx_forget_stuck(xctx_row *row) {
     int part;
     for (part = 0; part < XCTX_STUCK; part++) xctx_store64(&row->stuck[part].wait, 0);
@@ -450,16 +450,16 @@ static inline void xctx_tell_of_death(xctx_head *head) {
     xctx_or64(&head->word, XCTX_DIED);
 }
 
-/* Takes out what the dead owner of a row had. The caller is the row's `cleaner`, so no two do it at once; it may be done again
- * where the one that did it has died. */
+/* Takes out what the dead owner of a row had. The caller is the row's `cleaner`, so no two do it at once; if one dies, another
+ * does it all again. */
 static inline void xctx_clean_up_dead_row(xctx_head *head, uint32_t index) {
     xctx_row *row = xctx_row_at(head, index);
     uint64_t word = xctx_load64(&head->word);
-    /* First of all nobody passes over it any more, for the slot would be another's then. */
+    /* First make sure that nobody passes over it, because the slot would then be another's. */
     while ((word & XCTX_WRITER_SLOT) == index + 1 && word & XCTX_PENDING)
         if (xctx_cas64(&head->word, &word, word & ~(uint64_t)XCTX_PENDING)) break;
     if ((word & XCTX_WRITER_SLOT) == index + 1) {
-        /* Before anybody is admitted, who would look for it. */
+        /* Before readers are admitted, because they look for the flag. */
         if (xctx_load32(&row->mode) == XCTX_EXCLUSIVE) xctx_tell_of_death(head);
         xctx_admit_readers(head);
         xctx_clear_and_wake(head, XCTX_WRITER_SLOT | XCTX_ANNOUNCED);

@@ -16,15 +16,15 @@
 #define XCTX_TAKEN 0x80000000u   /* no process has a token with this bit */
 #define XCTX_MAGIC 0x34786374786C6F63   /* its first digit is the layout's version */
 
-/* What is written often stands on two cache lines of its own, because the processor fetches lines in pairs. Programs other
- * than this library read the memory, too: xctx/_lock/listing.py. */
+/* Fields that are written often have two cache lines of their own, because the processor fetches lines in pairs.
+ * xctx/_lock/listing.py reads this memory, too. */
 typedef struct {
     uint64_t magic;
     uint32_t tokens;         /* the last token that was given to a process: each one once */
-    uint32_t reserved;       /* so many rows have memory; there is none for the others yet */
+    uint32_t reserved;       /* how many rows have memory so far */
     uint32_t free_hint;      /* no row before this one is free, probably */
     uint32_t deaths;         /* how many writers have died, ever */
-    uint32_t sweep;          /* which row is looked at next, lest rows of the dead stay that are in nobody's way */
+    uint32_t sweep;          /* which row is looked at next, to clean up rows of the dead that are in nobody's way */
     uint32_t unused;
     uint64_t waits;          /* how often a unit has begun to wait, ever: the number of the latest wait */
     uint64_t identity;       /* no other lock has it */
@@ -36,20 +36,20 @@ typedef struct {
     char pad2[60];
 } xctx_head;
 
-/* A unit has something by a row, and has waited for long, without a limit, for the same lock or another: see
+/* The wait of a unit that has something by a row, and has waited for long, without a limit, for the same lock or another: see
  * xctx_find_cycle. */
 typedef struct {
-    uint64_t wait;           /* the number of its wait; 0: nothing is said here. Stored last, and cleared first */
-    uint64_t lock;           /* for which it waits: the identity of that */
+    uint64_t wait;           /* its number; 0: there is none here. Stored last, and cleared first */
+    uint64_t lock;           /* the identity of the lock that it waits for */
     uint64_t since;          /* CLOCK_MONOTONIC, ns */
-    uint64_t how;            /* by which row of that lock, and how its attempt stands: see xctx_link */
+    uint64_t how;            /* by which row of that lock it waits, and the state of its attempt: see xctx_link */
 } xctx_stuck;
 enum { XCTX_STUCK_WRITER, XCTX_STUCK_READER, XCTX_STUCK };   /* the owner of the writer slot, and one of those that read */
 
 typedef struct {
     uint64_t readers;        /* how many are in, how many wait, the epoch */
     uint32_t mode;           /* what its owner has the writer slot for; stored by the owner, or by a process that cleans up */
-    uint32_t owner;          /* the token of the process that it belongs to; with XCTX_TAKEN once that has died and another
+    uint32_t owner;          /* the token of the process that it belongs to; with XCTX_TAKEN once that has died and another one
                               * cleans up; 0 where it is free */
     uint32_t cleaner;        /* the token of the process that cleans up after a dead owner, or 0 */
     uint32_t pid;            /* this and the rest are for people to read: the owner's process identifier, */
@@ -67,7 +67,7 @@ typedef struct {
 #define XCTX_LEAST_SIZE XCTX_SIZE_OF(XCTX_FIRST_ROWS)
 #define XCTX_SPAN XCTX_SIZE_OF(XCTX_ROWS)           /* of addresses, most of which never get memory */
 
-/* Processes with builds of different compilers share it. */
+/* Processes whose builds are of different compilers share the memory. */
 _Static_assert(offsetof(xctx_head, word) == 128 && offsetof(xctx_head, wake_counter) == 192 && sizeof(xctx_head) == 256,
                "the layout of the head");
 _Static_assert(offsetof(xctx_row, owner) == 12 && offsetof(xctx_row, waiting_since) == 32 && offsetof(xctx_row, stuck) == 64
@@ -95,8 +95,8 @@ static inline xctx_row *xctx_row_at(xctx_head *head, uint32_t index) { return (x
 #include <time.h>
 #include <unistd.h>
 
-/* Shared between processes: atomic also in builds with a GIL, which orders only this process's threads. What is not shared
- * with other processes goes by _runtime/platform.h. */
+/* Shared between processes: atomic also in builds with a GIL, which orders only this process's threads. For what is not shared
+ * with other processes see _runtime/platform.h. */
 static inline uint32_t xctx_load32(uint32_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
 static inline void xctx_store32(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
 static inline void xctx_store32_release(uint32_t *p, uint32_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
@@ -118,7 +118,7 @@ static inline int xctx_cas64(uint64_t *p, uint64_t *expected, uint64_t v) {
 static inline uint16_t xctx_load16_relaxed(uint16_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline void xctx_store16_relaxed(uint16_t *p, uint16_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 
-/* Sleeps while *p is `value`, for at most `ns`, to be woken for any of `bits`. May return for no reason, and for a signal. */
+/* Sleeps while *p is `value`, for at most `ns`, to be woken for any of `bits`. May return spuriously, and for a signal. */
 static inline void xctx_futex_wait(uint32_t *p, uint32_t value, uint64_t ns, uint32_t bits) {
     uint64_t until = xctx_monotonic_ns() + ns;
     struct timespec at = {(time_t)(until / 1000000000u), (long)(until % 1000000000u)};
@@ -127,7 +127,7 @@ static inline void xctx_futex_wait(uint32_t *p, uint32_t value, uint64_t ns, uin
 
 /* Whether any were woken. */
 static inline int xctx_futex_wake(uint32_t *p, int how_many, uint32_t bits) {
-    int before = errno;   /* of the code that releases the lock */
+    int before = errno;   /* it belongs to the code that releases the lock */
     long woken = syscall(SYS_futex, p, FUTEX_WAKE_BITSET, how_many, NULL, NULL, bits);
     errno = before;
     return woken > 0;

@@ -2,7 +2,7 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """Acquiring a lock in an asyncio task, by a coroutine: other tasks go on meanwhile.
 
-It is the unit that asked which holds the lock then, whatever task awaits the coroutine.
+The unit that asked for the lock then holds it, whichever task awaits the coroutine.
 """
 cimport cython
 from cpython.object cimport Py_TYPE, PyObject, PyTypeObject
@@ -42,7 +42,7 @@ connect()
 # --- the steps --------------------------------------------------------------------------------------------------------------
 
 async def acquire_in_task(BaseLock lock, UnitLock owner, Unit asker, int mode, double seconds, bint mend):
-    """Whether the lock is held by the unit `asker`, whose `owner` is. To be awaited through `acquiring`."""
+    """Whether the lock is held by the unit `asker`, whose UnitLock is `owner`. To be awaited through `acquiring`."""
     cdef double until = FOREVER if seconds == FOREVER else monotonic() + seconds
     cdef TaskWaiter waiter
     cdef int found
@@ -91,7 +91,7 @@ async def acquire_in_task(BaseLock lock, UnitLock owner, Unit asker, int mode, d
 
 
 cdef bint has_ended(Unit asker) except -1:
-    """Whether the unit has run to its end; the object may be there a while longer."""
+    """Whether the unit has run to its end; the object may live a while longer."""
     if asker.ended:
         return True
     is_done = getattr(asker(), "done", None)   # a task
@@ -99,7 +99,7 @@ cdef bint has_ended(Unit asker) except -1:
 
 
 cdef int check_asker(UnitLock owner) except -1:
-    """Whether what runs here may wait for the unit that asked for the lock."""
+    """Raises where the code that runs here may not wait in the place of the unit that asked for the lock."""
     if owner.row.thread != PyThread_get_thread_ident() and not owner.c.shared_by_threads:
         raise RuntimeError("this was asked for in another thread, whose unit would hold the lock: ask for it in a coroutine that "
                            "runs here")
@@ -145,16 +145,16 @@ async def wait_in_task(Attempt attempt):
 cdef class Acquiring:
     """The coroutine that acquires a lock in a task.
 
-    What a coroutine gives is told by an exception. If that were made when the lock is held, and there were no memory for it,
-    the lock would stay held and nobody would know. So it is made before the first step.
+    A coroutine returns its result in a StopIteration. If that were allocated once the lock is held, and memory were short,
+    the lock would stay held and nobody would know. So it is allocated before the first step.
 
     Thread-safety: as any coroutine.
     """
     cdef object steps      # the coroutine of acquire_in_task. This and the next three never change
-    cdef object entered    # the lock where this enters a block; None where it tells whether the lock is held
+    cdef object entered    # the lock, to return it where this enters a block; None to return whether it is held
     cdef int mode
     cdef double seconds
-    cdef object told       # the exception that tells that the lock is held; None before the first step
+    cdef object told       # the StopIteration for when the lock is held; None before the first step
 
     def __await__(self):
         return self
@@ -184,7 +184,7 @@ cdef class Acquiring:
         self.steps.close()
 
     cdef bint has_next(self, object value, PyObject **given) except -1:
-        """Takes a step. The last one gives NULL, and `told` tells the result."""
+        """Takes a step. After the last one `given` is NULL and `told` has the result."""
         if self.told is None:
             self.told = StopIteration(self.outcome(True))
         if PyIter_Send(self.steps, value, given) == PYGEN_NEXT:
@@ -215,12 +215,11 @@ give_next(<PyTypeObject*>Acquiring, next_step)
 
 
 cdef object acquiring_by(BaseLock lock, UnitLock owner, Unit asker, int mode, double seconds, bint mend, object entered):
-    """A coroutine that acquires the lock for the unit `asker`, whose `owner` is.
+    """A coroutine that acquires the lock for the unit `asker`, whose UnitLock is `owner`.
 
     Args:
-        mend: a writer's death is not told of.
-        entered: the lock, where it is to give that, and to raise where the time is up; None where it is to tell whether the
-            lock is held.
+        mend: says nothing of a writer's death.
+        entered: the lock, to return that, and to raise when the time is up; None to return whether the lock is held.
     """
     cdef Acquiring made = Acquiring.__new__(Acquiring)
     made.steps = acquire_in_task(lock, owner, asker, mode, seconds, mend)
@@ -274,7 +273,7 @@ def asker_of(lock):
 xctx_forbid_instances(<PyTypeObject*>Asker)
 
 
-# The type of what these functions give: Cython's own.
+# The type of Cython's coroutines.
 cdef object _awaitable = upgrade_in_task(None, None, 0)
 xctx_mend_metatype(Py_TYPE(_awaitable))
 _awaitable.close()

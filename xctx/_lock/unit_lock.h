@@ -1,4 +1,4 @@
-/* What one unit has of one lock, and what can be done to it without Python. */
+/* The state of one unit in one lock, and the operations on it that need no Python. */
 #ifndef XCTX_LOCK_UNIT_LOCK_H
 #define XCTX_LOCK_UNIT_LOCK_H
 
@@ -12,7 +12,7 @@ typedef struct {
     uint32_t index;           /* of the row */
     uint32_t token;           /* of this process: the row's owner as long as nobody takes this process for dead. Never changes */
     uint32_t depth;           /* how often it was acquired and not released; 0 or 1 where the lock is not re-entrant */
-    uint32_t wrote_at;        /* the depth at which an upgrade began that its release ends, or 0 */
+    uint32_t wrote_at;        /* the depth whose release ends an upgrade, or 0 */
     union {
         struct {
             uint8_t mode;
@@ -25,14 +25,14 @@ typedef struct {
         uint32_t any;         /* 0: nothing is held and no guard is needed, so it may be acquired at once */
     };
     uint8_t named;            /* its lock has a file that may lose its name. Never changes */
-    uint8_t reads;            /* counts those of a lock with a name: one in XCTX_READS_A_LOOK looks whether it has that still */
+    uint8_t reads;            /* counts reads of a named lock: one in XCTX_READS_A_LOOK looks whether it still has its name */
     uint32_t turn;            /* counts up when code that runs in the middle of an attempt begins one of its own */
-    uint32_t told;            /* the deaths that it has been told of, by their number */
-    unsigned long thread;     /* that the attempt is made in, where several threads are one unit */
+    uint32_t told;            /* the value of `deaths` that it was last told of */
+    unsigned long thread;     /* the thread that makes the attempt, where several threads are one unit */
     xctx_attempt attempt;
 } xctx_unit_lock;
 
-/* Whether the row is this process's still: no other process has taken it for dead. */
+/* Whether the row still is this process's, because no other has taken it for dead. */
 static inline int xctx_unit_has_row(xctx_unit_lock *unit) { return xctx_load32(&unit->row->owner) == unit->token; }
 
 /* Whether the unit may go on with an attempt. */
@@ -44,11 +44,11 @@ static inline int xctx_unit_counts(xctx_unit_lock *unit) {
 
 enum {
     XCTX_SERVED,   /* it may have the lock if it looks now */
-    XCTX_LOCAL,    /* units of this process are in its way; when they give something back they tell the queues */
+    XCTX_LOCAL,    /* units of this process are in its way; when they give something back they wake the queues */
     XCTX_KERNEL    /* another process is in its way: a helper has to sleep in the kernel for it */
 };
 
-/* What one that waits in a queue has to do next.
+/* What a unit that waits in a queue has to do next.
  *
  * A unit of this process first changes the word, or its row, and then looks whether anybody is queued. A unit that waits is
  * queued first and then looks at the word and the rows. So one of them sees the other. */
@@ -57,7 +57,7 @@ static inline int xctx_outlook(xctx_unit_lock *unit) {
     uint64_t word = xctx_load64(&unit->head->word);
     uint32_t used, i;
     int found = XCTX_SERVED;
-    if (word & XCTX_REMOVED) return XCTX_SERVED;   /* to be told so */
+    if (word & XCTX_REMOVED) return XCTX_SERVED;   /* to find that out */
     switch (attempt->phase) {
     case XCTX_COUNTED:
         if (XCTX_EPOCH(xctx_load64(&unit->row->readers)) != attempt->epoch || !(word & XCTX_ANNOUNCED)) return XCTX_SERVED;
@@ -100,7 +100,7 @@ static inline int xctx_unit_got(xctx_unit_lock *unit, int mode) {
     return 1;
 }
 
-/* The first look has been in vain: from now on the unit's lock is busy with an attempt, which has the writer slot already where
+/* The first look has failed: from now on the unit's lock is busy with an attempt, which has the writer slot already where
  * `has_slot`. True where the lock is held all the same. */
 static XCTX_NOINLINE int xctx_unit_begin(xctx_unit_lock *unit, int mode, int has_slot) {
     xctx_attempt *attempt = &unit->attempt;
@@ -178,7 +178,7 @@ static inline int xctx_unit_cancel(xctx_unit_lock *unit, int upgrading) {
     return 0;
 }
 
-/* The unit has ended, or the lock has, in the middle of something. */
+/* The unit or the lock has ended while the unit held the lock or tried to get it. */
 static inline void xctx_unit_abandon(xctx_unit_lock *unit) {
     xctx_attempt *attempt = &unit->attempt;
     if (!xctx_unit_has_row(unit)) return;   /* this process was taken for dead */

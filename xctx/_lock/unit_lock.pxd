@@ -1,4 +1,4 @@
-"""What a unit has of a lock, and the queues in which units wait."""
+"""The state of a unit in a lock, and the queues in which units wait."""
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -57,9 +57,9 @@ cdef class LocalQueue:
     cdef PyObject *next           # the next queue of the mapping, which owns it
     cdef bint listed
     cdef bint helped              # the helper runs
-    cdef bint starves             # the first writer does
+    cdef bint starves             # its first writer does
     cdef list ticking             # this queue, or empty once the timer is stopped: what gevent keeps of the timer refers to it
-    cdef object timer             # calls `tick` of that; touched in the hub's or loop's thread only
+    cdef object timer             # calls `tick` with `ticking`; touched in the hub's or loop's thread only
 
     cdef object home_now(self)
     cdef void start_timer(self, object home) except *

@@ -1,14 +1,14 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""What each unit of a process has of a lock, and how units that wait there are told what others give back.
+"""The state of each unit of a process in a lock, and how units that wait there are woken when others give something back.
 
     Mapping        the file that is mapped
       |--- Row          a thread's row in the shared table
       |      |--- UnitLock    what one unit has of one lock
       |--- LocalQueue   the units of one hub or event loop that wait
 
-A row refers to its mapping, and a unit's lock to its row; a unit's lock gives back what it had when it dies. Nothing refers
-back, so the collector need not look at these, and it must not take one apart before that has given back.
+A row refers to its mapping, and a UnitLock to its row; a UnitLock gives back what it had when it is deallocated. Nothing
+refers back, so the collector need not visit these, and it must not clear one before that.
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
@@ -34,9 +34,9 @@ connect()
 
 @cython.no_gc
 cdef class UnitLock:
-    """What one unit has of one lock.
+    """The state of one unit in one lock.
 
-    Thread-safety: only the unit touches it, until it ends; with `guard` where several threads are one unit. While an attempt
+    Thread-safety: only the unit touches it, until it ends; under `guard` where several threads are one unit. While an attempt
     is parked, other threads look at it under the guard of the mapping. Lifetime: of the unit, which keeps it in a `local`.
     """
 
@@ -59,7 +59,7 @@ cdef UnitLock new_unit_lock(Row row, uint64_t serial, bint shared_by_threads):
     made.c.index = row.index
     made.c.row = row_at(made.c.head, row.index)
     if shared_by_threads:
-        # Any thread of the unit may release, so what the row's holder waits for is not what this thread does.
+        # Any thread of the unit may release, so a wait of this thread does not keep the holder from going on.
         store32(&made.c.row.thread, 0)
     made.c.owner = <PyObject*>made
     made.c.shared_by_threads = shared_by_threads
@@ -91,8 +91,8 @@ cdef class LocalQueue:
     """
 
     def tick(self):
-        """Runs in the hub or loop: the first units look for the dead, and those that have waited for long for a deadlock. In a
-        forked child all are woken, which nobody else does."""
+        """Runs in the hub or loop. Wakes the first units, to look for the dead, and those that have waited for long, to look for
+        a deadlock. In a forked child it wakes all, because nobody else does."""
         cdef xctx_waiter *chain = NULL
         cdef Waiter first_writer = None, first_reader = None
         cdef bint forked = self.forks != xctx_fork_count()
@@ -153,12 +153,12 @@ cdef class LocalQueue:
                 or64(&head.word, flags)
                 wanted = self.serve()
                 if slept and flags & STARVING and not wanted & STARVING:
-                    hand_on(head)   # a wake-up for starving writers goes to one sleeper alone, and that may have been this
+                    hand_on(head)   # a wake-up for starving writers goes to one sleeper only, which may have been this one
                 slept = False
                 if wanted & NOBODY_NEEDS_HELP:
                     break
                 if wanted != flags:
-                    flags = wanted   # and one more look with these
+                    flags = wanted   # and look once more with these
                     continue
                 with nogil:
                     futex_wait(&head.wake_counter, wake_counter, sleep_time(head), flags)
@@ -168,7 +168,7 @@ cdef class LocalQueue:
             raise
 
     cdef uint32_t serve(self) except 0:
-        """Wakes the units that can go on, and gives the flags to sleep with, or NOBODY_NEEDS_HELP: then there is no helper."""
+        """Wakes the units that can go on, and gives the flags to sleep with, or NOBODY_NEEDS_HELP, and the helper ends."""
         cdef xctx_waiter *chain = NULL
         cdef xctx_waiter *waiter
         cdef UnitLock owner
@@ -258,9 +258,9 @@ cdef bint unlist(LocalQueue queue) noexcept:
 
 
 cdef int tell_queues(Mapping mapping, int what) except -1:
-    """Wakes the units that can go on since a unit of this process gave something back: `what` says what.
+    """Wakes the units that can go on now that a unit of this process has given back `what`.
 
-    Of the writers that want the slot one is woken, each time of another queue.
+    Of the writers that want the slot one is woken, each time one of another queue.
     """
     cdef xctx_waiter *chain = NULL
     cdef xctx_waiter *waiter
@@ -353,7 +353,7 @@ cdef int forget_the_gone(Mapping mapping) except -1:
             add_queued(mapping.c, -<int>(queue.writers.count + queue.readers.count))
         xctx_unlock(&mapping.c.guard)
         if dropped:
-            # The queue's references would keep the waiters alive, and those the tasks, and those the queue.
+            # The queue would keep the waiters alive, the waiters their tasks, and the tasks the queue.
             disband(queue, &queue.writers)
             disband(queue, &queue.readers)
             Py_DECREF(queue)
@@ -380,7 +380,7 @@ cdef void disband(LocalQueue queue, xctx_queue *part) noexcept:
 
 
 cdef int tell_if_queued(xctx_unit_lock *unit, int what) except -1:
-    """`unit` gave something back: tells the units that wait in this process."""
+    """`unit` gave something back: wakes the units that wait in this process."""
     if queued(unit.mapping):
         tell_queues((<UnitLock>unit.owner).row.mapping, what)
     return 0

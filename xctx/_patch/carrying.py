@@ -1,8 +1,8 @@
-"""What starts threads and hands work to pools, made to take along what is bound where that is done.
+"""Makes what starts threads or hands work to pools take along what is bound where that is done.
 
 Methods are exchanged, not classes, so classes that extend these are reached as well, also those that exist already.
 Where nothing is bound, what is handed over stays as it is.
-The threads of a pool are started by whichever call finds too few of them, and serve all others: they take nothing
+The threads of a pool are started by whichever call finds too few of them, and serve all calls, so they take nothing
 along.
 
 Thread-safety: all of it.
@@ -19,7 +19,7 @@ from xctx._carry.calls import Call
 from xctx._carry.policy import Carrying
 from xctx._carry.snapshot import Snapshot, binds_nothing, capture
 
-# What hands work over for others: who called is the first that is none of these.
+# Modules that hand work over for others: the caller is the first module on the stack that is none of these.
 MACHINERY = ("threading", "concurrent.futures", "multiprocessing", "asyncio", "gevent", "xctx._patch")
 
 
@@ -103,7 +103,7 @@ def take_along(function: Callable[..., Any], snapshot: Snapshot, module: str | N
     if isinstance(function, functools.partial) and function.args:
         run: Callable[..., Any] = function.func
         if isinstance(getattr(run, "__self__", None), Context):
-            # asyncio.to_thread: in the context that goes along is where it has to be bound.
+            # asyncio.to_thread: it has to be bound in the context that goes along.
             what, *rest = function.args
             return functools.partial(run, take_along(what, snapshot, module), *rest, **function.keywords)
     return Taken(snapshot, function)
@@ -125,7 +125,7 @@ def starting(start: Callable[..., Any]) -> Callable[..., Any]:
         given = getattr(self, "_context", None) is not None  # from 3.14 on, a context to run in
         if given or not isinstance(by, str) or is_in(by, MACHINERY[1:]) or "run" in vars(self):
             return start(self, *args, **kwargs)
-        if isinstance(self, Carrying):  # of xctx.concurrent: it says itself what goes along
+        if isinstance(self, Carrying):  # of xctx.concurrent: it decides itself what goes along
             return start(self, *args, **kwargs)
         run = take_along(self.run, snapshot, caller())
         if not isinstance(run, Taken):

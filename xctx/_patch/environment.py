@@ -1,4 +1,4 @@
-"""What tells the interpreters that a program starts what to patch.
+"""Tells the interpreters that a program starts what to patch.
 
 ``XCTX_PATCH`` has the parts, and what is allowed or denied: ``locals proxies carry deny=logging,queue``. ``PYTHONPATH``
 begins with the folder whose ``sitecustomize.py`` has each interpreter read that before it runs its program.
@@ -54,7 +54,7 @@ def read(text: str) -> Wish:
 
 
 def tell_children(wish: Wish, variables: MutableMapping[str, str]) -> None:
-    """Has the interpreters that are started with these environment variables do the same."""
+    """Makes the interpreters that are started with these environment variables do the same."""
     variables[VARIABLE] = str(wish)
     folders = [each for each in variables.get("PYTHONPATH", "").split(os.pathsep) if each and each != FOLDER]
     variables["PYTHONPATH"] = os.pathsep.join([FOLDER, *folders])

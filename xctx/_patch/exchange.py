@@ -1,10 +1,11 @@
-"""Names in modules, led to something else and back.
+"""Exchanges what names in modules refer to, and takes that back.
 
-What is exchanged is found by identity: each global name of a module that is an original is made its stand-in. An object
-that only looks like it, or that a module keeps elsewhere than in a global name, is left alone.
+Originals are found by identity: each global name of a module that refers to an original is made to refer to its
+stand-in. An object that only resembles an original, or that a module keeps elsewhere than in a global name, is left
+alone.
 
-Thread-safety: callers hold the lock of parts.py. Other threads may import meanwhile. They have what they import from
-modules that come first in each exchange: those that define it.
+Thread-safety: callers hold the lock of parts.py. Other threads may import meanwhile, from the modules that define the
+originals: these come first in each exchange.
 """
 
 import _thread
@@ -20,7 +21,7 @@ LEFT_ALONE = frozenset({"gevent._gevent_clocal"})
 class Exchange:
     """Which originals have a stand-in now.
 
-    Lifetime: holds both while it lives, so that the identity of neither can come to stand for another object.
+    Lifetime: holds both while it lives, so that no other object can get the id of either.
     """
 
     def __init__(self) -> None:
@@ -35,13 +36,14 @@ class Exchange:
         return id(original) in self.stand_ins
 
     def put(self) -> None:
-        """Has all names that lead to an original lead to its stand-in."""
+        """Makes all names that refer to an original refer to its stand-in."""
         for names, name, value in all_names():
             pair = self.stand_ins.get(id(value))
-            # gevent keeps its hubs in a store of `_thread._local`, which must be what it is.
+            # gevent keeps its hubs in a store of `_thread._local`, which must stay as it is.
             if pair is not None and (name != "_local" or names is not vars(_thread) or is_of_gevent(pair[0])):
                 names[name] = pair[1]
 
+<<<<<<< HEAD
     def take_back(self, *originals: Any) -> None:
         """Has names that lead to the stand-in of one of these (default: of any) lead to the original, and forgets it.
 
@@ -49,6 +51,10 @@ class Exchange:
         """
         pairs = [self.stand_ins[id(each)] for each in originals] if originals else list(self.stand_ins.values())
         by_stand_in = {id(stand_in): original for original, stand_in in pairs}
+=======
+    def take_back(self) -> None:
+        """Makes all names that refer to a stand-in refer to its original."""
+>>>>>>> main
         for names, name, value in all_names(keep=False):
             if id(value) in by_stand_in:
                 names[name] = by_stand_in[id(value)]

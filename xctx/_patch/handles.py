@@ -29,7 +29,7 @@ class Patch:
             raise
 
     def undo(self) -> None:
-        """Takes back what this call has patched, but for what other calls have asked for too.
+        """Takes back what this call has patched, except what other calls have asked for too.
 
         A second time does nothing. Where it is interrupted, a second time does the rest.
         """

@@ -1,8 +1,8 @@
 """Functions that run when a module is imported, as soon as its code has run and before its importer sees it.
 
-A finder stands first on ``sys.meta_path`` while anything is wanted. It has the others find the module, and lends the
-spec a loader that runs the module and then the functions. The module itself is given its own loader back before its
-code runs, so that nothing which asks a module for its loader ever meets this one.
+A finder is first on ``sys.meta_path`` while there are such functions. It lets the others find the module, and puts a
+loader into the spec that runs the module and then the functions. The module itself is given its own loader back before
+its code runs, so that code which asks a module for its loader never gets this one.
 
 Thread-safety: all of it. The import system lets one thread run a module, and holds that module's lock while the
 functions run; so they may not wait for a thread that imports.
@@ -19,11 +19,11 @@ Wanted = Callable[[ModuleType], object]
 
 _wanted: dict[str, list[Wanted]] = {}  # guarded by _lock
 _lock = threading.RLock()
-_finding = threading.local()  # the names that this thread has the other finders find
+_finding = threading.local()  # the names that this thread is asking the other finders for
 
 
 class _Loader:
-    """Runs a module by its own loader, then what is wanted of it."""
+    """Runs a module by its own loader, and then the functions."""
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
@@ -36,7 +36,7 @@ class _Loader:
         return made
 
     def exec_module(self, module: ModuleType) -> None:
-        # What the module's code makes of its own name does not matter: gevent.local takes that of its compiled part.
+        # Before the module's code changes it: gevent.local takes the name of its compiled part.
         name = module.__name__
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
@@ -46,7 +46,7 @@ class _Loader:
 
 
 class _Finder:
-    """Finds what the other finders find, where something is wanted of it."""
+    """Finds, by the other finders, the modules for which there are functions."""
 
     def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name not in _wanted:
@@ -82,7 +82,7 @@ def run_wanted(name: str, module: ModuleType) -> None:
 
 
 def when_imported(name: str, function: Wanted) -> None:
-    """Has a function called with each module of this name that is imported from now on."""
+    """Arranges that a function is called with each module of this name that is imported from now on."""
     with _lock:
         _wanted.setdefault(name, []).append(function)
         if _finder not in sys.meta_path:

@@ -1,7 +1,7 @@
 """The parts of a patch: stores, proxies and carrying.
 
-Each is put in place when it is first asked for, and taken out when each call that asked for it was undone. What is to
-become of a library that is not imported yet waits for its import.
+Each is put in place when it is first asked for, and taken out when each call that asked for it was undone. A library
+that is not imported yet is patched when it is imported.
 """
 
 import _thread
@@ -76,7 +76,7 @@ class Part:
                     self.take_back_in(name)
                     if not isinstance(exc, Exception):
                         raise
-                    # The program goes on without; it knows nothing of this.
+                    # The program goes on: it need not know of the patch.
                     self.faults[name] = f"could not be looked through: {exc!r}"
 
         self.hooks.append((name, imported))
@@ -117,7 +117,7 @@ class Classes(Part):
         name, make = self.makers[place]
         original = native_local() if place == "threading" else names_of(module).get(name)
         if not isinstance(original, type) or original.__module__ != DEFINED_IN.get(place, place):
-            return  # what somebody else has put there: gevent, whose class is exchanged with gevent's module
+            return  # put there by others, such as gevent, whose class is exchanged with gevent's module
         if id(original) in self.exchange.originals or self.exchange.has(original):
             return
         if original not in self.made:
@@ -353,7 +353,7 @@ class Carry(Part):
     def restore(self, methods: list[Method]) -> None:
         for method in reversed(methods):
             if vars(method.holder).get(method.name) is not method.made:
-                continue  # somebody has patched it since, and calls what is there
+                continue  # other code has patched it since, and calls what is there
             if method.own is None:
                 delattr(method.holder, method.name)
             else:

@@ -40,7 +40,7 @@ class Misused(Exception):
 
 
 def main(arguments: list[str]) -> int | None:
-    """Runs a command line. Gives the exit status where the program did not say one."""
+    """Runs a command line. Gives the exit status, or None where the program has run to its end."""
     try:
         wish, options, program = parse(arguments)
     except Misused as exc:
@@ -95,7 +95,7 @@ def print_report(process: int) -> None:
 
 # --- as the interpreter does it --------------------------------------------------------------------------------------
 
-_kept: list[ModuleType] = []  # the module that was __main__: when it died, its names would be gone
+_kept: list[ModuleType] = []  # the module that was __main__, because its names would be gone if it died
 
 
 def new_main() -> ModuleType:
@@ -148,7 +148,7 @@ def run_file(arguments: list[str]) -> None:
 
 
 def begin_path(folder: str, *, replace: bool) -> None:
-    """Has imports look into a folder first: there the interpreter put the one that ``-m`` was to look into."""
+    """Makes imports look into a folder first, in place of the one that the interpreter put there for ``-m``."""
     if sys.flags.safe_path:
         if not replace:
             sys.path.insert(0, folder)

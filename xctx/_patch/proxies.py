@@ -1,4 +1,4 @@
-"""What stands in for werkzeug's proxies: the class, and those that exist already, such as Flask's ``request``.
+"""Stand-ins for werkzeug's proxies: for the class, and for those that exist already, such as Flask's ``request``.
 
 A proxy of werkzeug's keeps its source and its message in the function that asks the source. They are read from there; a
 proxy whose function looks otherwise than werkzeug 2.2 to 3.1 make it has no stand-in, and stays.
@@ -24,7 +24,7 @@ def for_werkzeug(original: type) -> type:
 
 
 def stand_in(cls: type, proxy: Any) -> Any:
-    """The proxy of a class of xctx's that does what a proxy of werkzeug's does, or None where that cannot be told."""
+    """A proxy, of the class `cls`, that does what a proxy of werkzeug's does; None if that cannot be found out."""
     try:
         function = object.__getattribute__(proxy, "_get_current_object")
         source = object.__getattribute__(proxy, "_LocalProxy__wrapped")

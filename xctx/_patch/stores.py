@@ -1,4 +1,4 @@
-"""What stands in for the stores of other libraries.
+"""Stand-ins for the stores of other libraries.
 
 Each original has a class of its own, so that undoing a patch tells them apart, and tells them from
 :class:`xctx.local`, which programs import. Each has the module and the name of its original: what was pickled by that
@@ -31,7 +31,7 @@ def for_greenlets(original: type) -> type:
 
 
 def dicts_of_greenlet(original: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
-    """Of ``gevent.local.all_local_dicts_for_greenlet``, by which gevent's dumps tell what a greenlet holds."""
+    """Of ``gevent.local.all_local_dicts_for_greenlet``, by which gevent's dumps show what a greenlet holds."""
 
     @functools.wraps(original)
     def all_local_dicts_for_greenlet(greenlet_: Any) -> list[Any]:
@@ -63,7 +63,7 @@ def for_werkzeug(original: type) -> type:
 
     class Asked(type):
         def __instancecheck__(cls, obj: object) -> bool:
-            # werkzeug decides so what a LocalManager and a LocalProxy do with an object.
+            # By this, werkzeug decides what a LocalManager and a LocalProxy do with an object.
             return type.__instancecheck__(cls, obj) or (cls is Local and isinstance(obj, (original, local)))
 
     class Local(local, key=context, metaclass=Asked):
@@ -86,7 +86,8 @@ def for_werkzeug(original: type) -> type:
 
 
 def for_asgiref(original: type) -> type:
-    """Of ``asgiref.local.Local``: it goes by contexts, and where it is critical by threads, outside of event loops."""
+    """Of ``asgiref.local.Local``: each context has its own attributes; outside of event loops, if it is
+    thread-critical, each thread."""
     from asyncio import _get_running_loop  # asgiref has imported it
 
     # asgiref shows a new thread nothing of a context that the thread only inherited.
@@ -102,7 +103,7 @@ def for_asgiref(original: type) -> type:
             return local.__new__(cls, **kwargs)
 
     class _ThreadCritical(Local):
-        """A store of which code outside of event loops sees this thread's attributes, and tasks see their context's.
+        """A store in which code outside of event loops sees its thread's attributes, and tasks see their context's.
 
         Lifetime: what tasks see is kept for their thread as well as in their context. No other thread sees it.
         """

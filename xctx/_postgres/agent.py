@@ -1,19 +1,19 @@
-"""The agent: the thread that holds a lock's session, and stands in the local lock for the rest of the world.
+"""The agent: the thread that holds a lock's session, and represents the rest of the world in the local lock.
 
-The units of a process have a local lock, an xctx.SharedLock, and the agent is one more that uses it:
+The units of a process have a local lock, an xctx.SharedLock, and the agent is one more unit that uses it:
 
 ==========  ==========================  =========================================================================
 the server  the agent, in the local     so the units of this process
 gave        lock
 ==========  ==========================  =========================================================================
 nothing     is the writer               wait
-shared      has the upgradable place    read; those who would write wait
+shared      holds it upgradable         read; units that would write wait
 exclusive   is not in it                read and write by the local lock's rules
 ==========  ==========================  =========================================================================
 
-To give the server's lock away, the agent becomes the local lock's writer, like any unit: so nobody is inside when it
-does, and it gets its turn however many units queue. A unit that finds no way in leaves a `Request` and waits for the
-local lock. What became of the request is written into it before the agent leaves the local lock.
+To give the server's lock away, the agent first becomes the local lock's writer, like any unit: so no unit holds the
+local lock then, and the agent gets its turn however many units queue. A unit that cannot get the local lock adds a
+`Request` and waits for that lock. The agent writes the outcome into the request before it releases the local lock.
 """
 
 import contextlib
@@ -32,15 +32,15 @@ from xctx._runtime.scheduling import current_hub, start_system_thread, unpatched
 
 NOTHING, SHARED, EXCLUSIVE = range(3)  # what the server gave
 SLICE = 0.05  # seconds for which the agent waits in the local lock before it looks at its session again
-SLICE_OF_MACHINE = 0.5  # likewise, in the lock of the machine, where each slice is a new place in the queue
+SLICE_OF_MACHINE = 0.5  # likewise, in the lock of the machine; each slice goes to the end of the queue again
 CANCEL_AGAIN = 0.1  # seconds after which a statement is cancelled once more
-LOOK = 1.0  # at most so many seconds lie between two looks at who else waits
+LOOK = 1.0  # at most so many seconds pass before it looks again whether others wait
 LINGER = 5.0  # seconds for which a session that holds nothing is kept
 LEAVE = 1.0  # seconds for which the end of the program waits for an agent
 
-REFUSED = object()  # the outcome of a request that was only to try
+REFUSED = object()  # the outcome of a non-blocking request that was not granted
 
-# Whether other sessions wait. As the second column of a statement it is found out after the first, which acquires.
+# Whether other sessions wait. As the second column of a statement it is evaluated after the first, which acquires.
 _OTHERS_WAIT = """EXISTS (
     SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND NOT granted AND objsubid = 1
@@ -55,7 +55,7 @@ _ACQUIRE, _TRY = (
     for function in ("pg_advisory_lock", "pg_try_advisory_lock")
 )
 _LOOK = f"SELECT pg_backend_pid(), {_OTHERS_WAIT}"
-# A try, so two sessions that read cannot wait for each other here. It gets nothing where others wait already.
+# It only tries, so two sessions that read cannot wait for each other here. It fails if others wait already.
 _STEP_UP = f"""SELECT pg_backend_pid(),
     CASE WHEN pg_try_advisory_lock($1::bigint) THEN pg_advisory_unlock_shared($1::bigint) END, {_OTHERS_WAIT}"""
 _STEP_DOWN = "SELECT pg_advisory_lock_shared($1::bigint), pg_advisory_unlock($1::bigint)"
@@ -95,8 +95,7 @@ class Agent:
 
     Thread-safety: `_guard` guards what units and the thread share, as noted; the rest is the thread's own.
     Lifetime: of the locks, and of the thread. The thread ends LINGER seconds after its last use, and soon after the
-        last of
-    the locks has died, whoever held it.
+        last of the locks has died.
     """
 
     def __init__(
@@ -113,8 +112,8 @@ class Agent:
         self.options = (bound, turn, machine, fencing)
         self.local = SharedLock(key=_core.thread, on_death="ignore")
         self.locks: weakref.WeakSet[Any] = weakref.WeakSet()
-        # Until when it is certain that the server has not given away what it gave, by `clock`. Written by the thread:
-        # what is read while one is in the local lock is about the grant by which one came in, or later than its end.
+        # Until when, by `clock`, it is certain that the server has not given the lock to others. Written by the thread.
+        # A unit in the local lock reads the time of the grant by which it came in, or that this grant is over.
         self.grant = Grant()
         self.level = NOTHING  # written by the thread, under the guard; read by all
         self.token: int | None = None  # of the last exclusive grant
@@ -125,7 +124,7 @@ class Agent:
         self._running = False  # guarded
         self._stopping = False  # set at the end of the program
         self._served = True  # guarded: a request was removed since the last grant
-        self._hurried = False  # guarded: others wait, so the thread is woken when no request is left
+        self._hurried = False  # guarded: other sessions wait, so the thread is woken when no request is left
         self._wake = -1  # the descriptor that wakes the thread; guarded
         self._ended = unpatched("allocate_lock")()  # held by the thread
         self._key = str(advisory_key)
@@ -150,7 +149,7 @@ class Agent:
             return len(self._requests)
 
     def add(self, request: Request) -> None:
-        """Notes a request, and sees to it that the thread knows."""
+        """Adds a request, and wakes the thread for it."""
         with self._guard:
             if self._stopping:
                 raise RuntimeError(f"the lock {self.name!r} cannot be acquired: the program is ending")
@@ -190,7 +189,7 @@ class Agent:
             os.eventfd_write(self._wake, 1)
 
     def stop(self) -> None:
-        """At the end of the program: ends the session, whoever holds the lock."""
+        """At the end of the program: ends the session, even if units hold the lock."""
         with self._guard:
             self._stopping = True
             self._rouse()
@@ -207,7 +206,7 @@ class Agent:
     # --- the thread
 
     def _run(self) -> None:
-        self._ended.acquire()  # of the thread before this one
+        self._ended.acquire()  # waits for the thread before this one
         noted = False
         try:
             self.native_id = threading.get_native_id()
@@ -245,7 +244,7 @@ class Agent:
             self._ended.release()
 
     def _is_at_its_end(self) -> bool:
-        """Whether the thread ends, which then was noted."""
+        """Whether the thread ends; if so, that has been noted."""
         self._check_end()
         if self.level != NOTHING or clock() - self._idle_since < LINGER:
             return False
@@ -310,11 +309,11 @@ class Agent:
             return [each for each in self._requests if each.outcome is None and each.level > self.level]
 
     def _wanted(self) -> int:
-        """The most that a request wants beyond what was given, or NOTHING."""
+        """The highest level that a request wants beyond what was given, or NOTHING."""
         return max((each.level for each in self._open_requests()), default=NOTHING)
 
     def _answer(self, outcome: object, *, only_tries: bool = False) -> None:
-        """Writes the outcome into requests. Where the agent is the local lock's writer, it lets their units out."""
+        """Writes the outcome into open requests. If the agent is the local lock's writer, it lets their units go on."""
         for request in self._open_requests():
             if request.trying or not only_tries:
                 request.outcome = outcome
@@ -326,7 +325,7 @@ class Agent:
             return any(each.outcome is not None for each in self._requests)
 
     def _let_out(self) -> None:
-        """Opens the local lock for the units of answered requests, which may take a while to come by: see `_step`."""
+        """Opens the local lock for the units of answered requests, which may take a while to run: see `_step`."""
         end = clock() + SLICE
         self._door.release()
         while self._answered() and clock() < end:
@@ -341,7 +340,7 @@ class Agent:
     # --- from nothing to a grant: the agent is the local lock's writer
 
     def _get(self, level: int) -> None:
-        """Acquires the server's lock, unless those who want it give up meanwhile."""
+        """Acquires the server's lock, unless the units that want it give up meanwhile."""
         if not self._get_machine(level):
             return
         found = self._ask_again(level)
@@ -353,7 +352,7 @@ class Agent:
         self.grant.until = sent + self._bound
         try:
             if clock() >= self._next_ping:
-                # The answer is old, if this process stood still before it read it; the lock may be lost since.
+                # The answer is old: this process stood still before it was read, and may have lost the lock since.
                 self.grant.until = clock() + self._bound
                 others = self._look()
             if level == EXCLUSIVE and self._fencing:
@@ -391,7 +390,7 @@ class Agent:
             self._machine.release()
 
     def _ask_again(self, level: int) -> tuple[float, bool] | None:
-        """As `_ask`, by a new session where the kept one has ended: nothing was held, so it is as good."""
+        """As `_ask`, with a new session if the kept one has ended: nothing was held, so any session will do."""
         kept = self._session
         if kept is not None:
             try:
@@ -404,7 +403,7 @@ class Agent:
         return self._ask(self._session, level)
 
     def _ask(self, session: Session, level: int) -> tuple[float, bool] | None:
-        """When the lock was asked for that was granted then, and whether others wait. None where it was not granted."""
+        """When the request was sent that was granted, and whether others wait. None if it was not granted."""
         sent = clock()
         if self._tries():
             ((granted, others),) = session.query(_TRY[level], self._key)
@@ -415,7 +414,7 @@ class Agent:
                 return None
             sent = clock()
         session.send(_ACQUIRE[level], self._key)
-        gave_up = 0.0  # when those gave up who wanted it
+        gave_up = 0.0  # when the units that wanted it gave up
         cancels = 0
         try:
             while (rows := session.receive(CANCEL_AGAIN if gave_up else None, self._wake)) is None:
@@ -427,7 +426,7 @@ class Agent:
                 if gave_up:
                     if clock() - gave_up > self._bound:
                         raise driver().OperationalError("the server did not answer when the wait was cancelled")
-                    # Again and again: the server ignores one that comes before it has begun with the statement.
+                    # Repeatedly: the server ignores a cancellation that comes before it has begun the statement.
                     session.cancel()
                     cancels += 1
         except driver().errors.QueryCanceled:
@@ -435,7 +434,7 @@ class Agent:
                 raise
             rows = None
         if cancels:
-            if cancels > 1 or rows is not None:  # a cancellation may be on its way still, and hit the next statement
+            if cancels > 1 or rows is not None:  # a cancellation still on its way may hit the next statement
                 self._drop_session()
             return None
         assert rows is not None
@@ -452,7 +451,7 @@ class Agent:
         try:
             ((token,),) = session.query(_FENCE, self._key)
         except driver().errors.UndefinedTable:
-            # Others may make the table at this moment: then one of them has, and this is an error.
+            # If others create the table at the same moment, one succeeds and the rest get this error.
             with contextlib.suppress(driver().errors.UniqueViolation):
                 session.query(FENCING_TABLE)
             ((token,),) = session.query(_FENCE, self._key)
@@ -511,7 +510,7 @@ class Agent:
     def _end_turn(self) -> None:
         """Gives the lock away if nobody is inside, or others wait."""
         if self._requests and not self._served and clock() < self._granted + LOOK:
-            self._next_look = clock() + self._turn  # those who waited have not come by yet
+            self._next_look = clock() + self._turn  # the units that waited have not run yet
         elif not self._requests and self._nobody_is_inside():
             self._release()
         elif self._hurried or self._look():
@@ -527,7 +526,7 @@ class Agent:
         return self._door.upgrade(blocking=False)
 
     def _give_up(self) -> None:
-        """Gives the lock away, when those have left who are inside or wait in the local lock already.
+        """Gives the lock away, when all units have left that hold the local lock or wait for it already.
 
         From exclusive it is given to readers first, if readers are still inside.
         """
@@ -573,7 +572,7 @@ class Agent:
         try:
             session.query(_STEP_DOWN, self._key)
         except driver().OperationalError as error:
-            self._door.release()  # as it is at this level
+            self._door.release()  # at this level the agent is not in the local lock
             raise SessionLost(str(error).strip()) from error
         with self._guard:
             self.level = SHARED

@@ -1,4 +1,4 @@
-"""SharedLock and SharedRLock: the local lock, and whether the server's grant by which one came in is still good."""
+"""SharedLock and SharedRLock: the local lock, and whether the server's grant behind it is still good."""
 
 import asyncio
 import atexit
@@ -29,7 +29,7 @@ _L = TypeVar("_L", bound="SharedLock")
 _NEEDED = {"shared": SHARED, "upgradable": EXCLUSIVE, "exclusive": EXCLUSIVE}
 _FOREVER = float("inf")
 _AGAIN = 0.002  # seconds until a unit that found the local lock open and no grant looks again
-_TRY = 0.005  # seconds for which one that only tries waits for the agent's answer before it looks at it
+_TRY = 0.005  # seconds for which a unit that only tries waits before it looks for the agent's answer
 
 _SESSIONS = """
 SELECT mode, granted, pid, coalesce(application_name, ''), coalesce(host(client_addr), '')
@@ -132,35 +132,34 @@ def _seconds(blocking: bool, timeout: float | None) -> float:
 
 
 class SharedLock(Granted):
-    """A lock that many may hold to read, or one to write, on all machines that reach one PostgreSQL server.
+    """A lock that many units may hold to read, or one to write, on all machines that reach one PostgreSQL server.
 
-    It is used as :class:`xctx.SharedLock` is, which is what the units of one process have among themselves. In
-    addition, one session of the process holds an advisory lock of the server for them.
+    It is used like :class:`xctx.SharedLock`, which the units of one process have among themselves. In addition, one
+    session of the process holds an advisory lock of the server for them.
 
     Args:
-        name: of the lock. All who use the same name, `namespace` and database have the same lock.
+        name: of the lock. All that use the same name, `namespace` and database have the same lock.
         conninfo: how the server is reached, as for ``psycopg.connect``; or a ``psycopg_pool.ConnectionPool``, of which
             the process keeps one connection while it uses the lock.
         key: what a holder is: one of :mod:`xctx.keys`, or a callable; not ``context``.
         on_death: what acquiring does where a unit of this process has died while it held the lock exclusively, as for
             :class:`xctx.SharedLock`.
-        on_lost: called with the lock, in the thread that watches the session, when that is lost while units of this
-            process hold the lock. Nobody acquires the lock before it has returned.
-        bound: for so many seconds, at most, units of this process can believe that they hold the lock after the server
-            gave it away; and a machine that died is noticed by the server within as many.
-        turn: for so many seconds the process may keep the server's lock, for units that come and go, before it looks
+        on_lost: called with the lock, in the thread that watches the session, when the session is lost while units of
+            this process hold the lock. Nobody acquires the lock before it has returned.
+        bound: for at most so many seconds can units of this process believe that they hold the lock after the server
+            gave it away; within as many, the server notices that this machine died.
+        turn: how many seconds the process may keep the server's lock, for units that come and go, before it looks
             whether others wait.
         machine: the name of an :class:`xctx.SharedLock` by which the processes of this machine take turns before they
-            ask the server; None where each asks by itself.
+            ask the server; None if each asks by itself.
         fencing: whether each exclusive grant gets a fencing token (see :attr:`token`).
         namespace: of the name.
 
     Raises:
         TypeError, ValueError: an argument is none of these, or the process uses the lock with other options already.
 
-    The server is asked when the lock is first acquired. Then acquiring raises ConnectionError where the server cannot
-    be
-    reached, and ValueError where it cannot be the one for a lock: a pooler, or a standby.
+    The server is first asked when the lock is first acquired. Acquiring raises ConnectionError if the server cannot be
+    reached, and ValueError if it is unfit for locks: a pooler, or a standby.
 
     Thread-safety: all methods may be called from any thread.
     Lifetime: a forked child has the lock, but no session, and holds nothing. At the end of the program the session
@@ -222,8 +221,8 @@ class SharedLock(Granted):
     def acquire_upgradable(self, blocking: bool = True, timeout: float | None = -1) -> bool:
         """Acquires the lock to read, with the right to write later: only one unit at a time has it.
 
-        Units of this process may read beside it; those of others wait, because the server's lock is held exclusively.
-        Where others read already, or with `machine`, it waits for the readers of this process, too.
+        Units of this process may read beside it; units of other processes wait, because the server's lock is held
+        exclusively. If other processes read already, or with `machine`, it waits for the readers of this process, too.
 
         Args, returns and raises as :meth:`acquire`.
         """
@@ -261,10 +260,10 @@ class SharedLock(Granted):
         return self._local.acquire(mode == "exclusive", timeout=timeout)
 
     def _put_back(self, local: Any) -> None:
-        """Takes back an acquisition of the local lock that no good grant stands behind."""
+        """Takes back an acquisition of the local lock for which there is no good grant."""
         inside = local.count > 1
         local.release()
-        if inside:  # a lock that may be acquired again: the grant by which the unit came in is lost
+        if inside:  # a re-entrant lock: the grant of the unit's first acquisition is lost
             self._tell_of_loss()
 
     def _wait(self, mode: _Mode, seconds: float, mend: bool) -> bool:
@@ -282,7 +281,7 @@ class SharedLock(Granted):
             wait.end()
 
     def upgrade(self, blocking: bool = True, timeout: float | None = -1) -> bool:
-        """From upgradable to exclusive, when all units of this process that read have released.
+        """From upgradable to exclusive, once all units of this process that read have released.
 
         Args, returns and raises as :meth:`xctx.SharedLock.upgrade`.
 
@@ -300,7 +299,7 @@ class SharedLock(Granted):
     def downgrade(self, *, upgradable: bool = False) -> None:
         """From exclusive or upgradable to shared, with no writer in between.
 
-        Units of this process may read at once; those of others when the server's lock is next given away.
+        Units of this process may read at once; units of others, when the server's lock is next given away.
 
         Args, raises: as :meth:`xctx.SharedLock.downgrade`.
 
@@ -322,7 +321,7 @@ class SharedLock(Granted):
     def _leave_slowly(self, exc: BaseException | None) -> Literal[False]:
         good = self._grant.good()
         local = self._local
-        # A child that was forked inside a block holds nothing, and leaves it all the same.
+        # A child that was forked inside a block holds nothing, but leaves the block as well.
         if self._forked and local.mode is None:
             return False
         local.release()
@@ -344,7 +343,7 @@ class SharedLock(Granted):
 
         Args:
             timeout: how many seconds to wait before a TimeoutError; -1 for as long as it takes.
-            mend: True where the block is to mend what a dead writer left: then nothing is warned about or raised.
+            mend: True if the block mends what a dead writer left: it neither warns of the death nor raises for it.
         """
         return Block(self, "exclusive", timeout, mend)
 
@@ -361,7 +360,7 @@ class SharedLock(Granted):
     def acquire_async(self, exclusive: bool = False, timeout: float | None = -1) -> Coroutine[Any, Any, bool]:
         """As :meth:`acquire`, in an asyncio task: to be awaited. Cancelling it leaves no trace.
 
-        It is this task that holds the lock then, as for :meth:`xctx.SharedLock.acquire_async`.
+        This task then holds the lock, as for :meth:`xctx.SharedLock.acquire_async`.
         """
         return self._acquire_async("exclusive" if exclusive else "shared", _seconds(True, timeout))
 
@@ -370,7 +369,7 @@ class SharedLock(Granted):
         return self._acquire_async("upgradable", _seconds(True, timeout))
 
     def _acquire_async(self, mode: _Mode, seconds: float, mend: bool = False) -> Coroutine[Any, Any, bool]:
-        """A coroutine that acquires the lock for the unit that calls this, whichever awaits it."""
+        """A coroutine that acquires the lock for the unit that calls this, whichever unit awaits it."""
         return self._acquire_for(asker_of(self._local), mode, seconds, mend)
 
     async def _acquire_for(self, asker: Any, mode: _Mode, seconds: float, mend: bool) -> bool:
@@ -422,7 +421,7 @@ class SharedLock(Granted):
         return not good and self._local.mode is not None
 
     def check(self) -> None:
-        """For the midst of a block, before something that cannot be taken back.
+        """Checks that the lock is not lost: for use inside a block, before something that cannot be undone.
 
         Raises:
             LockLost: this unit holds the lock, and it is lost.
@@ -436,7 +435,7 @@ class SharedLock(Granted):
         raise LockLost(f"the lock {self._name!r} was lost while it was held: {reason}")
 
     def _explain(self, error: BaseException) -> NoReturn:
-        """Raises what kept the agent from acquiring the server's lock: an exception for each unit of its own."""
+        """Raises what kept the agent from acquiring the server's lock, as a new exception for each unit."""
         psycopg = driver()
         what = f"the lock {self._name!r} cannot be acquired: {str(error).strip()}"
         if isinstance(error, (psycopg.OperationalError, OSError)):
@@ -484,7 +483,7 @@ class SharedLock(Granted):
 
     @property
     def mode(self) -> _Mode | None:
-        """'shared', 'upgradable' or 'exclusive' if this unit holds the lock so, or None."""
+        """How this unit holds the lock: 'shared', 'upgradable' or 'exclusive'; or None."""
         return self._local.mode
 
     @property
@@ -496,7 +495,7 @@ class SharedLock(Granted):
     def owner_died(self) -> bool:
         """Whether a unit of this process died while it held the lock exclusively, and nobody has mended that since.
 
-        The server does not tell whether a holder elsewhere died or released the lock.
+        The server does not say whether a holder elsewhere died or released the lock.
         """
         return self._local.owner_died
 
@@ -516,14 +515,14 @@ class SharedLock(Granted):
 
     @property
     def owner(self) -> tuple[_Mode, int, int] | None:
-        """The mode, pid and the kernel's number of the thread of this process that writes, or may; or None."""
+        """The mode, pid and kernel's thread number of this process's exclusive or upgradable holder; or None."""
         for holder in self.holders():
             if holder[0] != "shared":
                 return holder[:3]
         return None
 
     def locked(self) -> bool:
-        """Whether a unit of this process holds the lock, in any way. It may have changed by now."""
+        """Whether a unit of this process holds the lock, in any mode. It may have changed by now."""
         return bool(self.holders())
 
     def holders(self) -> list[tuple[_Mode, int, int, int]]:
@@ -555,7 +554,7 @@ class SharedLock(Granted):
         return f"<xctx.postgres.{type(self).__name__} {self._name!r}: {', '.join(held) or 'free here'}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # For a process that is being started only: the connection string may have a password.
+        # Only for a process that is being started, because the connection string may have a password.
         from multiprocessing.context import assert_spawning
 
         assert_spawning(self)
@@ -609,7 +608,7 @@ class _Wait:
         self._agent.add(self.request)
 
     def next(self) -> float | None:
-        """For how many seconds to wait in the local lock now; None where the unit gives up. Raises what went wrong."""
+        """For how many seconds to wait in the local lock now; None if the unit gives up. Raises what went wrong."""
         outcome = self.request.outcome
         if outcome is REFUSED:
             return None
@@ -617,7 +616,7 @@ class _Wait:
             self._lock._explain(outcome)
         self._tries += 1
         if self._trying:
-            # Where the lock is granted, and cannot be had afterwards, it is a unit of this process that has it.
+            # If the lock is granted, and still cannot be had, a unit of this process has it.
             if self._granted:
                 return None
             self._granted = self._agent.level >= self.request.level

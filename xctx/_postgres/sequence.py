@@ -26,10 +26,10 @@ class sequence:  # used as a function: it makes a source
     >>> executor.load()                                                          # doctest: +SKIP
     1
 
-    No two calls give the same id, on whatever machines: ``nextval`` of PostgreSQL sees to that. Where the sequence was
-    made with ``INCREMENT BY n``, each ``nextval`` stands for n ids, from its value on; so with an increment of `size` a
-    batch is one step of the sequence, and no more work for the server than one id. All who use such a sequence must
-    count like that, or use the values of ``nextval`` alone.
+    No two calls give the same id, on any machines: ``nextval`` of PostgreSQL guarantees that. If the sequence was made
+    with ``INCREMENT BY n``, each ``nextval`` stands for n ids, from its value on; so with an increment of `size` a
+    batch is one step of the sequence, and no more work for the server than one id. All users of such a sequence must
+    count like that, or use only the values of ``nextval`` themselves.
 
     There are gaps: ids that were fetched and not handed out when the process ends, or when the connection fails while
     they are on their way, are never given again. Ids of several processes are not in the order in which they are used.
@@ -42,9 +42,9 @@ class sequence:  # used as a function: it makes a source
     Raises:
         TypeError, ValueError: an argument is none of these.
 
-    Called with a number, or with none for `size`, it gives at least so many ids where the increment is more than 1, and
-    else as many. That raises LookupError where there is no such sequence, ValueError where it counts down or begins
-    again at its end, or the server is a pooler or a standby, and ConnectionError where the server cannot be reached. In
+    Called with a number, or without one for `size`, it gives as many ids, or at least as many if the increment is more
+    than 1. The call raises LookupError if there is no such sequence, ValueError if the sequence counts down or begins
+    again at its end, or the server is a pooler or a standby, and ConnectionError if the server cannot be reached. In
     a greenlet it lets the hub run. A program whose event loop must not wait uses `prefetch` of the executor.
 
     Thread-safety: may be called from any thread; one call at a time asks the server.
@@ -77,7 +77,7 @@ class sequence:  # used as a function: it makes a source
             try:
                 rows = self._ask(count)
             except psycopg.OperationalError:
-                # What was on its way is a gap; a connection that ended while it was kept is no reason to fail.
+                # Ids that were on their way are a gap. A connection that ended while it was kept is no reason to fail.
                 if self._session is None or self._session.works:
                     raise
                 self.close()
@@ -126,10 +126,10 @@ class sequence:  # used as a function: it makes a source
 
 
 def _outside_of_the_hub(call: Callable[[], Values[int]]) -> Values[int]:
-    """Calls it; in a thread of the system, where a hub would have to wait otherwise."""
+    """Calls `call`: in a thread of the system if a hub would have to wait otherwise."""
     if current_hub() is None:
         return call()
-    # Held by whoever answers, and not by a greenlet: acquired here, released there.
+    # Held by the answer, not by a greenlet: acquired here, and released in the thread.
     done = SharedLock(key=_core.greenlet, on_death="ignore")
     answer = view_of(done, SharedLock, Key(lambda: "answer"))
     outcome: list[Values[int] | BaseException] = []

@@ -69,7 +69,7 @@ class Source:
 
     @property
     def identity(self) -> object:
-        """What two sources have in common where one lock of a process may serve both."""
+        """Equal for two sources if one lock of a process may serve both."""
         return self.conninfo if self.pool is None else self.pool
 
     def connect(self, title: str, bound: float) -> Any:
@@ -107,7 +107,7 @@ def _is_async(pool: Any) -> bool:
 
 
 def _pace(bound: float) -> tuple[int, int]:
-    """After how many seconds of silence TCP asks whether the other end is there, and at what intervals, three times."""
+    """After how many seconds of silence TCP probes the other end, and the seconds between its three probes."""
     return max(1, int(bound / 2)), max(1, int(bound / 8))
 
 
@@ -121,14 +121,14 @@ FROM (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_session_t
              ('tcp_user_timeout', $3), ('client_connection_check_interval', $4)) AS wanted (name, value)
 JOIN pg_settings USING (name)
 """
-_LAST_WORDS = ("FATAL", "PANIC")  # how bad an error is with which the server ends a session
+_LAST_WORDS = ("FATAL", "PANIC")  # the severities of errors with which the server ends a session
 _GREETING = "SELECT pg_backend_pid(), pg_is_in_recovery(), current_database()"
 
 
 class Session:
-    """A session of the server, for one lock or for one who makes ids.
+    """A session of the server, for one lock or one source of ids.
 
-    Thread-safety: used by one thread at a time, which its owner sees to.
+    Thread-safety: used by one thread at a time, as its owner ensures.
     Lifetime: ends with ``close``. In a forked child ``abandon`` takes its place: the session is the parent's.
     """
 
@@ -163,7 +163,7 @@ class Session:
         self.backend = pid
         idle, interval = _pace(self._bound)
         within = int(self._bound * 1000)
-        if not info.host or info.host.startswith("/"):  # a socket of the server's machine, of which TCP knows nothing
+        if not info.host or info.host.startswith("/"):  # a Unix socket, to which TCP's settings do not apply
             idle = interval = within = 0
         self.query(_SETTINGS, str(idle), str(interval), str(within), str(int(self._bound * 250)))
 
@@ -181,7 +181,7 @@ class Session:
         self._pgconn.send_query_params(sql.encode(), [each.encode() for each in arguments])
 
     def receive(self, seconds: float | None, wake: int | None = None) -> list[Row] | None:
-        """The rows of what was sent; None where they did not come in time, or the descriptor `wake` became readable."""
+        """The rows of what was sent; None if they did not come in time, or the descriptor `wake` became readable."""
         pgconn = self._pgconn
         end = None if seconds is None else clock() + seconds
         unsent = pgconn.flush()
@@ -283,7 +283,7 @@ def _cells(result: Any, row: int) -> Iterator[str | None]:
 
 _opened = unpatched("allocate_lock")()  # guards the next
 _sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
-_of_parents: list[Any] = []  # connections that processes forked from had
+_of_parents: list[Any] = []  # connections of the processes that this one was forked from
 
 
 def _let_go_of_the_parents() -> None:

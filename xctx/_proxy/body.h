@@ -117,7 +117,7 @@ extern PyObject *(*proxy_make_target)(PyObject *self);
 /* Publishes what the factory made. Consumes the reference. The caller lets one thread do so. */
 void proxy_publish_target(PyObject *self, PyObject *made);
 
-/* Whether the exception that is set says that nothing is bound behind `self`. A factory's own errors say nothing of that. */
+/* Whether the exception that is set says that nothing is bound behind `self`. A factory's own errors never do. */
 int proxy_unbound_raised(PyObject *self);
 
 /* ---- hot paths -------------------------------------------------------------------------------------------- */
@@ -136,18 +136,18 @@ static inline int proxy_check(PyObject *o) {
  * that never change. */
 static inline int proxy_is_plain(PyObject *self) { return PROXY(self)->target != NULL && PROXY(self)->kind == PROXY_WRAPPER; }
 
-/* How many C frames an operation takes at most that comes back to its proxy through one object written in C. */
+/* At most so many C frames are taken by an operation that comes back to its proxy through one object written in C. */
 enum { PROXY_FRAMES = 4 };
 
 /* For every other proxy, whose target may refer to it: CPython counts no level where a tuple, a weak proxy or a view of a
- * mapping hands an operation on, so it is counted here. Not where these types do all themselves, or Python code does. */
+ * mapping forwards an operation, so it is counted here; but not for types that forward nothing, nor where Python code runs. */
 PyObject *proxy_hold_counted(PyObject *self, PyObject **owned);
 #define PROXY_HANDS_NOTHING_ON (Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_DICT_SUBCLASS | Py_TPFLAGS_UNICODE_SUBCLASS \
                                 | Py_TPFLAGS_LONG_SUBCLASS | Py_TPFLAGS_BYTES_SUBCLASS)
 #define PROXY_COUNTED 1   /* the lowest bit of what is to be dropped: the operation was counted */
 
-/* Whether reading an attribute of the target may hand that on, as a weak proxy does, and a property that is asked whether it is
- * abstract. No if its class is derived from object alone, as most classes written in Python are. */
+/* Whether the target may forward the reading of an attribute, as a weak proxy does, and a property whose
+ * __isabstractmethod__ is read. No if its class is derived from object alone, as most classes written in Python are. */
 static inline int proxy_hands_on(PyObject *target) {
     const PyTypeObject *type = Py_TYPE(target);
     return type->tp_getattro != PyObject_GenericGetAttr || type->tp_base != &PyBaseObject_Type

@@ -1,7 +1,7 @@
 /* The types: what every proxy has, what a LocalProxy has, and the class that a LocalWrapper gets for its target.
  *
- * CPython and programs tell by the slots of a class what its objects can do. A LocalWrapper's target never changes, so its
- * class can tell the truth: LocalWrapper itself has only the slots that every object has, and each target type gets a
+ * CPython and programs infer from the slots of a class what its objects can do. A LocalWrapper's target never changes, so its
+ * class can be exact: LocalWrapper itself has only the slots that every object has, and each target type gets a
  * subclass of it, made once, with the slots that the target type has.
  *
  *      Proxy --+-- LocalProxy                       every slot
@@ -156,7 +156,7 @@ PyObject *proxy_make_class(PyTypeObject *leaf, PyTypeObject *type, uint64_t mask
         Py_DECREF(cls);
         return NULL;
     }
-    /* Directly, and last: a new name in the class would make CPython compute its slots anew. */
+    /* Directly, and last: a new name in the class would make CPython compute its slots again. */
 #define SERVE(suite, slot, Function) \
     if (serves_slot(type, Py_##slot) && cls->suite->slot == NULL) cls->suite->slot = (Function)proxy_slot(Py_##slot);
     SERVE(tp_as_number, nb_int, unaryfunc)
@@ -285,7 +285,7 @@ static PyObject *class_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return wrapper_new(type->tp_base, args, kwargs);
 }
 
-/* Accepts what the __init__ of a subclass hands up: wrapper_new() has done everything. */
+/* Accepts what the __init__ of a subclass passes up: wrapper_new() has done everything. */
 static int wrapper_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs)) { return 0; }
 
 static PyObject *wrapper_wrapped(PyObject *self, void *Py_UNUSED(closure)) {
@@ -336,7 +336,7 @@ static PyMethodDef wrapper_methods[] = {
      "raises, so does the operation, and the next operation calls it again. repr() does not call it. Because nobody knows\n"
      "beforehand what the object can do, the class of a lazy wrapper has every special method, as that of a LocalProxy.\n\n"
      "Args:\n"
-     "    factory: a callable without arguments. It is let go when it has returned.\n\n"
+     "    factory: a callable without arguments. It is released when it has returned.\n\n"
      "Raises:\n"
      "    TypeError: `factory` is not callable; or this is called on a class derived from LocalWrapper.\n"
      "    RuntimeError: by an operation: the factory itself uses the wrapper.\n\n"
@@ -372,7 +372,7 @@ static int lazy_clear(PyObject *self) {
     return 0;
 }
 
-/* A log, a debugger and a report of an error show what there is. They are not what the factory waits for. */
+/* Logs, debuggers and error reports show what there is; they must not call the factory. */
 static PyObject *lazy_repr(PyObject *self) {
     PyObject *made = xctx_load_ptr((void **)&LAZY(self)->made);  /* borrowed: see step() in body.c */
     if (made == NULL) return PyObject_Repr(PROXY(self)->source);
@@ -382,7 +382,7 @@ static PyObject *lazy_repr(PyObject *self) {
     return shown;
 }
 
-/* Whatever a wrapper can have, as a LocalProxy: what the object can do is known too late. */
+/* Has everything that a wrapper can have, as LocalProxy has, because what the object can do is not known yet. */
 static PyTypeObject *make_lazy_type(void) {
     PyType_Slot slots[PROXY_N_IF_SLOTS + 8];
     PyType_Spec spec = {
@@ -487,12 +487,12 @@ static PyObject *mro_entries(PyObject *self, PyObject *Py_UNUSED(bases)) {
 }
 
 /* inspect.getattr_static, and so isinstance() with a protocol that has data members, looks there for what the object has. Every
- * other road to `__dict__` leads through tp_getattro. */
+ * other access to `__dict__` goes through tp_getattro. */
 static PyObject *base_dict(PyObject *self, void *Py_UNUSED(closure)) {
     PyObject *target = proxy_resolve(self);
     PyObject *names = target != NULL ? PyObject_GetAttrString(target, "__dict__") : NULL;
     Py_XDECREF(target);
-    if (names != NULL && !PyDict_Check(names)) {  /* a class has another kind, which is not what is looked for there */
+    if (names != NULL && !PyDict_Check(names)) {  /* that of a class is a mappingproxy, which is not what is looked for there */
         Py_CLEAR(names);
         PyErr_SetString(PyExc_AttributeError, "__dict__");
     }
@@ -514,7 +514,7 @@ PyTypeObject *proxy_make_type(PyType_Spec *spec, PyTypeObject *base) {
     PyObject *bases = base != NULL ? PyTuple_Pack(1, (PyObject *)base) : NULL;
     if (base != NULL && bases == NULL) return NULL;
     PyObject *type = PyType_FromSpecWithBases(spec, bases);
-    if (type == NULL && !PyErr_Occurred()) PyErr_NoMemory();  /* it does not always say so itself */
+    if (type == NULL && !PyErr_Occurred()) PyErr_NoMemory();  /* it does not always set an error itself */
     Py_XDECREF(bases);
     return (PyTypeObject *)type;
 }

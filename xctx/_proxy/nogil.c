@@ -1,4 +1,4 @@
-/* What a LocalWrapper gives out on free-threaded builds so that its target's reference count stays still.
+/* What a LocalWrapper gives out on free-threaded builds so that its target's reference count is not touched.
  *
  * A bound method and an iterator hold the object they came from. Where many threads use one object, each through a
  * wrapper of its own, the object's count is one cache line which all of them would write. The two types here hold the
@@ -6,12 +6,12 @@
  *
  *      BoundMethod, Iterator -- source --> LocalWrapper -- target --> object
  *
- * They are proxies too: of the bound method or iterator that CPython would have made. That one is made when somebody asks
- * for more than a call or a next item: `__self__`, repr, comparison and pickle all go through the table of slots.
+ * They are proxies too: of the bound method or iterator that CPython would have made. That one is made when more
+ * is wanted than a call or a next item: `__self__`, repr, comparison and pickle all go through the table of slots.
  *
  * Two kinds of traffic remain. A method written in Python gets the object as an argument, and the interpreter counts the
  * arguments of Python code, and each use of `self` again. Dicts and sets are iterated by CPython's own iterators: those
- * lock the container at every step, so nothing would be won. */
+ * lock the container at every step, so nothing would be gained. */
 #include "xctx/_proxy/nogil.h"
 #include "xctx/_proxy/class.h"
 #include "xctx/_proxy/slots.h"
@@ -137,7 +137,7 @@ PyObject *proxy_iterator_real(PyObject *self) {
     Py_XDECREF(place);
     if (done == NULL) Py_CLEAR(real);
     Py_XDECREF(done);
-    if (real != NULL && index < 0) {  /* let it see the end: before that it would go on where a list has grown */
+    if (real != NULL && index < 0) {  /* exhaust it: otherwise it would go on if a list has grown */
         PyObject *nothing = PyIter_Next(real);
         Py_XDECREF(nothing);
         if (PyErr_Occurred()) Py_CLEAR(real);
@@ -232,7 +232,7 @@ int proxy_nogil_init(void) {
     };
     if ((proxy_method_type = proxy_make_type(&method_spec, proxy_base_type)) == NULL) return -1;
     if ((proxy_iterator_type = proxy_make_type(&iterator_spec, proxy_base_type)) == NULL) return -1;
-    /* Every object counts its class, also when it dies. Threads must not meet at the counts of these two instead. */
+    /* Every object counts its class, also when it dies. Threads must not contend for the counts of these two instead. */
     xctx_make_immortal((PyObject *)proxy_method_type);
     xctx_make_immortal((PyObject *)proxy_iterator_type);
     return 0;

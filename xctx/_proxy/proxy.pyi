@@ -39,7 +39,7 @@ class LocalWrapper(Proxy, Generic[_T]):
         beforehand what the object can do, the class of a lazy wrapper has every special method, as that of a LocalProxy.
 
         Args:
-            factory: a callable without arguments. It is let go when it has returned.
+            factory: a callable without arguments. It is released when it has returned.
 
         Raises:
             TypeError: `factory` is not callable; or this is called on a class derived from LocalWrapper.

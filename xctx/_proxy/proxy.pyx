@@ -3,7 +3,8 @@
 """Transparent proxies: LocalWrapper stands for one object, LocalProxy for what its source yields now.
 
 C decides what an operation does, and how it finds and holds the target: see ``_proxy/body.h``, and the table of operations
-in ``_proxy/slots.h``. This module decides what is decided once: the class for a target's type, and the kind of a source.
+in ``_proxy/slots.h``. This module decides what needs to be decided only once: the class for a target's type, and the kind of
+a source.
 """
 
 cimport cython
@@ -64,7 +65,7 @@ cdef extern from "Python.h":
 
 # ---- the class of a wrapper ----------------------------------------------------------------------------------------
 
-# Methods that CPython looks up in a class, and that a class sets to None to say that it cannot do what they are for.
+# Methods that CPython looks up in a class, and that a class sets to None to say that it does not support them.
 cdef tuple REFUSABLE = (
     "__call__", "__iter__", "__next__", "__len__", "__getitem__", "__setitem__", "__delitem__", "__contains__",
     "__int__", "__float__", "__index__", "__await__", "__aiter__", "__anext__", "__reversed__", "__complex__",
@@ -141,7 +142,7 @@ cdef object _find_class(PyTypeObject *leaf, PyTypeObject *kind):
     cdef dict table = _table_of(<object>leaf)
     key = <size_t>kind
     entry = xctx_shared_get(table, key)
-    # A dead reference belongs to a type whose callback has not run yet; `kind` has got its address.
+    # A dead reference belongs to a type whose callback has not run yet; `kind` reuses its address.
     if entry is None or entry[0]() is not <object>kind:
         if entry is not None:
             xctx_next_u64(&proxy_type_deaths)
@@ -182,7 +183,7 @@ cdef ProxyKind _kind_of(object source, object name) except PROXY_UNSET:
 
 
 cdef tuple _path_of(object name):
-    """The names in a dotted name. A subclass of str is taken for the string that it holds: its methods are not asked."""
+    """The names in a dotted name. A subclass of str is treated as the string that it holds: its methods are not called."""
     if name is None:
         return None
     if not isinstance(name, str):
@@ -226,13 +227,13 @@ cdef int _configure(object self, object args, object kwargs) except -1:
 
 # ---- lazy wrappers -------------------------------------------------------------------------------------------------
 
-cdef double LOOK_AGAIN = 1.0   # seconds after which a unit that waits looks whether it was forked away from the maker
+cdef double LOOK_AGAIN = 1.0   # seconds after which a waiting unit checks whether a fork has left behind the one it waits for
 
 
 @cython.final
 @cython.no_gc_clear
 cdef class _LazyFactory:
-    """What a lazy wrapper has instead of an object: the callable that makes it, and who waits for it.
+    """What a lazy wrapper has instead of an object: the callable that makes it, and the units that wait for it.
 
     Thread-safety: the critical section of this object guards all fields. No Python code runs in it.
     Lifetime: that of the wrapper. There is no tp_clear: the callable, or what it refers to, can be cleared.
@@ -241,7 +242,7 @@ cdef class _LazyFactory:
     cdef bint running
     cdef uint64_t thread      # the thread that runs the factory, by the serial of its state,
     cdef object greenlet      # its greenlet, or None where there are none,
-    cdef uint32_t forks       # and how often this process had been forked
+    cdef uint32_t forks       # and the count of forks then
     cdef xctx_queue waiters
 
     def __cinit__(self, factory):
@@ -320,7 +321,7 @@ cdef int _end(_LazyFactory own, object wrapper, PyObject *made) except -1:
         xctx_queue_pick(&own.waiters, own.waiters.count, &chain)
     Py_XDECREF(unused)
     wake_all(chain)
-    return 0   # the factory is let go here, where nothing is half done
+    return 0   # the factory is released here, where nothing is half done
 
 
 cdef int _wait(_LazyFactory own, Waiter waiter) except -1:
@@ -372,7 +373,7 @@ connect()
 # (see _runtime/copies.h) must find nothing of that in its threads.
 proxy_type_deaths = xctx_next_serial() << 32
 
-# What the compiler puts into every class: a subclass that has these names has not asked for them.
+# What the compiler puts into every class: that a subclass has these names does not mean that it defines them.
 proxy_init(frozenset((
     "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__slots__", "__annotations__", "__annotate__",
     "__annotate_func__", "__annotations_cache__", "__parameters__", "__orig_bases__", "__firstlineno__",

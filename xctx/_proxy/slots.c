@@ -316,7 +316,7 @@ static int awaitable_generator(PyObject *target) {
     return result;
 }
 
-/* CPython awaits such a generator as it is, but does not accept one as the result of __await__, where it wants a plain
+/* CPython awaits such a generator as it is, but does not accept one as the result of __await__, which must be a plain
  * iterator: a wrapper of the generator is one. */
 #define DEFINE_AWAIT(slot, f) \
     static PyObject *slot_##slot(PyObject *self) { \

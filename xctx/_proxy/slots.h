@@ -1,10 +1,10 @@
-/* The table: every operation that a proxy hands on, one line each.
+/* The table: every operation that a proxy forwards, one line each.
  *
  * A line reads: when, slot, family, the function that does it.
  *   family  - the shape of the slot. slots.c defines the function of a slot once a family, as DEFINE_<family>.
  *   when    - ALWAYS: every proxy has the slot, either because CPython asks for it whatever the target is, for the other
  *             operand's sake (`[1] + proxy`), or because every object has it (`repr`).
- *             IF: a LocalWrapper has the slot where its target's type has it, because CPython and programs tell by the
+ *             IF: a LocalWrapper has the slot where its target's type has it, because CPython and programs infer from the
  *             slot what an object can do (`callable`, `iter`, `operator.index`, `collections.abc`). A LocalProxy always
  *             has it, because its target changes.
  *
@@ -19,7 +19,7 @@
  *   __new__, __init__, __init_subclass__, __slots__, __subclasshook__, __class_getitem__ on the class
  *                             belong to the proxy's own class
  *   __prepare__, __mro_entries__, __getnewargs__, __getstate__, __missing__, __match_args__, __annotations__ ...
- *                             are asked of the object, so tp_getattro hands them on
+ *                             are looked up in the object, so tp_getattro forwards them
  *   __deepcopy__              the same; where the target has none, __reduce_ex__ leads copy.deepcopy to the target
  */
 #ifndef XCTX_PROXY_SLOTS_H

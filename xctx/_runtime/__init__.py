@@ -9,7 +9,7 @@ copies.h .c .pyi          which interpreter of the process has which copy of the
 copying.py                how an interpreter loads its copy
 state.h .c                the state under all rooms: each thread's "now", serial numbers, and what is done at a fork
 runtime.pyx .pxd .pyi     the module that holds this state, and what the compiled rooms use of it
-interpreter.py            has a further interpreter load copies, or says why it cannot use xctx
+interpreter.py            makes a further interpreter load copies, or says why it cannot use xctx
 scheduling.pyx .pxd .pyi  the greenlet, task, event loop and hub that are running, as their libraries know them
 units.pyx .pxd .pyi       units: the records of what runs, and the registry that finds them
 parking.pyx .pxd .pyi .h  where threads, greenlets and tasks wait, and are woken

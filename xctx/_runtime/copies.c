@@ -23,7 +23,7 @@ static PyObject *is_main(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused
 #include <unistd.h>
 
 /* CPython has this for its own module of interpreters: NULL and an error where the interpreter has gone from the list of all,
- * which is the last thing that happens to it. Identifiers are never used again. */
+ * which is the last thing that happens to it. Identifiers are never reused. */
 PyAPI_FUNC(PyInterpreterState *) _PyInterpreterState_LookUpID(int64_t);
 
 #define MOST_SLOTS 16
@@ -41,7 +41,7 @@ typedef struct room {
     char name[];
 } room;
 
-/* A copy of all modules, as far as its interpreter has imported them. It is never freed, but used again. */
+/* A copy of all modules, as far as its interpreter has imported them. It is never freed, but reused. */
 typedef struct copy {
     struct copy *next;          /* never changes */
     int64_t interpreter;        /* which has it, or NO_INTERPRETER. Guarded by `mutex`, as all that follows */
@@ -49,7 +49,7 @@ typedef struct copy {
     int ended;                  /* what `at_end` does has been done */
     room *rooms;                /* the newest first */
     xctx_copy *border;          /* NULL until its room has been loaded */
-    int spoiled;                /* a thread remembers what cannot be found: not to be used again. Guarded by `threads_mutex` */
+    int spoiled;                /* the memory of a thread could not be noted: not to be reused. Guarded by `threads_mutex` */
     xctx_thread_memory *threads;   /* likewise */
 } copy;
 
@@ -190,17 +190,17 @@ static int watch_interpreter(copy *c) {
     return failed ? -1 : 0;
 }
 
-/* Between variables the address sanitizer has put bytes that nothing is to read. */
+/* The address sanitizer puts bytes between variables that nothing may read. */
 #if defined(__SANITIZE_ADDRESS__)
 static __attribute__((no_sanitize_address)) void copy_segment(char *to, const char *from, size_t size) {
-    volatile char *each = to;   /* or the compiler makes it a call of memcpy, which is watched */
+    volatile char *each = to;   /* or the compiler makes it a call of memcpy, which the sanitizer checks */
     while (size--) *each++ = *from++;
 }
 #else
 #  define copy_segment memcpy
 #endif
 
-/* Makes a copy what it was when it was loaded. Under the mutex, which no thread that forks gets meanwhile. */
+/* Resets a copy to what it was when it was loaded. Under the mutex, which no thread that forks gets meanwhile. */
 static void begin_anew(copy *c) {
     xctx_thread_memory *memory;
     uint64_t serial = 0;
@@ -246,7 +246,7 @@ static copy *take_over(int64_t interpreter) {
         pthread_mutex_lock(&threads_mutex);
         usable = !c->spoiled;
         pthread_mutex_unlock(&threads_mutex);
-        /* Otherwise another interpreter was faster. What had no room for all of its rooms is the last choice. */
+        /* Otherwise another interpreter was faster. A copy in which some rooms could not be loaded is the last choice. */
         if (usable && c->interpreter == before) {
             c->interpreter = NO_INTERPRETER;
             if (best == NULL || rooms_of(c) > rooms_of(best)) best = c;
@@ -455,7 +455,7 @@ static PyObject *create(PyObject *Py_UNUSED(module), PyObject *args) {
 static PyMethodDef methods[] = {
     {"is_main", is_main, METH_NOARGS, "Whether this is the main interpreter of the process."},
 #if XCTX_HAS_COPIES
-    {"take", take, METH_NOARGS, "Sees to it that this interpreter has a copy. Gives its number, counted from 1."},
+    {"take", take, METH_NOARGS, "Makes sure that this interpreter has a copy. Gives its number, counted from 1."},
     {"count", count, METH_NOARGS, "How many copies there are in this process."},
     {"ticket", ticket, METH_NOARGS, "A number that no interpreter of this process has been given before."},
     {"is_loaded", is_loaded, METH_VARARGS, "Whether this interpreter's copy of a module (name) is loaded."},

@@ -1,12 +1,12 @@
 /* Copies of the compiled rooms, of which each further interpreter of a process gets one.
  *
- * What a compiled room knows lies in static variables: its types, its objects, and the memory of its threads. They belong to the
- * shared object that the loader made of a file. So the main interpreter uses the files themselves, and each other interpreter
+ * A compiled room keeps its types, its objects, and the memory of its threads in static variables. They belong to the shared
+ * object that the loader made of a file. So the main interpreter uses the files themselves, and each other interpreter
  * a copy of each, which the loader takes for another file: no two interpreters have a variable in common, and a room need
  * not ask which interpreter it runs in. Only copies.c, the module xctx._runtime.copies, is shared by all interpreters.
  *
  * A shared object is never unloaded, because something may still refer to its types. When the interpreter of a copy has
- * ended, the next that needs one gets that copy: its variables are what they were when the copy was loaded.
+ * ended, the next interpreter that needs one gets that copy, with its variables as they were when the copy was loaded.
  *
  * This header is the border between copies.c and state.c. Each copy of the module xctx._runtime.runtime has an xctx_copy, by
  * the name `xctx_this_copy`, which the loader finds; it says what has to be done when the process forks or ends, and when the
@@ -18,14 +18,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Whether there can be copies: what is done to segments is that of ELF, and only locks of Linux know what a copy is. */
+/* Whether there can be copies: the handling of segments is for ELF, and only the locks of Linux can do with copies. */
 #if defined(__linux__) && defined(__ELF__)
 #  define XCTX_HAS_COPIES 1
 #else
 #  define XCTX_HAS_COPIES 0
 #endif
 
-/* The memory that a thread has of a copy. It is part of that memory itself, so that noting it needs none. */
+/* Notes the memory that a thread has for a copy. It is a part of that memory, so that noting allocates nothing. */
 typedef struct xctx_thread_memory {
     void *start;
     size_t size;

@@ -1,8 +1,8 @@
 """How an interpreter that is not the main one loads copies of the compiled rooms: see copies.h.
 
-A loader knows a file that it has loaded by its device and inode, and by its path. So a copy is a file in memory without
-a name, or where such a file cannot be loaded a file in the directory for temporary files, and its path is used once. It
-is gone as soon as it is loaded: the mapped segments keep the inode.
+A loader recognises a file that it has loaded by its device and inode, and by its path. So a copy is a file in memory
+without a name, or if such a file cannot be loaded, a file in the directory for temporary files, and its path is used
+once. It is gone as soon as it is loaded: the mapped segments keep the inode.
 """
 
 import os
@@ -43,7 +43,7 @@ def load_in_memory(name: str, origin: str, number: int) -> None:
         data = loaded_part(origin)
         while data:
             data = data[os.write(descriptor, data) :]
-        # The same descriptor may have been that of another file, so the number makes another path of it.
+        # The descriptor may have been used for another file before, so the number makes the path a new one.
         way = f"{number:b}".replace("1", "/.").replace("0", "/")
         copies.load(name, f"/proc/self/fd{way}/{descriptor}")
     finally:
@@ -91,7 +91,7 @@ def load_copy(name: str, origin: str) -> None:
 
 
 class CopyLoader(ExtensionFileLoader):
-    """Loads a copy of a module; what the module says of itself is true of the original."""
+    """Loads a copy of a module; the module's own ``__file__`` and ``__spec__`` are those of the original."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         if not copies.is_loaded(spec.name):
@@ -114,7 +114,7 @@ class CopyFinder:
 
 
 def install() -> None:
-    """Has this interpreter load copies from now on."""
+    """Makes this interpreter load copies from now on."""
     copies.take()
     if CopyFinder not in sys.meta_path:
         sys.meta_path.insert(0, CopyFinder)

@@ -220,7 +220,7 @@ static inline void xctx_var_changed(const PyThreadState *tstate, PyObject *var, 
 #endif
 }
 
-/* Whether the variable has cached that its value in the current context is this one. If not, it may be so all the same. */
+/* Whether the variable has cached that its value in the current context is this one. If not, it may be the value all the same. */
 static inline int xctx_var_is(const PyThreadState *tstate, PyObject *var, PyObject *value) {
 #ifndef Py_GIL_DISABLED
     const xctx_var_begin *begin = (const xctx_var_begin *)var;
@@ -292,7 +292,7 @@ static inline int xctx_var_put(const xctx_mapping_methods *methods, PyThreadStat
     int collects = xctx_hold_collector();
     PyObject *before = NULL, *vars = NULL;
     if (XCTX_UNLIKELY(tstate->context == NULL)) {
-        PyObject *copy = PyContext_CopyCurrent();   /* has one made */
+        PyObject *copy = PyContext_CopyCurrent();   /* makes a context */
         if (copy == NULL) goto end;
         Py_DECREF(copy);
     }
@@ -393,7 +393,7 @@ static inline getattrofunc xctx_replace_getattro(PyTypeObject *type, getattrofun
     return old;
 }
 
-/* Has the __get__ of a type call another function where Python code calls it by its name. The interpreter goes on calling the
+/* Makes the __get__ of a type call another function where Python code calls it by its name. The interpreter goes on calling the
  * slot, wherever it binds an attribute itself. To be called before anything derives from the type. 0, or -1 with an error. */
 static inline int xctx_replace_named_get(PyTypeObject *type, descrgetfunc function) {
     PyObject *wrapper = PyDict_GetItemString(type->tp_dict, "__get__");   /* borrowed */
@@ -420,7 +420,7 @@ static inline void xctx_give_vectorcall(PyTypeObject *type, Py_ssize_t offset) {
     type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
 }
 
-/* Has a class derived in Python called the same way, unless it has a __call__ of its own. From 3.12 on the interpreter does
+/* Makes a class derived in Python be called the same way, unless it has a __call__ of its own. From 3.12 on the interpreter does
  * this itself, and undoes it if the class is given another __call__ afterwards. */
 static inline void xctx_inherit_vectorcall(PyTypeObject *type, PyTypeObject *base) {
 #if PY_VERSION_HEX < 0x030C0000

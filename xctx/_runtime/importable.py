@@ -33,7 +33,7 @@ def object_of_type_at(wanted: type, module: str, qualname: str) -> Any:
 
 
 def is_at(thing: object, module: str | None, qualname: str | None) -> bool:
-    """Whether the object is what has this name, in a module that is loaded."""
+    """Whether the object is the one that has this name, in a module that is loaded."""
     found: Any = sys.modules.get(module or "")
     for name in (qualname or "").split("."):
         found = getattr(found, name, None)

@@ -23,12 +23,12 @@ Why no wake-up is lost
   `wake_all` then wakes all that were chosen; an exception that a signal handler raises in the middle is raised again once
   all are awake. A wake-up that was interrupted is delivered once more: being woken twice does no harm. If a wake-up cannot
   be delivered, the unit's signal is cleared, so that a later wake-up is delivered.
-* *Timeouts, and wake-ups for nothing.* A park may return for no reason, so the unit always looks again. A signal that is
+* *Timeouts, and spurious wake-ups.* A park may return for no reason, so the unit always looks again. A signal that is
   delivered late ends a later park of the same waiter, or has no effect. A unit that goes on clears the signal before it
   looks, so it sees all that was done before the wake-up.
 * *A fork in the middle of a wait.* The child has one thread. Threads that waited are gone. Greenlets of the forking thread
   are there, still parked, in a queue that the child has forgotten. So each room lets a timer of their hub wake its greenlets
-  now and then; the hub runs in the child as well. They find that the count of forks has changed, and begin anew.
+  now and then; the hub runs in the child as well. They find that the count of forks has changed, and start over.
 * *A loop that was closed, a hub that was destroyed.* No unit that waits there can go on. `wake_all` tells its caller how
   many waiters could not be reached; the room forgets those and wakes others.
 * *The end of the interpreter.* Waiting imports nothing: all that it needs was imported with this module. A thread that is
@@ -56,7 +56,7 @@ cdef double LONGEST = 1e9
 
 
 cdef class Waiter:
-    """One unit that waits. The unit may park with it again and again; the subclasses say how.
+    """One unit that waits. The unit may park with it any number of times; the subclasses say how.
 
     Thread-safety: the unit that made a waiter parks with it, and any thread may wake it. `node` is guarded by the lock of
     the queue. Lifetime: that of the wait; the queue and a waker own references of their own.
@@ -72,7 +72,7 @@ cdef class Waiter:
         raise NotImplementedError
 
     cdef bint deliver(self) except -1:
-        """Has the unit go on if it is parked. False if the unit never can, because its loop or hub has ended."""
+        """Makes the unit go on if it is parked. False if the unit never can, because its loop or hub has ended."""
         raise NotImplementedError
 
 
@@ -252,7 +252,6 @@ cdef TaskWaiter task_waiter(object loop, object subject):
     return waiter
 
 
-# Only this module makes instances.
 # --- where there is nothing to wait for ------------------------------------------------------------------------------------
 
 @cython.final
@@ -291,6 +290,7 @@ cdef object done(object result):
     return made
 
 
+# Only this module makes instances.
 xctx_forbid_instances(<PyTypeObject*>Done)
 xctx_forbid_instances(<PyTypeObject*>Waiter)
 xctx_forbid_instances(<PyTypeObject*>ThreadWaiter)

@@ -4,8 +4,8 @@
 """What runs here, and what it can wait with: the running greenlet, task, event loop and hub, as greenlet, gevent, eventlet,
 asyncio and trio know them. No other file looks these up.
 
-None of these libraries is ever imported from here: greenlet switches the GIL on where it cannot do without, and each costs
-the time of its import. They are found among the modules that the program has imported. A module may be found in the middle
+None of these libraries is ever imported from here: greenlet may switch on the GIL of a free-threaded build, and each takes
+time to import. They are found among the modules that the program has imported. A module may be found in the middle
 of its import, when some of its names are missing: then it is treated as if it were not there.
 
 Thread-safety: all functions may be called from any thread. What was found of a library once never changes.

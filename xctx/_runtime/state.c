@@ -24,7 +24,7 @@ static xctx_now *now(void) {
     return &now_of_this_thread;
 }
 
-/* The batch room's record stays, because it has a count of forks of its own, which tells that it is from before the fork. */
+/* The batch room's record stays, because it has a count of forks of its own, which shows that it is from before the fork. */
 static void forget_now(void) {
     xctx_now *here = &now_of_this_thread;
     void *batch = here->batch;

@@ -68,12 +68,12 @@ typedef struct {
  * to units of the parent.
  *
  * A handler of the child runs with no other thread, maybe inside a signal handler: it may store to memory, close
- * descriptors and make locks anew, and nothing else. The parent's objects are left alone, neither released nor used. */
+ * descriptors and reset locks, and nothing else. The parent's objects are left alone, neither released nor used. */
 typedef enum {
     XCTX_FORK_UNITS,      /* forgets the registry of units: from here on no unit of the parent is found */
     XCTX_FORK_STORES,     /* the lock of the stores' tables, which is held across the fork */
     XCTX_FORK_MAPPINGS,   /* the memory that locks share with other processes; its mutex is held across the fork */
-    XCTX_FORK_BATCHES,    /* makes the batch room's lock anew */
+    XCTX_FORK_BATCHES,    /* resets the batch room's lock */
     XCTX_FORK_STEPS
 } xctx_fork_step;
 
@@ -133,7 +133,7 @@ static inline void xctx_at_fork(xctx_fork_step step, void (*prepare)(void), void
 }
 
 /* Sets what the room of locks does as the process ends (`exit`), as an interpreter ends that is not the main one (`end`), and
- * when nothing of that is left (`discard`). Not 0 where there is no room. */
+ * when nothing uses its memory any more (`discard`). Not 0 where there is no room. */
 static inline int xctx_at_exit(void (*exit)(void), void (*end)(void), void (*discard)(void)) {
     return xctx_the_process->at_exit(exit, end, discard);
 }
@@ -200,7 +200,7 @@ static inline void xctx_promote_store(PyObject *op) {
  * probably a global of a module, and lives as long as the program. */
 #define XCTX_HOT 10000
 
-/* Whether the entry tells what the store with that serial number holds for the unit that runs here. This is the whole
+/* Whether the entry has what the store with that serial number holds for the unit that runs here. This is the whole
  * rule: the same store, and nothing switched since. The context is compared because it may be replaced without being
  * counted: when a thread gets its first context, and when a thread that ends loses its context and a finaliser then needs
  * a new one. */
@@ -228,7 +228,7 @@ static inline void xctx_cache_set(xctx_cache_entry *entry, uint64_t serial, PyTh
     entry->what = what;
 }
 
-/* The same of a store that goes by the unit of work, which may change though nothing is switched, and which threads share.
+/* The same for a store under the key `work`, whose unit may change although nothing is switched, and which threads share.
  * The entry is right for as long as the unit's table has the version that it had then: no two tables ever have the same. */
 static inline int xctx_cache_knows(const xctx_cache_entry *entry, uint64_t serial, uint64_t version) {
     return XCTX_LIKELY(entry->ver == version && entry->serial == serial);
@@ -240,12 +240,12 @@ static inline void xctx_cache_note(xctx_cache_entry *entry, uint64_t serial, uin
     entry->what = what;
 }
 
-/* In this thread, the store is looked up anew. */
+/* In this thread, what the store holds is looked up again. */
 static inline void xctx_cache_drop(xctx_cache_entry *entry, uint64_t serial) {
     if (entry->serial == serial) entry->ver = XCTX_NEVER;
 }
 
-/* In this thread, all stores are looked up anew. */
+/* In this thread, what any store holds is looked up again. */
 static inline void xctx_cache_empty(void) {
     xctx_now *now = xctx_here();
     memset(now->entries, 0, sizeof(now->entries));

@@ -3,7 +3,7 @@ from weakref import ReferenceType
 
 @final
 class Unit(ReferenceType[Any]):
-    """The record of one execution unit: a process, thread, greenlet, task, context or unit of work, alive once.
+    """The record of one execution unit: a process, thread, greenlet, task, context or unit of work.
 
     A unit is a weak reference: calling it gives the object it stands for, or None. Units compare by identity, and are hashable.
     They are made by keys (:meth:`Key.current`), never by hand.

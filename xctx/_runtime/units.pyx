@@ -30,7 +30,7 @@ connect()
 
 @cython.final
 cdef class Unit(ReferenceType):
-    """The record of one execution unit: a process, thread, greenlet, task, context or unit of work, alive once.
+    """The record of one execution unit: a process, thread, greenlet, task, context or unit of work.
 
     A unit is a weak reference: calling it gives the object it stands for, or None. Units compare by identity, and are hashable.
     They are made by keys (:meth:`Key.current`), never by hand.
@@ -214,7 +214,7 @@ memset(&registry_lock, 0, sizeof(registry_lock))
 
 cdef void forked() noexcept nogil:
     # In the child. The parent's units are left alone, not ended, because only the parent may finalise what they hold. The
-    # lock is made anew, because another thread may have held it.
+    # lock is reset, because another thread may have held it.
     global buckets, bucket_mask, unit_count
     buckets = NULL
     bucket_mask = 0

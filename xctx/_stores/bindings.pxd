@@ -21,12 +21,12 @@ cdef class CopyGroup:
 
 @cython.final
 cdef class Home:
-    # None of these changes once a binding with it can be seen by others, but for the last.
-    cdef object generator    # a weak reference to it; None of what no generator of this chain has bound
-    cdef void *code          # what it runs. This and the next are compared only
-    cdef void *frame         # that of the code that binds
-    cdef void *outermost     # the generator's own, where it delegates to that code; otherwise the same
-    cdef PyObject *context   # in which it was bound; compared only
+    # None of these changes once a binding with it can be seen by others, except the last.
+    cdef object generator    # a weak reference to it; None for a binding that was made in no generator
+    cdef void *code          # of the generator. This and the next two are only compared
+    cdef void *frame         # of the code that binds
+    cdef void *outermost     # the generator's own frame, where it delegates to that code; otherwise the same frame
+    cdef PyObject *context   # in which it was bound; only compared
     cdef bint by_hand        # bound by a call of __enter__, so the generator may end and leave it bound
     cdef bint mixed          # beneath it there are bindings with another home
     cdef View view           # or None: set once without the GIL
@@ -36,31 +36,31 @@ cdef class Home:
 cdef class View:
     # None of these changes once it is made.
     cdef Binding chain       # what is seen, with no home; None for nothing
-    cdef bint whole          # it is the binding itself, with all beneath
-    cdef PyObject *context   # where: compared only
-    cdef void *running       # the frame of the only generator that runs here of those that have bound; or NULL
+    cdef bint whole          # the chain itself is seen, from the binding on
+    cdef PyObject *context   # in which that is seen; only compared
+    cdef void *running       # the frame of the one generator with bindings here that runs; or NULL
     cdef Py_ssize_t hidden   # how many bindings are not seen
 
 
 @cython.final
 cdef class Binding:
-    # Nothing changes once the binding can be seen by others, but for the last five.
-    cdef object owner       # what it was bound through: nothing is asked of it here
-    cdef Unit unit          # None: every unit reads it. Held, so that its address is not used again
+    # Once others can see the binding, only the fields from `copies` on change.
+    cdef object owner       # the xlocal that it was bound through; not used in this module
+    cdef Unit unit          # None: every unit reads it. Held, so that its address is not reused
     cdef tuple names        # interned, so that they can be compared by address
     cdef tuple values
     cdef Binding outer
     cdef uint32_t depth     # how many bindings are beneath it
     cdef bint extends_outer   # there are bindings of the same unit beneath, and they are seen
     cdef bint barrier       # what the same unit bound beneath is not seen
-    cdef bint hides         # made in a generator: in the context of its home it is seen only while that runs
+    cdef bint hides         # made in a generator: in the context of its home it is seen only while the generator runs
     cdef Home home          # None where nothing from here on was bound in a generator
     cdef CopyGroup copies   # set once, under the binding's critical section, with the first copy
-    cdef dict merged        # likewise, when first wanted: all that is visible from here. The dict never changes
+    cdef dict merged        # likewise, on first use: all that is visible from here. The dict never changes
     cdef Binding flattened  # likewise: the same as one binding with nothing beneath
     cdef uint32_t compact_at   # the depth at which the chain is next compacted
-    cdef bint exited        # set once: its block was left, so no exit will come for it. Of a copy, the group says it
-    cdef intptr_t checked   # how many blocks had been left elsewhere when no link from here on was of such a block
+    cdef bint exited        # set once: its block was left, so no exit will come for it. For a copy, the group says so
+    cdef intptr_t checked   # the variable's `strays` when no link from here on was a stray
 
 
 cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier)

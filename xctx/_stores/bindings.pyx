@@ -14,11 +14,11 @@ To remove a binding from a chain, the links above it are copied onto what is ben
 of the binding that it stands for, so that the copy is found when that binding is to be removed in its turn.
 
 A binding whose block was left is *exited*: no exit will come for it any more. It may still be part of other chains, copied
-while the block was open. A timer that sets itself again inside a block copies the chain each time, and would grow it for
+while the block was open. A timer that re-arms itself inside a block copies the chain each time, and would grow it for
 ever; so, now and then, `compact` merges the exited bindings of each unit.
 
-A binding that was made in a generator, and each above it, has a *home*. The chain alone does not tell what is seen of those,
-nor in which order: xctx._stores.seen does. Here a home is only kept right as chains are copied.
+A binding that was made in a generator, and each above it, has a *home*. The chain alone does not tell which of those are
+seen, nor in which order: xctx._stores.seen does. This module only keeps homes right as chains are copied.
 
 This module knows nothing of context variables, blocks or scopes.
 """
@@ -54,7 +54,7 @@ cdef class CopyGroup:
 @cython.no_gc_clear
 @cython.freelist(16)
 cdef class Home:
-    """The generator in which a binding was made, or by code of which it was called; or none, above such bindings.
+    """The generator in which a binding was made, or that called the code that made it; or no generator, above such bindings.
 
     Thread-safety: may be read from any thread.
     Lifetime: held by its bindings. It does not keep the generator alive.
@@ -64,10 +64,10 @@ cdef class Home:
 @cython.final
 @cython.no_gc_clear
 cdef class View:
-    """The bindings of one unit that are seen above one in a chain, in the order in which they count.
+    """The bindings of one unit that are seen from a certain binding of a chain on, in the order in which they count.
 
     Thread-safety: never changes.
-    Lifetime: held by the home of that binding. What it refers to, the chain beneath that one refers to as well.
+    Lifetime: held by the home of that binding. It keeps nothing alive that the chain from there on does not.
     """
 
 
@@ -105,7 +105,7 @@ cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding ou
 
 
 cdef int put_on_top(Binding made, Binding outer) except -1:
-    """Puts a binding that nobody sees yet, and that is in no chain, on top of one."""
+    """Puts a binding that nobody sees yet, and that is in no chain, on top of a chain."""
     if outer.home is not None or made.home is not None:
         settle_home(made, outer.home)
     made.outer = outer
@@ -116,7 +116,7 @@ cdef int put_on_top(Binding made, Binding outer) except -1:
 
 
 cdef int take_from_chain(Binding made) except -1:
-    """Has a binding that nobody sees any more, and that has no copies, be in no chain, as a new one. Releases the chain."""
+    """Takes a binding that nobody sees any more, and that has no copies, out of its chain, which it releases."""
     made.depth = 0
     made.extends_outer = False
     made.home = None
@@ -130,7 +130,7 @@ cdef int take_from_chain(Binding made) except -1:
 # --- homes -----------------------------------------------------------------------------------------------------------
 
 cdef int settle_home(Binding made, Home beneath) except -1:
-    # Where all that was bound in generators has one home, one object says so.
+    # As long as all that was bound in generators has the same home, the bindings share one object.
     cdef Home home = made.home
     if beneath is None:
         if not made.hides:
@@ -150,7 +150,7 @@ cdef bint same_home(Home one, Home other) noexcept:
 
 
 cdef Home home_with(Home home, bint mixed):
-    # A copy of a home, or one that is in no generator.
+    # A copy of a home; for None, a home in no generator.
     if home is None:
         return new_home(None, NULL, NULL, NULL, NULL, False, mixed)
     return new_home(home.generator, home.code, home.frame, home.outermost, home.context, home.by_hand, mixed)
@@ -213,7 +213,7 @@ cdef void set_exited(Binding binding):
 # --- what is visible -------------------------------------------------------------------------------------------------
 
 cdef PyObject *look_up_merged(Binding top, PyObject *name) except? NULL:
-    # The part of `look_up` that goes by the merged dict.
+    # The part of `look_up` that uses the merged dict.
     cdef PyObject *names = <PyObject*>top.merged
     if names == <PyObject*>None:
         merge(top)
@@ -330,19 +330,19 @@ cdef Binding compact(Binding top):
                 link = copy_of(link, link.unit, made)
         made = link
     if made is not None:
-        # Open blocks stay. Where there are many, looking through them each time would cost the square of their number.
+        # Open blocks stay. If there are many, looking through them each time would take quadratic time.
         made.compact_at = 2 * made.depth + 15
     return made
 
 
 cdef bint can_be_merged(Binding link) noexcept:
-    # Whether its block is exited, and not in another context, without the GIL, so that this one is still to drop it. What is
-    # noted of the latter is noted first.
+    # Whether its block was exited; but not if it was left in another context without the GIL, so that this context has yet to
+    # drop it. The latter is noted first, so it is read last.
     return is_exited(link) and not is_stray(link)
 
 
 cdef bint is_stray(Binding link) noexcept:
-    """Whether its block was left in another context than it was entered in. Noted only without the GIL."""
+    """Whether its block was left in a context other than the one it was entered in. Noted only without the GIL."""
     return link.copies is not None and link.copies.left_from is not None
 
 

@@ -3,13 +3,13 @@
 """Blocks: how one puts bindings into the current context, and takes them out.
 
 Entering a block puts a binding of the current unit on top of the chain (chains.pyx). Leaving it removes this binding from the
-chain of the context that is current then, wherever in the chain it is. Where nothing is left of the chain the variable has no
-value any more, so that nothing is left behind in the context.
+chain of the context that is current then, wherever in the chain it is. If that empties the chain, the variable has no value
+any more, so that nothing is left behind in the context.
 
-A block may be left in another context than the one it was entered in, which goes on: a worker thread that began a generator
-serves the next request. With the GIL, the context that it was entered in is made the current one for a moment, in which no
-code of anybody runs, and the binding is removed from its chain as well. Without the GIL it is marked, and dropped when that
-context is next used.
+A block may be left in a context other than the one it was entered in, which is still in use: a worker thread that began a
+generator serves the next request. With the GIL, the context in which it was entered is made current for a moment, in which no
+foreign code runs, and the binding is removed from its chain as well. Without the GIL the binding is marked, and dropped when
+that context is next used.
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
@@ -73,14 +73,14 @@ cdef Binding new_binding(BindingVariable variable, tuple names, tuple values, bi
         if not is_noted(variable, PyTuple_GET_ITEM_(<PyObject*>names, i)):
             note_name(variable, <object>PyTuple_GET_ITEM_(<PyObject*>names, i))
     if xctx_cache_hit(entry, variable.serial, xctx_tstate(), <PyObject*>variable) and entry.what != NULL:
-        unit = <Unit>entry.what   # borrowed: it runs, and when it ends the cache is emptied
+        unit = <Unit>entry.what   # borrowed: the unit is running, and when it ends the cache is emptied
     else:
         unit = None if variable.key.inherits else variable.key.find(True)   # may call a key's callable
     return bind(variable, unit, names, values, None, None, barrier)
 
 
 cdef tuple completed(BindingVariable variable, tuple names, tuple values, bint barrier):
-    """The names and values, and those that are made for a block in which a name would not be seen otherwise."""
+    """The names and values, and those that factories make because the block would not see the names otherwise."""
     cdef Binding top = None if barrier else binding_here(variable, xctx_tstate())
     cdef list added = []
     cdef list made = []
@@ -96,9 +96,9 @@ cdef object make_visible(Binding made, Place *place, PyObject **kept):
 
     Args:
         place: the generator that binds, as `find_place` found it; NULL if there is none.
-        kept: if it is not NULL, it gets a reference to what the context mapped before, or NULL where it need not be had again.
+        kept: if it is not NULL, it gets a reference to what the context mapped before, or NULL where that need not be put back.
     """
-    # From where the chain is read no code of anybody runs: it might change the chain.
+    # Once the chain has been read, no foreign code runs: it might change the chain.
     cdef BindingVariable variable = <BindingVariable>made.owner
     cdef PyThreadState *tstate = xctx_tstate()
     cdef xctx_cache_entry *entry = xctx_cache_entry_of(variable.serial)
@@ -134,7 +134,7 @@ cdef int tracking = False   # whether it is noted where blocks are entered. Of t
 
 
 def track(bint on):
-    """Has it noted where blocks are entered, or no more."""
+    """Turns on or off that the places where blocks are entered are noted."""
     xctx_store_int(&tracking, on)
 
 
@@ -150,14 +150,14 @@ cdef Binding compact_here(BindingVariable variable):
     try:
         top = compact(chain_at(<PyObject*>variable.var))
         if top is not None:
-            top.checked = -1   # of no chain; without the GIL it is looked through when it is next used
+            top.checked = -1   # no count, so without the GIL the chain is looked through when it is next used
         return top
     finally:
         xctx_release_collector(collects)
 
 
 cdef int end_binding(Binding made, PyObject *context) except -1:
-    """Takes out what a block bound, of the current context and of the one in which it was entered.
+    """Takes what a block bound out of the current context, and out of the one in which it was entered.
 
     Args:
         context: what `make_visible` gave, to which the caller has one reference; NULL if it is not known.
@@ -194,19 +194,19 @@ cdef int end_binding(Binding made, PyObject *context) except -1:
 
 
 cdef int take_out_here(BindingVariable variable, Binding made) except -1:
-    # Of the current context, in which the block was not entered.
+    # From the current context, in which the block was not entered.
     if chain_of(variable) is not None:
         take_out(variable, made)
         if chain_at(<PyObject*>variable.var) is None:
-            # A value that says so, because this context may be a copy from which what is set is written back to where the block
-            # is seen as well, as asgiref does, but not what is unset.
+            # Set to None, not unset: this may be a copy of a context in which the block is seen as well, and code that copies
+            # variables back, such as asgiref, copies those that are set, but does not unset any.
             xctx_put(xctx_tstate(), <PyObject*>variable.var, <PyObject*>None, NULL)
     return 0
 
 
 cdef int end_there(BindingVariable variable, Binding made, PyObject *context) except -1:
     # Only with the GIL.
-    cdef Binding top = None   # held until the visit is over, since releasing values runs any code
+    cdef Binding top = None   # held until the visit is over, because releasing values may run any code
     cdef PyObject *here
     cdef bint collects
     here = visit_context(context, &collects)
@@ -222,7 +222,7 @@ cdef int end_there(BindingVariable variable, Binding made, PyObject *context) ex
 
 
 cdef int take_off(BindingVariable variable, Binding made) except -1:
-    # Of the current context, whose chain has the binding on top. The caller holds it.
+    # From the current context, whose chain has the binding on top. The caller holds it.
     cdef PyObject *outer = NULL if made.outer is None else <PyObject*>made.outer
     if xctx_put_(xctx_tstate(), <PyObject*>variable.var, outer, NULL) < 0:
         PyErr_Clear()
@@ -231,7 +231,7 @@ cdef int take_off(BindingVariable variable, Binding made) except -1:
 
 
 cdef int take_out(BindingVariable variable, Binding made) except -1:
-    # Of the current context. Tried twice: where memory was short, what that interrupted has released some.
+    # From the current context. Tried twice: if memory was short, the first try has released some.
     try:
         take_out_once(variable, made)
     except MemoryError:
@@ -271,7 +271,7 @@ xctx_forbid_instances(<PyTypeObject*>BoundEntry)
 
 cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barrier, BoundEntry outer, Place *place,
                               PyObject **kept):
-    """Binds for the current unit what a flattened binding of this xlocal says; no name, where that is None.
+    """Binds for the current unit the names of a flattened binding of this xlocal; none if `flat` is None.
 
     Args:
         place, kept: as for `make_visible`.
@@ -293,7 +293,7 @@ cdef int unbind_entry(BoundEntry entry) except -1:
 
 
 cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1:
-    """Gives to the unit `now` what the unit `before` bound, in the current context, of which `top` is a chain's top."""
+    """Gives the unit `now` what the unit `before` bound in the chain of the current context whose top is `top`."""
     cdef Binding made = transfer(top, before, now)
     if made is not top:
         put(xctx_tstate(), <PyObject*>(<BindingVariable>top.owner).var, made)
@@ -303,7 +303,7 @@ cdef int transfer_to_unit(Binding top, Unit before, Unit now) except -1:
 # --- what was left open ----------------------------------------------------------------------------------------------
 
 cdef set known_of(Binding top):
-    """What `is_left_open` and `take_left_open` know the bindings of a chain by."""
+    """What `is_left_open` and `take_left_open` recognise the bindings of a chain by."""
     cdef set known = set()
     while top is not None:
         known.add(<uintptr_t><void*>top)
@@ -316,8 +316,8 @@ cdef set known_of(Binding top):
 cdef bint is_left_open(Binding link, set known, bint among) except -1:
     """Whether the block of a binding is open, and the binding is among the known ones; or is not, if `among` is False.
 
-    One that is exited already is part of this chain only where that is a copy, made while its block was open. One that a with
-    statement of a generator has made, only code that the generator runs can see, and the generator leaves it when it is closed.
+    An exited binding is in this chain only if the chain is a copy, made while its block was open. What a with statement of a
+    generator has bound is seen only by code that the generator runs, and the generator leaves it when it is closed.
     """
     if is_exited(link) or link.hides and not link.home.by_hand:
         return False

@@ -1,4 +1,4 @@
-"""Chains of bindings in contexts, and the variables whose values they are."""
+"""Chains of bindings in contexts, and the variables that hold them."""
 from cpython.object cimport PyObject
 from libc.stdint cimport intptr_t, uint64_t
 
@@ -17,15 +17,15 @@ cdef enum:
 
 
 cdef class BindingVariable:
-    # None of these changes after __cinit__, but for those that say so.
+    # None of these changes after __cinit__, except those that say so.
     cdef uint64_t serial
     cdef Key key
     cdef object var         # the context variable
     cdef dict factories     # name -> what makes a value for a block that lacks it; or None
     cdef int listed_at      # its place in `listed`, or -1
-    # Counted up atomically, and only without the GIL: how many blocks were left in another context than they were entered in.
+    # Counted up atomically, and only without the GIL: how many blocks were left in a context other than their own.
     cdef intptr_t strays
-    # Names that were bound, to tell why one is not seen: a set, guarded by the critical section, and of some the addresses.
+    # Names that were bound, to tell why one is not seen: a set, guarded by the critical section, and the addresses of some.
     cdef set noted_names
     cdef PyObject *noted[NOTED]
     cdef tuple told   # what the last such error said: see unseen.pyx. Guarded likewise

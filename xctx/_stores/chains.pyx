@@ -1,13 +1,13 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Chains of bindings in contexts: an xlocal's context variable, and what is in it in the context that is current.
+"""Chains of bindings in contexts: an xlocal's context variable, and the chain that it holds in the current context.
 
 The value of the context variable is the top of a chain of bindings, so a copied context has the same chain, and from then
 on each of the two contexts has its own top.
 
-Without the GIL, a block that was left in another context than the one it was entered in cannot be taken out there, because
+Without the GIL, a block that was left in a context other than the one it was entered in cannot be taken out there, because
 another thread may be changing that context. So the binding is marked with the context that is to drop it, and counted with its
-xlocal; a chain that was not looked through since then is looked through when it is next used, and made anew without such
+xlocal; a chain that was not looked through since then is looked through when it is next used, and rebuilt without such
 bindings (`cleanse`). Contexts that were copied while the block was open keep it.
 
 A unit of work that ends elsewhere has more to take out of the context in which it was opened: all that was left open there.
@@ -91,7 +91,7 @@ cdef int by_units = 0   # whether there ever was an xlocal under a key that tell
 
 
 cdef void note_key(Key key) noexcept:
-    """Told of the key of each xlocal, once that has it."""
+    """Called with the key of each new xlocal."""
     if key.cached and not key.shared_by_threads:
         xctx_store_int(&by_units, 1)
 
@@ -139,7 +139,7 @@ cdef Binding chain_at(PyObject *var):
     if Py_IS_TYPE_(value, <PyTypeObject*>Binding):
         if FREE_THREADED and (<Binding>value).checked != (<BindingVariable>(<Binding>value).owner).strays:
             cleanse(var, take_binding(value))
-            return chain_at(var)   # what was released by that may have run any code
+            return chain_at(var)   # again, because that released bindings, which may have run any code
         return take_binding(value)
     Py_DECREF(<object>value)
     return None
@@ -148,8 +148,8 @@ cdef Binding chain_at(PyObject *var):
 cdef int cleanse(PyObject *var, Binding top) except -1:
     """Rids the current context's chain of the bindings of blocks that were entered in this context and left in another.
 
-    Those of other contexts, of which this one is a copy, are replaced by plain ones, so that the chain need not be looked
-    through again. The caller looks for the chain again: where there are errands to this context, they alone are done.
+    Those entered in other contexts, of which this one is a copy, are replaced by ordinary exited ones, so that the chain need
+    not be looked through again. The caller reads the chain again: if there are errands to this context, only those are done.
     """
     cdef intptr_t strays = (<BindingVariable>top.owner).strays
     cdef PyObject *here = xctx_tstate().context
@@ -166,7 +166,7 @@ cdef int cleanse(PyObject *var, Binding top) except -1:
         link = link.outer
     if not changed:
         if xctx_load_ptr(&awaited) != NULL:
-            # It may also be the chain of a context to which there is an errand, and which is to look through it.
+            # A context to which there is an errand may have the same chain, and must still look through it.
             made = copy_of(top, top.unit, top.outer)
             made.checked = strays
             return put(xctx_tstate(), var, made)
@@ -191,14 +191,14 @@ cdef int cleanse(PyObject *var, Binding top) except -1:
 
 
 cdef int put(PyThreadState *tstate, PyObject *var, Binding top) except -1:
-    # Makes it the current context's chain. Where that is none, nothing of it is left in the context.
+    # Makes `top` the current context's chain; if it is None, nothing is left in the context.
     return xctx_put(tstate, var, NULL if top is None else <PyObject*>top, NULL)
 
 
 # --- errands to other contexts ---------------------------------------------------------------------------------------
 
-# Of the process: a bit of each context to which there are errands, which several contexts may have in common. So the others
-# need not ask under the lock.
+# Process: a bit for each context to which there are errands; several contexts may share a bit. A context whose bit is not set
+# need not take the lock to ask.
 cdef void *awaited = NULL
 
 
@@ -268,7 +268,7 @@ cdef class Errands:
         return 0
 
     def __call__(self, address, reference):
-        """Told of the death of a context."""
+        """Called when a context has died."""
         with cython.critical_section(self):
             there = self.to.get(address)
             if there is not None and there[0] is reference:
@@ -280,12 +280,12 @@ cdef Errands errands = Errands()
 
 
 cdef int do_in(object context, object errand) except -1:
-    """Has `errand` called in another context before anything is next seen or bound there. Only without the GIL."""
+    """Arranges that `errand` is called in another context before anything is next seen or bound there. Only without the GIL."""
     return errands.add(context, errand)
 
 
 cdef bint settle_here() except -1:
-    """Does the errands to the current context. Says whether there were any."""
+    """Does the errands to the current context. Returns whether there were any."""
     cdef PyThreadState *tstate = xctx_tstate()
     if not FREE_THREADED or tstate.context == NULL or not <uintptr_t>xctx_load_ptr(&awaited) & bit_of(tstate.context):
         return False
@@ -298,10 +298,10 @@ cdef bint settle_here() except -1:
 
 
 cdef void call_errand(object errand) noexcept:
-    # Whoever uses the context has nothing to do with it, so what it raises is only told.
+    # The code that uses the context has nothing to do with it, so what it raises is only reported.
     try:
         errand()
-    except MemoryError:   # what that interrupted has released some
+    except MemoryError:   # the failed call has released some
         errand()
 
 

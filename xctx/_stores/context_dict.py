@@ -1,17 +1,17 @@
 """The ``__dict__`` of a local under the keys `flow` and `context`."""
 
-# Underscored for a cheap start: each interpreter has this loaded, `collections` and `typing` it would have to load. The
-# types are in the stub, for the same reason.
+# Underscored for a cheap start: each interpreter has this loaded, but not `collections` and `typing`. The types are in
+# the stub for the same reason.
 from _collections_abc import MutableMapping
 
 
 class ContextDict(MutableMapping):
-    """Reads and changes what the current context has of a store.
+    """Reads and changes what a store keeps in the current context.
 
     Args:
         names: gives a new dict of it.
         put: sets one name to a value.
-        publish: makes a dict all of it.
+        publish: replaces all of it by a dict.
     """
 
     __slots__ = ("_names", "_publish", "_put")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def annotated_names(cls: type) -> frozenset[str]:
-    """The names that the body of `cls` itself annotates, but for those that are ClassVar or Final.
+    """The names that the body of `cls` itself annotates, except those that are ClassVar or Final.
 
     Raises:
         TypeError: one of them starts with an underscore, so it could never be bound.
@@ -42,7 +42,7 @@ def take_factories(cls: type, names: "Iterable[str]") -> "dict[str, Callable[[],
         names: those that the body of `cls` annotates.
 
     Raises:
-        TypeError: a field is not annotated, or as a constant.
+        TypeError: a field is not annotated, or is annotated as a constant.
     """
     factories: dict[str, Callable[[], Any]] = {}
     for base in reversed(cls.__bases__):
@@ -65,8 +65,8 @@ def annotations(cls: type, otherwise: str = "STRING") -> "dict[str, Any]":
     """The annotations of the body of `cls`, evaluated where that is possible now.
 
     Args:
-        otherwise: the format of :mod:`annotationlib` for a class one of whose annotations names what is not there yet
-            (PEP 649, Python 3.14 and later).
+        otherwise: the format of :mod:`annotationlib` for a class with an annotation that names something not defined
+            yet (PEP 649, Python 3.14 and later).
     """
     if sys.version_info >= (3, 14):
         try:

@@ -107,7 +107,7 @@ int xctx_find_place(PyThreadState *tstate, xctx_entering how, xctx_place *place)
     outermost = frame;
     if (is_transparent(xctx_code_of(frame))) return 0;
     /* A generator or coroutine that another one delegates to, by `yield from` or `await`, counts as a part of that one. An
-     * async generator is never delegated to. Functions of wrappers.py delegate too, but what they decorate is on its own. */
+     * async generator is never delegated to. Functions of wrappers.py delegate too, but what they decorate counts by itself. */
     caller = xctx_caller_frame(frame);
     while (!(flags & CO_ASYNC_GENERATOR) && caller != NULL && xctx_is_generators(caller) && is_delegating(caller)) {
         flags = xctx_code_of(caller)->co_flags;

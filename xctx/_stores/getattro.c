@@ -1,6 +1,6 @@
 #include "xctx/_stores/getattro.h"
 
-/* Of the process, like the type that they are about. Set once, when the module is imported. */
+/* Process, like the type that they belong to. Set once, when the module is imported. */
 PyObject *xctx_missing;
 static getattrofunc find_attribute;   /* the slot as Cython filled it */
 static const char *missing_has;
@@ -11,7 +11,7 @@ const char *xctx_type_name(PyObject *o) {
     return dot ? dot + 1 : Py_TYPE(o)->tp_name;
 }
 
-/* The same as by PyUnicode_FromFormat, which takes longer than all the rest of a look-up that fails. */
+/* Makes what PyUnicode_FromFormat would, which takes longer than all the rest of a look-up that fails. */
 static PyObject *message(const char *type, PyObject *name, PyObject *why) {
     size_t type_size = strnlen(type, 200), has_size = strlen(missing_has), name_size, why_size, i;
     unsigned char high = 0;

@@ -2,8 +2,8 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """What stores keep, and for which units, as seen from any unit: for :mod:`xctx.debug`.
 
-Under the lock nothing is allocated: where memory failed the lock would stay held, and a collection may run any code, which
-may remove what is looked at.
+Under the lock nothing is allocated: if memory ran out the lock would stay held, and a collection may run any code, which
+may remove what is being read.
 """
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
@@ -135,7 +135,7 @@ def kept_here(uint64_t before):
     Locals of a class with an ``__init__`` are left out: what they keep may be what the class gives to each unit.
 
     Args:
-        before: the number of `made_by_now`: nothing is told of locals that were made later.
+        before: a number from `made_by_now`: locals that were made later are left out.
 
     Returns:
         A list of pairs (place, set of names). The place is the local, or the context variable in which it keeps them;
@@ -177,7 +177,7 @@ def kept_by_parent(Unit unit not None):
     cdef UnitValues *values
     cdef object content
     pairs = []
-    for each in living_of_work():   # not those that the unit knows: some may have died here
+    for each in living_of_work():   # not those in the unit's table: some may have died here
         content = None
         xctx_lock(lock)
         values = values_of(&(<local>each).kept, unit)
@@ -190,7 +190,7 @@ def kept_by_parent(Unit unit not None):
 
 
 def explain(xlocal store not None, str name not None):
-    """Tells in a sentence why an xlocal shows a name here, or why it does not.
+    """Says in a sentence why an xlocal shows a name here, or why it does not.
 
     It says more than the AttributeError: if nothing here has bound the name, it searches all objects that the garbage
     collector knows for a block that is open somewhere else. That takes as long as a garbage collection.

@@ -1,6 +1,6 @@
 #include "xctx/_stores/links.h"
 
-/* Of the process, like the type that they are about. They never change once the module is imported. */
+/* Process, like the type that they belong to. They never change once the module is imported. */
 static destructor dealloc_link;   /* the slot as Cython filled it */
 static Py_ssize_t outer_offset;
 /* Of the thread. Compared only, and NULL whenever foreign code runs. */

@@ -15,7 +15,7 @@
 
 #include "xctx/_runtime/cpython.h"
 
-/* Has objects of the type freed so. `outer` is the offset of an object's reference to the next link, which may be None. */
+/* Makes objects of a type be freed so. `outer` is the offset of an object's reference to the next link, which may be None. */
 XCTX_HIDDEN void xctx_free_in_a_loop(PyTypeObject *type, Py_ssize_t outer);
 
 #endif

@@ -13,8 +13,8 @@ cdef enum Storage:        # where a store keeps its names and values
 
 cdef enum OfWork:         # whether the key is `work`: what is read most is found without asking the key
     OTHER
-    PLAIN                 # of a local that is of no class derived from it
-    DERIVED
+    PLAIN                 # it is, and the store's class is local itself
+    DERIVED               # it is, and the class is derived from local
 
 
 cdef class local:

@@ -28,7 +28,7 @@ from xctx._stores.works cimport UnitOfWork
 from xctx._stores.xlocal cimport xlocal
 from xctx._stores.context_dict import ContextDict
 from xctx._stores.fields import Field
-# Underscored for a cheap start: each interpreter has these loaded, `functools` and `weakref` it would have to load.
+# Underscored for a cheap start: each interpreter has these loaded, but not `functools` and `weakref`.
 from _functools import partial
 from _weakref import ref
 from contextvars import ContextVar
@@ -44,8 +44,8 @@ cdef extern from "xctx/_stores/getattro.h":
 
 cdef extern from *:
     """
-    /* Stores within stores within stores may be of any depth, and the stack may not. The trashcan keeps those that are too
-     * deep until the others are freed. */
+    /* Stores may be nested to any depth, but the stack is limited. The trashcan keeps those that are too deep until the
+     * others are freed. */
     static void (*xctx_dealloc_shallow_store)(PyObject *);   /* of the process, like the type; set once */
     static void xctx_dealloc_store(PyObject *store) {
         PyObject_GC_UnTrack(store);
@@ -93,7 +93,7 @@ cdef class local:
         if not self.initialises:
             key = kwargs.pop("key", None)
             if len(args) == 1 and isinstance(args[0], ContextVar) and as_key(type(self).__xctx_key__).in_context:
-                args = ()   # werkzeug's Local is told where to keep what it keeps
+                args = ()   # werkzeug's Local may be given the variable in which to keep values
             if args or kwargs:
                 raise TypeError(f"Initialization arguments are not supported: {type(self).__name__}() takes none but `key`, "
                                 f"because there is no __init__ for {args + tuple(kwargs) !r}")
@@ -232,7 +232,7 @@ cdef object make_proxy = None
 
 
 def set_proxy_maker(maker):
-    """Sets what a store gives when it is called. The room of proxies, which is above this one, sets it when it is imported."""
+    """Sets what calling a store makes. The room of proxies, which is above this one, calls this when it is imported."""
     global make_proxy
     make_proxy = maker
 
@@ -246,7 +246,7 @@ def init_subclass(cls, key=None, **kwargs):
 
 xctx_type_put(<PyObject*>local, "__init_subclass__", classmethod(init_subclass))
 xctx_type_put(<PyObject*>local, "__xctx_key__", default_key)
-xctx_type_put(<PyObject*>local, "__xctx_store__", True)   # a proxy looks names up in it, though it can be called
+xctx_type_put(<PyObject*>local, "__xctx_store__", True)   # a proxy looks names up in it, although it can be called
 
 
 cdef inline bint set_by_class(local self, object name, PyObject *value) except -1:
@@ -303,7 +303,7 @@ cdef UnitValues *find_values(local store, bint create) except? NULL:
             values = new_values(&store.kept, unit)
             if store.initialises:
                 initialise_for(store, unit)
-                # That ran any code: this may be the child of a fork by now, or the unit may have ended. Then it is done anew.
+                # That may have run any code: if this is the child of a fork by now, or the unit has ended, start over.
                 if unit.forks != xctx_fork_count() or values_of(&store.kept, unit) != values:
                     return find_values(store, create)
     # Borrowed: the unit keeps them until it ends, and it does not end while it runs.
@@ -343,7 +343,7 @@ cdef int set_shared(local store, object name, object value) except -1:
 
 
 cdef bint delete_shared(local store, object name) except -1:
-    """Deletes a name, a plain str; tells whether it was there."""
+    """Deletes a name, a plain str. Returns whether it was there."""
     cdef Unit unit = shared_unit(store, False)
     cdef dict names
     while unit is not None:
@@ -394,7 +394,7 @@ cdef int initialise_for(local store, Unit unit) except -1:
     try:
         initialise(store)
     except BaseException:
-        # Nothing of it is kept, so the next touch begins anew.
+        # Keep nothing, so that the next access starts over.
         discard_values(&store.kept, unit)
         raise
     return 0
@@ -538,7 +538,7 @@ cdef bint read_of_shared_work(local store, PyObject *name, PyObject **found) exc
 
 
 cdef inline bint values_come_first(local store, PyObject *name) except -1:
-    """Whether what is kept by that name comes before what the store's class has: no data descriptor, and it never is one."""
+    """Whether a value of that name comes before the class's attribute, which is not and cannot become a data descriptor."""
     cdef unsigned int version = xctx_type_version(Py_TYPE(store))
     return (version != 0 and version == store.plain_class or note_class(store)) and not is_reserved(name)
 
@@ -552,7 +552,7 @@ cdef bint note_class(local store) except -1:
         if cls is object or cls is local:
             continue
         for name, value in list(type.__dict__["__dict__"].__get__(cls).items()):
-            # What a class in Python is made to do may change.
+            # The type of a value may become a data descriptor if it is a class in Python, because such a class can change.
             if not is_reserved(<PyObject*>name) and type(value) is not Field and may_be_data(<PyObject*>value):
                 return False
     store.plain_class = version
@@ -600,8 +600,8 @@ def publish_in_context(local store not None, dict names not None):
 # --- what snapshots take along ---------------------------------------------------------------------------------------
 
 cdef object values_to_carry(local store):
-    """What the context variable of a store IN_CONTEXT holds here; where that is nothing, what stands for it."""
-    cdef PyObject *content = content_here(store)   # has __init__ called where that is due
+    """What the context variable of a store IN_CONTEXT holds here; empty context values if it holds nothing."""
+    cdef PyObject *content = content_here(store)   # calls __init__ if that is due
     cdef ContextValues found = current_values(store.var)
     if content == NULL or found is None:
         return new_content(store, {})
@@ -618,7 +618,7 @@ cdef dict carried_names(object values):
 
 
 cdef int keep_in_unit(local store, Unit unit, dict names) except -1:
-    """Has a store keep these names for a unit of work that nobody else knows yet."""
+    """Makes a store keep these names for a unit of work that nobody else knows yet."""
     share_values(&store.kept, unit)
     replace_shared(&store.kept, unit, (), as_content(names))
     return 0
@@ -651,8 +651,8 @@ cdef int store_clear(PyObject *store) noexcept:
 
 
 cdef void store_dealloc(PyObject *store) noexcept:
-    # First nobody can reach the store any more, and no Python code has run. The values are released when the store is gone, so
-    # that no finaliser can meet it half dead.
+    # Nobody can reach the store any more, and no Python code has run yet. The values are released when the store is gone, so
+    # that no finaliser can find it half deallocated.
     cdef UnitValues *chain = detach_all(&(<local>store).kept)
     cdef PyObject **contexts = (<local>store).context_values
     cython_dealloc(store)

@@ -13,10 +13,10 @@
 
 #include "xctx/_runtime/cpython.h"
 
-/* Of the thread: owned. NULL but between the two. */
+/* Of the thread: owned. NULL except between the two. */
 extern XCTX_HIDDEN XCTX_TLS_FAST PyObject *xctx_half_paired;
 
-/* Whether the two that were looked up may be those of a statement, by which came first: before 3.14 __enter__, from 3.14 on
+/* Whether a method that was looked up may be the first of a statement's two: before 3.14 that is __enter__, from 3.14 on
  * __exit__. */
 #define xctx_may_be_first(is_exit) ((is_exit) == (PY_VERSION_HEX >= 0x030E0000))
 

@@ -1,4 +1,4 @@
-"""Scopes: names and values to be bound for a block, again and again."""
+"""Scopes: names and values to be bound for any number of blocks."""
 cimport cython
 
 from xctx._stores.chains cimport BindingVariable

@@ -1,9 +1,9 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""Scopes: names and values to be bound for a block, again and again.
+"""Scopes: names and values to be bound for any number of blocks.
 
 A scope holds what is to be bound. A block is one entry of a scope: it holds what this entry bound, and takes that out.
-Which block an exit is about, says xctx._stores.statements.
+xctx._stores.statements finds which block an exit ends.
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
@@ -28,14 +28,14 @@ connect()
 @cython.no_gc_clear
 @cython.freelist(64)
 cdef class Scope:
-    """What calling an xlocal returns: names and values that can be bound for a block, again and again.
+    """What calling an xlocal returns: names and values that can be bound for any number of blocks.
 
     Thread-safety: may be entered in several units at the same time, from any thread.
     Lifetime: holds its values as long as it lives.
     """
 
     def __call__(self, *args, **kwargs):
-        """Decorates a function, coroutine function, generator or async generator: what it runs, runs with these bound.
+        """Decorates a function, coroutine function, generator or async generator: its calls run with these bound.
 
         A generator has them bound while it runs, not while it is suspended.
         """

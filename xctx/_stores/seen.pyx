@@ -2,8 +2,8 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """What the current unit sees of a chain of bindings.
 
-What a generator binds is seen only by code that the generator runs, and counts for more than other bindings while it runs. Each
-binding in a chain above that of a generator has a home, which tells (bindings.pyx).
+What a generator binds is seen only by code that the generator runs, and takes precedence over other bindings while it runs.
+Such a binding, and each above it in a chain, has a home, which says what generator it was made in (bindings.pyx).
 """
 cimport cython
 from cpython.object cimport PyObject
@@ -33,7 +33,7 @@ xctx_set_up_generators()
 
 
 cdef Binding find_binding(BindingVariable variable, PyThreadState *tstate):
-    # What the current unit sees, found without the cache. Which unit that is, is noted in the cache of this thread.
+    # What the current unit sees, found without the cache. Notes the unit in the cache of this thread.
     cdef uint64_t ver
     cdef Key key = variable.key
     cdef Binding top
@@ -77,7 +77,7 @@ cdef Binding own_of(Binding top, PyThreadState *tstate):
 # --- what is seen of generators' bindings ----------------------------------------------------------------------------
 
 cdef bint runs(Home home, PyThreadState *tstate) except -1:
-    """Whether the generator runs what runs here."""
+    """Whether the generator is running the code that runs here."""
     cdef xctx_running found
     if home.generator is None:
         return False
@@ -110,7 +110,7 @@ cdef list frames_of_parents(PyThreadState *tstate):
 
 
 cdef bint may_hide(Binding link, PyThreadState *tstate) noexcept:
-    # In another context it is a copy, and an exited one is part of this chain only where that is a copy.
+    # Copies are seen everywhere: a binding in another context is one, and an exited one is only in a chain that is a copy.
     return link.hides and link.home.context == tstate.context and not is_exited(link)
 
 
@@ -149,7 +149,7 @@ cdef Binding seen_otherwise(Binding top, PyThreadState *tstate):
 
 
 cdef bint follows_stack(Binding top, PyThreadState *tstate) noexcept:
-    # Whether all that has a home is of generators that run here, those innermost in the chain the innermost here.
+    # Whether all bindings with a home are of generators that run here, and the chain has them in the order of the stack.
     cdef Binding link = top
     cdef void *frame = NULL
     while link is not None and link.home is not None:
@@ -164,9 +164,9 @@ cdef bint follows_stack(Binding top, PyThreadState *tstate) noexcept:
 
 
 cdef Binding in_order(Binding top, PyThreadState *tstate):
-    # A generator's binding counts for more than others while it runs: the deeper on the stack, the more. Otherwise what was
-    # bound later does. One whose block was left is nobody's any more. Usually no generator runs that has bound here, or one,
-    # and what is seen then is noted.
+    # A generator's bindings take precedence over others while it runs, those of the innermost generator first. Otherwise what
+    # was bound later comes first. A binding whose block was left counts as no generator's. Usually at most one of the
+    # generators that have bound here runs, and what is seen then is noted.
     cdef Binding link = top
     cdef Binding below
     cdef View view
@@ -248,7 +248,7 @@ cdef Binding arranged(Binding top, PyThreadState *tstate):
     if len(others) > 1:
         for shown in frames_of_parents(tstate):
             others = take_those_beneath(shown, others, order)
-    order.extend(others)   # what they delegate to runs, and not they: see generators.h
+    order.extend(others)   # not they run, but generators that they delegate to: see generators.h
     for link in links:
         if not may_hide(link, tstate) and link not in running:
             order.append(link)
@@ -296,7 +296,7 @@ cdef bint is_end_of(list order, list links):
 
 
 cdef bint is_callers(Binding link) noexcept:
-    """Whether a binding was made in the very frame that calls us, maybe by an ExitStack, and that is a generator's."""
+    """Whether a binding was made in the very frame that calls us, maybe by an ExitStack, and that frame is a generator's."""
     return link.home is not None and link.home.frame != NULL and link.home.frame == xctx_frame_by_hand(xctx_tstate())
 
 
@@ -341,5 +341,5 @@ cdef Home home_of_code_here(Binding top, PyThreadState *tstate):
 
 
 def set_transparent(mark):
-    """Says what stands last among the constants of the code of a generator that binds for its caller. Called once."""
+    """Sets the mark that is the last constant in the code of a generator that binds for its caller. Called once."""
     xctx_set_transparent(mark)

@@ -1,4 +1,4 @@
-"""With statements, and exits by hand: which block an exit is about."""
+"""With statements, and exits by hand: which block an exit ends."""
 cimport cython
 from cpython.object cimport PyObject
 
@@ -7,7 +7,7 @@ from xctx._core cimport Unit
 from xctx._stores.bindings cimport Binding, CopyGroup
 
 
-# What a type does whose objects open blocks: a scope, a snapshot.
+# What a type implements whose objects open blocks, such as scopes and snapshots.
 ctypedef object (*block_step)(Block block)
 ctypedef object (*opener_step)(object opener)
 
@@ -22,12 +22,12 @@ cdef struct BlockKind:
 cdef class Block:
     cdef vectorcallfunc vectorcall   # these two never change once it is made
     cdef BlockKind *kind
-    cdef object opener       # until the block is entered: an opener has the blocks that were entered by hand
-    # What follows is set when the block is entered, and no more needed when it is left.
+    cdef object opener       # cleared when the block is entered, because an opener holds the blocks that were entered by hand
+    # What follows is set when the block is entered, and not needed once it is left.
     cdef Binding made        # of a scope
     cdef object undo         # of a scope the context in which it was entered, of a snapshot its application
     cdef object applied      # of a unit of work: what that context mapped then, or None
-    # And this between the two look-ups of a with statement.
+    # These are used between the two look-ups of a with statement.
     cdef bint leaves         # whether the first one was of __exit__
     cdef bint of_statement   # set before the second one, and never changes
     cdef void *frame         # the frame of the statement: compared only

@@ -1,6 +1,6 @@
 # cython: language_level=3, freethreading_compatible=True, binding=False, embedsignature=True, embedsignature.format=clinic
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
-"""With statements, and exits by hand: which block an exit is about.
+"""With statements, and exits by hand: which block an exit ends.
 
 An *opener* (a scope, a snapshot) may be open any number of times, in any number of units. Each entry is a block of its own.
 A with statement has its block from the statement itself: the two methods that it looks up are one object, made for it
@@ -40,10 +40,10 @@ connect()
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 @cython.final
-@cython.no_gc_clear   # it is to find, when it dies, what it has bound
+@cython.no_gc_clear   # deallocation needs what it has bound
 @cython.freelist(64)
 cdef class Block:
-    """One entry of an opener. Called with no argument it is entered, called with the three of ``__exit__`` it is left.
+    """One entry of an opener. Called with no argument it is entered, called with the three arguments of ``__exit__`` it is left.
 
     Thread-safety: used by the code that entered it, and by whatever closes that code, one after the other.
     Lifetime: held by the with statement, or by its opener where it was entered by hand.
@@ -72,8 +72,8 @@ cdef destructor free_block   # of the process, like the type: the slot as Cython
 
 
 cdef void dealloc_block(PyObject *o) noexcept:
-    # Where a with statement dies with its frame, its block is left: a generator may refuse to end (by another yield when it
-    # is closed), and is freed all the same. Nothing takes hold of a block that is dying, so another one is left in its place.
+    # If a with statement dies with its frame, its block is left here: a generator may refuse to end (by another yield when it
+    # is closed), and is freed all the same. No reference may be taken to a dying block, so another one is left in its place.
     cdef Block heir
     cdef PyObject *kind
     cdef PyObject *error
@@ -89,7 +89,7 @@ cdef void dealloc_block(PyObject *o) noexcept:
             (<Block>o).undo = None
             heir.kind.leave(heir)
         except BaseException:
-            pass   # there is nobody to tell, and it is without memory that this fails
+            pass   # there is nobody to tell; it fails only for lack of memory
         PyErr_Restore_(kind, error, traceback)
     free_block(o)
 
@@ -144,7 +144,7 @@ cdef class EnterExit:
                 return half
             half.beneath = None   # a tracing function is not traced, so there is never a third
             if half.frame == frame:
-                half = None   # of somebody who called one of the two by hand
+                half = None   # left by code that looked up only one of the two
         check_opener(self, opener)
         made = new_block(opener, self.kind)
         made.leaves = self.leaves
@@ -247,7 +247,7 @@ cdef class OpenByHand:
         cdef Binding hidden = None
         with cython.critical_section(self):
             if len(self.opened) == 1:
-                for group in self.opened:   # without an iterator: leaving is not to fail where memory does
+                for group in self.opened:   # makes no iterator: leaving must not fail for lack of memory
                     return self.take(group)
             if self.opened:
                 while link is not None and (seen is None or link.home is not None):
@@ -275,7 +275,7 @@ cdef class OpenByHand:
             among = self.groups.get(unit)
             if among is None:
                 among = self.opened
-            # Taken out and put in again, since only so what was deleted at the end is never walked over twice.
+            # Taken out and put in again: only popitem() does not walk over the deleted entries at the end each time.
             group, held = among.popitem()
             among[group] = held
             return self.take(group)

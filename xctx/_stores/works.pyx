@@ -50,7 +50,7 @@ cdef Key GREENLET = _core.greenlet
 @cython.final
 @cython.no_gc_clear
 cdef class UnitOfWork:
-    """What the unit of a unit of work refers to weakly.
+    """The referent of the unit of a unit of work.
 
     Thread-safety: may be read from any thread; `outer` is read and set under the critical section.
     Lifetime: held by the bindings of `here`, and by units of work that were opened inside.
@@ -102,8 +102,8 @@ cdef UnitOfWork open_work(UnitOfWork outer):
     """
     cdef UnitOfWork opened = UnitOfWork.__new__(UnitOfWork)
     if outer is not None:
-        # Units of work that have ended are skipped: where each task starts the next one like itself and ends, the chain
-        # would become longer with each.
+        # Units of work that have ended are skipped: if each task starts the next one like itself and ends, the chain
+        # would grow with each.
         with cython.critical_section(outer):
             outer.outer = innermost_open(outer.outer)
         opened.outer = outer
@@ -140,9 +140,9 @@ cdef int end_work(UnitOfWork work, PyObject *context) except -1:
 @cython.final
 @cython.no_gc_clear
 cdef class LeftOpen:
-    """What was left open in a context. Called in that context, it takes that out.
+    """What was left open in a context. Called in that context, it takes these bindings out.
 
-    It is either all that came since the context had a certain mapping, or what certain copy groups say.
+    They are either all that were bound since the context had a certain mapping, or those of certain copy groups.
 
     Thread-safety: used by one thread: the one that ends the unit of work, or, without the GIL, the next one in that context.
     Lifetime: held by that call; until then by the errands to that context.
@@ -219,7 +219,7 @@ cdef int clear_left_open(LeftOpen found, PyObject *context) except -1:
         finally:
             end_visit(here, collects)
         for link in found.bindings or ():
-            end_binding(link, NULL)   # a copy of that context has it as well
+            end_binding(link, NULL)   # the current context has it as well, if it is a copy of that one
     return tell_of(found)
 
 
@@ -373,11 +373,11 @@ cdef object leave(Block block):
 
 
 cdef bint put_back(object before, Binding made, PyObject *context, PyObject *applied) except -1:
-    """Has the context map what it did before, where nothing was set in it since: then nothing was left open either.
+    """Restores the context's earlier mapping, where nothing was set in it since: then nothing was left open either.
 
     Args:
-        before, applied: what it mapped before and after `made` was bound. The caller holds all of it, as releasing it may run
-            any code.
+        before, applied: what it mapped before and after `made` was bound. The caller holds both, because releasing them may
+            run any code.
 
     Returns:
         False where something was set, or where this is another context.
@@ -551,7 +551,7 @@ cdef class WorkSteps(StepContext):
         return True
 
     def __del__(self):
-        # Of a call or response that was dropped half-way, as test clients of frameworks do.
+        # A call or response may be dropped half-way, as test clients of frameworks do.
         if self.opened is not None:
             self.end()
 

@@ -5,10 +5,10 @@ from xctx._stores.chains cimport BindingVariable
 
 
 cdef class xlocal(BindingVariable):
-    # None of these changes after __cinit__, but for `place`, which is set once.
+    # None of these changes after __cinit__, except `place`, which is set once.
     cdef vectorcallfunc vectorcall
     cdef object declared    # frozenset of the names that can be bound; None for any
-    cdef object made_in     # the name of the module whose code made it; None where there was none
+    cdef object made_in     # the name of the module whose code made it; None if there was none
     cdef object place       # module and qualified name, where it is an attribute of a class; or None
 
     cdef dict visible(self)

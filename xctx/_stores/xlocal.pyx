@@ -149,7 +149,7 @@ cdef class xlocal(BindingVariable):
                 self.place = place
 
     def __reduce_ex__(self, protocol):
-        """By module and name: another process has its own. TypeError where it stands under no name in any module."""
+        """By module and name: another process has its own. TypeError if it has no name in any module."""
         from xctx._runtime.importable import find_name, object_at
         with cython.critical_section(self):   # another thread may be setting it
             place = self.place
@@ -157,7 +157,7 @@ cdef class xlocal(BindingVariable):
 
 
 def key_of(xlocal store not None):
-    """The key of an xlocal, whose attributes are all names that programs may bind."""
+    """The key of an xlocal: no attribute, because programs may bind any name."""
     return store.key
 
 
@@ -204,14 +204,14 @@ cdef list instance_hooks = []
 
 
 def add_hooks(*, on_subclass, on_instance):
-    """Has a room above called for each class derived from xlocal, and for each xlocal of such a class, when it is made.
+    """Lets a room above be called for each class derived from xlocal, and for each xlocal of such a class, when it is made.
 
-    Rooms are called in the order in which they asked. For what is there already, `on_subclass` and `on_instance` are called
-    at once, base classes first and xlocals in the order in which they were made.
+    Hooks are called in the order in which they were added. For classes and xlocals that exist already they are called at
+    once, base classes first and xlocals in the order in which they were made.
 
     Args:
-        on_subclass: a callable that takes the class. What it raises, making the class raises.
-        on_instance: a callable that takes the xlocal. What it raises, making the xlocal raises.
+        on_subclass: a callable that takes the class. Making the class raises what it raises.
+        on_instance: a callable that takes the xlocal. Making the xlocal raises what it raises.
 
     Thread-safety: called while modules are imported, before other threads make classes.
     """
@@ -247,7 +247,7 @@ xctx_type_put(<PyObject*>xlocal, "__init_subclass__", classmethod(init_subclass)
 xctx_type_put(<PyObject*>xlocal, "__xctx_key__", default_key)
 xctx_type_put(<PyObject*>xlocal, "__xctx_names__", None)
 xctx_type_put(<PyObject*>xlocal, "__xctx_factories__", None)
-xctx_type_put(<PyObject*>xlocal, "__xctx_store__", True)   # a proxy looks names up in it, though it can be called
+xctx_type_put(<PyObject*>xlocal, "__xctx_store__", True)   # a proxy looks names up in it, although it can be called
 
 
 cdef object bind_call(PyObject *callable, PyObject **args, size_t nargsf, PyObject *kwnames):

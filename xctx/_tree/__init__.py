@@ -1,4 +1,4 @@
-"""Who is running: the tree that :func:`xctx.debug.tree` makes, and how it is had from another process.
+"""Who is running: the tree that :func:`xctx.debug.tree` makes, and how another process is asked for it.
 
 From the ground up; each file uses only those before it:
 

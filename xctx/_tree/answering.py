@@ -1,16 +1,16 @@
 """In the process that is asked for its tree: a signal handler, and a thread that answers.
 
     python -m xctx dump PID      makes a socket in this user's directory, and sends the signal
-    the handler                  starts a thread of the system, and no more
+    the handler                  starts a thread of the system, and does nothing else
     that thread                  makes the tree, and sends it to each socket that is there for this process
 
 The handler runs in the main thread between two instructions, when that thread may hold any lock of the program's, and
 waits for none. The thread takes locks as any other thread does. It exists only while it answers: a process that
 listens has no thread for that, so it forks as before.
 
-A file descriptor says that a process listens. It leads to a file in memory, which has no content but a name such as
-`xctx-dump:40`, with the number of the signal. A forked child has it too, executing another program closes it, and it
-ends with the process. So there is no list of processes that could be out of date.
+A file descriptor shows that a process listens. It is of an empty file in memory with a name such as `xctx-dump:40`,
+which has the number of the signal. A forked child has it too, executing another program closes it, and it ends with
+the process. So there is no list of processes that could be out of date.
 """
 
 import _socket
@@ -49,7 +49,7 @@ listens_by: int | None = None  # the signal. Set in the main thread alone
 
 
 def listen(signum: int | None = None) -> None:
-    """As :func:`xctx.debug.listen` says. In the main thread alone, as :func:`signal.signal`."""
+    """As :func:`xctx.debug.listen` says. Only in the main thread, as :func:`signal.signal`."""
     global listens_by
     if not hasattr(os, "memfd_create"):
         raise NotImplementedError("a process listens on Linux only: elsewhere CPython 3.14 and later can be asked")
@@ -83,7 +83,7 @@ def signal_of(pid: int | str) -> int | None:
 
 
 def handle(_signum: int, _frame: FrameType | None) -> None:
-    """The handler. Runs in the main thread, in the midst of anything."""
+    """The handler. Runs in the main thread, which may be doing anything."""
     global answering
     if answering.pid != os.getpid():
         answering = Answering()
@@ -110,7 +110,7 @@ def serve(here: Answering) -> None:
 def answer_all() -> None:
     """Answers all processes that have asked this one."""
     place = names.directory()
-    os.close(names.open_directory(place))  # raises if others can reach into it
+    os.close(names.open_directory(place))  # raises if it is open to others
     for name in sorted(os.listdir(place)):
         if name.startswith(socket_prefix(os.getpid())):
             with contextlib.suppress(OSError):
@@ -118,12 +118,12 @@ def answer_all() -> None:
 
 
 def socket_prefix(pid: int) -> str:
-    """How the names of sockets begin in which a process is asked. No lock's name begins with a dot."""
+    """How the names of the sockets begin by which a process is asked. No lock's name begins with a dot."""
     return f".dump-{pid}."
 
 
 def answer(path: str) -> None:
-    """Makes the tree as the process that waits at this socket wants it, and sends it.
+    """Makes the tree, as the process that waits at this socket wants it, and sends it.
 
     Raises:
         OSError: nobody waits there, or not any more.
@@ -145,7 +145,7 @@ def answer(path: str) -> None:
 
 
 def told(values: bool) -> str:
-    """The tree as JSON; or, where that fails, why."""
+    """The tree as JSON; or, if that fails, the reason."""
     try:
         return growing.tree(values=values, without=unpatched("get_ident")()).json(None)
     except Exception as exc:
@@ -153,7 +153,7 @@ def told(values: bool) -> str:
 
 
 def user_of(peer: _socket.socket) -> int | None:
-    """Whose the process at the other end is; None where the system does not tell."""
+    """The user of the process at the other end; None if the system does not say."""
     credentials = credentials_of(peer)
     return None if credentials is None else credentials[1]
 

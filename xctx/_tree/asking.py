@@ -19,7 +19,7 @@ from xctx._tree.nodes import Tree, tree_of
 CALL_AGAIN = 0.5  # seconds after which a process that has not answered gets the signal again
 
 # What CPython 3.14 and later run in the other process, in its main thread between two instructions: as the signal
-# handler of answering.py, it starts a thread and no more. A program that does not use xctx is left without it.
+# handler of answering.py, it only starts a thread. If a program does not use xctx, this does not import it there.
 SCRIPT = """
 def xctx_dump(path):
     import sys
@@ -83,7 +83,7 @@ def check_owner(pid: int) -> None:
 
 @contextlib.contextmanager
 def none_such(pid: int) -> Iterator[None]:
-    """Says what the system does not: which process."""
+    """Names the process in errors of the system."""
     try:
         yield
     except (ProcessLookupError, FileNotFoundError, OverflowError):
@@ -151,7 +151,7 @@ def listen_to(listener: socket.socket, pid: int, signum: int | None, values: boo
     with watched(pid) as gone:
         while True:
             if signum is not None:
-                # Again and again: a process that has just been forked forgets the signals that it had not handled.
+                # Repeatedly: a process that has just been forked forgets the signals that it had not handled.
                 while time.monotonic() < until:
                     call(pid, signum)
                     if is_ready(listener, gone, min(until, time.monotonic() + CALL_AGAIN)):
@@ -162,7 +162,7 @@ def listen_to(listener: socket.socket, pid: int, signum: int | None, values: boo
                 credentials = credentials_of(answering)
                 if credentials is not None and (credentials[0] != pid or credentials[1] != os.geteuid()):
                     continue
-                # The other end may have said all it has to say: then it has closed.
+                # The other end may have sent its answer already, and closed.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     answering.sendall(json.dumps({"values": values}).encode())
                 said = bytearray()
@@ -186,7 +186,7 @@ def listen_to(listener: socket.socket, pid: int, signum: int | None, values: boo
 
 @contextlib.contextmanager
 def watched(pid: int) -> Iterator[int | None]:
-    """A descriptor that becomes readable when the process ends; None where there is no such thing."""
+    """A descriptor that becomes readable when the process ends; None if the system has none."""
     if not hasattr(os, "pidfd_open"):
         yield None
         return
@@ -216,7 +216,7 @@ def wait(there: socket.socket, gone: int | None, pid: int, until: float) -> None
 
 
 def is_ready(there: socket.socket, gone: int | None, until: float) -> list[Any]:
-    """Which of the two can be read by then; empty where neither can."""
+    """Which of the two can be read by then; empty if neither can."""
     watched: list[Any] = [there] if gone is None else [there, gone]
     return select.select(watched, [], [], max(0.0, until - time.monotonic()))[0]
 

@@ -2,9 +2,9 @@
 # cython: auto_pickle=False, autotestdict=False, boundscheck=False, wraparound=False, initializedcheck=False
 """What runs in this process, and what its contexts, units and locks have: found in one look, from any thread.
 
-While it is looked for, no other code of the interpreter runs: there is the GIL, or without it the world is stopped. In that time
-references are taken and nothing else is done, so no code of the program can run in the middle. The rest is read afterwards from
-what never changes (bindings, mappings of contexts) or under the locks of the stores, while other threads run on.
+During the look no other code of the interpreter runs: there is the GIL, or without it the world is stopped. In that time
+references are taken and nothing else is done, so no code of the program can run in the middle. The rest is read afterwards,
+from objects that never change (bindings, mappings of contexts) or under the locks of the stores, while other threads run on.
 """
 from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uint64_t
@@ -74,7 +74,7 @@ cdef extern from *:
 
 
 cdef int visit_object(PyObject *o, void *arg) noexcept nogil:
-    """Takes note of the object if it is of a type that is wanted. Returns 0 where no more need be visited."""
+    """Notes the object if it is of a type that is wanted. Returns 0 when no more need be visited."""
     cdef Look *look = <Look*>arg
     cdef PyTypeObject *kind = type_of(o)
     cdef PyObject *of_it = NULL
@@ -85,7 +85,7 @@ cdef int visit_object(PyObject *o, void *arg) noexcept nogil:
     if kind == look.context:
         of_it = xctx_context_vars(o)
     elif look.greenlet != NULL and PyType_IsSubtype(kind, look.greenlet):
-        # As greenlet's own type does: a subclass may refer to contexts that are none of its state.
+        # By the traverse of greenlet's own type: a subclass may refer to contexts other than the greenlet's own.
         traverse_as(look.greenlet, o, find_context, &of_it)
     else:
         for i in range(tuple_size(look.wanted)):
@@ -143,7 +143,7 @@ cdef void note_threads(Look *look) noexcept nogil:
 
 
 def look(tuple wanted not None, greenlet=None):
-    """What there is now: threads, contexts, and objects of some types. Takes as long as a garbage collection.
+    """The threads, contexts, and objects of some types that there are now. Takes as long as a garbage collection.
 
     Args:
         wanted: types; objects of their subclasses count.
@@ -293,7 +293,7 @@ def variable_of(local store not None):
 
 
 def is_row(thing):
-    """Whether this is how a thread counts among those that use a lock, which says nothing of its units."""
+    """Whether this is a thread's row in a lock's table, which says nothing of the thread's units."""
     return isinstance(thing, Row)
 
 

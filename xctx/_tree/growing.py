@@ -1,6 +1,6 @@
 """How a tree of who is running is made, from one look at this process.
 
-No lock is held while anything of the program runs: what is looked at is gathered first, then it is told of.
+No lock is held while code of the program runs: everything is gathered first, and described afterwards.
 """
 
 import os
@@ -94,8 +94,7 @@ class Growing:
     def shown(self, value: object) -> str | None:
         return shown(value) if self.with_values else None
 
-    # --- what units have
-    # -------------------------------------------------------------------------------------------------
+    # --- what units have ---------------------------------------------------------------------------------------------
 
     def kept(self, unit: Unit | None) -> tuple[tuple[Names, ...], tuple[LockState, ...]]:
         """What locals keep for a unit, and its locks."""
@@ -137,7 +136,7 @@ class Growing:
         context: Context | None = None,
         children: Iterable[Node] = (),
     ) -> Node:
-        """What there is to say of one that runs.
+        """Describes one thing that runs.
 
         Args:
             unit: its own, if it has one by now.
@@ -164,11 +163,10 @@ class Growing:
             kind, name, _hex(ident), open_works, tuple(sorted(bound)), tuple(sorted(kept)), locks, tuple(children)
         )
 
-    # --- the tree
-    # ------------------------------------------------------------------------------------------------------
+    # --- the tree ----------------------------------------------------------------------------------------------------
 
     def tree(self) -> Tree:
-        beneath: dict[int | None, list[Node]] = {}  # what runs in the thread of an ident, or nobody knows in which
+        beneath: dict[int | None, list[Node]] = {}  # by the ident of its thread what runs there; None: unknown
         mains = self.grow_greenlets(beneath)
         self.grow_tasks(beneath)
         nodes = [self.thread(*each, mains, beneath) for each in reversed(self.threads)]
@@ -248,7 +246,7 @@ class Growing:
         return mains
 
     def idents_of(self, greenlets: dict[int, Any]) -> dict[int, int]:
-        """In which threads main greenlets are: by their id, the ident. Only what greenlet and gevent tell is known."""
+        """The idents of main greenlets' threads, by the greenlet's id, as far as greenlet and gevent show them."""
         hub: type | None = _loaded("gevent.hub", "Hub")
         idents: dict[int, int] = {}
         for each in greenlets.values():
@@ -357,7 +355,7 @@ class Shortened(reprlib.Repr):
 
 
 def shown(value: object) -> str:
-    """The repr of a value, in one line; cut where it is long, and told where it raises."""
+    """The repr of a value, in one line; cut if it is long; if it raises, that is said."""
     try:
         return cut(Shortened().repr(value).replace("\n", " "))
     except Exception as exc:
@@ -368,8 +366,7 @@ def cut(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-# --- helpers
-# -----------------------------------------------------------------------------------------------------------
+# --- helpers ---------------------------------------------------------------------------------------------------------
 
 
 def _loaded(module: str, name: str) -> Any:

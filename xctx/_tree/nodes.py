@@ -30,7 +30,7 @@ class LockState(NamedTuple):
     name: str  #: its name or path; without these, where the object is found
     held: str | None  #: "shared", "upgradable", "exclusive", or None
     times: int  #: how often it was acquired and not released
-    held_for: float | None  #: seconds, or None where nobody noted them (see :doc:`operating`)
+    held_for: float | None  #: seconds, or None if they were not noted (see :doc:`operating`)
     wanted: str | None  #: how it is waited for, or None
     waits_for: float | None  #: likewise
 
@@ -44,7 +44,7 @@ class Node(NamedTuple):
     #: "process", "thread", "greenlet", "loop", "task", "work", "context", or "value" for that of a callable's key
     kind: str
     name: str
-    id: str  #: tells it from all others of its kind in this tree
+    id: str  #: unique among all of its kind in this tree
     works: tuple[str, ...] = ()  #: ids of the units of work that are open there, from the innermost outwards
     bound: tuple[Names, ...] = ()
     kept: tuple[Names, ...] = ()
@@ -62,7 +62,7 @@ class Tree(NamedTuple):
     """Who is running in a process, at one moment. ``str()`` of it is :meth:`text`.
 
     Thread-safety: it never changes.
-    Lifetime: it refers to nothing of the process that it tells of.
+    Lifetime: it refers to nothing of the process that it describes.
     """
 
     pid: int
@@ -102,7 +102,7 @@ class Tree(NamedTuple):
 
 
 def tree_of(plain: dict[str, Any]) -> Tree:
-    """The tree that :meth:`Tree.as_dict` gave this of."""
+    """The tree of which :meth:`Tree.as_dict` gave this."""
     return Tree(**{**plain, "root": _node_of(plain["root"])})
 
 
@@ -157,7 +157,7 @@ def _section(node: Node) -> str:
 
 
 def title_of(node: Node) -> str:
-    """What it is, in a line."""
+    """What the node is, in a line."""
     inside = f", in work {' in '.join(node.works)}" if node.works else ""
     name = node.id if node.kind in ("work", "context") else node.name
     return f"{node.kind} {name}{inside}"

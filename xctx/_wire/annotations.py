@@ -1,6 +1,6 @@
 """What the annotations of a class say of carrying: which names, how, and what their values may be.
 
-It runs at the first class of a program that declares names, so typing is imported only where a name is carried.
+It is imported with a program's first class that declares names, and imports typing only if a name is carried.
 """
 
 import builtins

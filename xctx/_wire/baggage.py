@@ -24,7 +24,7 @@ OWS = " \t"
 
 
 class Member(NamedTuple):
-    """One name and value: as they are written, and the whole of it with its properties."""
+    """One name and value, as they are written; and the text of the whole member, with its properties."""
 
     key: str
     value: str

@@ -22,16 +22,15 @@ class carried:
             tenant: Annotated[UUID, xctx.carried("tenant-id", encode=str, decode=UUID)]
             user: User                                            # stays in this process
 
-    Text is written as it is, an Enum as its value, a UUID or a time as text, everything else as JSON. Which types can
-    be carried, and what is checked of their values, is told by :doc:`wire`. Values of other types need `encode` and
-    `decode`.
+    Text is written as it is, an Enum as its value, a UUID or a time as text, everything else as JSON. :doc:`wire` says
+    which types can be carried, and what is checked of their values. Values of other types need `encode` and `decode`.
 
     Args:
         name: the name in the header, the same in each language. Default: the name in Python.
         encode: makes a str of a value.
         decode: makes a value of a str that came from outside, in the middle of a request. If it raises, the str was
             wrong, and the name is left unbound.
-        accept: False to take it from no request or message: this process alone decides what is bound.
+        accept: False to take it from no request or message: only this process decides what is bound.
         send: False to put it into no request or message: it ends here.
 
     Raises:

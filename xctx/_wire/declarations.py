@@ -1,7 +1,7 @@
-"""Has each class and instance of xlocal looked through, as it is made, for names that are carried to other machines.
+"""Looks through each class and instance of xlocal, as it is made, for names that are carried to other machines.
 
-The code that does so is imported when there is such a class, so that importing xctx stays cheap. The facade has
-`carried` from here: a program that can mark a name then has its marks read.
+The code that does so is imported with the first such class, so that importing xctx stays cheap. The facade imports
+`carried` from here, so in any program that can mark names the marks are read.
 """
 
 from xctx._stores.xlocal import add_hooks

@@ -1,7 +1,7 @@
-"""What each xlocal carries to other machines: which names, called what there, and how their values are written.
+"""What each xlocal carries to other machines: which names, what they are called there, and how values are written.
 
-Nothing else ever leaves the process. A declaration stands in the class, or is made for one xlocal by hand; every xlocal
-that has one is known here for as long as it lives, so that what arrives finds the xlocals it is for.
+Nothing else ever leaves the process. A declaration is in the class, or is made for one xlocal by hand; every xlocal
+that has one is registered here for as long as it lives, so that what arrives finds the xlocals that it is for.
 """
 
 from _weakref import ref
@@ -41,10 +41,10 @@ class Field:
 
 
 def class_fields(cls: type) -> dict[str, Field]:
-    """What `cls` and its bases carry, by name. Where a class annotates a name again, that counts.
+    """What `cls` and its bases carry, by name. If a class annotates a name again, its annotation counts.
 
     Raises:
-        TypeError, ValueError: what stands there cannot be carried so.
+        TypeError, ValueError: a declaration is not possible.
     """
     fields: dict[str, Field] = {}
     for base in reversed(cls.__bases__):
@@ -80,7 +80,7 @@ def forget(gone: "ref[Any]", pop: "Callable[..., object]" = _carriers.pop) -> No
 
 
 def declare(store: "Any", /, *names: str, **fields: "Any") -> None:
-    """Declares names of one xlocal as carried, where no class of its own does.
+    """Declares names of one xlocal as carried, if its class does not.
 
     For example, ``wire.declare(current, "request_id", retries=int, tenant=xctx.carried("tenant-id"))``.
 

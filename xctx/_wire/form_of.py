@@ -32,7 +32,7 @@ UnionType = type(int | None)
 
 
 class UnknownTypeError(Exception):
-    """There is a type in an annotation that has no form of ours. `args[0]` is that type, or the metadata of one."""
+    """An annotation has a type for which xctx has no form. `args[0]` is that type, or the metadata of one."""
 
 
 def form_of(name: str, annotation: "Any", names: "Mapping[str, Any] | None" = None) -> Form:
@@ -67,7 +67,7 @@ def named(thing: object) -> str:
 
 
 class Forms:
-    """The forms of one annotation: records refer to themselves."""
+    """The forms of one annotation. Noted, because records may refer to themselves."""
 
     def __init__(self, names: "Mapping[str, Any]") -> None:
         self.names = names
@@ -229,7 +229,7 @@ def is_enum(cls: type) -> bool:
 
 
 def of_enum(cls: "type[Any]") -> Form:
-    """Members are written as their values. A Flag has members that are not among those listed."""
+    """Members are written as their values. Not a Flag, which has members that are not listed."""
     pairs = [(member._value_, member) for member in cls.__members__.values()]
     if issubclass(cls, sys.modules["enum"].Flag) or not all(type(data) in KINDS for data, _ in pairs):
         raise UnknownTypeError(cls)

@@ -1,7 +1,7 @@
 """Forms: how the values of one type are written as data of JSON, and are made of data that came from outside.
 
 A form checks in both directions, all the way down. What is no value of its type is a TypeError or a ValueError, on
-either side. Data are of the exact types that `json` makes, so no subclass of the program has a say in what is written.
+either side. Data are of the exact types that `json` makes, so no subclass of the program influences what is written.
 """
 
 from math import isfinite
@@ -47,7 +47,7 @@ class Form:
 
 
 class Anything(Form):
-    """Whatever JSON has, unchanged. A tuple goes as a list."""
+    """Any value of JSON, unchanged. A tuple goes as a list."""
 
     __slots__ = ()
 
@@ -69,7 +69,7 @@ class Anything(Form):
 
 
 class Plain(Form):
-    """A type that JSON has itself: the values of its subclasses go as values of its own."""
+    """A type that JSON has itself: values of its subclasses go as values of the type."""
 
     __slots__ = ("exact", "type")
 
@@ -144,7 +144,7 @@ class Written(Form):
         self.type = type
         self.write = write
         self.read = read
-        # A subclass whose values are none of this type, though isinstance() says so: a datetime is no date.
+        # A subclass whose values are not of this type, although isinstance() says so: a datetime is no date.
         self.unlike = unlike
 
     def out(self, value: "Any") -> "Any":
@@ -164,7 +164,7 @@ class OneOf(Form):
     __slots__ = ("_data", "_values")
 
     def __init__(self, name: str, pairs: "Iterable[tuple[Any, Any]]") -> None:
-        """`pairs`: the data and the value of each. Data of other types than these are equal too: 1 and True."""
+        """`pairs`: the data and the value of each. Types are compared too, because 1 and True are equal."""
         self._values: dict[tuple[type, Any], Any] = {}
         self._data: dict[tuple[type, Any], Any] = {}
         for data, value in pairs:
@@ -254,7 +254,7 @@ class DictOf(Form):
 
 
 class Either(Form):
-    """A union. No two of its members are written as the same kind of data, so what arrives tells which it is of."""
+    """A union. No two of its members are written as the same kind of data, so the kind that arrives selects one."""
 
     __slots__ = ("by_kind", "members")
 
@@ -286,7 +286,7 @@ class Either(Form):
 
 
 def either(members: "list[Form]") -> Form | None:
-    """The form of a union, or None where what arrives would not tell which member it is of."""
+    """The form of a union, or None if the kind of the data would not select one member."""
     flat: list[Form] = []
     few: list[tuple[Any, Any]] = []
     for each in members:
@@ -297,7 +297,7 @@ def either(members: "list[Form]") -> Form | None:
                 few += form.pairs()
             elif form not in flat:
                 flat.append(form)
-    # What is among the values of a whole type anyway need not be listed.
+    # Literals need not be listed if their whole type is a member anyway.
     plain = {each.type for each in flat if isinstance(each, Plain)}
     few = [(data, value) for data, value in few if type(value) not in plain]
     if few:

@@ -1,4 +1,4 @@
-"""The ``baggage`` headers in what programs have for headers: mappings, lists of pairs, of str or of bytes."""
+"""The ``baggage`` headers in what programs use for headers: mappings, lists of pairs, of str or of bytes."""
 
 from collections.abc import Iterable
 from typing import Any

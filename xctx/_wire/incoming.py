@@ -1,4 +1,4 @@
-"""What there is in the headers of an incoming request or message."""
+"""What is in the headers of an incoming request or message."""
 
 from collections.abc import Collection
 from typing import Any
@@ -75,7 +75,7 @@ def arrived(
 
 
 def is_closed(field: Field) -> bool:
-    """Whether a name must not pass through, be its xlocal among those that are asked for or not."""
+    """Whether a name must not pass through, whether or not its xlocal is among those that are asked for."""
     return not field.accept or not field.send
 
 

@@ -12,7 +12,7 @@ from xctx._wire.request_id import RequestId
 
 
 class Intake:
-    """What a middleware was told to take.
+    """What a middleware takes from requests.
 
     Raises:
         TypeError: one of `xlocals` carries nothing, `accept` is no collection of str, `request_id` no RequestId.
@@ -38,7 +38,7 @@ class Intake:
         self.request_id = request_id
 
     def of(self, baggage: Any, id_sent: str | None) -> tuple[Snapshot | None, tuple[str, str] | None]:
-        """What is to be bound for a request, and the header to answer with; None where there is no such thing.
+        """What is to be bound for a request, and the header to answer with; either may be None.
 
         Args:
             baggage: the value of its ``baggage`` header, or the list of several.

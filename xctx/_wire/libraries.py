@@ -45,7 +45,7 @@ class ByMsgspec(ByLibrary):
 
 
 def any_custom(info: "Any", inspect: "Any", seen: set[int]) -> bool:
-    """Whether there is a type in what msgspec says of another that msgspec would take unchecked."""
+    """Whether msgspec's description of a type contains one that msgspec would not check."""
     if id(info) in seen:
         return False
     seen.add(id(info))
@@ -95,7 +95,7 @@ def is_theirs(cls: type) -> bool:
 
 
 def by_library(annotation: "Any", culprit: object) -> Form | None:
-    """The form of an annotation, of which xctx does not know `culprit`; None where no library knows it either."""
+    """The form of an annotation, of which xctx does not know `culprit`; None if no library knows it either."""
     # The library that the culprit belongs to comes first: the other one may know its type in part.
     whose = owner_of(culprit)
     own = [each for each in LIBRARIES if each[0] == whose or any(hasattr(culprit, attribute) for attribute in each[2])]
@@ -107,7 +107,7 @@ def by_library(annotation: "Any", culprit: object) -> Form | None:
             import msgspec.inspect  # type: ignore[import-not-found, unused-ignore]  # noqa: F401
         try:
             made: Form = form(getattr(annotation, "__name__", None) or repr(annotation), annotation, library)
-        except Exception:  # it has types of its own, which it raises when it does not know one
+        except Exception:  # of the library's own classes, raised for a type that it does not know
             continue
         return made
     return None

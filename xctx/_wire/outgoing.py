@@ -45,7 +45,7 @@ def header_here(there: str, xlocals: tuple[xlocal, ...], report: Report | None, 
 
 
 def member_of(store: Any, field: Field, value: Any, kept: Iterable[Member], report: Report | None) -> Member | None:
-    """A value as it goes out: as it came in, if it is the same; None where it cannot be written, and that is told."""
+    """A value as it goes out: as it came in, if it is the same; None if it cannot be written, which is reported."""
     try:
         for member in kept:
             if member.key == field.key:
@@ -60,7 +60,7 @@ def member_of(store: Any, field: Field, value: Any, kept: Iterable[Member], repo
 
 
 def cannot_be_written(store: Any, field: Field, exc: Exception, report: Report | None) -> None:
-    """Tells of a mistake of this program, unlike what others send: so the log has it as an error."""
+    """Reports a mistake of this program, not of others: so it is logged as an error."""
     if report is None:
         _logger.error("cannot carry %r of %s: %s", field.name, type(store).__name__, said(exc))
     else:
@@ -145,8 +145,6 @@ def telemetry(report: Report, context: Any = None) -> dict[str, str]:
                 found[encoded(str(name), BARE_IN_KEYS)] = encoded(str(value))
             except ValueError:
                 report(str(name), "it cannot be written")
-    except (
-        Exception
-    ) as exc:  # a module that is half imported, an API of another version: no request fails because of it
+    except Exception as exc:  # of a half imported module or another version of the API: no request may fail for that
         report("the baggage of OpenTelemetry", said(exc))
     return found

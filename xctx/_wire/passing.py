@@ -14,7 +14,7 @@ from xctx._wire.baggage import Member
 
 
 class Passing(xlocal):
-    """What came in one header and goes on."""
+    """What came in one header and is passed on."""
 
     # Members that no xlocal of this process declares.
     others: tuple[Member, ...] = ()
@@ -40,7 +40,7 @@ BY_KEY = {id(getattr(_core, name)): getattr(by_key, name) for name in vars(by_ke
 def beside(stores: Iterable[xlocal]) -> list[Passing]:
     """The xlocals for what passes, which are seen where these are.
 
-    That of `flow` stands in where none is given, and for keys that the program made.
+    The one of `flow` is used if no store is given, and for keys that the program made.
     """
     found: dict[int, Passing] = {}
     for store in stores:

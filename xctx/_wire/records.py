@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 class Record(Form):
     """A type with named fields. It is made empty, and filled afterwards, because its fields may be of the same type.
 
-    Fields that this process does not know are ignored when they arrive, so that services can be renewed one by one.
+    Fields that this process does not know are ignored when they arrive, so that services can be updated one by one.
     """
 
     __slots__ = ("fields", "required", "type")
@@ -57,7 +57,7 @@ class TypedDictOf(Record):
 
 
 class DataclassOf(Record):
-    """A dataclass, and no class derived from it, which the receiver could not tell from it."""
+    """A dataclass, but no class derived from it: the receiver could not tell the two apart."""
 
     __slots__ = ()
 

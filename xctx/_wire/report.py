@@ -1,4 +1,4 @@
-"""Where it is told what had to be dropped of a header: in the log, or to a callable of the program."""
+"""Reports what had to be dropped from a header: to the log, or to a callable of the program."""
 
 import logging
 from collections.abc import Callable

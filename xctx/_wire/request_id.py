@@ -28,7 +28,7 @@ def made() -> str:
 
 
 class RequestId:
-    """Binds an id for each request, and answers with it, where it is given to a middleware::
+    """Given to a middleware, binds an id for each request, and answers with it::
 
         app = xctx.wsgi.Middleware(app, request_id=xctx.wire.RequestId(current))
         app = xctx.asgi.Middleware(app, request_id=xctx.wire.RequestId(current))
@@ -45,7 +45,7 @@ class RequestId:
         accept: False to take no id from outside: each one is made.
         valid: says whether an id from outside may be used. Default: 1 to 128 letters, digits and ``._~+/=:@-``. What
             is not printable ASCII without spaces is never used.
-        make: makes one. Default: 32 hexadecimal digits, by chance.
+        make: makes one. Default: 32 random hexadecimal digits.
 
     Raises:
         TypeError: `store` is no xlocal, or declares no such name; `valid` or `make` cannot be called.

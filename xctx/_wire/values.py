@@ -1,7 +1,7 @@
 """A carried value as text, and the value of a text that came from outside.
 
 A header has no types: 12345 may be a number, or the id of a user. So text is read as JSON only where the declaration
-says that there may be something else than text, and then it is text if it is no such thing. A text that would be read
+allows something other than text; if that fails, it is taken as text, where text is allowed. A text that would be read
 as something else is written in the quotes of JSON; every other text goes as it is, for readers in any language.
 
 A value that was taken in can be written again, with the next request that goes out, and what is written can be taken in

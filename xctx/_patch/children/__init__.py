@@ -1,4 +1,4 @@
-"""The folder that interpreters have on their path which a patched program starts. It is no package for anybody else.
+"""The folder that is on the path of interpreters that a patched program starts. Nothing imports it as a package.
 
 sitecustomize.py  patches what the environment says, after the ``sitecustomize`` that it hides has run
 """

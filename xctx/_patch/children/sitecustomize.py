@@ -1,7 +1,7 @@
 """Patches what the environment says, in an interpreter that a patched program has started, before it runs anything.
 
-Each interpreter imports a module of this name, if there is one. The one that this hides runs first. Then the path is
-again what it would be.
+Each interpreter imports a module of this name, if there is one. This one takes its folder off the path, and imports
+the one that it hides first.
 """
 
 import importlib
