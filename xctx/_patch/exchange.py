@@ -43,18 +43,13 @@ class Exchange:
             if pair is not None and (name != "_local" or names is not vars(_thread) or is_of_gevent(pair[0])):
                 names[name] = pair[1]
 
-<<<<<<< HEAD
     def take_back(self, *originals: Any) -> None:
-        """Has names that lead to the stand-in of one of these (default: of any) lead to the original, and forgets it.
+        """Makes names that refer to the stand-in of one of these (default: of any) refer to the original, and forgets it.
 
         Where it fails it can be called again.
         """
         pairs = [self.stand_ins[id(each)] for each in originals] if originals else list(self.stand_ins.values())
         by_stand_in = {id(stand_in): original for original, stand_in in pairs}
-=======
-    def take_back(self) -> None:
-        """Makes all names that refer to a stand-in refer to its original."""
->>>>>>> main
         for names, name, value in all_names(keep=False):
             if id(value) in by_stand_in:
                 names[name] = by_stand_in[id(value)]
