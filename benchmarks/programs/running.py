@@ -90,7 +90,8 @@ PROGRAMS = [
         "Django under uvicorn", "django_site",
         ("-m", "uvicorn", "--port", "{port}", "--loop", "uvloop", "--http", "httptools", "--log-level", "error",
          "--lifespan", "off", "django_site:asgi"),
-        DJANGO_PAGES, DJANGO_ASYNC, "sessionid=known-session", ("django", "uvicorn", "uvloop", "httptools"), {"login page": 1.10},
+        DJANGO_PAGES, DJANGO_ASYNC, "sessionid=known-session", ("django", "uvicorn", "uvloop", "httptools"),
+        {"login page": 1.10},
     ),
 ]  # fmt: skip
 

@@ -44,7 +44,7 @@ class Exchange:
                 names[name] = pair[1]
 
     def take_back(self, *originals: Any) -> None:
-        """Makes names that refer to the stand-in of one of these (default: of any) refer to the original, and forgets it.
+        """Makes names that refer to a stand-in of these (default: of any) refer to the original, and forgets it.
 
         Where it fails it can be called again.
         """
