@@ -156,7 +156,13 @@ bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the p
 test-suites: $(VENV)/.built ## run the tests of Flask, Django and others before and after `xctx run` (ARGS="flask celery")
 	$(PY) tests/suites.py $(ARGS)
 
-.PHONY: bench-quick bench-compare bench-postgres
+.PHONY: bench-quick bench-compare bench-postgres bench-programs
+# Where there is no GIL, what is installed with the tests: greenlet and what needs it have no wheels for it.
+PROGRAMS := $(call groups,bench $(if $(findstring t,$(TAG)),bench-threads,bench-programs))
+bench-programs: $(VENV)/.built $(PROGRAMS) ## measure Flask, Django and Celery before and after `xctx run` (ARGS="--only flask")
+	@command -v vgdb >/dev/null || { echo "Installing valgrind…"; apt-get install -qq -y --no-install-recommends valgrind >/dev/null; }
+	PYTHONPATH=. $(PY) -m benchmarks.programs $(ARGS)
+
 bench-postgres: $(VENV)/.built $(POSTGRES) postgres-server ## measure locks on PostgreSQL beside what one writes by hand
 	PYTHONPATH=.:examples $(PY) -m benchmarks.postgres $(ARGS)
 
