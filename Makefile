@@ -34,7 +34,7 @@ pytest = XCTX_EFFORT=$(EFFORT) $(1)/bin/python -m pytest -n $(WORKERS) --dist wo
 # Imports come from the environment, never from the directory a command happens to stand in.
 export PYTHONSAFEPATH := 1
 
-.PHONY: help demo check examples $(EXAMPLES) test test-node test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets test-suites nightly stress fuzz lint warnings dependencies stub-docs types bench docs dist debug test-portable sanitize fuzz-sanitize tsan clean
+.PHONY: help demo check examples $(EXAMPLES) test test-node test-embedding apache test-postgres stress-postgres postgres-server test-full test-free-threaded test-all test-greenlets test-suites nightly stress fuzz lint warnings dependencies stub-docs types bench docs dist debug test-portable sanitize fuzz-sanitize tsan clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -66,6 +66,24 @@ test-postgres: $(VENV)/.built $(TESTS) $(POSTGRES) postgres-server ## run the te
 
 stress-postgres: $(VENV)/.built $(TESTS) $(POSTGRES) postgres-server ## fifty processes use locks on PostgreSQL, and some are killed
 	XCTX_EFFORT=full XCTX_STRESS_SECONDS=$(STRESS_SECONDS) $(PY) -m pytest tests/postgres -m stress $(ARGS)
+
+test-embedding: $(VENV)/.built $(TESTS) $(call groups,test-embedding) apache .venv-apache/.built ## run two applications under Apache with mod_wsgi and uWSGI
+	$(call pytest,$(VENV),tests/embedding)
+
+# The programs alone, and what a build for the Python of mod_wsgi needs: nothing is started.
+APACHE_PYTHON ?= /usr/bin/python3
+apache:
+	@test -x /usr/sbin/apache2 && test -e /usr/lib/apache2/modules/mod_wsgi.so \
+		&& $(APACHE_PYTHON) -c 'import ensurepip, sysconfig; open(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null || { \
+		echo "Installing Apache with mod_wsgi…"; \
+		apt-get install -qq -y --no-install-recommends apache2 libapache2-mod-wsgi-py3 python3-dev python3-venv >/dev/null; }
+
+.venv-apache/.built: $(PACKAGE) Makefile | apache
+	$(APACHE_PYTHON) -m venv .venv-apache
+	.venv-apache/bin/python -m pip install -qq --upgrade 'pip>=25.1'
+	.venv-apache/bin/python -m pip install -qq --prefer-binary --group build --group test-greenlet
+	.venv-apache/bin/python .ci/build.py --temporary build/apache --into "$$(echo .venv-apache/lib/python3*/site-packages)"
+	@touch $@
 
 test-node: $(VENV)/.built $(TESTS) ## run the tests that need node, with OpenTelemetry for JavaScript in build/node
 	@npm install --silent --prefix build/node @opentelemetry/api @opentelemetry/core
@@ -138,7 +156,13 @@ bench: $(VENV)/.built $(call groups,bench $(GREENLETS)) ## measure against the p
 test-suites: $(VENV)/.built ## run the tests of Flask, Django and others before and after `xctx run` (ARGS="flask celery")
 	$(PY) tests/suites.py $(ARGS)
 
-.PHONY: bench-quick bench-compare bench-postgres
+.PHONY: bench-quick bench-compare bench-postgres bench-programs
+# Where there is no GIL, what is installed with the tests: greenlet and what needs it have no wheels for it.
+PROGRAMS := $(call groups,bench $(if $(findstring t,$(TAG)),bench-threads,bench-programs))
+bench-programs: $(VENV)/.built $(PROGRAMS) ## measure Flask, Django and Celery before and after `xctx run` (ARGS="--only flask")
+	@command -v vgdb >/dev/null || { echo "Installing valgrind…"; apt-get install -qq -y --no-install-recommends valgrind >/dev/null; }
+	PYTHONPATH=. $(PY) -m benchmarks.programs $(ARGS)
+
 bench-postgres: $(VENV)/.built $(POSTGRES) postgres-server ## measure locks on PostgreSQL beside what one writes by hand
 	PYTHONPATH=.:examples $(PY) -m benchmarks.postgres $(ARGS)
 

@@ -51,7 +51,7 @@ class Result:
     """The figures of one case: xctx's series first.
 
     Attributes:
-        unit: "second" or "byte", as pyperf names it.
+        unit: "second", "byte", or "integer" for instructions, as pyperf names it.
         rate: what a second's worth of is told rather than the seconds of one ("requests"), or "".
     """
 
@@ -190,9 +190,11 @@ def load(path):
 
 
 def told(figure, unit="second", rate=""):
-    """A figure as a reader wants it: `23.4 ns`, `5.8 kB`, `2,310 requests/s`."""
+    """A figure as a reader wants it: `23.4 ns`, `5.8 kB`, `4.79 M` instructions, `2,310 requests/s`."""
     if rate:
         return f"{1 / figure:,.0f} {rate}/s"
+    if unit == "integer":
+        return f"{figure / 1e6:.2f} M" if figure >= 1e6 else f"{figure:,.0f}"
     steps = {
         "second": [(1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")],
         "byte": [(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes")],

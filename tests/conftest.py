@@ -39,9 +39,11 @@ def pytest_sessionstart(session):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Tests that need a server are run where they are asked for, as `make test-postgres` does. And where there are
+    """Tests that need a server are run where they are asked for, as `make test-postgres` and `make
+    test-embedding` do. And where there are
     no locks, of their tests only those that make none."""
-    if collection_path.name == "postgres" and not any("postgres" in argument for argument in config.args):
+    name = collection_path.name
+    if name in ("embedding", "postgres") and not any(name in argument for argument in config.args):
         return True
     if collection_path.parent.name == "lock" and not packages.offers("SharedLock"):
         return collection_path.name not in ("test_lock_model.py", "test_lock_absent.py") or None

@@ -18,7 +18,8 @@ handed over: at ``submit``, ``start``, ``map`` or the like, never in the worker.
 With ``work="same"``, the default, the work is in the unit of work of its caller (:class:`xctx.work`), unless it starts
 empty; with ``work="new"``, each call is a unit of work of its own. `contextvars` are context variables whose values
 come along in a copy. Tasks and :func:`to_thread` copy all of them, as asyncio does. What goes to another process is
-pickled: `missing` says what becomes of values that cannot be pickled, as for :func:`xctx.capture`.
+pickled, and what goes to another interpreter is shared where interpreters can, and else pickled: `missing` says what
+becomes of values that cannot go, as for :func:`xctx.capture`.
 
 With ``xlocals=[current, ...]`` only these xlocals come along, and none with an empty list; work sees nothing in any
 other. This goes together with ``bindings="copy"`` alone: what shares a context shares all of it.
@@ -41,12 +42,14 @@ import contextvars as pep567
 import functools
 import multiprocessing
 import multiprocessing.pool
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from xctx._carry.coroutine import CarriedCoroutine
 from xctx._carry.policy import (
+    INTERPRETERS,
     THREADS,
     Bindings,
     Carrying,
@@ -111,6 +114,40 @@ class ProcessPoolExecutor(CarryingToProcesses, concurrent.futures.ProcessPoolExe
     """
 
     _initializer_place = 2
+
+
+if sys.version_info >= (3, 14):
+
+    @take_along("submit")
+    class InterpreterPoolExecutor(CarryingToProcesses, concurrent.futures.InterpreterPoolExecutor):
+        """A :class:`concurrent.futures.InterpreterPoolExecutor` that takes bindings along at ``submit`` and ``map``.
+
+        What interpreters can share is shared, and the rest is pickled. If a value can go neither way, or the worker has
+        no xlocal of that name, the future has the error.
+
+        Args:
+            bindings: ``"copy"`` or ``"empty"``.
+            contextvars: context variables that come along.
+            missing: ``"error"`` or ``"skip"``.
+            work: ``"same"`` or ``"new"``.
+            xlocals: those that come along. Default: all.
+            args, kwargs: as for the class that it extends.
+        """
+
+        _initializer_place = 2
+        _never_shared = INTERPRETERS
+
+    __all__ += ["InterpreterPoolExecutor"]
+
+
+if not TYPE_CHECKING:  # or type checkers would take any name
+
+    def __getattr__(name):
+        if name == "InterpreterPoolExecutor":  # not an AttributeError: `from … import` would not show its message
+            raise ImportError(
+                f"xctx.concurrent has {name} from Python 3.14 on, and this is {sys.version.split()[0]}", name=__name__
+            )
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class CarryingExecutor(concurrent.futures.Executor):

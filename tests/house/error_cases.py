@@ -665,11 +665,18 @@ SECTIONS["Interpreters"] = [
         "xctx is imported in another interpreter, and the loader has no room left",
         loads_no_copy,
     ),
+    (
+        ImportError,
+        "xctx.concurrent has … from Python 3.14 on, and this is …",
+        "``from xctx.concurrent import InterpreterPoolExecutor``",
+        lambda: xctx.concurrent.__getattr__("InterpreterPoolExecutor"),  # which 3.14 has
+    ),
 ]
 
 # Messages of the sources that the page leaves out, and why.
 LEFT_OUT = {
     "module 'xctx' has no attribute …": "what every module says",
+    "module … has no attribute …": "what every module says",
     "a unit of work has ended in which blocks were left open: …": "a warning that debug.track() asks for",
     "this block is entered already": "a block is not in reach of a program: the with statement has it",
     "xctx works with greenlet 2.0 or later, and this program has imported greenlet …": "an old greenlet",

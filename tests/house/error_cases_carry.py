@@ -119,8 +119,8 @@ CARRY = [
     ),
     (
         TypeError,
-        "this snapshot cannot be pickled: …",
-        "a value in it cannot, or no module has one of its xlocals",
+        "this snapshot cannot …: …",
+        "a value in it cannot be pickled, or go to another interpreter; or no module has one of its xlocals",
         unpicklable,
     ),
     (

@@ -29,6 +29,7 @@ from xctx._carry.isolated import OwnContext
 from xctx._carry.snapshot import AppliedBlock
 from xctx._lock.grants import Grant, Granted
 from xctx._lock.tasks import asker_of
+from xctx._patch.restoring import Restorer
 from xctx._runtime import functions
 from xctx._stores.works import WorkSteps
 
@@ -170,6 +171,7 @@ def made():
     batch.load()
     yield batch, batch.as_local(), batch.stats
     yield OwnContext(xctx.capture()), AppliedBlock(xctx.capture())
+    yield Restorer(storage=None, rehome=None, get_ident=threading.get_ident, by_identity=True)
     steps = functions.Steps(OwnContext(), iter, ([1],), None, False)
     next(steps)
     yield steps, functions.StepContext()
@@ -412,4 +414,5 @@ def use_when_cleared(cls):
 NOT_SHOWN = {
     "Proxy", "BindingVariable", "BaseLock", "Waiter", "ThreadWaiter", "GreenletWaiter", "TaskWaiter", "Attempt",
     "LocalQueue", "View", "LocalWrapper", "_LazyFactory", "_AttributeOfTargets", "_ThreadRecord", "LeftOpen", "Errands",
+    "Handle",
 }  # fmt: skip

@@ -8,7 +8,7 @@ in a block of another kind: ``console``, ``text``. A block that needs packages n
        :class: needs-gevent needs-flask
 
 and a page that needs some starts with ``.. needs: gevent``. What is needed may be a name of xctx, such
-as ``xctx.carry``.
+as ``xctx.carry``, or ``interpreters``: an ``InterpreterPoolExecutor`` whose workers can use xctx.
 """
 
 import ast
@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 from helpers.interpreters import run_python
 from helpers.packages import installed, offers
+
+from xctx._runtime import copies
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.rst", *sorted((ROOT / "docs").rglob("*.rst"))]
@@ -56,8 +58,14 @@ ALL = [block for page in PAGES for block in blocks(page)]
 PROGRAMS = [block for block in ALL if block.kind == "python" and not block.code.lstrip().startswith(">>>")]
 
 
+def is_there(need):
+    if need == "interpreters":
+        return hasattr(copies, "let_cross")
+    return offers(need[5:]) if need.startswith("xctx.") else installed(need)
+
+
 def skip_without(needs):
-    missing = [need for need in needs if not (offers(need[5:]) if need.startswith("xctx.") else installed(need))]
+    missing = [need for need in needs if not is_there(need)]
     if missing:
         pytest.skip(f"{', '.join(missing)} cannot be imported here")
 

@@ -3,7 +3,8 @@
 From the ground up; each file uses only those before it:
 
 variables.pyx .pxd .pyi    context variables that a snapshot sets where it is applied
-portable.py                which parts of a snapshot can go to another process
+portable.py                which parts of a snapshot can go to another process or interpreter
+crossing.py                what of a snapshot goes to another interpreter, and how
 application.pyx .pxd .pyi  what one application of a snapshot has bound, until it is undone
 snapshot.pyx .pxd .pyi     Snapshot and capture: what one unit saw, and how it is bound for another
 carried.pyx .pxd .pyi      plain callables that run with a snapshot applied

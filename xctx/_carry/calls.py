@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from xctx._carry.snapshot import AppliedBlock, Snapshot, current_context
+from xctx._runtime import copies
 from xctx._stores.works import work
 
 _T = TypeVar("_T")
@@ -13,7 +14,7 @@ _T = TypeVar("_T")
 class Call(Generic[_T]):
     """A callable that runs in a new context, with a snapshot applied; or with nothing bound if `snapshot` is None.
 
-    It can be pickled if the callable and the values can.
+    It can be pickled if the callable and the values can, and goes to another interpreter if each of them can.
 
     Args:
         new_work: whether each call is a unit of work of its own.
@@ -47,6 +48,13 @@ class Call(Generic[_T]):
 
     def __reduce__(self) -> Any:
         return Call, (self.snapshot, self.__wrapped__, self.new_work)
+
+    def _cross(self) -> tuple[Any, ...]:
+        return __name__, "Call", self.snapshot, self.__wrapped__, self.new_work
+
+
+if hasattr(copies, "let_cross"):  # from 3.14 on
+    copies.let_cross(Call)
 
 
 class SharedCall(Call[_T]):

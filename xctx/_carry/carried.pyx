@@ -8,6 +8,7 @@ from xctx._carry.snapshot cimport Snapshot, call_in
 from xctx._runtime.python cimport (PyVectorcall_NARGS, vectorcallfunc, xctx_enter_recursion, xctx_give_vectorcall,
                                    xctx_leave_recursion)
 from xctx._runtime.runtime cimport connect
+from xctx._runtime import copies
 from types import MethodType
 
 
@@ -60,6 +61,10 @@ cdef class Carried:
             return object_at, (module, name)
         return Carried, (self.snapshot, self.__wrapped__)
 
+    def _cross(self):
+        maker, args = self.__reduce_ex__(2)
+        return maker.__module__, maker.__name__, *args
+
 
 cdef object innermost(Carried carried):
     """The callable in it, or, if that is a Carried too, the one in that, and so on."""
@@ -80,3 +85,5 @@ cdef object carried_call(PyObject *carried, PyObject **args, size_t nargsf, PyOb
 
 
 xctx_give_vectorcall(<PyTypeObject*>Carried, VECTORCALL_OF_CARRIED)
+if hasattr(copies, "let_cross"):   # from 3.14 on
+    copies.let_cross(Carried)

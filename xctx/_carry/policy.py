@@ -20,6 +20,7 @@ Work: TypeAlias = Literal["same", "new"]
 
 THREADS = "threads run at the same time, and cannot be in one context"
 PROCESSES = "processes have no context in common"
+INTERPRETERS = "interpreters have no context in common"
 
 
 class CarryPolicy:
@@ -143,7 +144,7 @@ class Carrying(_Carrying):
 
 
 class CarryingToProcesses(_Carrying):
-    """The base of a class that hands work over to processes.
+    """The base of a class that hands work over to processes or interpreters.
 
     Args:
         bindings: ``"copy"`` or ``"empty"``.
@@ -153,6 +154,8 @@ class CarryingToProcesses(_Carrying):
         xlocals: those that come along; None for all.
         args, kwargs: as for the class that it extends.
     """
+
+    _never_shared: ClassVar[str] = PROCESSES
 
     def __init__(
         self,
@@ -164,7 +167,9 @@ class CarryingToProcesses(_Carrying):
         xlocals: Iterable[xlocal] | None = None,
         **kwargs: Any,
     ) -> None:
-        self._policy = CarryPolicy(bindings, contextvars, missing, work=work, never_shared=PROCESSES, xlocals=xlocals)
+        self._policy = CarryPolicy(
+            bindings, contextvars, missing, work=work, never_shared=self._never_shared, xlocals=xlocals
+        )
         super().__init__(*self._carry_initializer(args, kwargs), **kwargs)
 
 

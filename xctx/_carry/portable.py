@@ -1,4 +1,4 @@
-"""Which parts of a snapshot can be pickled, and so go to another process."""
+"""Which parts of a snapshot can go to another process, pickled, or to another interpreter of this one."""
 
 import io
 import pickle
@@ -23,53 +23,54 @@ def portable(
     variables: Iterable[tuple[Any, Any]],
     locals_: _Named,
     kept: _Named | None,
-    protocol: int,
+    judge: Callable[[Any], str | None],
     skip: bool,
+    how: str = "be pickled",
 ) -> tuple[_Going, list[tuple[_Place, Any]], _Going, _Going | None]:
-    """The parts of a snapshot that can be pickled, with the names under which the other process finds each object.
+    """The parts of a snapshot that can go, with the names by which the other process or interpreter finds each.
 
     Args:
         named: xlocals, or their module and qualified name, with the names and values of each.
         variables: context variables, or their module and qualified name, with their values.
         locals_: locals that were passed to `capture`, or their module and qualified name, with names and values.
         kept: the same for the locals of the unit of work that comes along; None if none does. Values of these that
-            cannot be pickled are left out.
-        protocol: that of pickle.
-        skip: whether to leave out what cannot be pickled, rather than raise.
+            cannot go are left out.
+        judge: says why a value cannot go, or returns None if it can.
+        skip: whether to leave out what cannot go, rather than raise.
+        how: completes the message, "this snapshot cannot …".
 
     Raises:
-        TypeError: something cannot be pickled, and `skip` is false. The message names all of it.
+        TypeError: something cannot go, and `skip` is false. The message names all of it.
     """
     problems: list[str] = []
-    pickles = judge(protocol)
-    going = those_of_stores(named, pickles, problems)
-    going_locals = those_of_stores(locals_, pickles, problems)
-    going_kept = None if kept is None else those_of_stores(kept, pickles, [])
+    going = those_of_stores(named, judge, problems)
+    going_locals = those_of_stores(locals_, judge, problems)
+    going_kept = None if kept is None else those_of_stores(kept, judge, [])
     going_variables: list[tuple[_Place, Any]] = []
     for var, value in variables:
         place = place_of(var, problems)
         if place is not None:
             going_variables += [
-                (place, each) for _, each in those_that_go([(place[1], value)], pickles, f"in {place[0]}", problems)
+                (place, each) for _, each in those_that_go([(place[1], value)], judge, f"in {place[0]}", problems)
             ]
     if problems and not skip:
-        raise TypeError(f"this snapshot cannot be pickled: {'; '.join(problems)}")
+        raise TypeError(f"this snapshot cannot {how}: {'; '.join(problems)}")
     return going, going_variables, going_locals, going_kept
 
 
-def those_of_stores(named: _Named, pickles: Callable[[Any], str | None], problems: list[str]) -> _Going:
+def those_of_stores(named: _Named, judge: Callable[[Any], str | None], problems: list[str]) -> _Going:
     going: _Going = []
     for owner, names in named:
         place = place_of(owner, problems)
         if place is not None:
             told = f"of {place[0]}.{place[1]}"
-            going.append((place, dict(those_that_go(names.items(), pickles, told, problems))))
+            going.append((place, dict(those_that_go(names.items(), judge, told, problems))))
     return going
 
 
 def that_pickle(kept: _Named) -> list[tuple[Any, dict[str, Any]]]:
     """Stores, with those of their names whose values can be pickled."""
-    pickles = judge(pickle.DEFAULT_PROTOCOL)
+    pickles = pickling(pickle.DEFAULT_PROTOCOL)
     return [(store, dict(those_that_go(names.items(), pickles, "", []))) for store, names in kept]
 
 
@@ -87,17 +88,17 @@ def place_of(thing: Any, problems: list[str]) -> tuple[str, str] | None:
 
 
 def those_that_go(
-    names: Iterable[tuple[str, Any]], pickles: Callable[[Any], str | None], told: str, problems: list[str]
+    names: Iterable[tuple[str, Any]], judge: Callable[[Any], str | None], told: str, problems: list[str]
 ) -> Iterator[tuple[str, Any]]:
     for name, value in names:
-        problem = None if type(value) in PLAIN else pickles(value)
+        problem = None if type(value) in PLAIN else judge(value)
         if problem is None:
             yield name, value
         else:
             problems.append(f"{name!r} {told} ({type(value).__name__}: {problem})")
 
 
-def judge(protocol: int) -> Callable[[Any], str | None]:
+def pickling(protocol: int) -> Callable[[Any], str | None]:
     """A function that says why the pickler that is running cannot pickle a value, or returns None if it can."""
     kind = pickler_at_work()
 

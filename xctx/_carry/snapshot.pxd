@@ -56,6 +56,7 @@ cdef class Snapshot:
     cdef int resolve(self, SnapshotExtras extras) except -1
     cdef int take_local(self, local store) except -1
     cdef int take_variables(self, contextvars) except -1
+    cdef tuple parts(self)
 
 
 # Calls a function with the snapshot applied. The caller holds it and its arguments.

@@ -36,6 +36,7 @@ from xctx._stores.works cimport UnitOfWork, is_work, open_work
 from xctx._stores.xlocal cimport validated, xlocal
 from xctx._stores.local cimport IN_CONTEXT, carried_names, keep_in_unit, local, new_content, values_to_carry
 from xctx import _core
+from xctx._runtime import copies
 from xctx._stores import works
 from contextvars import ContextVar
 
@@ -133,12 +134,18 @@ def binds_nothing(Snapshot snapshot not None):
     return snapshot.first is None and snapshot.extras is None
 
 
-def from_pickle(whole, barriers, skips, unresolved):
-    """A snapshot from another process: how one is unpickled. It looks for its xlocals when it is applied."""
+def from_parts(whole, barriers, skips, unresolved):
+    """A snapshot from another process or interpreter. It looks for its xlocals when it is applied."""
     cdef Snapshot made = Snapshot.__new__(Snapshot)
     made.whole, made.barriers, made.skips = whole, barriers, skips
     made.make_extras().unresolved = unresolved
     return made
+
+
+def from_crossing(whole, barriers, skips, *parts):
+    """A snapshot from another interpreter of this process."""
+    from xctx._carry.crossing import together
+    return from_parts(whole, barriers, skips, together(*parts))
 
 
 # --- snapshots -------------------------------------------------------------------------------------------------------
@@ -357,21 +364,21 @@ cdef class Snapshot:
         cdef tuple unresolved = self.unresolved()
         if unresolved is None:   # another thread was faster
             return 0
-        from xctx._runtime.importable import object_of_type_at   # not at the top: importing xctx stays cheap
+        from xctx._runtime.importable import object_of_type   # not at the top: importing xctx stays cheap
         named, variables, locals_, kept = unresolved
         for place, names in named:
-            found.add(validated(object_of_type_at(xlocal, *place), names))
+            found.add(validated(object_of_type(xlocal, place), names))
         if kept is not None:
             of_work = []
             for place, names in kept:
-                of_work.append((object_of_type_at(local, *place), names))
+                of_work.append((object_of_type(local, place), names))
             found.add(new_work(of_work))
         contents = []
         for place, names in locals_:
-            contents.append(content_for(object_of_type_at(local, *place), names))
+            contents.append(content_for(object_of_type(local, place), names))
         at_places, variables = variables, []
         for place, value in at_places:
-            variables.append((object_of_type_at(ContextVar, *place), value))
+            variables.append((object_of_type(ContextVar, place), value))
         with cython.critical_section(extras):
             if extras.unresolved is not None:
                 self.first = found.first
@@ -427,7 +434,7 @@ cdef class Snapshot:
         told = []
         if unresolved is not None:
             for place, names in unresolved[0] + unresolved[2]:
-                told.append(f"{place[1]}: {', '.join(names) or 'nothing'}")
+                told.append(f"{place[1] if type(place) is tuple else type(place).__name__}: {', '.join(names) or 'nothing'}")
             if unresolved[3] is not None:
                 told.append("a unit of work")
         else:
@@ -438,31 +445,39 @@ cdef class Snapshot:
                 told.append(f"{type(each.owner).__name__}: {', '.join(each.names) or 'nothing'}")
         return f"<snapshot of {'; '.join(told) or 'nothing'}>"
 
-    def __reduce_ex__(self, protocol):
-        from xctx._carry.portable import portable
+    cdef tuple parts(self):
+        """What goes to another process or interpreter: xlocals with names and values, context variables with values, locals
+        with names and values, and the locals of the unit of work, or None."""
         cdef Binding each
         cdef SnapshotExtras extras = self.extras
         cdef tuple unresolved = self.unresolved()
-        cdef list locals_ = []
+        cdef list named = [], locals_ = []
         cdef object kept = None
         if unresolved is not None:
-            named, variables, locals_, kept = unresolved
-        else:
-            named = []
-            for each in self.bindings():
-                if is_work(each):
-                    kept = kept_for(each)
-                else:
-                    named.append((each.owner, dict(zip(each.names, each.values))))
-            variables = [] if extras is None or extras.variables is None else extras.variables
-            if extras is not None and extras.contents is not None:
-                for store, values in extras.contents:
-                    locals_.append((store, carried_names(values)))
-        return from_pickle, (self.whole, self.barriers, self.skips,
-                             portable(named, variables, locals_, kept, protocol, self.skips))
+            return unresolved
+        for each in self.bindings():
+            if is_work(each):
+                kept = kept_for(each)
+            else:
+                named.append((each.owner, dict(zip(each.names, each.values))))
+        if extras is not None and extras.contents is not None:
+            for store, values in extras.contents:
+                locals_.append((store, carried_names(values)))
+        return named, [] if extras is None or extras.variables is None else extras.variables, locals_, kept
+
+    def __reduce_ex__(self, protocol):
+        from xctx._carry.portable import pickling, portable
+        going = portable(*self.parts(), pickling(protocol), self.skips)
+        return from_parts, (self.whole, self.barriers, self.skips, going)
+
+    def _cross(self):
+        from xctx._carry.crossing import that_cross
+        return __name__, "from_crossing", self.whole, self.barriers, self.skips, *that_cross(self.parts(), self.skips)
 
 
 xctx_forbid_instances(<PyTypeObject*>SnapshotExtras)
+if hasattr(copies, "let_cross"):   # from 3.14 on
+    copies.let_cross(Snapshot)
 
 
 cdef int end_application(Application application) except -1:

@@ -11,6 +11,7 @@ thread, greenlet or task ends, nothing of it stays in the table. In a forked chi
 nothing, and takes rows of its own.
 """
 cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.object cimport PyTypeObject
 from libc.math cimport INFINITY as FOREVER
 from libc.stdint cimport uint32_t, uint64_t
@@ -28,11 +29,13 @@ from xctx._runtime.parking cimport done
 from xctx._runtime.python cimport xctx_forbid_instances
 from xctx._runtime.runtime cimport connect, xctx_next_serial
 from xctx import _core
+from xctx._runtime import copies
 from xctx._stores.local import local
 from xctx._lock import names
 from xctx._lock.tasks import upgrade_in_task
 import errno
 import os
+import sys
 
 connect()
 
@@ -58,6 +61,18 @@ cdef class Holders:
     cdef uint64_t serial
 
 
+@cython.final
+cdef class Handle:
+    """What goes to another interpreter in place of a lock without a name: the number of the descriptor, in memory that both
+    can read. The descriptor stays open while the lock is on its way."""
+    cdef Common common            # this and the next never change
+    cdef int carrier
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, &self.carrier, sizeof(self.carrier), True, flags)
+
+
+xctx_forbid_instances(<PyTypeObject*>Handle)
 xctx_forbid_instances(<PyTypeObject*>Common)
 xctx_forbid_instances(<PyTypeObject*>Holders)
 
@@ -486,6 +501,17 @@ cdef class SharedLock(BaseLock):
         assert_spawning(self)   # raises a RuntimeError that says what to do
         return handed_on, (type(self), reduction.DupFd(ready(self).c.carrier), self.holder, how)
 
+    def _cross(self):
+        cdef Handle handle
+        if self.title is None and self.place is None:
+            handle = Handle.__new__(Handle)
+            handle.common = self.common
+            handle.carrier = ready(self).c.carrier
+            names.note(handle.carrier, self.common)
+            return __name__, "handed_over", type(self), memoryview(handle), self.holder, ON_DEATH[self.on_death]
+        maker, args = self.__reduce__()
+        return __name__, maker.__name__, *args
+
 
 @cython.no_gc_clear
 cdef class SharedRLock(SharedLock):
@@ -498,6 +524,11 @@ cdef class SharedRLock(SharedLock):
 
     def __cinit__(self):
         self.reentrant = True
+
+
+if hasattr(copies, "let_cross"):   # from 3.14 on
+    copies.let_cross(SharedLock)
+    copies.let_cross(SharedRLock)
 
 
 def open_named(cls, name, key, on_death="warn"):
@@ -532,8 +563,17 @@ def handed_on(cls, carrier, key, on_death="warn"):
     return lock
 
 
+def handed_over(cls, handle, key, on_death):
+    """How a lock without a name arrives in another interpreter of this process."""
+    cdef SharedLock lock = cls.__new__(cls)
+    with handle:
+        fd = os.dup(int.from_bytes(handle, sys.byteorder))
+    set_up(lock, names.once(fd, None, False, new_common_of), None, None, checked_key(key), checked_on_death(on_death))
+    return lock
+
+
 def new_common_of(fd, path, lasting):
-    """For an open file with a name; takes over `fd`."""
+    """For an open file; takes over `fd`."""
     return new_common(mapping_of(fd, path, lasting))
 
 

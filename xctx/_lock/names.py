@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     # Makes the lock's Common from a descriptor, a path, and whether the file stays when nobody uses it any more.
-    _Make = Callable[[int, str, bool], Any]
+    _Make = Callable[[int, str | None, bool], Any]
 
 # Process: the locks that are open, by device and inode. Guarded by `guard`, which a forked child replaces.
 opened: "dict[tuple[int, int], ref[Any]]" = {}
@@ -41,19 +41,35 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=renew_guard)
 
 
-def once(fd: int, path: str, lasting: bool, make: "_Make") -> "Any":
+def once(fd: int, path: str | None, lasting: bool, make: "_Make") -> "Any":
     """What `make` gives, or gave when this process opened the file before. Takes over `fd`."""
-    about = os.fstat(fd)
-    file = about.st_dev, about.st_ino
+    file = file_of(fd)
     with guard:
-        found = opened.get(file)
-        known = None if found is None else found()
+        known = known_for(file)
         if known is None:
             known = make(fd, path, lasting)
             opened[file] = ref(known, lambda gone: forget(file, gone))
             return known
     os.close(fd)
     return known
+
+
+def note(fd: int, made: "Any") -> None:
+    """Has `once` give this for the file from now on, if it comes back from another interpreter."""
+    file = file_of(fd)
+    with guard:
+        if known_for(file) is None:
+            opened[file] = ref(made, lambda gone: forget(file, gone))
+
+
+def file_of(fd: int) -> tuple[int, int]:
+    about = os.fstat(fd)
+    return about.st_dev, about.st_ino
+
+
+def known_for(file: tuple[int, int]) -> "Any":
+    found = opened.get(file)
+    return None if found is None else found()
 
 
 def forget(file: tuple[int, int], gone: "ref[Any]") -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from xctx._carry.calls import Call
 from xctx._carry.policy import Carrying
-from xctx._carry.snapshot import binds_nothing, capture
+from xctx._carry.snapshot import Snapshot, binds_nothing, capture
 
 # Modules that hand work over for others: the caller is the first module on the stack that is none of these.
 MACHINERY = ("threading", "concurrent.futures", "multiprocessing", "asyncio", "gevent", "xctx._patch")
@@ -88,7 +88,13 @@ def caller() -> str | None:
     return None
 
 
-def take_along(function: Callable[..., Any], module: str | None) -> Callable[..., Any]:
+def seen_here() -> Snapshot | None:
+    """What is seen now, or None where nothing is bound. Asked first, because looking for the caller costs more."""
+    snapshot = capture()
+    return None if binds_nothing(snapshot) else snapshot
+
+
+def take_along(function: Callable[..., Any], snapshot: Snapshot, module: str | None) -> Callable[..., Any]:
     """A function with what is seen now, if the module takes that along."""
     if module is None or isinstance(function, Call) or not callable(function):
         return function
@@ -99,9 +105,8 @@ def take_along(function: Callable[..., Any], module: str | None) -> Callable[...
         if isinstance(getattr(run, "__self__", None), Context):
             # asyncio.to_thread: it has to be bound in the context that goes along.
             what, *rest = function.args
-            return functools.partial(run, take_along(what, module), *rest, **function.keywords)
-    snapshot = capture()
-    return function if binds_nothing(snapshot) else Taken(snapshot, function)
+            return functools.partial(run, take_along(what, snapshot, module), *rest, **function.keywords)
+    return Taken(snapshot, function)
 
 
 # --- what methods become ---------------------------------------------------------------------------------------------
@@ -112,6 +117,9 @@ def starting(start: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(start)
     def started(self: Any, *args: Any, **kwargs: Any) -> Any:
+        snapshot = seen_here()
+        if snapshot is None:
+            return start(self, *args, **kwargs)
         below = sys._getframe().f_back
         by = None if below is None else below.f_globals.get("__name__")
         given = getattr(self, "_context", None) is not None  # from 3.14 on, a context to run in
@@ -119,7 +127,7 @@ def starting(start: Callable[..., Any]) -> Callable[..., Any]:
             return start(self, *args, **kwargs)
         if isinstance(self, Carrying):  # of xctx.concurrent: it decides itself what goes along
             return start(self, *args, **kwargs)
-        run = take_along(self.run, caller())
+        run = take_along(self.run, snapshot, caller())
         if not isinstance(run, Taken):
             return start(self, *args, **kwargs)
 
@@ -142,11 +150,14 @@ def handing_over(method: Callable[..., Any], place: int = 1) -> Callable[..., An
 
     @functools.wraps(method)
     def handed(*args: Any, **kwargs: Any) -> Any:
+        snapshot = seen_here()
+        if snapshot is None:
+            return method(*args, **kwargs)
         if len(args) > place:
-            taken = take_along(args[place], caller())
+            taken = take_along(args[place], snapshot, caller())
             args = (*args[:place], taken, *args[place + 1 :])
         elif "func" in kwargs:
-            kwargs["func"] = take_along(kwargs["func"], caller())
+            kwargs["func"] = take_along(kwargs["func"], snapshot, caller())
         return method(*args, **kwargs)
 
     return handed

@@ -32,11 +32,6 @@ class Exchange:
         self.stand_ins[id(original)] = (original, stand_in)
         self.originals[id(stand_in)] = (original, stand_in)
 
-    def discard(self, original: Any) -> None:
-        pair = self.stand_ins.pop(id(original), None)
-        if pair is not None:
-            del self.originals[id(pair[1])]
-
     def has(self, original: Any) -> bool:
         return id(original) in self.stand_ins
 
@@ -48,12 +43,19 @@ class Exchange:
             if pair is not None and (name != "_local" or names is not vars(_thread) or is_of_gevent(pair[0])):
                 names[name] = pair[1]
 
-    def take_back(self) -> None:
-        """Makes all names that refer to a stand-in refer to its original."""
+    def take_back(self, *originals: Any) -> None:
+        """Makes names that refer to a stand-in of these (default: of any) refer to the original, and forgets it.
+
+        Where it fails it can be called again.
+        """
+        pairs = [self.stand_ins[id(each)] for each in originals] if originals else list(self.stand_ins.values())
+        by_stand_in = {id(stand_in): original for original, stand_in in pairs}
         for names, name, value in all_names(keep=False):
-            pair = self.originals.get(id(value))
-            if pair is not None:
-                names[name] = pair[0]
+            if id(value) in by_stand_in:
+                names[name] = by_stand_in[id(value)]
+        for original, stand_in in pairs:
+            self.originals.pop(id(stand_in), None)
+            self.stand_ins.pop(id(original), None)
 
 
 def is_of_gevent(cls: Any) -> bool:

@@ -17,27 +17,30 @@ class Patch:
         self._names = names
         self._policy = policy
         self._open = True
-        with parts.lock:
-            _handles.append(self)
-            if policy is not None:
-                carrying.policies = (*carrying.policies, policy)
-            for name in names:
-                parts.PARTS[name].ask()
+        try:
+            with parts.lock:
+                _handles.append(self)
+                if policy is not None:
+                    carrying.policies = (*carrying.policies, policy)
+                for name in names:
+                    parts.PARTS[name].ask(self)
+        except BaseException:
+            self.undo()
+            raise
 
     def undo(self) -> None:
         """Takes back what this call has patched, except what other calls have asked for too.
 
-        A second time does nothing.
+        A second time does nothing. Where it is interrupted, a second time does the rest.
         """
         with parts.lock:
             if not self._open:
                 return
-            self._open = False
-            _handles.remove(self)
             for name in self._names:
-                parts.PARTS[name].give_back()
-            if self._policy is not None:
-                carrying.policies = tuple(each for each in carrying.policies if each is not self._policy)
+                parts.PARTS[name].give_back(self)
+            carrying.policies = tuple(each for each in carrying.policies if each is not self._policy)
+            _handles[:] = [each for each in _handles if each is not self]
+            self._open = False
 
     def __enter__(self) -> Self:
         return self
@@ -62,4 +65,4 @@ def undo() -> None:
 def report() -> list[Finding]:
     """What is replaced at this moment, and what is left as it was: above all, what was made before."""
     with parts.lock:
-        return [each for part in parts.PARTS.values() if part.asked for each in part.findings()]
+        return [each for part in parts.PARTS.values() if part.asked_by for each in part.findings()]

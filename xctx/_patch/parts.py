@@ -41,34 +41,43 @@ class Part:
     """What is patched together. Guarded by the lock."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.asked_by: list[object] = []
         self.hooks: list[tuple[str, importing.Wanted]] = []
         self.faults: dict[str, str] = {}
 
-    def ask(self) -> None:
-        self.asked += 1
-        if self.asked == 1:
+    def ask(self, handle: object) -> None:
+        self.asked_by.append(handle)
+        if len(self.asked_by) == 1:
             self.put()
 
-    def give_back(self) -> None:
-        self.asked -= 1
-        if self.asked == 0:
+    def give_back(self, handle: object) -> None:
+        """Takes back one call of `ask`, also one that failed. A second time does what the first left undone."""
+        if self.asked_by == [handle]:
             for name, function in self.hooks:
                 importing.no_longer(name, function)
             self.hooks.clear()
             self.take_back()
             self.faults.clear()
+        self.asked_by = [each for each in self.asked_by if each is not handle]
 
     def on_module(self, name: str, function: Callable[[str, ModuleType], None]) -> None:
-        """Calls a function with a module and its name: now, if it was imported, and whenever it is imported."""
+        """Calls a function with a module and its name: now, if it was imported, and whenever it is imported.
+
+        Where the function fails, nothing of what the part has put because of this module stays.
+        """
 
         def imported(module: ModuleType) -> None:
             with lock:
-                if self.asked:
-                    try:
-                        function(name, module)
-                    except Exception as exc:  # the program goes on: it need not know of the patch
-                        self.faults[name] = f"could not be looked through: {exc!r}"
+                if not self.asked_by:
+                    return
+                try:
+                    function(name, module)
+                except BaseException as exc:
+                    self.take_back_in(name)
+                    if not isinstance(exc, Exception):
+                        raise
+                    # The program goes on: it need not know of the patch.
+                    self.faults[name] = f"could not be looked through: {exc!r}"
 
         self.hooks.append((name, imported))
         importing.when_imported(name, imported)
@@ -79,6 +88,10 @@ class Part:
     def put(self) -> None:
         raise NotImplementedError
 
+    def take_back_in(self, place: str) -> None:
+        """Takes back what was put because of one module."""
+        raise NotImplementedError
+
     def take_back(self) -> None:
         raise NotImplementedError
 
@@ -87,14 +100,14 @@ class Part:
 
 
 class Classes(Part):
-    """Classes that have a stand-in, by the modules that define them."""
+    """Classes and functions that have a stand-in, by the modules that define them."""
 
     def __init__(self, makers: dict[str, tuple[str, Callable[[type], Any]]]) -> None:
         super().__init__()
         self.makers = makers
         self.exchange = Exchange()
-        self.made: dict[type, Any] = {}  # stays when it is undone, so that the next patch has the same classes
-        self.titles: dict[type, str] = {}
+        self.made: dict[Any, Any] = {}  # stays when it is undone, so that the next patch has the same classes
+        self.titles: dict[Any, str] = {}
 
     def put(self) -> None:
         for name in self.makers:
@@ -109,14 +122,22 @@ class Classes(Part):
             return
         if original not in self.made:
             self.made[original] = make(original)
-        self.titles[original] = f"{place}.{name}"
+        self.exchange_one(f"{place}.{name}", original)
+
+    def exchange_one(self, title: str, original: Any) -> None:
+        self.titles[original] = title
         self.exchange.add(original, self.made[original])
         self.exchange.put()
 
+    def take_back_in(self, place: str) -> None:
+        for original, title in list(self.titles.items()):
+            if title.rpartition(".")[0] == place:
+                if self.exchange.has(original):
+                    self.exchange.take_back(original)
+                del self.titles[original]
+
     def take_back(self) -> None:
         self.exchange.take_back()
-        for original in list(self.titles):
-            self.exchange.discard(original)
         self.titles.clear()
 
     def findings(self) -> list[Finding]:
@@ -129,6 +150,8 @@ class Classes(Part):
             ]
             if where:
                 found.append(Finding(title, True, f"in {', '.join(where)}"))
+            if not isinstance(original, type):
+                continue
             for each in subclasses(original):
                 found.append(
                     Finding(f"{each.__module__}.{each.__qualname__}", False, f"a class made of {title} before")
@@ -184,25 +207,31 @@ class Stores(Classes):
                 "asgiref.local": ("Local", stores.for_asgiref),
             }
         )
-        self.functions = Exchange()
         self.executors: Any = None  # a store of asgiref's own class
 
     def put(self) -> None:
         super().put()
         self.on_module("asgiref.sync", self.keep_executors)
+        self.on_module("asgiref.sync", self.put_restoring)
         self.on_module("gevent.local", self.put_dicts)
 
     def put_dicts(self, place: str, module: ModuleType) -> None:
-        name = "all_local_dicts_for_greenlet"
-        original = names_of(module).get(name)
-        if callable(original) and id(original) not in self.functions.originals:
-            self.functions.add(original, stores.dicts_of_greenlet(original))
-            self.functions.put()
+        self.put_function(place, "all_local_dicts_for_greenlet", names_of(module), stores.dicts_of_greenlet)
 
-    def take_back(self) -> None:
-        super().take_back()
-        self.functions.take_back()
-        self.functions = Exchange()
+    def put_restoring(self, place: str, module: ModuleType) -> None:
+        names = names_of(module)
+        self.put_function(place, "_restore_context", names, lambda original: stores.restoring(original, names))
+
+    def put_function(self, place: str, name: str, names: dict[str, Any], make: Callable[[Any], Any]) -> None:
+        original, title = names.get(name), f"{place}.{name}"
+        if id(original) in self.exchange.originals or self.exchange.has(original):
+            return
+        made = self.made.get(original) or (make(original) if callable(original) else None)
+        if made is None:
+            self.faults[title] = "there is no such function" if original is None else "xctx does not know what it does"
+            return
+        self.made[original] = made
+        self.exchange_one(title, original)
 
     def put_in(self, place: str, module: ModuleType) -> None:
         original = names_of(module).get("Local")
@@ -234,6 +263,10 @@ class Proxies(Classes):
         super().put_in(place, module)
         self.put_objects()
 
+    def take_back_in(self, place: str) -> None:
+        self.objects.take_back()
+        super().take_back_in(place)
+
     def put_objects(self) -> None:
         """Exchanges the proxies that are global names of modules."""
         for original in self.titles:
@@ -247,7 +280,6 @@ class Proxies(Classes):
 
     def take_back(self) -> None:
         self.objects.take_back()
-        self.objects = Exchange()
         super().take_back()
 
     def findings(self) -> list[Finding]:
@@ -264,12 +296,20 @@ class Proxies(Classes):
 # --- carrying --------------------------------------------------------------------------------------------------------
 
 
+class Method(NamedTuple):
+    """A method or function that is exchanged."""
+
+    place: str
+    holder: Any  # the class or module
+    name: str
+    own: Any  # what the holder had of its own, or None
+    made: Any
+
+
 class Carry(Part):
     def __init__(self) -> None:
         super().__init__()
-        self.methods: list[
-            tuple[Any, str, Any, Any]
-        ] = []  # the owner, the name, what it had of its own, what is put there
+        self.methods: list[Method] = []
         self.functions = Exchange()
 
     def put(self) -> None:
@@ -285,18 +325,18 @@ class Carry(Part):
                 if found is None:
                     self.faults[title] = "there is no such name"
                     continue
-                if any(each[0] is holder and each[1] == name for each in self.methods):
+                if any(each.holder is holder and each.name == name for each in self.methods):
                     continue
-                made = make(found)
-                own = vars(holder).get(name)
+                method = Method(place, holder, name, vars(holder).get(name), make(found))
+                self.methods.append(method)
                 try:
-                    setattr(holder, name, made)
+                    setattr(holder, name, method.made)
                 except TypeError as exc:
+                    self.methods.remove(method)
                     self.faults[title] = str(exc)
                     continue
-                self.methods.append((holder, name, own, made))
                 if owner is None:
-                    self.functions.add(found, made)
+                    self.functions.add(found, method.made)
         if self.functions.stand_ins:
             self.functions.put()
         if place == "gevent":
@@ -304,28 +344,34 @@ class Carry(Part):
                 "the class is compiled: greenlets that Greenlet.spawn or start begins take nothing along"
             )
 
+    def take_back_in(self, place: str) -> None:
+        self.restore([each for each in self.methods if each.place == place])
+
     def take_back(self) -> None:
-        for holder, name, own, made in reversed(self.methods):
-            if vars(holder).get(name) is not made:
+        self.restore(self.methods)
+
+    def restore(self, methods: list[Method]) -> None:
+        for method in reversed(methods):
+            if vars(method.holder).get(method.name) is not method.made:
                 continue  # other code has patched it since, and calls what is there
-            if own is None:
-                delattr(holder, name)
+            if method.own is None:
+                delattr(method.holder, method.name)
             else:
-                setattr(holder, name, own)
-        self.methods.clear()
-        self.functions.take_back()
-        self.functions = Exchange()
+                setattr(method.holder, method.name, method.own)
+        if any(isinstance(each.holder, ModuleType) for each in methods):
+            self.functions.take_back()
+        self.methods = [each for each in self.methods if each not in methods]
 
     def findings(self) -> list[Finding]:
         found = [
             Finding(
-                f"{holder.__module__}.{holder.__qualname__}.{name}"
-                if isinstance(holder, type)
-                else f"{holder.__name__}.{name}",
+                f"{each.holder.__module__}.{each.holder.__qualname__}.{each.name}"
+                if isinstance(each.holder, type)
+                else f"{each.holder.__name__}.{each.name}",
                 True,
                 "takes bindings along",
             )
-            for holder, name, _, _ in self.methods
+            for each in self.methods
         ]
         return found + [Finding(name, False, why) for name, why in self.faults.items()]
 

@@ -7,10 +7,13 @@ name is found by it, on either side.
 
 import functools
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 from xctx._core import context, flow, greenlet, thread
+from xctx._patch.restoring import Restorer
 from xctx._stores.inspection import stores_of
 from xctx._stores.local import local
 
@@ -144,6 +147,34 @@ def for_asgiref(original: type) -> type:
         return names[TASKS]
 
     return _named(Local, original)
+
+
+# What the code of asgiref's own function names, up to 3.11 and from 3.12 on.
+RESTORING = ({"get", "set", "LookupError"}, {"get", "set", "LookupError", "isinstance", "_Storage", "_rehome"})
+
+
+def restoring(original: Callable[..., Any], names: dict[str, Any]) -> Callable[..., Any] | None:
+    """Of ``asgiref.sync._restore_context``, or None where that looks otherwise than asgiref 3.5 to 3.13 make it.
+
+    Args:
+        original: asgiref's.
+        names: those of its module.
+    """
+    if not isinstance(original, FunctionType):
+        return None
+    code = original.__code__
+    if code.co_argcount != 1 or set(code.co_names) not in RESTORING:
+        return None
+    import dis  # asgiref has imported it
+
+    made = Restorer(
+        storage=names.get("_Storage"),
+        rehome=names.get("_rehome"),
+        get_ident=lambda: threading.get_ident(),
+        by_identity=any(each.opname == "IS_OP" for each in dis.get_instructions(code)),
+    )
+    restore: Callable[..., Any] = made._restore_context
+    return restore
 
 
 TASKS = "xctx: for tasks"  # no name of an attribute, so no program can have it

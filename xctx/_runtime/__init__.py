@@ -6,6 +6,7 @@ platform.h                the compiler, the processor, the operating system: ato
 cpython.h                 CPython's internals behind names that hold for all versions
 python.pxd                Cython's declarations of both, and of CPython's own C API
 copies.h .c .pyi          which interpreter of the process has which copy of the compiled rooms
+crossing.h .c             how objects of xctx's types cross to another interpreter; part of the module `copies`
 copying.py                how an interpreter loads its copy
 state.h .c                the state under all rooms: each thread's "now", serial numbers, and what is done at a fork
 runtime.pyx .pxd .pyi     the module that holds this state, and what the compiled rooms use of it

@@ -7,6 +7,7 @@
 #  define _GNU_SOURCE   /* dladdr, dl_iterate_phdr */
 #endif
 #include "xctx/_runtime/copies.h"
+#include "xctx/_runtime/crossing.h"
 
 static PyObject *is_main(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
     return PyBool_FromLong(PyInterpreterState_Get() == PyInterpreterState_Main());
@@ -461,6 +462,10 @@ static PyMethodDef methods[] = {
     {"is_loaded", is_loaded, METH_VARARGS, "Whether this interpreter's copy of a module (name) is loaded."},
     {"load", load, METH_VARARGS, "Loads it: (name, path). OSError if the loader cannot."},
     {"create", create, METH_VARARGS, "Makes the module object: (name, spec)."},
+#endif
+#if XCTX_HAS_CROSSING
+    {"let_cross", xctx_let_cross, METH_O, "Has objects of this type cross to other interpreters by their method _cross."},
+    {"try_crossing", xctx_try_crossing, METH_O, "Raises what keeps this object from crossing; nothing if it can."},
 #endif
     {NULL, NULL, 0, NULL}
 };

@@ -4,18 +4,24 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from xctx._runtime import copies
+
 
 def object_at(module: str, qualname: str) -> Any:
     """The object that has this name. An object that is pickled as a name is unpickled by this.
 
     Raises:
         LookupError: there is no such module, or it has no object of that name.
+        AttributeError: that module is ``__main__``, in an interpreter that is not the main one. Where CPython unpickles
+            what came from another interpreter, it then runs the program's file under another name and tries again.
     """
     try:
         found: Any = import_module(module)
         for name in qualname.split("."):
             found = getattr(found, name)
     except (ImportError, AttributeError) as exc:
+        if module == "__main__" and isinstance(exc, AttributeError) and not copies.is_main():
+            raise
         raise LookupError(f"this process has no {qualname!r} in module {module!r}: {exc}") from exc
     return found
 
@@ -30,6 +36,15 @@ def object_of_type_at(wanted: type, module: str, qualname: str) -> Any:
     if not isinstance(found, wanted):
         raise LookupError(f"{module}.{qualname} is no {wanted.__name__} in this process, but {found!r}")
     return found
+
+
+def object_of_type(wanted: type, place: Any) -> Any:
+    """The same for a module and a qualified name in a tuple, or for the object itself, where it was found before.
+
+    Raises:
+        LookupError: there is no such object, or it is of another type.
+    """
+    return object_of_type_at(wanted, *place) if type(place) is tuple else place
 
 
 def is_at(thing: object, module: str | None, qualname: str | None) -> bool:
@@ -53,7 +68,11 @@ def find_name(thing: object, known: tuple[str, str] | None = None, maker: str | 
     if known is not None and is_at(thing, *known):
         return known
     modules = dict(sys.modules)
-    for module in ([maker] if maker in modules else []) + list(modules):
+    # Last the program itself, which may have imported the object. multiprocessing gives it a second name.
+    main = modules.get("__main__")
+    last = [name for name, module in modules.items() if module is main]
+    order = [*([maker] if maker in modules else []), *(name for name in modules if name not in last), *last]
+    for module in order:
         # Not vars(): anything may be in sys.modules, and a module that loads itself at its first use is left alone.
         names = getattr(modules[module], "__dict__", None)
         if isinstance(names, dict):
