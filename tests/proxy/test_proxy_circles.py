@@ -120,7 +120,7 @@ def test_what_was_counted_is_given_back(kind):
 def test_a_class_whose_special_method_is_a_callable_of_c(kind, base):
     def use():
         for name, operation in [("__bool__", bool), ("__iter__", iter), ("__str__", str), ("__int__", int)]:
-            it = kind(lambda p, name=name, call=operation: type("Derived", (base,), {name: partial(call, p)})())
+            it = kind(lambda p, n=name, f=operation: type("Derived", (base,), {n: staticmethod(partial(f, p))})())
             with pytest.raises(RecursionError):
                 operation(it)
 

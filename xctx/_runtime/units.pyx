@@ -18,8 +18,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.string cimport memset
 
-from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, TypeObject, xctx_forbid_instances, xctx_lock, xctx_mutex,
-                                   xctx_tstate, xctx_unlock)
+from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, TypeObject, xctx_forbid_instances, xctx_load_int, xctx_lock,
+                                   xctx_mutex, xctx_store_int, xctx_tstate, xctx_unlock)
 from xctx._runtime.runtime cimport (XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_cache_empty, xctx_fork_count,
                                     xctx_found_drop, xctx_here, xctx_now)
 
@@ -45,7 +45,7 @@ cdef class Unit(ReferenceType):
     @property
     def alive(self):
         """Whether what this unit stands for still runs, in this process."""
-        return not self.ended and self.forks == xctx_fork_count()
+        return not xctx_load_int(<int*>&self.ended) and self.forks == xctx_fork_count()
 
     @property
     def kind(self):
@@ -169,7 +169,7 @@ cdef void end_unit(Unit unit) noexcept:
     if unit.ended:
         xctx_unlock(&registry_lock)
         return
-    unit.ended = True
+    xctx_store_int(<int*>&unit.ended, True)
     xctx_unlock(&registry_lock)
     # The finalisers of a thread's values run in that thread. Until they have ended this is still the thread's unit, in which
     # they may store values again, so the table is emptied several times. If finalisers store again each time, what they

@@ -107,7 +107,7 @@ cdef int each_chain(PyThreadState *tstate, int (*visit)(Binding top, void *arg) 
     cdef Py_ssize_t i
     cdef void *var
     xctx_count_contexts(tstate)
-    if unlisted == 0:
+    if xctx_load_ptr(<void**>&unlisted) == NULL:
         for i in range(LISTED):
             var = xctx_load_ptr(<void**>&listed[i])
             if var != NULL:

@@ -11,8 +11,8 @@ from libc.string cimport memset
 
 from xctx._runtime.runtime cimport connect, xctx_fork_count, xctx_next_serial
 from xctx._runtime.python cimport (FREE_THREADED, PyMem_RawFree, PyMem_RawRealloc, PyThreadState, Py_XDECREF_, Py_XINCREF_,
-                                   xctx_is_dying, xctx_iterate_context, xctx_lock, xctx_mutex, xctx_thread_in_context,
-                                   xctx_tstate, xctx_unlock, xctx_visit_objects)
+                                   xctx_is_dying, xctx_iterate_context, xctx_load_int, xctx_lock, xctx_mutex,
+                                   xctx_thread_in_context, xctx_tstate, xctx_unlock, xctx_visit_objects)
 from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport Binding, is_exited, look_up, merge
 from xctx._stores.blocks cimport BoundEntry
@@ -173,7 +173,7 @@ cdef object living(PyObject *store):
 
 
 cdef bint is_alive(Unit unit) noexcept:
-    return not unit.ended and unit.forks == xctx_fork_count()
+    return not xctx_load_int(<int*>&unit.ended) and unit.forks == xctx_fork_count()
 
 
 cdef dict kept(local store, Unit unit):
