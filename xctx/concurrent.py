@@ -143,9 +143,9 @@ if sys.version_info >= (3, 14):
 if not TYPE_CHECKING:  # or type checkers would take any name
 
     def __getattr__(name):
-        if name == "InterpreterPoolExecutor":  # not an AttributeError: `from … import` would not show its message
-            raise ImportError(
-                f"xctx.concurrent has {name} from Python 3.14 on, and this is {sys.version.split()[0]}", name=__name__
+        if name == "InterpreterPoolExecutor":
+            raise AttributeError(
+                f"xctx.concurrent has {name} from Python 3.14 on, and this is {sys.version.split()[0]}"
             )
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -666,9 +666,9 @@ SECTIONS["Interpreters"] = [
         loads_no_copy,
     ),
     (
-        ImportError,
+        AttributeError,
         "xctx.concurrent has … from Python 3.14 on, and this is …",
-        "``from xctx.concurrent import InterpreterPoolExecutor``",
+        "``xctx.concurrent.InterpreterPoolExecutor``",
         lambda: xctx.concurrent.__getattr__("InterpreterPoolExecutor"),  # which 3.14 has
     ),
 ]

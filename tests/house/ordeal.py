@@ -171,7 +171,7 @@ def made():
     batch.load()
     yield batch, batch.as_local(), batch.stats
     yield OwnContext(xctx.capture()), AppliedBlock(xctx.capture())
-    yield Restorer(storage=None, rehome=None, get_ident=threading.get_ident, by_identity=True)
+    yield Restorer(storage=None, transfer=None, get_ident=threading.get_ident, by_identity=True)
     steps = functions.Steps(OwnContext(), iter, ([1],), None, False)
     next(steps)
     yield steps, functions.StepContext()

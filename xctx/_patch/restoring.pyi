@@ -16,7 +16,7 @@ class Restorer:
         cls,
         *,
         storage: type | None,
-        rehome: Callable[[Any], Any] | None,
+        transfer: Callable[[Any], Any] | None,
         get_ident: Callable[[], int],
         by_identity: bool,
     ) -> Self: ...

@@ -169,7 +169,7 @@ def restoring(original: Callable[..., Any], names: dict[str, Any]) -> Callable[.
 
     made = Restorer(
         storage=names.get("_Storage"),
-        rehome=names.get("_rehome"),
+        transfer=names.get("_rehome"),
         get_ident=lambda: threading.get_ident(),
         by_identity=any(each.opname == "IS_OP" for each in dis.get_instructions(code)),
     )
