@@ -483,7 +483,7 @@ class SharedLock(Granted):
 
     @property
     def mode(self) -> _Mode | None:
-        """How this unit holds the lock: 'shared', 'upgradable' or 'exclusive'; or None."""
+        """What this unit holds: ``"shared"``, ``"upgradable"``, ``"exclusive"`` or None."""
         return self._local.mode
 
     @property

@@ -155,6 +155,8 @@ static inline intptr_t xctx_add(intptr_t *p, intptr_t d) {
 }
 static inline int xctx_load_int(int *p) { return *(volatile int *)p; }
 static inline void xctx_store_int(int *p, int v) { *(volatile int *)p = v; }
+static inline intptr_t xctx_load_count(intptr_t *p) { return *(volatile intptr_t *)p; }
+static inline void xctx_store_count(intptr_t *p, intptr_t v) { *(volatile intptr_t *)p = v; }
 #  define xctx_publish_before() MemoryBarrier()
 #elif defined(Py_GIL_DISABLED)
 static inline void *xctx_load_ptr(void **p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
@@ -170,6 +172,9 @@ static inline intptr_t xctx_add(intptr_t *p, intptr_t d) { return __atomic_add_f
 /* For a flag that is written under a lock, and read without it. */
 static inline int xctx_load_int(int *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void xctx_store_int(int *p, int v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+/* For a count that says nothing of other memory. */
+static inline intptr_t xctx_load_count(intptr_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+static inline void xctx_store_count(intptr_t *p, intptr_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
 /* A thread that reads, without a lock, a pointer that was stored after this, sees what was written before this. */
 #  define xctx_publish_before() __atomic_thread_fence(__ATOMIC_RELEASE)
 #else
@@ -186,6 +191,8 @@ static inline uint64_t xctx_load_u64(uint64_t *p) { return *p; }
 static inline intptr_t xctx_add(intptr_t *p, intptr_t d) { return *p += d; }
 static inline int xctx_load_int(int *p) { return *(volatile int *)p; }
 static inline void xctx_store_int(int *p, int v) { *(volatile int *)p = v; }
+static inline intptr_t xctx_load_count(intptr_t *p) { return *p; }
+static inline void xctx_store_count(intptr_t *p, intptr_t v) { *p = v; }
 #  define xctx_publish_before() ((void)0)
 #endif
 

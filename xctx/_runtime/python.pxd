@@ -25,6 +25,8 @@ cdef extern from "xctx/_runtime/platform.h" nogil:
     uint64_t xctx_load_u64(uint64_t *)
     uint64_t xctx_next_u64(uint64_t *)
     intptr_t xctx_add(intptr_t *, intptr_t)
+    intptr_t xctx_load_count(intptr_t *)
+    void xctx_store_count(intptr_t *, intptr_t)
     void xctx_publish_before()
 
     double xctx_monotonic()

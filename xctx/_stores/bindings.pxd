@@ -60,7 +60,7 @@ cdef class Binding:
     cdef Binding flattened  # likewise: the same as one binding with nothing beneath
     cdef uint32_t compact_at   # the depth at which the chain is next compacted
     cdef bint exited        # set once: its block was left, so no exit will come for it. For a copy, the group says so
-    cdef intptr_t checked   # the variable's `strays` when no link from here on was a stray
+    cdef intptr_t checked   # atomic: the variable's `strays` when no link from here on was a stray
 
 
 cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding outer, CopyGroup copies, bint barrier)

@@ -16,9 +16,9 @@ from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uintptr_t
 
 from xctx._runtime.python cimport (FREE_THREADED, Py_REFCNT_, PyErr_Clear, PyThreadState, PyTuple_GET_ITEM_,
-                                   PyTuple_GET_SIZE_, xctx_add, xctx_forbid_instances, xctx_hold_collector, xctx_load_int,
-                                   xctx_load_ptr, xctx_release_collector, xctx_store_int, xctx_store_ptr, xctx_tstate,
-                                   xctx_var_is)
+                                   PyTuple_GET_SIZE_, xctx_add, xctx_forbid_instances, xctx_hold_collector,
+                                   xctx_load_count, xctx_load_int, xctx_load_ptr, xctx_release_collector, xctx_store_count,
+                                   xctx_store_int, xctx_store_ptr, xctx_tstate, xctx_var_is)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set,
                                     xctx_count_contexts, xctx_put, xctx_put_)
 from xctx._core cimport Unit
@@ -110,7 +110,7 @@ cdef object make_visible(Binding made, Place *place, PyObject **kept):
     if place != NULL or top is not None and top.home is not None:
         find_home(made, place, top, tstate)   # may run any code
         top = chain_of(variable)
-    made.checked = variable.strays
+    made.checked = xctx_load_count(&variable.strays)
     if xctx_load_int(&tracking):
         note_place(made)
     if top is not None:
@@ -119,7 +119,7 @@ cdef object make_visible(Binding made, Place *place, PyObject **kept):
             kept = NULL
         if top is not None:
             put_on_top(made, top)
-            made.checked = top.checked
+            made.checked = xctx_load_count(&top.checked)
     xctx_put(tstate, <PyObject*>variable.var, <PyObject*>made, kept)
     if not xctx_cache_hit(entry, variable.serial, tstate, <PyObject*>variable) or entry.what != <void*>made.unit:
         xctx_count_contexts(tstate)   # setting the variable may have made a context
@@ -150,7 +150,7 @@ cdef Binding compact_here(BindingVariable variable):
     try:
         top = compact(chain_at(<PyObject*>variable.var))
         if top is not None:
-            top.checked = -1   # no count, so without the GIL the chain is looked through when it is next used
+            xctx_store_count(&top.checked, -1)   # no count, so without the GIL the chain is looked through when it is next used
         return top
     finally:
         xctx_release_collector(collects)

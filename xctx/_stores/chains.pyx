@@ -21,9 +21,9 @@ from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport intptr_t, uintptr_t
 
 from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyThreadState, Py_IS_TYPE_, xctx_add, xctx_cas_ptr,
-                                   xctx_forbid_instances, xctx_hold_collector, xctx_iterate_context, xctx_load_int,
-                                   xctx_load_ptr, xctx_release_collector, xctx_store_int, xctx_store_ptr, xctx_swap_context,
-                                   xctx_tstate)
+                                   xctx_forbid_instances, xctx_hold_collector, xctx_iterate_context, xctx_load_count,
+                                   xctx_load_int, xctx_load_ptr, xctx_release_collector, xctx_store_count, xctx_store_int,
+                                   xctx_store_ptr, xctx_swap_context, xctx_tstate)
 from xctx._runtime.runtime cimport connect, xctx_count_contexts, xctx_next_serial, xctx_put
 from xctx._core cimport Key
 from xctx._stores.bindings cimport Binding, bind, copy_of, is_stray
@@ -137,7 +137,8 @@ cdef Binding chain_at(PyObject *var):
     if value == NULL:
         return None
     if Py_IS_TYPE_(value, <PyTypeObject*>Binding):
-        if FREE_THREADED and (<Binding>value).checked != (<BindingVariable>(<Binding>value).owner).strays:
+        if FREE_THREADED and (xctx_load_count(&(<Binding>value).checked)
+                              != xctx_load_count(&(<BindingVariable>(<Binding>value).owner).strays)):
             cleanse(var, take_binding(value))
             return chain_at(var)   # again, because that released bindings, which may have run any code
         return take_binding(value)
@@ -151,7 +152,7 @@ cdef int cleanse(PyObject *var, Binding top) except -1:
     Those entered in other contexts, of which this one is a copy, are replaced by ordinary exited ones, so that the chain need
     not be looked through again. The caller reads the chain again: if there are errands to this context, only those are done.
     """
-    cdef intptr_t strays = (<BindingVariable>top.owner).strays
+    cdef intptr_t strays = xctx_load_count(&(<BindingVariable>top.owner).strays)
     cdef PyObject *here = xctx_tstate().context
     cdef list links = []
     cdef Binding link = top
@@ -170,7 +171,7 @@ cdef int cleanse(PyObject *var, Binding top) except -1:
             made = copy_of(top, top.unit, top.outer)
             made.checked = strays
             return put(xctx_tstate(), var, made)
-        top.checked = strays
+        xctx_store_count(&top.checked, strays)   # other contexts may have the same chain
         return 0
     changed = False
     while links:
@@ -186,7 +187,7 @@ cdef int cleanse(PyObject *var, Binding top) except -1:
         else:
             made = link
     if made is not None:
-        made.checked = strays
+        xctx_store_count(&made.checked, strays)
     return put(xctx_tstate(), var, made)
 
 

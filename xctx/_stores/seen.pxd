@@ -5,7 +5,7 @@ A module that uses `binding_here` connects to the runtime's state first: `connec
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF
 
-from xctx._runtime.python cimport FREE_THREADED, Py_IS_TYPE_, PyContextVar_Get_, PyThreadState
+from xctx._runtime.python cimport FREE_THREADED, Py_IS_TYPE_, PyContextVar_Get_, PyThreadState, xctx_load_count
 from xctx._runtime.runtime cimport xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit
 from xctx._stores.bindings cimport Binding
 from xctx._stores.chains cimport BindingVariable, take_binding
@@ -41,7 +41,7 @@ cdef inline Binding binding_here(BindingVariable variable, PyThreadState *tstate
         if value == NULL:
             return None
         if Py_IS_TYPE_(value, <PyTypeObject*>Binding) and <void*>(<Binding>value).unit == entry.what:
-            if not FREE_THREADED or (<Binding>value).checked == variable.strays:
+            if not FREE_THREADED or xctx_load_count(&(<Binding>value).checked) == xctx_load_count(&variable.strays):
                 if <PyObject*>(<Binding>value).home == <PyObject*>None:
                     return take_binding(value)
                 return seen_of(take_binding(value), tstate)
