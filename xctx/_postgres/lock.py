@@ -483,7 +483,7 @@ class SharedLock(Granted):
 
     @property
     def mode(self) -> _Mode | None:
-        """What this unit holds: ``"shared"``, ``"upgradable"``, ``"exclusive"`` or None."""
+        """The mode in which this unit holds the lock, "shared", "upgradable" or "exclusive"; None if it does not."""
         return self._local.mode
 
     @property
