@@ -123,6 +123,14 @@ static inline PyObject *step(PyObject *self) {
     return other_step(self);
 }
 
+/* The target that a proxy has of its own: borrowed, or NULL. Another thread may give it one meanwhile, if it is lazy. */
+static inline PyObject *proxy_target(PyObject *self) { return xctx_load_ptr((void **)&PROXY(self)->target); }
+
+static inline PyObject *target_or_step(PyObject *self) {
+    PyObject *target = proxy_target(self);
+    return target != NULL ? Py_NewRef(target) : step(self);
+}
+
 /* Follows proxies to the object behind them. Consumes the reference to the first one. */
 static XCTX_NOINLINE PyObject *follow_proxies(PyObject *found) {
     for (int depth = 0; found != NULL && XCTX_UNLIKELY(proxy_check(found)); depth++) {
@@ -132,21 +140,21 @@ static XCTX_NOINLINE PyObject *follow_proxies(PyObject *found) {
             PyErr_SetString(PyExc_RecursionError, "proxies lead to each other in a circle");
             return NULL;
         }
-        found = PROXY(outer)->target != NULL ? Py_NewRef(PROXY(outer)->target) : step(outer);
+        found = target_or_step(outer);
         Py_DECREF(outer);
     }
     return found;
 }
 
 static inline PyObject *resolve(PyObject *self) {
-    PyObject *found = PROXY(self)->target != NULL ? Py_NewRef(PROXY(self)->target) : step(self);
+    PyObject *found = target_or_step(self);
     return XCTX_LIKELY(found != NULL && !proxy_suspect(found)) ? found : follow_proxies(found);
 }
 
 PyObject *proxy_resolve(PyObject *self) { return resolve(self); }
 
 PyObject *proxy_hold_counted(PyObject *self, PyObject **owned) {
-    PyObject *target = PROXY(self)->target;  /* of a lazy wrapper, or NULL */
+    PyObject *target = proxy_target(self);  /* of a lazy wrapper, or NULL */
     *owned = NULL;
     if (target == NULL) {
         *owned = target = resolve(self);
@@ -162,7 +170,7 @@ PyObject *proxy_hold_counted(PyObject *self, PyObject **owned) {
 
 void proxy_publish_target(PyObject *self, PyObject *made) {
     /* A LocalProxy, and a lazy wrapper that has no target yet, are asked each time. */
-    PyObject *target = proxy_check(made) ? PROXY(made)->target : made;
+    PyObject *target = proxy_check(made) ? proxy_target(made) : made;
     xctx_store_ptr((void **)&LAZY(self)->made, made);
     xctx_store_ptr((void **)&PROXY(self)->target, target);
     if (target != NULL && proxy_forwards_nothing(target)) xctx_store_ptr((void **)&PROXY(self)->direct, target);
@@ -292,7 +300,7 @@ static inline PyObject *bind_method(PyObject *self, PyObject *function) {
 #endif
 
 PyObject *proxy_getattro(PyObject *self, PyObject *name) {
-    PyObject *target = PROXY(self)->target, *found;
+    PyObject *target = proxy_target(self), *found;
     if (XCTX_UNLIKELY(!proxy_interned(name) || name == proxy_name_reduce_ex || name == proxy_name_reduce))
         return get_slowly(self, name);
     if (target != NULL) {
