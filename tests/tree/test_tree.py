@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from helpers.browser import BROWSER, WIDTHS, browse, what_sticks_out
-from helpers.interpreters import run_python
+from helpers.interpreters import run_python, run_script
 from helpers.packages import installed, offers
 
 import xctx
@@ -174,6 +174,34 @@ def test_tasks_keep_what_is_theirs():
 
     (names,) = only(asyncio.run(main()), "task", "keeper").kept
     assert (names.key, names.names) == ("task", (debug.Named("a", "int", "1"),))
+
+
+def test_a_task_that_is_half_made():
+    """The loop is asked in the middle of making a task; CPython's methods of the task would crash then."""
+    printed = run_script(
+        textwrap.dedent("""
+        import asyncio
+        import xctx
+
+        seen = []
+
+        class Loop(asyncio.SelectorEventLoop):
+            def get_debug(self):
+                seen.append([node.name.split()[0] for node in xctx.debug.tree().walk() if node.kind == "task"])
+                return super().get_debug()
+
+        async def main():
+            await asyncio.create_task(asyncio.sleep(0), name="whole")
+
+        loop = Loop()
+        try:
+            loop.run_until_complete(asyncio.Task(main(), loop=loop, name="main"))
+        finally:
+            loop.close()
+        print(seen[0], ["main"] in seen)
+        """)
+    )
+    assert printed == "[] True\n"
 
 
 @pytest.mark.skipif(not installed("trio"), reason="trio is not installed")

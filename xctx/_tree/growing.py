@@ -267,7 +267,8 @@ class Growing:
         for thing, _ in self.things:
             if issubclass(type(thing), self.task_types):
                 loop = _said(thing.get_loop)
-                if loop is None or thing.done():
+                # A task gets its name last. Before, asking it for its coroutine or context would crash the interpreter.
+                if loop is None or _said(thing.get_name) is None or thing.done():
                     continue
                 ident = getattr(loop, "_thread_id", None)
                 node = self.task(thing, self.context_of(thing), self.name_of_task(thing), ident)
