@@ -208,10 +208,11 @@ class Stores(Classes):
             }
         )
         self.executors: Any = None  # a store of asgiref's own class
+        self.faster: list[tuple[Any, Any, Any]] = []  # a class, the store that it had, and the one it has now
 
     def put(self) -> None:
         super().put()
-        self.on_module("asgiref.sync", self.keep_executors)
+        self.on_module("asgiref.sync", self.put_executors)
         self.on_module("asgiref.sync", self.put_restoring)
         self.on_module("gevent.local", self.put_dicts)
 
@@ -239,12 +240,42 @@ class Stores(Classes):
             self.executors = original()  # now, because it refuses to be called once its name leads elsewhere
         super().put_in(place, module)
 
-    def keep_executors(self, place: str, module: ModuleType) -> None:
+    def put_executors(self, place: str, module: ModuleType) -> None:
         # By this store asgiref finds the thread that waits for a task. A thread that runs in a copied context must not
-        # see it, so it goes by asgiref's own class, which tells threads apart too.
-        cls: Any = names_of(module).get("AsyncToSync")
-        if self.executors is not None and type(getattr(cls, "executors", None)) in self.made.values():
-            cls.executors = self.executors
+        # see it, so it goes on as one of asgiref's own, which tells threads apart too.
+        names = names_of(module)
+        cls: Any = names.get("AsyncToSync")
+        own = found = getattr(cls, "executors", None)
+        if type(found) in self.made.values() and self.executors is not None:
+            own = self.executors
+        made = stores.for_executors(own, names)
+        if made is not own:
+            self.faster.append((cls, own, made))
+        if made is not found:
+            cls.executors = made
+
+    def take_back_in(self, place: str) -> None:
+        if place == "asgiref.sync":
+            self.take_back_executors()
+        super().take_back_in(place)
+
+    def take_back(self) -> None:
+        self.take_back_executors()
+        super().take_back()
+
+    def take_back_executors(self) -> None:
+        while self.faster:
+            cls, own, made = self.faster[-1]
+            if cls.executors is made:
+                cls.executors = own
+            self.faster.pop()
+
+    def findings(self) -> list[Finding]:
+        return super().findings() + [
+            Finding(f"{cls.__module__}.{cls.__qualname__}.executors", True, "the same store, read in C")
+            for cls, _, made in self.faster
+            if cls.executors is made
+        ]
 
 
 # --- proxies ---------------------------------------------------------------------------------------------------------

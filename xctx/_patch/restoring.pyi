@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextvars import Context
+from types import ModuleType
 from typing import Any, Self, final
 
 @final
@@ -17,7 +18,7 @@ class Restorer:
         *,
         storage: type | None,
         transfer: Callable[[Any], Any] | None,
-        get_ident: Callable[[], int],
+        threading: ModuleType,
         by_identity: bool,
     ) -> Self: ...
     def _restore_context(self, context: Context) -> None:

@@ -19,12 +19,12 @@ cdef class Restorer:
     Lifetime: held by its bound method, which is put into asgiref's module.
     """
     cdef object storage     # the type of what asgiref's own stores keep in context variables, or None before asgiref 3.12
-    cdef object transfer      # gives the same storage as one of the thread that is asked for by the next
-    cdef object get_ident   # a callable, because gevent replaces threading.get_ident
+    cdef object transfer    # gives the same storage as one of the thread that is asked for by the next
+    cdef object threading   # the module, because gevent replaces its get_ident
     cdef bint by_identity   # from asgiref 3.13 on. Before, what is equal to what is set already was not set
 
-    def __cinit__(self, *, storage, transfer, get_ident, bint by_identity):
-        self.storage, self.transfer, self.get_ident, self.by_identity = storage, transfer, get_ident, by_identity
+    def __cinit__(self, *, storage, transfer, threading, bint by_identity):
+        self.storage, self.transfer, self.threading, self.by_identity = storage, transfer, threading, by_identity
 
     def _restore_context(self, context):
         """Sets each context variable that is set in another context to the value that it has there.
@@ -42,7 +42,7 @@ cdef class Restorer:
         for var, value in pairs:
             if type(value) is self.storage:
                 # It never changes, so another object for the same thread would make no difference.
-                if value.thread_id != self.get_ident():
+                if value.thread_id != self.threading.get_ident():
                     value = self.transfer(value)
             elif current:
                 continue

@@ -9,11 +9,13 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import FunctionType
 from typing import Any
 
 from xctx._core import context, flow, greenlet, thread
 from xctx._patch.restoring import Restorer
+from xctx._patch.thread_store import ThreadStore
 from xctx._stores.inspection import stores_of
 from xctx._stores.local import local
 
@@ -170,11 +172,29 @@ def restoring(original: Callable[..., Any], names: dict[str, Any]) -> Callable[.
     made = Restorer(
         storage=names.get("_Storage"),
         transfer=names.get("_rehome"),
-        get_ident=lambda: threading.get_ident(),
+        threading=threading,
         by_identity=any(each.opname == "IS_OP" for each in dis.get_instructions(code)),
     )
     restore: Callable[..., Any] = made._restore_context
     return restore
+
+
+def for_executors(original: Any, names: dict[str, Any]) -> Any:
+    """Of the store by which ``async_to_sync`` finds its thread: an object that reads and sets the same in C.
+
+    The store itself where asgiref keeps it otherwise than 3.12 and 3.13 do.
+
+    Args:
+        original: asgiref's store.
+        names: those of asgiref's module.
+    """
+    storage: Any = names.get("_Storage")
+    try:
+        variable = vars(vars(original)["_storage"])["_data"]
+        known = isinstance(variable, ContextVar) and storage.__slots__ == ("thread_id", "data")
+    except (AttributeError, KeyError, TypeError):
+        return original
+    return ThreadStore(variable=variable, storage=storage, threading=threading) if known else original
 
 
 TASKS = "xctx: for tasks"  # no name of an attribute, so no program can have it
