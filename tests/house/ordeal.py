@@ -30,6 +30,7 @@ from xctx._carry.snapshot import AppliedBlock
 from xctx._lock.grants import Grant, Granted
 from xctx._lock.tasks import asker_of
 from xctx._patch.restoring import Restorer
+from xctx._patch.thread_store import ThreadStore
 from xctx._runtime import functions
 from xctx._stores.works import WorkSteps
 
@@ -171,7 +172,8 @@ def made():
     batch.load()
     yield batch, batch.as_local(), batch.stats
     yield OwnContext(xctx.capture()), AppliedBlock(xctx.capture())
-    yield Restorer(storage=None, transfer=None, get_ident=threading.get_ident, by_identity=True)
+    yield Restorer(storage=None, transfer=None, threading=threading, by_identity=True)
+    yield ThreadStore(variable=contextvars.ContextVar("var"), storage=int, threading=threading)
     steps = functions.Steps(OwnContext(), iter, ([1],), None, False)
     next(steps)
     yield steps, functions.StepContext()

@@ -152,6 +152,7 @@ def begin(request):
     if installed("asgiref"):
         imports.append("import asgiref.sync")
         looked_at += [("asgiref.local", "Local"), ("asgiref.sync", "Local"), ("asgiref.sync", "_restore_context")]
+        looked_at += [("asgiref.sync", "AsyncToSync", "executors")]
     return request.param, BEGIN.format(
         imports="; ".join(imports), looked_at=looked_at, base=request.param, every=sized(8, 2)
     )
