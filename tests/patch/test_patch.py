@@ -223,6 +223,34 @@ def test_threads_that_patch_and_undo_and_import_at_the_same_time():
     )
 
 
+def test_what_passes_for_a_module_is_left_alone():
+    # cffi puts objects into sys.modules that say they are modules and have no __dict__; cryptography has one.
+    run_script(
+        BEGIN + "import _threading_local, types\n"
+        "class Lib:\n"
+        "    __slots__ = ()\n"
+        "    __class__ = property(lambda self: types.ModuleType)\n"
+        "class Strange(types.ModuleType):\n"
+        "    __dict__ = property(lambda self: 1 / 0)\n"
+        "    def __getattribute__(self, name):\n"
+        "        return {'__spec__': None}[name]\n"
+        "class Loads(types.ModuleType):\n"
+        "    def __getattr__(self, name):\n"
+        "        raise ImportError(name)\n"
+        "strange = Strange('strange')\n"
+        "types.ModuleType.__dict__['__dict__'].__get__(strange)['mine'] = threading.local\n"
+        "sys.modules.update(lib=Lib(), strange=strange, loads=Loads('loads'), none=None, number=1, "
+        "never=types.ModuleType.__new__(types.ModuleType))\n"
+        "assert isinstance(sys.modules['lib'], types.ModuleType)\n"
+        "with patch.all():\n"
+        "    assert is_patched(threading.local)\n"
+        "    assert types.ModuleType.__dict__['__dict__'].__get__(strange)['mine'] is threading.local\n"
+        "    assert patch.report() != [] and not any('looked through' in each.why for each in patch.report())\n"
+        "assert not is_patched(threading.local)\n"
+        "assert types.ModuleType.__dict__['__dict__'].__get__(strange)['mine'] is threading.local\n"
+    )
+
+
 # --- the import system -----------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ import _thread
 import sys
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeGuard
 
 # What defines the compiled class of gevent.local.
 LEFT_ALONE = frozenset({"gevent._gevent_clocal"})
@@ -64,26 +64,35 @@ def is_of_gevent(cls: Any) -> bool:
 
 def modules() -> Iterator[tuple[str, ModuleType]]:
     """The modules whose names may be exchanged."""
-    for name, module in list(sys.modules.items()):
-        if isinstance(module, ModuleType) and name not in LEFT_ALONE and name.partition(".")[0] != "xctx":
+    for name, module in sys.modules.copy().items():
+        if is_module(module) and name not in LEFT_ALONE and name.partition(".")[0] != "xctx":
             yield name, module
+
+
+def is_module(obj: object) -> TypeGuard[ModuleType]:
+    """Whether an object is a module. Programs put others into sys.modules; those of cffi tell isinstance that they are."""
+    return issubclass(type(obj), ModuleType)
+
+
+_dict_of = vars(ModuleType)["__dict__"].__get__  # a class made of it may have another __dict__
 
 
 def names_of(module: ModuleType) -> dict[str, Any]:
     """The global names of a module. One that loads when it is used stays unloaded."""
-    names: dict[str, Any] = object.__getattribute__(module, "__dict__")
-    return names
+    names: dict[str, Any] | None = _dict_of(module)
+    return {} if names is None else names  # it has none before ModuleType.__init__, in 3.11
 
 
 def all_names(keep: bool = True) -> Iterator[tuple[dict[str, Any], str, Any]]:
     """The names of all these modules, and unless `keep` what gevent saved of them before it patched them."""
     for _, module in modules():
         names = names_of(module)
-        for name, value in list(names.items()):
+        # A copy is made in one step. Going through the names makes objects, so in 3.11 a finaliser may add a name.
+        for name, value in names.copy().items():
             yield names, name, value
     state = sys.modules.get("gevent.monkey._state")
     saved = getattr(state, "saved", None)
     if not keep and isinstance(saved, dict):
-        for names in list(saved.values()):
-            for name, value in list(names.items()):
+        for names in saved.copy().values():
+            for name, value in names.copy().items():
                 yield names, name, value

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from xctx._patch import carrying, importing, proxies, stores
-from xctx._patch.exchange import Exchange, modules, names_of
+from xctx._patch.exchange import Exchange, is_module, modules, names_of
 
 DEFINED_IN = {"threading": "_thread", "gevent.local": "gevent._gevent_clocal"}  # where that is not the module itself
 
@@ -82,7 +82,7 @@ class Part:
         self.hooks.append((name, imported))
         importing.when_imported(name, imported)
         module = sys.modules.get(name)
-        if isinstance(module, ModuleType):
+        if is_module(module):
             imported(module)
 
     def put(self) -> None:
@@ -146,7 +146,7 @@ class Classes(Part):
             where = [
                 name
                 for name, module in sorted(modules(), key=lambda pair: pair[0])
-                if any(value is self.made[original] for value in list(names_of(module).values()))
+                if any(value is self.made[original] for value in names_of(module).copy().values())
             ]
             if where:
                 found.append(Finding(title, True, f"in {', '.join(where)}"))
@@ -158,11 +158,11 @@ class Classes(Part):
                 )
             found += [
                 Finding(f"{module}.{name}", False, f"an object of {title}, made before")
-                for module, name in globals_of_type({original, *subclasses(original)})
+                for module, name, _ in globals_of_type({original, *subclasses(original)})
             ]
         for place, (name, _) in self.makers.items():
             module = sys.modules.get(place)
-            if isinstance(module, ModuleType):
+            if is_module(module):
                 value = names_of(module).get(name)
                 if id(value) not in self.exchange.originals:
                     found.append(Finding(f"{place}.{name}", False, f"it is {value!r}, which xctx has no stand-in for"))
@@ -184,11 +184,12 @@ def subclasses(cls: type) -> list[type]:
     return found
 
 
-def globals_of_type(types: set[type]) -> list[tuple[str, str]]:
+def globals_of_type(types: set[type]) -> list[tuple[str, str, Any]]:
+    """The global names that refer to an object of these types: the module, the name and the object."""
     return [
-        (module, name)
+        (module, name, value)
         for module, names in [(name, names_of(module)) for name, module in modules()]
-        for name, value in list(names.items())
+        for name, value in names.copy().items()
         if type(value) in types
     ]
 
@@ -301,9 +302,8 @@ class Proxies(Classes):
     def put_objects(self) -> None:
         """Exchanges the proxies that are global names of modules."""
         for original in self.titles:
-            for module, name in globals_of_type({original}):
-                value = names_of(sys.modules[module]).get(name)
-                if type(value) is original and not self.objects.has(value):
+            for _, _, value in globals_of_type({original}):
+                if not self.objects.has(value):
                     made = proxies.stand_in(self.made[original], value)
                     if made is not None:
                         self.objects.add(value, made)
@@ -318,7 +318,7 @@ class Proxies(Classes):
         found = [
             Finding(f"{name}.{each}", True, "a proxy that existed")
             for name, module in modules()
-            for each, value in list(names_of(module).items())
+            for each, value in names_of(module).copy().items()
             if id(value) in by_stand_in
         ]
         return super().findings() + found
