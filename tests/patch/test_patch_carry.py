@@ -179,6 +179,80 @@ def test_somebody_who_patched_the_same_method_later_keeps_it():
     )
 
 
+WRAPPED = """
+import threading
+start = threading.Thread.start
+
+def wrapped(self):
+    run = getattr(self.run, "__func__", self.run)
+    def wrapping(*given):
+        calls.append(1)
+        return run(threading.current_thread(), *given[1:])
+    self.run = wrapping
+    return start(self)
+
+threading.Thread.start = wrapped
+calls = []
+"""
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_thread_whose_run_was_wrapped_by_others_takes_it_along(tmp_path, order):
+    # As Sentry does. Nothing is denied with its name but what it starts itself.
+    (tmp_path / "sentry_sdk" / "integrations").mkdir(parents=True)
+    for name in ("", "integrations"):
+        (tmp_path / "sentry_sdk" / name / "__init__.py").write_text("")
+    (tmp_path / "sentry_sdk" / "integrations" / "threading.py").write_text(WRAPPED)
+    (tmp_path / "sentry_sdk" / "worker.py").write_text(
+        "import threading\ndef begin(look):\n    found = []\n    thread = threading.Thread(target=lambda: "
+        "found.append(look()))\n    thread.start(); thread.join()\n    return found[0]\n"
+    )
+    wrap = "from sentry_sdk.integrations.threading import calls\nfrom sentry_sdk import worker\n"
+    carry = "patch.carry(deny=['sentry_sdk'])\n"
+    run_script(
+        BEGIN + "import gc, weakref\ngc.disable()\n" + (wrap + carry if order == "before" else carry + wrap)
+        + "class Thread(threading.Thread):\n    def run(self):\n        found.append(look())\n"
+        "for kind in (lambda: Thread(), lambda: threading.Thread(target=lambda: found.append(look()))):\n"
+        "    found = []\n    with x(a=1):\n        thread = kind(); thread.start(); thread.join()\n"
+        "    assert found == calls == [1] and vars(thread)['run'].__name__ == 'wrapping'\n"
+        "    gone = weakref.ref(thread)\n    del thread\n    assert gone() is None\n    calls.clear()\n"
+        "with x(a=1):\n    assert worker.begin(look) is None and calls == [1]\n",
+        path=[tmp_path],
+    )  # fmt: skip
+
+
+def test_a_thread_that_is_started_twice_or_run_again():
+    check(
+        "patch.carry()\nseen = []\n"
+        "class Thread(threading.Thread):\n    def run(self):\n        seen.append(look())\n"
+        "class Again(threading.Thread):\n"
+        "    def start(self):\n        super().start()\n"
+        "    def _bootstrap_inner(self):\n"
+        "        run = self.run\n        def twice():\n            run()\n            run()\n"
+        "        self.run = twice\n        super()._bootstrap_inner()\n"
+        "    def run(self):\n        seen.append(look())\n"
+        "class Fixed(Thread):\n    run = property(lambda self: lambda: seen.append(look()))\n"
+        "for cls, wanted in ((Thread, [1]), (Again, [1, None]), (Fixed, [None])):\n"
+        "    with x(a=1):\n        thread = cls(); thread.start(); thread.join()\n"
+        "        try:\n            thread.start()\n        except RuntimeError:\n            pass\n"
+        "    assert seen == wanted, (cls, seen)\n    seen.clear()\n"
+    )
+
+
+def test_the_threads_of_pools_that_others_keep_take_nothing_along(tmp_path):
+    # As anyio's and trio's do, which give work its context themselves.
+    (tmp_path / "anyio").mkdir()
+    (tmp_path / "anyio" / "__init__.py").write_text("")
+    (tmp_path / "anyio" / "_backends.py").write_text(
+        "import threading\ndef begin(thread):\n    thread.start()\n    thread.join()\n"
+    )
+    run_script(
+        BEGIN + "from anyio import _backends\npatch.carry()\nfound = []\nwith x(a=1):\n"
+        "    _backends.begin(threading.Thread(target=lambda: found.append(look())))\nassert found == [None]\n",
+        path=[tmp_path],
+    )
+
+
 def test_wrong_lists():
     with pytest.raises(ValueError, match=r"allow and deny cannot both be given, they were \('a',\) and \('b',\)"):
         patch.carry(allow=["a"], deny=["b"])

@@ -10,6 +10,7 @@ Thread-safety: all of it.
 
 import functools
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from types import FrameType
@@ -19,8 +20,14 @@ from xctx._carry.calls import Call
 from xctx._carry.policy import Carrying
 from xctx._carry.snapshot import Snapshot, binds_nothing, capture
 
+# Threads that these start serve everybody: those of pools.
+POOLS = ("concurrent.futures", "multiprocessing", "asyncio", "gevent", "anyio", "trio", "xctx._patch")
+
+# Those that wrap `Thread.start` and `submit` for what they note themselves.
+WRAPPERS = ("sentry_sdk.integrations", "opentelemetry.instrumentation", "ddtrace", "newrelic", "wrapt")
+
 # Modules that hand work over for others: the caller is the first module on the stack that is none of these.
-MACHINERY = ("threading", "concurrent.futures", "multiprocessing", "asyncio", "gevent", "xctx._patch")
+MACHINERY = ("threading", *POOLS, *WRAPPERS)
 
 
 class Policy:
@@ -123,23 +130,35 @@ def starting(start: Callable[..., Any]) -> Callable[..., Any]:
         below = sys._getframe().f_back
         by = None if below is None else below.f_globals.get("__name__")
         given = getattr(self, "_context", None) is not None  # from 3.14 on, a context to run in
-        if given or not isinstance(by, str) or is_in(by, MACHINERY[1:]) or "run" in vars(self):
+        if given or not isinstance(by, str) or is_in(by, POOLS):
             return start(self, *args, **kwargs)
         if isinstance(self, Carrying):  # of xctx.concurrent: it decides itself what goes along
             return start(self, *args, **kwargs)
         run = take_along(self.run, snapshot, caller())
         if not isinstance(run, Taken):
             return start(self, *args, **kwargs)
+        kept = [run]
+        own = vars(self).get("run")  # others may have wrapped it
 
-        def once() -> Any:
-            del self.run  # the thread would hold itself
-            return run()
+        def back(thread: Any) -> None:
+            """Takes `once` off the thread, unless others have wrapped that."""
+            if vars(thread).get("run") is not once:
+                return
+            if own is None:
+                del vars(thread)["run"]
+            else:
+                vars(thread)["run"] = own
 
-        self.run = once
+        def once(*_: Any) -> Any:  # others may take it for the function of a method, and give it the thread
+            thread = threading.current_thread()  # not `self`: the thread would hold itself
+            back(thread)
+            return kept.pop()() if kept else type(thread).run(thread)
+
+        vars(self)["run"] = once
         try:
             return start(self, *args, **kwargs)
         except BaseException:
-            vars(self).pop("run", None)
+            back(self)
             raise
 
     return started
