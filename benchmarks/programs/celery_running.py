@@ -41,8 +41,8 @@ class Workers:
             worker.end()
 
 
-# Gives tasks from an interpreter of its own, which waits for their results. Says how much time lies between the first of
-# these and the last, by the worker's clock: how long the giver has waited is no part of it.
+# Gives tasks from an interpreter of its own, which waits for their results. Says how much time lies between the first
+# of these and the last, by the worker's clock: how long the giver has waited is no part of it.
 GIVE = """
 import json, sys
 import celery_tasks, kombu.exceptions

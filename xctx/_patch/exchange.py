@@ -70,7 +70,7 @@ def modules() -> Iterator[tuple[str, ModuleType]]:
 
 
 def is_module(obj: object) -> TypeGuard[ModuleType]:
-    """Whether an object is a module. Programs put others into sys.modules; those of cffi tell isinstance that they are."""
+    """Whether an object is a module. Programs put others into sys.modules; cffi's tell isinstance that they are."""
     return issubclass(type(obj), ModuleType)
 
 
