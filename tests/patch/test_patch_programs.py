@@ -230,9 +230,11 @@ def test_django_and_its_reloader(tmp_path):
 
 @needs("celery")
 @pytest.mark.parametrize(
-    "pool", [*(pytest.param(pool, marks=pytest.mark.thorough) for pool in ("solo", "threads")), "prefork"]
+    "pool", [*(pytest.param(pool, marks=pytest.mark.thorough) for pool in ("solo", "threads", "gevent")), "prefork"]
 )
 def test_celery(tmp_path, pool):
+    if pool == "gevent" and not installed("gevent"):
+        pytest.skip("no gevent")
     (tmp_path / "tasks.py").write_text(CELERY)
     for name in ("queue", "results", "queue/control"):
         (tmp_path / name).mkdir()
@@ -251,13 +253,14 @@ def test_celery(tmp_path, pool):
         assert (worker.pid in {each["process"] for each in answers}) == (pool != "prefork")
 
 
-def test_pytest(tmp_path):
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_pytest(tmp_path, workers):
     (tmp_path / "test_it.py").write_text(
         "import threading\ndef test():\n    assert 'xctx' in threading.local.__mro__[1].__module__\n"
         "def test_fails():\n    assert not 'fails'\n"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "xctx", "run", "--all", "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "xctx", "run", "--all", "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers],
         capture_output=True, text=True, timeout=PATIENCE, cwd=tmp_path, env=environment(),
     )  # fmt: skip
     assert done.returncode == 1 and "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
