@@ -494,7 +494,7 @@ SECTIONS = {
         (
             TypeError,
             "cannot pickle … object: its values belong to the unit that runs here",
-            "a local is pickled",
+            "a local is pickled whose class does not say how",
             pickles(xctx.local),
         ),
         (

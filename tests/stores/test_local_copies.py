@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import threading
 import weakref
 
 import pytest
@@ -56,6 +57,56 @@ def test_deep_copies_and_pickles_are_refused(store):
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(TypeError, match="cannot pickle 'local' object"):
             pickle.dumps(store, protocol)
+
+
+def test_a_class_that_says_how_it_is_pickled(key, monkeypatch):
+    def pickles(base, **arguments):
+        """What becomes of objects of some classes; an exception's type where they are refused."""
+
+        class Reduces(base, **arguments):
+            def __init__(self, number=0):
+                self.number = number
+
+            def __reduce__(self):
+                return Reduces, (self.number + 1,)
+
+        class HasState(base, **arguments):
+            def __init__(self):
+                self.number = 1
+
+            def __getstate__(self):
+                return {"number": self.number + 1}
+
+            def __setstate__(self, state):
+                self.__dict__.update(state)
+
+        class HasArguments(base, **arguments):
+            def __init__(self, number):
+                self.number = number
+
+            def __getnewargs__(self):
+                return (5,)
+
+            def __getstate__(self):
+                return {"number": self.number + 1}
+
+        found = []
+        for made in (Reduces(6), HasState(), HasArguments(3)):
+            monkeypatch.setitem(globals(), type(made).__name__, type(made))
+            type(made).__qualname__ = type(made).__name__
+            for copied in (copy.deepcopy, *map(through, range(pickle.HIGHEST_PROTOCOL + 1))):
+                try:
+                    found.append(copied(made).number)
+                except TypeError:
+                    found.append(TypeError)
+        return found
+
+    def through(protocol):
+        return lambda made: pickle.loads(pickle.dumps(made, protocol))
+
+    plain = pickles(threading.local)
+    assert plain.count(7) == 7 and plain.count(TypeError) == 4
+    assert pickles(xctx.local, key=key) == plain
 
 
 def test_weak_references(key):

@@ -211,6 +211,10 @@ cdef class local:
         return other
 
     def __reduce_ex__(self, protocol):
+        cls = type(self)
+        # A class may say how its objects are pickled, as one of threading.local may.
+        if cls.__reduce__ is not object.__reduce__ or cls.__getstate__ is not object.__getstate__:
+            return object.__reduce_ex__(self, protocol)
         raise TypeError(f"cannot pickle {type(self).__name__!r} object: its values belong to the unit that runs here")
 
     def __release_local__(self):
