@@ -230,6 +230,7 @@ def initialised_by(use):
 
         class Mine(make.cls):
             known = 1
+            fixed = property(lambda self: 1)
 
             def __init__(self):
                 super().__init__()
@@ -305,6 +306,7 @@ LOCAL = {
 UNIT_LOCAL = LOCAL | {
     "``__init__`` in a thread that reads a name that is not set": initialised_by(lambda store: store.none),
     "``__init__`` in a thread that reads a name of the class": initialised_by(lambda store: store.known),
+    "``__init__`` in a thread that reads a property which reads no name": initialised_by(lambda store: store.fixed),
     "``__init__`` in a thread that reads ``store.__dict__``": initialised_by(lambda store: store.__dict__),
     "``__init__`` in a thread that calls ``repr(store)``": initialised_by(repr),
     "``__init__`` in a thread that calls ``isinstance(store, str)``": initialised_by(
