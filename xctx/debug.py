@@ -26,7 +26,8 @@ __all__ = [
 
 def tree(*, values: bool = False) -> Tree:
     """Who is running in this process: each thread, greenlet, event loop and task, each unit of work, and each context
-    that has anything; what is bound and kept for each, and which locks it holds or waits for.
+    that has anything; what is bound and kept for each, and which locks it holds or waits for. Of several interpreters
+    it shows the one that asks, which it names if that is not the main one.
 
     It takes as long as a garbage collection, during which other threads stand still. They run on while the tree is
     written, so its parts may be of slightly different moments. What it looks at may be finalised in the thread that
@@ -48,14 +49,14 @@ def listen(signum: int | None = None) -> None:
 
     The command sends a signal, so this costs nothing until it comes. Called again, it does nothing, unless the program
     has closed its descriptors meanwhile, as daemons do. Under CPython 3.14 and later a process can be asked without
-    this.
+    this. Of several interpreters the main one answers, for itself.
 
     Args:
         signum: the signal. Default: a real-time signal, ``SIGRTMIN + 6``. The command finds out which one it is.
 
     Raises:
         RuntimeError: the signal has a handler already, or this process listens by another one.
-        ValueError: this is not the main thread, or there is no such signal.
+        ValueError: this is not the main thread of the main interpreter, or there is no such signal.
         NotImplementedError: this is not Linux.
     """
     from xctx._tree import answering

@@ -6,6 +6,7 @@ another name, and another way to choose the kind of interpreter.
 
 import importlib.util
 import os
+import re
 import sys
 
 import pytest
@@ -192,6 +193,97 @@ print("after")
 """
     (line,) = run(source)
     assert sorted(line.split()) == ["after", "bound", "kept"]
+
+
+# --- it is named --------------------------------------------------------------------------------------------------
+
+UNITS = ("process", "thread", "greenlet")
+
+
+@copies
+@kinds
+def test_a_unit_says_in_which_interpreter_it_is(run, kind):
+    source = f"""
+import xctx
+SHOW = '''
+import re
+for key in {UNITS}: print(re.sub("0x[0-9a-f]+", "0", repr(getattr(xctx.keys, key).current())))
+with xctx.work(): print(re.sub("0x[0-9a-f]+", "0", repr(xctx.keys.work.current())))
+'''
+made = make({kind})
+run(made, PATH + SHOW)
+print(int(made))
+exec(SHOW)
+interpreters.destroy(made)
+"""
+    *there, number, process, thread, greenlet, work = run(source)
+    inside = f" of interpreter {number}>"
+    assert [line.removesuffix(inside) + ">" for line in there] == [process, thread, greenlet, work]
+    assert all(line.endswith(inside) for line in there)
+    assert thread == "<xctx unit: thread 0>"
+
+
+@copies
+@kinds
+def test_a_tree_and_an_explanation_say_of_which_interpreter_they_are(run, kind):
+    source = f"""
+LOOK = '''
+import json, threading, xctx.debug
+x = xctx.xlocal()
+tree = xctx.debug.tree()
+print(tree.text().splitlines()[0].partition(":")[0].replace(str(tree.pid), "PID"))
+print(tree.html().partition("<h1>")[2].partition("</h1>")[0].replace(str(tree.pid), "PID"))
+print(tree.interpreter, json.loads(tree.json())["interpreter"])
+entered, over = threading.Event(), threading.Event()
+def bind():
+    with x(a=1):
+        entered.set()
+        over.wait()
+thread = threading.Thread(target=bind, name="other")
+thread.start()
+entered.wait()
+print(xctx.debug.explain(x, "a").partition(" that is open ")[2].partition(" binds")[0])
+over.set()
+thread.join()
+'''
+import xctx
+once({kind}, LOOK)
+exec(LOOK)
+"""
+    first = run(source)
+    there, here = first[:4], first[4:]
+    number = there[2].split()[0]
+    assert int(number)
+    assert there == [
+        f"process PID, interpreter {number}",
+        f"process PID, interpreter {number}",
+        f"{number} {number}",
+        f"in the thread 'other' of interpreter {number}",
+    ]
+    assert here == ["process PID", "process PID", "0 0", "in the thread 'other'"]
+
+
+@copies
+@kinds
+def test_an_error_about_another_unit_says_in_which_interpreter_that_is(run, kind):
+    source = f"""
+once({kind}, '''
+import contextvars, threading
+x = xctx.xlocal(key=xctx.keys.thread)
+with x(a=1): context = contextvars.copy_context()
+def look():
+    try: x.a
+    except AttributeError as error: print(error)
+thread = threading.Thread(target=context.run, args=(look,))
+thread.start(); thread.join()
+from xctx._runtime.importable import object_at
+try: object_at("os", "nothing")
+except LookupError as error: print(error)
+''')
+"""
+    unseen, missing = run(source)
+    assert re.search(r"only <xctx unit: thread 0x[0-9a-f]+ of interpreter \d+> sees it", unseen)
+    assert re.match(r"this process has no 'nothing' in module 'os' of interpreter \d+: ", missing)
 
 
 # --- made and ended -----------------------------------------------------------------------------------------------
@@ -423,6 +515,119 @@ interpreters.destroy(made)
 waiter.join()
 """
     assert run(source) == ["True"]
+
+
+@locks
+@kinds
+def test_a_lock_says_in_which_interpreter_its_holders_are(run, kind):
+    source = f"""
+import pickle, subprocess, json, xctx
+name = f"interpreters-{{os.getpid()}}"
+lock = xctx.SharedLock(name, key=xctx.keys.process)
+made = make({kind})
+run(made, PATH + f"lock = xctx.SharedLock({{name!r}}, key=xctx.keys.process)\\nassert lock.acquire()")
+assert lock.acquire()
+def told():
+    one, other = sorted(lock.holders(), key=lambda holder: holder.interpreter)
+    assert one[:2] == other[:2] == ("shared", os.getpid()) and len(one) == len(other) == 4
+    assert pickle.loads(pickle.dumps(other)).interpreter == other.interpreter and other == tuple(other)
+    return one.interpreter, other.interpreter == int(made), repr(one), repr(other)
+print(*told(), sep="; ")
+print(repr(lock))
+lock.release()
+run(made, "lock.release(); assert lock.acquire(True)")
+print(repr(lock), lock.owner)
+listed = lambda *options: subprocess.run(
+    [sys.executable, "-m", "xctx", "locks", name, *options], capture_output=True, text=True, check=True).stdout
+print(*listed("--who").splitlines()[:2], sep="\\n")   # then comes the program, which has lines
+print(json.loads(listed("--json"))["holders"][0]["interpreter"] == int(made))
+run(made, "lock.release()")
+lock.acquire(True)
+print(json.loads(listed("--json"))["holders"][0]["interpreter"], listed("--who").partition(", ")[0])
+print(int(made), os.getpid())
+interpreters.destroy(made)
+"""
+    both, shared, exclusive, summary, holder, same, mine, last = run(source)
+    number, pid = last.split()
+    zero, is_made, one, other = both.split("; ")
+    assert (zero, is_made) == ("0", "True")
+    assert re.fullmatch(rf"\('shared', {pid}, \d+, 1\)", one)
+    assert re.fullmatch(rf"\('shared', {pid}, \d+, 1, interpreter {number}\)", other)
+    start = f"<xctx.SharedLock 'interpreters-{pid}': "
+    assert set(shared.removeprefix(start).rstrip(">").split(", ")) == {
+        f"shared by {pid}",
+        f"shared by interpreter {number} of {pid}",
+    }
+    assert exclusive.startswith(f"{start}exclusive by interpreter {number} of {pid}> ('exclusive', {pid}, ")
+    assert f"exclusive by interpreter {number} of {pid}, 0 waiting" in summary
+    assert re.match(rf"  holds exclusive( for \d+\.\d s)?: process {pid} interpreter {number} ", holder)
+    assert (same, mine) == ("True", f"0 interpreters-{pid}: exclusive by {pid}")
+
+
+@locks
+@kinds
+def test_a_row_that_an_older_version_has_taken_names_no_interpreter(run, kind):
+    # An older version stores nothing about interpreters, so what another process stored in the row is still there.
+    source = f"""
+import mmap, struct, xctx
+name = f"interpreters-{{os.getpid()}}"
+lock = xctx.SharedLock(name)
+once({kind}, f"lock = xctx.SharedLock({{name!r}}, key=xctx.keys.process)\\nassert lock.acquire(); lock.release()")
+lock.acquire()
+with open(lock.path, "r+b") as file, mmap.mmap(file.fileno(), 0) as memory:
+    rows = range(256, len(memory), 128)
+    (mine,) = [row for row in rows if struct.unpack_from("=Q", memory, row) == (1,)]
+    stored = [struct.unpack_from("=II", memory, row + 48) for row in rows]
+    (of_another,) = [found for found in stored if found[1]] or [(9999, 3)]
+    struct.pack_into("=II", memory, mine + 48, *of_another)
+print([each.interpreter for each in lock.holders()], repr(lock).partition(": ")[2] == f"shared by {{os.getpid()}}>")
+lock.release()
+"""
+    assert run(source) == ["[0] True"]
+
+
+@locks
+@kinds
+def test_a_deadlock_of_two_interpreters_names_them(run, kind):
+    source = f"""
+import xctx
+names = [f"interpreters-{{os.getpid()}}-{{each}}" for each in "ab"]
+OPEN = f"first, second = [xctx.SharedLock(name, key=xctx.keys.thread) for name in {{names}}]\\n"
+exec(OPEN)
+made = make({kind})
+run(made, PATH + OPEN)
+def there():
+    run(made, '''
+second.acquire(True)
+try:
+    first.acquire(True)
+    first.release()
+except RuntimeError as error:
+    print(error)
+finally:
+    second.release()
+''')
+first.acquire(True)
+thread = threading.Thread(target=there)
+thread.start()
+while not first.waiters: pass
+try:
+    second.acquire(True)
+    second.release()
+except RuntimeError as error:
+    print(error)
+first.release()
+thread.join()
+print(int(made), os.getpid())
+interpreters.destroy(made)
+"""
+    *errors, last = run(source)
+    number, pid = last.split()
+    assert errors
+    for error in errors:
+        assert error.startswith("deadlock: ")
+        assert len(re.findall(rf"thread \d+ of interpreter {number} of process {pid}", error)) == 1
+        assert len(re.findall(rf"thread \d+ of process {pid}", error)) == 1
 
 
 # --- forks --------------------------------------------------------------------------------------------------------

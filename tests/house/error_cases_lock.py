@@ -466,6 +466,9 @@ LEFT_OUT = {
     "locks between processes are not known to xctx on this system": "not on systems that the tests run on",
     "…: this process has a descriptor for each of its locks, and may have no more (RLIMIT_NOFILE)": "takes a "
     "process that has none left: test_lock_trust.py",
+    "a lock without a name has not arrived: the interpreter that sent it had let go of it by then, or closed its "
+    "descriptor": "the cause of a NotShareableError, from Python 3.14 on: test_lock_interpreters.py",
+    "the program closed the descriptor of this lock, so it cannot go to another interpreter": "likewise",
     "all … rows of this lock are taken by other processes": "tens of thousands of processes use one lock",
     "this wait could not end: another greenlet of this thread, or task of trio's, has the lock, and would not go on "
     "while this one waits": "takes greenlet or trio: test_lock_trust.py",

@@ -4,8 +4,11 @@ Names are tried in tests/core/test_interpreters.py. The programs run in processe
 """
 
 import importlib.util
+import pickle
 import sys
+from pathlib import Path
 
+import lock_module
 import pytest
 from helpers.effort import sized
 
@@ -216,14 +219,158 @@ made.close()
     assert run(source) == ["True"]
 
 
-def test_one_in_another_object_is_refused_as_by_processes(run):
-    source = """
-queue = interpreters.create_queue()
-try:
-    queue.put([xctx.SharedLock()])
-except interpreters.NotShareableError:
-    print("refused")
-queue.put((1, xctx.SharedLock()))
-print(queue.get()[1].acquire(timeout=0))
+# --- inside other objects, and of other classes: these CPython pickles ------------------------------------------------
+
+MODULE = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import lock_module as module\n"
+containers = pytest.mark.parametrize("container", lock_module.CONTAINERS)
+classes = pytest.mark.parametrize("name", lock_module.CLASSES)
+
+
+@pytest.fixture
+def run_in(python):
+    # The workers of the standard library's executor import it, too.
+    source = START + MODULE + f"made, queue = begun(), interpreters.create_queue()\nmade.exec({MODULE!r})\n"
+    path = [Path(__file__).parent]
+    return lambda rest: python(source + rest + "made.close()\n", path=path, dev=False).splitlines()
+
+
+@classes
+@containers
+def test_it_goes_along_in_anything(run_in, name, container):
+    source = f"""
+import concurrent.futures
+sent, lock = module.made({name!r}, {container!r})
+def held_there(hold, let_go):
+    assert hold() and not lock.acquire(timeout=0)
+    let_go()
+    with lock.exclusive(timeout=30): pass
+
+queue.put(sent)
+made.prepare_main(queue=queue)
+held_there(lambda: made.exec("assert module.hold(queue.get())") is None, lambda: made.call(module.let_go))
+held_there(lambda: made.call(module.hold, sent), lambda: made.call(module.let_go))
+for executor in (concurrent.futures, xctx.concurrent):
+    with executor.InterpreterPoolExecutor(1, initializer=module.found_in, initargs=(sent,)) as pool:
+        held_there(lambda: pool.submit(module.hold, sent).result(), lambda: pool.submit(module.let_go).result())
+print("all")
 """
-    assert run(source) == ["refused", "True"]
+    assert run_in(source) == ["all"]
+
+
+@classes
+@containers
+def test_what_a_call_gives_back_has_it(run_in, name, container):
+    source = f"""
+lock = module.found_in(made.call(module.give, {name!r}, {container!r}))
+assert type(lock) is module.CLASSES[{name!r}] and not lock.acquire(timeout=0)
+made.call(module.let_go)
+with lock.exclusive(timeout=30): pass
+with xctx.concurrent.InterpreterPoolExecutor(1) as pool:
+    lock = module.found_in(pool.submit(module.give, {name!r}, {container!r}).result())
+    assert not lock.acquire(timeout=0)
+    pool.submit(module.let_go).result()
+    with lock.exclusive(timeout=30): pass
+print("all")
+"""
+    assert run_in(source) == ["all"]
+
+
+@classes
+@containers
+def test_it_arrives_although_the_sender_has_none_any_more(run_in, name, container):
+    source = f"""
+def used():
+    gc.collect()
+    with open("/proc/self/maps") as maps:
+        return sum("xctx-lock" in line for line in maps), len(os.listdir("/proc/self/fd"))
+def through():
+    queue.put(module.made({name!r}, {container!r})[0])
+    gc.collect()
+    with module.found_in(queue.get()).exclusive(timeout=0): pass
+    with module.found_in(made.call(module.give_up, {name!r}, {container!r})).exclusive(timeout=0): pass
+    made.exec("import gc; gc.collect()")
+through()
+before = used()
+for _ in range({sized(20, 200)}): through()
+print(used() == before or (before, used()))
+"""
+    assert run_in(source) == ["True"]
+
+
+def test_of_those_that_never_arrive_the_latest_are_kept(run_in):
+    source = """
+def descriptors(): return len(os.listdir("/proc/self/fd"))
+before = descriptors()
+for _ in range(100): queue.put([xctx.SharedLock()])
+print(descriptors() - before)
+missing = 0
+for _ in range(100):
+    try:
+        with queue.get()[0]: pass
+    except interpreters.NotShareableError as error:
+        missing += 1
+        told = str(error.__cause__)
+print(missing, told)
+gc.collect()
+print(descriptors() - before)
+kept = [xctx.SharedLock() for _ in range(100)]
+queue.put(kept)
+print(sum(mine.acquire(True) and other.mode == "exclusive" for mine, other in zip(kept, queue.get())))
+for _ in range(100):
+    try: queue.put((1, [xctx.SharedLock()], lambda: queue))
+    except interpreters.NotShareableError: pass
+del kept
+gc.collect()
+print(descriptors() - before)
+"""
+    waiting, told, arrived, same, failed = run_in(source)
+    assert (waiting, arrived, same, failed) == ("64", "0", "100", "64")
+    assert told.startswith("36 a lock without a name has not arrived: the interpreter that sent it had let go of it")
+
+
+@classes
+@containers
+def test_other_processes_refuse_it_as_ever(name, container):
+    what, _ = lock_module.made(name, container)
+    with pytest.raises(RuntimeError, match="should only be shared between processes through inheritance"):
+        pickle.dumps(what)
+
+
+def test_a_snapshot_has_it_in_a_value(run_in):
+    source = f"""
+sys.path.insert(0, {str(Path(__file__).parents[1] / "carry")!r})
+made.exec("sys.path.insert(0, {str(Path(__file__).parents[1] / "carry")!r})")
+import carry_module
+def descriptors(): return len(os.listdir("/proc/self/fd"))
+for name in module.CLASSES:
+    sent, lock = module.made(name, "dict")
+    before = descriptors()
+    with carry_module.other(kept=sent):
+        queue.put(xctx.capture())
+        made.prepare_main(queue=queue)
+        made.exec("import carry_module; assert queue.get().run(lambda: module.hold(carry_module.other.kept))")
+        assert not lock.acquire(timeout=0)
+        made.call(module.let_go)
+    with lock.exclusive(timeout=30): pass
+    print(descriptors() - before)   # by then the other interpreter has none
+"""
+    assert run_in(source) == ["0"] * len(lock_module.CLASSES)
+
+
+def test_one_whose_descriptor_the_program_closed_is_refused(run_in):
+    source = """
+lock = xctx.SharedLock()
+for fd in os.listdir("/proc/self/fd"):
+    try:
+        if "xctx-lock" in os.readlink(f"/proc/self/fd/{fd}"): os.close(int(fd))
+    except FileNotFoundError: pass   # that of the list
+for each in (lock, [lock]):
+    try:
+        queue.put(each)
+    except interpreters.NotShareableError as error:
+        while error.__cause__ is not None: error = error.__cause__
+        print(error)
+"""
+    told, without_cause = run_in(source)
+    assert told == "[Errno 9] the program closed the descriptor of this lock, so it cannot go to another interpreter"
+    assert without_cause.endswith("does not support cross-interpreter data")  # CPython drops what the pickler raised

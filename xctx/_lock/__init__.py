@@ -12,6 +12,7 @@ attempt.pyx .pxd .pyi      a unit's attempt to get a lock: how it waits, and fin
 acquisition.pyx .pxd .pyi  how a unit acquires a lock and releases it
 tasks.pyx .pxd .pyi        the same in an asyncio task, by a coroutine
 grants.pyx .pyi            locks that count only while a grant is good, as those over PostgreSQL do
+holder.py .pyi             what a lock says of each of its holders
 names.py                   named locks: where their files are, and how one is opened or made
 lock.pyx .pyi              SharedLock and SharedRLock
 listing.py                 what the named locks are doing, for `python -m xctx locks`

@@ -9,7 +9,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from xctx._core cimport Key
 from xctx._lock.mappings cimport (A_GREENLET, A_TASK, A_THREAD, Mapping, add_queued, find_cycle, find_dead, has_lost_name,
-                                  say_stuck, say_thread_stuck, tell_of_loss, tell_of_removal, unsay_stuck,
+                                  process_of, say_stuck, say_thread_stuck, tell_of_loss, tell_of_removal, unsay_stuck,
                                   unsay_thread_stuck, xctx_link, xctx_mapping)
 from xctx._lock.protocol cimport (COUNTED, FRESH, HAS_SLOT, IDLE, NONE, PATIENT, QUEUE, SHARED, STARVES, STUCK_READER,
                                   STUCK_WRITER, UPGRADABLE, WRITER_SLOT, add32, add64, futex_wait, grow_impatient, leave_row,
@@ -492,8 +492,8 @@ cdef class Attempt:
 cdef str waiter_of(xctx_link *link):
     """Names the unit that waits, for an error message."""
     cdef xctx_row *row = row_at(link.mapping.head, link.index)
-    cdef uint32_t pid = load32(&row.pid), thread = load32(&row.thread)
-    where = f"thread {thread} of process {pid}" if thread else f"process {pid}"   # 0: several threads have the row
+    cdef uint32_t thread = load32(&row.thread)   # 0: several threads have the row
+    where = f"thread {thread} of {process_of(row)}" if thread else process_of(row)
     if link.unit == A_TASK:
         return f"a task in {where}"
     if link.unit == A_GREENLET:

@@ -19,7 +19,7 @@ from xctx._lock.lock import SharedLock
 
 # As in shared_memory.h: the head, and a row. `_` is padding.
 HEAD = struct.Struct("=QIIIIII Q 88x QI")
-ROW = struct.Struct("=QIIIIII QQ")
+ROW = struct.Struct("=QIIIIII QQII")
 ROWS_AT, ROW_SIZE = 256, 128
 MAGIC = 0x34786374786C6F63
 WRITER_SLOT, ANNOUNCED, DIED = 0xFFFFF, 1 << 20, 1 << 21
@@ -63,8 +63,8 @@ def said(memory: mmap.mmap, fd: int, path: str) -> dict[str, Any] | None:
     alive: dict[int, bool] = {}
     holders, waiters, dead, died_writing = [], [], 0, 0
     for number in range(min(used, (len(memory) - ROWS_AT) // ROW_SIZE)):
-        readers, mode, owner, _, pid, thread, waiting, waiting_since, held_since = ROW.unpack_from(
-            memory, ROWS_AT + number * ROW_SIZE
+        readers, mode, owner, _, pid, thread, waiting, waiting_since, held_since, noted_by, interpreter = (
+            ROW.unpack_from(memory, ROWS_AT + number * ROW_SIZE)
         )
         if not owner:
             continue
@@ -75,7 +75,12 @@ def said(memory: mmap.mmap, fd: int, path: str) -> dict[str, Any] | None:
             dead += bool(mode or inside)
             died_writing += MODES[mode & 3] == "exclusive"  # nobody has acquired the lock since, and so set DIED
             continue
-        who = {"pid": pid, "thread": thread or None, "program": program(pid)}
+        who = {
+            "pid": pid,
+            "interpreter": interpreter if noted_by == owner else 0,
+            "thread": thread or None,
+            "program": program(pid),
+        }
         if mode:
             holders.append({"mode": MODES[mode & 3], "units": 1, "for": seconds_since(held_since), **who})
         if inside:
@@ -121,7 +126,8 @@ def text_of(lock: dict[str, Any], who: bool) -> str:
     """A line for a lock, and with `who` one for each that holds it or waits."""
     units: dict[str, int] = {}
     for holder in lock["holders"]:
-        by = f"{holder['mode']} by {holder['pid']}"
+        inside = f"interpreter {holder['interpreter']} of " if holder["interpreter"] else ""
+        by = f"{holder['mode']} by {inside}{holder['pid']}"
         units[by] = units.get(by, 0) + holder["units"]
     state = ", ".join(by + times(number) for by, number in units.items())
     waiting = sum(waiter["units"] for waiter in lock["waiters"])
@@ -134,7 +140,8 @@ def text_of(lock: dict[str, Any], who: bool) -> str:
     for does, each in rows:
         since = "" if each["for"] is None else f" for {each['for']:.1f} s"
         thread = "" if each["thread"] is None else f" thread {each['thread']}"
-        line += f"\n  {does}{since}{times(each['units'])}: process {each['pid']}{thread} {each['program']}"
+        inside = f" interpreter {each['interpreter']}" if each["interpreter"] else ""
+        line += f"\n  {does}{since}{times(each['units'])}: process {each['pid']}{inside}{thread} {each['program']}"
     return line
 
 

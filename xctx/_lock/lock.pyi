@@ -7,6 +7,7 @@ from typing_extensions import disjoint_base
 
 from xctx._core import Key
 from xctx._lock.acquisition import BaseLock
+from xctx._lock.holder import Holder
 
 _Mode: TypeAlias = Literal["shared", "upgradable", "exclusive"]
 _OnDeath: TypeAlias = Literal["warn", "raise", "ignore"]
@@ -304,11 +305,12 @@ class SharedLock(BaseLock):
         Raises:
             OSError: as for :meth:`holders`.
         """
-    def holders(self) -> list[tuple[_Mode, int, int, int]]:
+    def holders(self) -> list[Holder]:
         """The holders of the lock, for debugging. They may have changed by now.
 
         Returns:
-            A list of (mode, pid, the kernel's number of the thread or 0 where several share a row, how many units).
+            A list of (mode, pid, the kernel's number of the thread or 0 where several share a row, how many units). Each entry
+            also has the attribute ``interpreter``: which one of that process the holder is in, 0 for the main one.
 
         Raises:
             OSError: no descriptor is left, or the program closed the lock's, so that it is unknown which holders are alive.

@@ -21,21 +21,22 @@ from xctx._lock.acquisition cimport (MODES, NO_LIMIT, ON_DEATH, BaseLock, acquir
                                      leave_block, prepare_to_wait, ready, seconds_of, tell_of_timeout, unit_lock_here,
                                      upgrade)
 from xctx._lock.tasks cimport acquiring
-from xctx._lock.mappings cimport Mapping, check_locks, clean_up_all, mapping_of, new_mapping, tell_of_loss
-from xctx._lock.protocol cimport (DIED, EXCLUSIVE, SHARED, UPGRADABLE, and64, load32, load64, readers_in, row_at, xctx_head,
-                                  xctx_row)
+from xctx._lock.mappings cimport (Mapping, check_locks, clean_up_all, device_of, inode_of, mapping_of, new_mapping,
+                                  tell_of_loss)
+from xctx._lock.protocol cimport (DIED, EXCLUSIVE, SHARED, UPGRADABLE, and64, interpreter_of, load32, load64, readers_in,
+                                  row_at, xctx_head, xctx_row)
 from xctx._lock.unit_lock cimport has_row, xctx_unit_lock
 from xctx._runtime.parking cimport done
 from xctx._runtime.python cimport xctx_forbid_instances
 from xctx._runtime.runtime cimport connect, xctx_next_serial
 from xctx import _core
-from xctx._runtime import copies
+from xctx._runtime import copies, interpreter
 from xctx._stores.local import local
 from xctx._lock import names
+from xctx._lock.holder import Holder
 from xctx._lock.tasks import upgrade_in_task
 import errno
 import os
-import sys
 
 connect()
 
@@ -63,13 +64,13 @@ cdef class Holders:
 
 @cython.final
 cdef class Handle:
-    """What goes to another interpreter in place of a lock without a name: the number of the descriptor, in memory that both
-    can read. The descriptor stays open while the lock is on its way."""
+    """What goes to another interpreter in place of a lock without a name: the number of the descriptor and what file that is,
+    in memory that both can read. The descriptor stays open while this is on its way."""
     cdef Common common            # this and the next never change
-    cdef int carrier
+    cdef uint64_t[3] numbers      # descriptor, device, inode
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
-        PyBuffer_FillInfo(buffer, self, &self.carrier, sizeof(self.carrier), True, flags)
+        PyBuffer_FillInfo(buffer, self, self.numbers, sizeof(self.numbers), True, flags)
 
 
 xctx_forbid_instances(<PyTypeObject*>Handle)
@@ -460,7 +461,8 @@ cdef class SharedLock(BaseLock):
         """The holders of the lock, for debugging. They may have changed by now.
 
         Returns:
-            A list of (mode, pid, the kernel's number of the thread or 0 where several share a row, how many units).
+            A list of (mode, pid, the kernel's number of the thread or 0 where several share a row, how many units). Each entry
+            also has the attribute ``interpreter``: which one of that process the holder is in, 0 for the main one.
 
         Raises:
             OSError: no descriptor is left, or the program closed the lock's, so that it is unknown which holders are alive.
@@ -476,17 +478,19 @@ cdef class SharedLock(BaseLock):
             flags = load32(&row.mode)
             inside = readers_in(load64(&row.readers))
             if flags:
-                found.append((MODES[flags & 3], load32(&row.pid), load32(&row.thread), 1))
+                found.append(holder_of(row, MODES[flags & 3], 1))
             if inside:
-                found.append(("shared", load32(&row.pid), load32(&row.thread), inside))
+                found.append(holder_of(row, "shared", inside))
         return found
 
     def __repr__(self):
         if self.mapping is None:
             return object.__repr__(self)
         held = []
-        for mode, pid, _, count in self.holders():
-            held.append(f"{mode} by {pid}" if count == 1 else f"{mode} by {pid} ({count})")
+        for holder in self.holders():
+            mode, pid, _, count = holder
+            who = f"interpreter {holder.interpreter} of {pid}" if holder.interpreter else pid
+            held.append(f"{mode} by {who}" if count == 1 else f"{mode} by {who} ({count})")
         name = "" if self.title is None else f" {self.title!r}"
         return f"<xctx.{type(self).__name__}{name}: {', '.join(held) or 'free'}>"
 
@@ -496,19 +500,20 @@ cdef class SharedLock(BaseLock):
             return open_named, (type(self), self.title, self.holder, how)
         if self.place is not None:
             return open_at, (type(self), self.place, self.holder, how)
+        crossing = interpreter.is_crossing()
+        if crossing:
+            handle = bytes(handle_of(self))
+            if crossing != interpreter.TRIED:
+                copies.send_file(*numbers_of(handle))
+            return handed_over, (type(self), handle, self.holder, how)
         from multiprocessing import reduction
         from multiprocessing.context import assert_spawning
         assert_spawning(self)   # raises a RuntimeError that says what to do
         return handed_on, (type(self), reduction.DupFd(ready(self).c.carrier), self.holder, how)
 
     def _cross(self):
-        cdef Handle handle
         if self.title is None and self.place is None:
-            handle = Handle.__new__(Handle)
-            handle.common = self.common
-            handle.carrier = ready(self).c.carrier
-            names.note(handle.carrier, self.common)
-            return __name__, "handed_over", type(self), memoryview(handle), self.holder, ON_DEATH[self.on_death]
+            return __name__, "handed_over", type(self), memoryview(handle_of(self)), self.holder, ON_DEATH[self.on_death]
         maker, args = self.__reduce__()
         return __name__, maker.__name__, *args
 
@@ -529,6 +534,14 @@ cdef class SharedRLock(SharedLock):
 if hasattr(copies, "let_cross"):   # from 3.14 on
     copies.let_cross(SharedLock)
     copies.let_cross(SharedRLock)
+
+
+cdef object holder_of(xctx_row *row, str mode, uint32_t units):
+    cdef uint32_t number = interpreter_of(row)
+    holder = Holder((mode, load32(&row.pid), load32(&row.thread), units))
+    if number:
+        holder.interpreter = number
+    return holder
 
 
 def open_named(cls, name, key, on_death="warn"):
@@ -563,13 +576,37 @@ def handed_on(cls, carrier, key, on_death="warn"):
     return lock
 
 
+cdef Handle handle_of(SharedLock lock):
+    cdef Mapping mapping = ready(lock)
+    cdef Handle handle = Handle.__new__(Handle)
+    handle.common = lock.common
+    handle.numbers = [mapping.c.carrier, device_of(mapping.c), inode_of(mapping.c)]
+    if not names.note(mapping.c.carrier, (device_of(mapping.c), inode_of(mapping.c)), lock.common):
+        raise OSError(errno.EBADF, "the program closed the descriptor of this lock, so it cannot go to another interpreter")
+    return handle
+
+
 def handed_over(cls, handle, key, on_death):
-    """How a lock without a name arrives in another interpreter of this process."""
+    """How a lock without a name arrives in another interpreter of this process.
+
+    Args:
+        handle: a memoryview of a Handle, or its bytes where the lock was pickled: then nothing has kept it meanwhile.
+
+    Raises:
+        RuntimeError: the descriptor is another file's by now, or none's.
+    """
     cdef SharedLock lock = cls.__new__(cls)
-    with handle:
-        fd = os.dup(int.from_bytes(handle, sys.byteorder))
+    with memoryview(handle) as memory:
+        fd = copies.receive_file(*numbers_of(memory))
+    if fd is None:
+        raise RuntimeError("a lock without a name has not arrived: the interpreter that sent it had let go of it by then, or "
+                           "closed its descriptor")
     set_up(lock, names.once(fd, None, False, new_common_of), None, None, checked_key(key), checked_on_death(on_death))
     return lock
+
+
+cdef list numbers_of(object handle):
+    return memoryview(handle).cast("B").cast("Q").tolist()
 
 
 def new_common_of(fd, path, lasting):

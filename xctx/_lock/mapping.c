@@ -645,6 +645,8 @@ int xctx_claim_row(xctx_mapping *mapping) {
         row = xctx_row_at(mapping->head, (uint32_t)found);
         xctx_store32_release(&row->pid, (uint32_t)getpid());
         xctx_store32_release(&row->thread, (uint32_t)syscall(SYS_gettid));
+        xctx_store32_release(&row->interpreter, (uint32_t)PyInterpreterState_GetID(PyInterpreterState_Get()));
+        xctx_store32_release(&row->interpreter_of, mapping->token);
     }
     else if (found == -2 && least) {
         found = (int)least->index;

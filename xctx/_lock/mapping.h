@@ -78,6 +78,14 @@ static inline int xctx_is_of(const xctx_mapping *mapping, int fd) {
 #endif
 }
 
+#if XCTX_NO_LOCKS
+static inline uint64_t xctx_device_of(const xctx_mapping *mapping) { return (void)mapping, 0; }
+static inline uint64_t xctx_inode_of(const xctx_mapping *mapping) { return (void)mapping, 0; }
+#else
+static inline uint64_t xctx_device_of(const xctx_mapping *mapping) { return (uint64_t)mapping->device; }
+static inline uint64_t xctx_inode_of(const xctx_mapping *mapping) { return (uint64_t)mapping->inode; }
+#endif
+
 /* Whether other processes can tell that this one is alive, once it has called xctx_come_alive. */
 static inline int xctx_counts(const xctx_mapping *mapping) { return mapping->own < 0 || xctx_is_of(mapping, mapping->own); }
 

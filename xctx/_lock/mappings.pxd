@@ -2,7 +2,7 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from xctx._lock.protocol cimport xctx_attempt, xctx_head
+from xctx._lock.protocol cimport xctx_attempt, xctx_head, xctx_row
 from xctx._runtime.python cimport xctx_mutex
 
 
@@ -22,6 +22,8 @@ cdef extern from "xctx/_lock/mapping.h" nogil:
         uint8_t phase, unit
     int A_THREAD "XCTX_THREAD", A_GREENLET "XCTX_GREENLET", A_TASK "XCTX_TASK"
     int LONGEST_CYCLE "XCTX_LONGEST_CYCLE"
+    uint64_t device_of "xctx_device_of"(const xctx_mapping *)
+    uint64_t inode_of "xctx_inode_of"(const xctx_mapping *)
     uint32_t queued "xctx_queued"(xctx_mapping *)
     void add_queued "xctx_add_queued"(xctx_mapping *, int)
 
@@ -46,6 +48,7 @@ cdef Mapping new_mapping()
 cdef Mapping mapping_of(int fd, str path, bint lasting)
 cdef Row new_row(Mapping mapping)
 cdef int clean_up_all(Mapping mapping) except -1
+cdef str process_of(xctx_row *row)
 cdef int tell_of_removal(Mapping mapping) except -1
 cdef int tell_of_loss() except -1
 

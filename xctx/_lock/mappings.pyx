@@ -9,7 +9,7 @@ cimport cython
 from cpython.object cimport PyTypeObject
 from libc.stdint cimport uint32_t
 
-from xctx._lock.protocol cimport NO_LOCKS, ROWS, xctx_attempt, xctx_head
+from xctx._lock.protocol cimport NO_LOCKS, ROWS, interpreter_of, load32, xctx_attempt, xctx_head, xctx_row
 from xctx._runtime.python cimport PyErr_SetFromErrno, PyThread_get_thread_ident, xctx_forbid_instances
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 import errno
@@ -132,6 +132,12 @@ cdef int tell_of_removal(Mapping mapping) except -1:
 cdef int tell_of_loss() except -1:
     raise RuntimeError("this process closed the lock's descriptor, so others take it for dead: it does not hold the lock, and "
                        "cannot get it")
+
+
+cdef str process_of(xctx_row *row):
+    """Names the process that owns a row, and its interpreter where that is not the main one, for an error message."""
+    cdef uint32_t pid = load32(&row.pid), interpreter = interpreter_of(row)
+    return f"interpreter {interpreter} of process {pid}" if interpreter else f"process {pid}"
 
 
 @cython.no_gc

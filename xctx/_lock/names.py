@@ -54,12 +54,18 @@ def once(fd: int, path: str | None, lasting: bool, make: "_Make") -> "Any":
     return known
 
 
-def note(fd: int, made: "Any") -> None:
-    """Has `once` give this for the file from now on, if it comes back from another interpreter."""
-    file = file_of(fd)
+def note(fd: int, file: tuple[int, int], made: "Any") -> bool:
+    """Has `once` give this for the file from now on, if it comes back from another interpreter. False if `fd` is not
+    of that file."""
+    try:
+        if file_of(fd) != file:
+            return False
+    except OSError:
+        return False
     with guard:
         if known_for(file) is None:
             opened[file] = ref(made, lambda gone: forget(file, gone))
+    return True
 
 
 def file_of(fd: int) -> tuple[int, int]:

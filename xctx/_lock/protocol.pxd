@@ -32,6 +32,7 @@ cdef extern from "xctx/_lock/protocol.h" nogil:
     uint64_t monotonic_ns "xctx_monotonic_ns"()
     void futex_wait "xctx_futex_wait"(uint32_t *, uint32_t, uint64_t, uint32_t)
 
+    uint32_t interpreter_of "xctx_interpreter_of"(xctx_row *)
     xctx_row *row_at "xctx_row_at"(xctx_head *, uint32_t)
     uint32_t readers_in "XCTX_IN"(uint64_t)
     int poll "xctx_poll"(xctx_head *, uint32_t, xctx_attempt *)

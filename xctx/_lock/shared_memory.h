@@ -57,7 +57,10 @@ typedef struct {
     uint32_t waiters;        /* how many units wait by this row, */
     uint64_t waiting_since;  /* when the latest of them began (CLOCK_MONOTONIC, ns), */
     uint64_t held_since;     /* and when its owner took the writer slot after a wait, or 0 */
-    char pad[16];
+    uint32_t interpreter_of; /* the token of the process that stored the next field: right while it is `owner`, because older
+                              * versions store neither */
+    uint32_t interpreter;    /* the number of its thread's interpreter, 0 where that is the main one */
+    char pad[8];
     xctx_stuck stuck[XCTX_STUCK];
 } xctx_row;
 
@@ -157,4 +160,10 @@ static inline void xctx_futex_wait(uint32_t *p, uint32_t v, uint64_t ns, uint32_
 static inline int xctx_futex_wake(uint32_t *p, int n, uint32_t bits) { (void)p; (void)n; (void)bits; return 0; }
 
 #endif
+/* For people to read: in which interpreter of its process the owner of a row is; 0 for the main one. */
+static inline uint32_t xctx_interpreter_of(xctx_row *row) {
+    uint32_t owner = xctx_load32(&row->owner);
+    return xctx_load32(&row->interpreter_of) == owner ? xctx_load32(&row->interpreter) : 0;
+}
+
 #endif

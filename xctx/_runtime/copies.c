@@ -13,6 +13,10 @@ static PyObject *is_main(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused
     return PyBool_FromLong(PyInterpreterState_Get() == PyInterpreterState_Main());
 }
 
+static PyObject *interpreter(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(unused)) {
+    return PyLong_FromLongLong(PyInterpreterState_GetID(PyInterpreterState_Get()));
+}
+
 #if XCTX_HAS_COPIES
 
 #include <dlfcn.h>
@@ -455,6 +459,7 @@ static PyObject *create(PyObject *Py_UNUSED(module), PyObject *args) {
 
 static PyMethodDef methods[] = {
     {"is_main", is_main, METH_NOARGS, "Whether this is the main interpreter of the process."},
+    {"interpreter", interpreter, METH_NOARGS, "The number of this interpreter, as CPython counts them: 0 for the main one."},
 #if XCTX_HAS_COPIES
     {"take", take, METH_NOARGS, "Makes sure that this interpreter has a copy. Gives its number, counted from 1."},
     {"count", count, METH_NOARGS, "How many copies there are in this process."},
@@ -466,6 +471,10 @@ static PyMethodDef methods[] = {
 #if XCTX_HAS_CROSSING
     {"let_cross", xctx_let_cross, METH_O, "Has objects of this type cross to other interpreters by their method _cross."},
     {"try_crossing", xctx_try_crossing, METH_O, "Raises what keeps this object from crossing; nothing if it can."},
+    {"send_file", xctx_send_file, METH_VARARGS, "Keeps a file open that goes to another interpreter as a number: (descriptor, "
+                                                "device, inode)."},
+    {"receive_file", xctx_receive_file, METH_VARARGS, "A new descriptor of such a file, or None if nobody has it any more: "
+                                                      "(the sender's descriptor, device, inode)."},
 #endif
     {NULL, NULL, 0, NULL}
 };

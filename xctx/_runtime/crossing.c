@@ -4,6 +4,11 @@
 
 #if XCTX_HAS_CROSSING
 
+#  include <fcntl.h>
+#  include <pthread.h>
+#  include <sys/stat.h>
+#  include <unistd.h>
+
 #  if defined(__GNUC__)
 #    pragma GCC diagnostic push
 #    pragma GCC diagnostic ignored "-Wextra"
@@ -65,6 +70,94 @@ PyObject *xctx_try_crossing(PyObject *Py_UNUSED(module), PyObject *thing) {
         return NULL;
     }
     if (_PyXIData_ReleaseAndRawFree(data)) return NULL;
+    Py_RETURN_NONE;
+}
+
+/* --- files on their way ------------------------------------------------------------------------------------------------ */
+
+/* What is pickled goes as bytes, which keep nothing alive. So a file that is named in them is kept open here, until it has arrived
+ * as often as it was sent. What never arrives makes room for others at last. Process; guarded by `mutex`. */
+static struct {
+    int fd;
+    dev_t device;
+    ino_t inode;
+    unsigned sent;     /* how often, and not arrived so far; 0 where this entry is free */
+    uint64_t turn;     /* when it was last sent: the number of that sending */
+} in_transit[XCTX_MOST_IN_TRANSIT];
+static uint64_t turns;
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;   /* held for a few system calls that do not wait, and across a fork */
+
+static void before_fork(void) { pthread_mutex_lock(&mutex); }
+static void after_fork_in_parent(void) { pthread_mutex_unlock(&mutex); }
+static void after_fork_in_child(void) { pthread_mutex_init(&mutex, NULL); }
+static void watch_forks(void) { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
+
+/* A program may close our descriptor, and get its number for another file. */
+static int is_of(int fd, dev_t device, ino_t inode) {
+    struct stat about;
+    return !fstat(fd, &about) && about.st_dev == device && about.st_ino == inode;
+}
+
+/* The entry of a file, or -1. Under the mutex. */
+static int entry_of(dev_t device, ino_t inode) {
+    int i;
+    for (i = 0; i < XCTX_MOST_IN_TRANSIT; i++)
+        if (in_transit[i].sent && in_transit[i].device == device && in_transit[i].inode == inode
+            && is_of(in_transit[i].fd, device, inode)) return i;
+    return -1;
+}
+
+static void free_entry(int i) {
+    if (in_transit[i].sent && is_of(in_transit[i].fd, in_transit[i].device, in_transit[i].inode)) close(in_transit[i].fd);
+    in_transit[i].sent = 0;
+}
+
+PyObject *xctx_send_file(PyObject *Py_UNUSED(module), PyObject *args) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    unsigned long long device, inode;
+    int fd, i, each;
+    if (!PyArg_ParseTuple(args, "iKK", &fd, &device, &inode)) return NULL;
+    pthread_once(&once, watch_forks);
+    pthread_mutex_lock(&mutex);
+    i = entry_of((dev_t)device, (ino_t)inode);
+    if (i < 0) {
+        for (i = each = 0; each < XCTX_MOST_IN_TRANSIT && in_transit[i].sent; each++)
+            if (!in_transit[each].sent || in_transit[each].turn < in_transit[i].turn) i = each;
+        free_entry(i);
+        fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);   /* without a descriptor for it, it arrives while the sender keeps it */
+        if (fd >= 0) {
+            in_transit[i].fd = fd;
+            in_transit[i].device = (dev_t)device;
+            in_transit[i].inode = (ino_t)inode;
+        }
+    }
+    if (fd >= 0) {
+        in_transit[i].sent++;
+        in_transit[i].turn = ++turns;
+    }
+    pthread_mutex_unlock(&mutex);
+    Py_RETURN_NONE;
+}
+
+PyObject *xctx_receive_file(PyObject *Py_UNUSED(module), PyObject *args) {
+    unsigned long long device, inode;
+    int sender, i, fd;
+    if (!PyArg_ParseTuple(args, "iKK", &sender, &device, &inode)) return NULL;
+    pthread_mutex_lock(&mutex);
+    i = entry_of((dev_t)device, (ino_t)inode);
+    fd = fcntl(i < 0 ? sender : in_transit[i].fd, F_DUPFD_CLOEXEC, 0);
+    if (i >= 0 && --in_transit[i].sent == 0) {
+        in_transit[i].sent = 1;
+        free_entry(i);
+    }
+    pthread_mutex_unlock(&mutex);
+    if (fd >= 0 && !is_of(fd, (dev_t)device, (ino_t)inode)) {
+        close(fd);
+        fd = -1;
+        errno = EBADF;
+    }
+    if (fd >= 0) return PyLong_FromLong(fd);
+    if (errno != EBADF) return PyErr_SetFromErrno(PyExc_OSError);
     Py_RETURN_NONE;
 }
 

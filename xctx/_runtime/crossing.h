@@ -18,9 +18,13 @@
 #  define XCTX_HAS_CROSSING 0
 #endif
 
+#define XCTX_MOST_IN_TRANSIT 64   /* files: see xctx_send_file */
+
 #if XCTX_HAS_CROSSING
 PyObject *xctx_let_cross(PyObject *module, PyObject *type);
 PyObject *xctx_try_crossing(PyObject *module, PyObject *thing);
+PyObject *xctx_send_file(PyObject *module, PyObject *args);
+PyObject *xctx_receive_file(PyObject *module, PyObject *args);
 #endif
 
 #endif

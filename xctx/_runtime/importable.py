@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from xctx._runtime import copies
+from xctx._runtime.interpreter import of_interpreter
 
 
 def object_at(module: str, qualname: str) -> Any:
@@ -22,7 +23,7 @@ def object_at(module: str, qualname: str) -> Any:
     except (ImportError, AttributeError) as exc:
         if module == "__main__" and isinstance(exc, AttributeError) and not copies.is_main():
             raise
-        raise LookupError(f"this process has no {qualname!r} in module {module!r}: {exc}") from exc
+        raise LookupError(f"this process has no {qualname!r} in module {module!r}{of_interpreter()}: {exc}") from exc
     return found
 
 
@@ -34,7 +35,9 @@ def object_of_type_at(wanted: type, module: str, qualname: str) -> Any:
     """
     found = object_at(module, qualname)
     if not isinstance(found, wanted):
-        raise LookupError(f"{module}.{qualname} is no {wanted.__name__} in this process, but {found!r}")
+        raise LookupError(
+            f"{module}.{qualname} is no {wanted.__name__}{of_interpreter()} in this process, but {found!r}"
+        )
     return found
 
 

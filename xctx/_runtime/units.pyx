@@ -22,8 +22,12 @@ from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, TypeObject, x
                                    xctx_mutex, xctx_store_int, xctx_tstate, xctx_unlock)
 from xctx._runtime.runtime cimport (XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_cache_empty, xctx_fork_count,
                                     xctx_found_drop, xctx_here, xctx_now)
+from xctx._runtime.interpreter import of_interpreter
 
 connect()
+
+# Process: which interpreter the units of this copy are of, as the end of their repr.
+cdef str OF_INTERPRETER = of_interpreter()
 
 
 # --- units -----------------------------------------------------------------------------------------------------------
@@ -71,7 +75,7 @@ cdef class Unit(ReferenceType):
         return <Py_hash_t>(<uintptr_t><void*>self >> 4)
 
     def __repr__(self):
-        return f"<xctx unit: {self.kind} {<uintptr_t>self.address:#x}{'' if self.alive else ', ended'}>"
+        return f"<xctx unit: {self.kind} {<uintptr_t>self.address:#x}{OF_INTERPRETER}{'' if self.alive else ', ended'}>"
 
     def __reduce_ex__(self, protocol):
         raise TypeError("cannot pickle 'Unit' object: a unit has no meaning in another process")

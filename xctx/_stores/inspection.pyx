@@ -29,6 +29,7 @@ from xctx._stores.works cimport is_work
 from xctx._stores.xlocal cimport xlocal
 from xctx._stores.works import work
 from xctx import _core
+from xctx._runtime.interpreter import of_interpreter
 from gc import get_objects
 from threading import enumerate as enumerate_threads
 
@@ -347,7 +348,7 @@ cdef str where(object context, Unit unit):
     cdef unsigned long ident = xctx_thread_in_context(<PyObject*>context)
     cdef str told = "in another context"
     if ident:
-        told = f"in the thread {thread_name(ident)!r}"
+        told = f"in the thread {thread_name(ident)!r}{of_interpreter()}"
     return told if unit is None or unit.kind in ("process", "thread") else f"{told}, for {unit!r},"
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from xctx import _core
 from xctx._core import Unit
 from xctx._lock.lock import SharedLock, serial_of
+from xctx._runtime import copies
 from xctx._stores.inspection import stores_of, units_of
 from xctx._stores.local import local
 from xctx._stores.works import UnitOfWork
@@ -175,8 +176,10 @@ class Growing:
         nodes += self.values()
         nodes += self.rest()
         about = f"{platform.python_implementation()} {platform.python_version()}"
-        root = self.node("process", f"{os.getpid()}", os.getpid(), self.process, children=nodes)
-        return Tree(os.getpid(), _program(), about, time.strftime("%Y-%m-%d %H:%M:%S"), root)
+        interpreter = copies.interpreter()
+        name = f"{os.getpid()}, interpreter {interpreter}" if interpreter else f"{os.getpid()}"
+        root = self.node("process", name, os.getpid(), self.process, children=nodes)
+        return Tree(os.getpid(), _program(), about, time.strftime("%Y-%m-%d %H:%M:%S"), root, interpreter)
 
     def thread(
         self,

@@ -70,6 +70,7 @@ class Tree(NamedTuple):
     python: str
     at: str  #: the time, by the clock of that machine
     root: Node  #: the process
+    interpreter: int = 0  #: which one of the process was asked: a tree shows one interpreter, 0 is the main one
 
     def walk(self) -> Iterator[Node]:
         """All nodes, from the process downwards."""
@@ -77,7 +78,7 @@ class Tree(NamedTuple):
 
     def text(self) -> str:
         """The tree as lines of text, indented."""
-        lines = [f"process {self.pid}: {self.program}", f"  {self.python}, {self.at}"]
+        lines = [f"{self._title()}: {self.program}", f"  {self.python}, {self.at}"]
         _write(self.root, lines, "")
         return "\n".join(lines)
 
@@ -95,7 +96,10 @@ class Tree(NamedTuple):
         """The tree as a page of HTML, complete in itself."""
         from xctx._tree import page
 
-        return page.page_of(self.pid, self.program, f"{self.python}, {self.at}", _section(self.root))
+        return page.page_of(self._title(), self.program, f"{self.python}, {self.at}", _section(self.root))
+
+    def _title(self) -> str:
+        return f"process {self.root.name}"
 
     def __str__(self) -> str:
         return self.text()

@@ -22,7 +22,7 @@ code { font: 13px/1.4 ui-monospace, monospace; }
 """
 
 
-def page_of(pid: int, program: str, about: str, inside: str) -> str:
+def page_of(title: str, program: str, about: str, inside: str) -> str:
     """The page, complete.
 
     Args:
@@ -31,8 +31,8 @@ def page_of(pid: int, program: str, about: str, inside: str) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>process {pid}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>process {pid}</h1>\n<p><code>{escape(program)}</code><br>{escape(about)}</p>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{escape(title)}</h1>\n<p><code>{escape(program)}</code><br>{escape(about)}</p>\n"
         f"{inside}\n</body>\n</html>\n"
     )
 
