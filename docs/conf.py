@@ -27,7 +27,7 @@ nitpicky = True
 nitpick_ignore = [
     ("py:class", name)
     for name in (
-        *("BatchStats", "LocalBatch", "LockLost", "Scope"),
+        *("BatchStats", "Holder", "LocalBatch", "LockLost", "Scope"),
         *("xctx._patch.carrying.Policy", "xctx._postgres.lock.Block"),
     )
 ]

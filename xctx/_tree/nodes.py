@@ -70,7 +70,7 @@ class Tree(NamedTuple):
     python: str
     at: str  #: the time, by the clock of that machine
     root: Node  #: the process
-    interpreter: int = 0  #: which one of the process was asked: a tree shows one interpreter, 0 is the main one
+    interpreter: int = 0  #: the number of the interpreter that was asked; 0 is the main one
 
     def walk(self) -> Iterator[Node]:
         """All nodes, from the process downwards."""
