@@ -11,6 +11,7 @@ import sys
 
 import pytest
 from helpers.effort import sized
+from helpers.interpreters import TIMEOUT
 from helpers.packages import offers
 
 START = f"""
@@ -301,7 +302,7 @@ with x(a=1):
     for _ in range({rounds}): once({kind}, WORK)
     print(copies.count(), x.a)
 """
-    assert run(source) == ["1 1"]
+    assert run(source, timeout=sized(TIMEOUT, 280)) == ["1 1"]
 
 
 @copies
@@ -313,7 +314,7 @@ from xctx._runtime import copies
 failed = []
 def rounds():
     try:
-        for _ in range({sized(5, 50)}): once({kind}, WORK)
+        for _ in range({sized(5, 334)}): once({kind}, WORK)
     except BaseException as error:
         failed.append(error)
         raise
@@ -322,7 +323,7 @@ for each in threads: each.start()
 for each in threads: each.join()
 print(failed, copies.count() <= 3)
 """
-    assert run(source) == ["[] True"]
+    assert run(source, timeout=sized(TIMEOUT, 280)) == ["[] True"]
 
 
 @copies
