@@ -141,23 +141,21 @@ PyObject *xctx_send_file(PyObject *Py_UNUSED(module), PyObject *args) {
 
 PyObject *xctx_receive_file(PyObject *Py_UNUSED(module), PyObject *args) {
     unsigned long long device, inode;
-    int sender, i, fd;
+    int sender, i, fd, failed;
     if (!PyArg_ParseTuple(args, "iKK", &sender, &device, &inode)) return NULL;
     pthread_mutex_lock(&mutex);
     i = entry_of((dev_t)device, (ino_t)inode);
     fd = fcntl(i < 0 ? sender : in_transit[i].fd, F_DUPFD_CLOEXEC, 0);
-    if (i >= 0 && --in_transit[i].sent == 0) {
-        in_transit[i].sent = 1;
-        free_entry(i);
-    }
+    failed = errno;
+    if (i >= 0 && in_transit[i].sent == 1) free_entry(i);
+    else if (i >= 0) in_transit[i].sent--;
     pthread_mutex_unlock(&mutex);
-    if (fd >= 0 && !is_of(fd, (dev_t)device, (ino_t)inode)) {
-        close(fd);
-        fd = -1;
-        errno = EBADF;
+    if (fd >= 0 && is_of(fd, (dev_t)device, (ino_t)inode)) return PyLong_FromLong(fd);
+    if (fd >= 0) close(fd);
+    else if (failed != EBADF) {
+        errno = failed;
+        return PyErr_SetFromErrno(PyExc_OSError);
     }
-    if (fd >= 0) return PyLong_FromLong(fd);
-    if (errno != EBADF) return PyErr_SetFromErrno(PyExc_OSError);
     Py_RETURN_NONE;
 }
 
