@@ -395,6 +395,37 @@ def call_with_wrong_self(cls):
     return wrong
 
 
+class EqualName(str):
+    """A name that equals every other, and is found nowhere."""
+
+    __slots__ = ()
+
+    def __eq__(self, other):
+        return True
+
+    def __hash__(self):
+        return 1
+
+
+def call_with_equal_names(cls):
+    """Calls the type, an object of it and its methods with such a keyword; gives the names of those that break."""
+    broken = []
+    it = living()[0].get(cls)
+    called = {"the type": cls, "an object": it}
+    for name, _method in methods_of(cls):
+        if it is not None:
+            called[name] = getattr(it, name, None)
+    for name, each in called.items():
+        for args in ((), (1,), (print, 1)):
+            try:
+                each(*args, **{EqualName("zz"): 1})
+            except SystemError:
+                broken.append(name)
+            except BaseException:
+                continue
+    return broken
+
+
 def use_when_cleared(cls):
     """Uses an object that the garbage collector has cleared, as callbacks of what is cleared with it can."""
     it = living()[0].get(cls)

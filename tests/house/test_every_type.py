@@ -45,6 +45,10 @@ def test_a_method_called_on_something_else_raises_type_error(cls, survives):
     assert survives(ordeal.call_with_wrong_self, cls) == []
 
 
+def test_a_keyword_that_equals_a_parameter_and_is_none_raises(cls, survives):
+    assert survives(ordeal.call_with_equal_names, cls) == []
+
+
 @pytest.mark.skipif(not offers("SharedLock"), reason="there are no locks here")
 def test_there_is_an_object_of_each_type():
     """Otherwise the tests above would say nothing about it."""

@@ -16,6 +16,20 @@
 #  error "xctx was not checked with this version of CPython: see docs/porting.rst, or define XCTX_ALLOW_UNKNOWN_PYTHON"
 #endif
 
+/* Where a keyword argument's name is a str that equals a parameter's but has another hash, Cython's parser of arguments fails
+ * with no exception set. It only asserts that there is one. So here is one. */
+static inline void xctx_assert_error(void) {
+    if (!PyErr_Occurred()) PyErr_SetString(PyExc_TypeError, "a keyword argument has a name that equals another, and differs");
+}
+#undef assert
+#ifdef NDEBUG
+#  define XCTX_ASSERT(condition, text) ((void)0)
+#else
+#  define XCTX_ASSERT(condition, text) ((condition) ? (void)0 : Py_FatalError("assertion failed: " text))
+#endif
+#define assert(condition) \
+    (strcmp(#condition, "PyErr_Occurred()") == 0 ? xctx_assert_error() : XCTX_ASSERT(condition, #condition))
+
 /* --- the thread state -------------------------------------------------------------------------------------------------- */
 
 /* The current thread state. Every caller runs with one attached, so the check of PyThreadState_Get is not needed.
