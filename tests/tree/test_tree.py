@@ -550,3 +550,22 @@ def test_the_manual_shows_what_is_printed(tmp_path):
     assert (done.stderr, done.returncode) == ("", 0)
     printed, shown = (re.sub("0x[0-9a-f]+", "0x1", text) for text in (done.stdout, textwrap.dedent(blocks["text"])))
     assert printed.splitlines()[2:] == shown.strip().splitlines()[2:]
+
+
+def test_a_local_that_is_half_made():
+    """A metaclass is asked for the key in the middle of making a local, which has none yet."""
+    seen = []
+
+    class Asking(type):
+        @property
+        def __xctx_key__(cls):
+            seen.append(debug.tree())
+            return keys.Key(lambda: 1)
+
+    class Store(xctx.local, metaclass=Asking):
+        pass
+
+    store = Store()
+    store.a = 1
+    assert store.a == 1
+    assert seen

@@ -323,7 +323,7 @@ class Growing:
         """The units of keys that are made of callables."""
         units: dict[Unit, str] = {}
         for thing, _ in self.things:
-            if issubclass(type(thing), local) and gathering.key_of(thing).func is not None:
+            if issubclass(type(thing), local) and getattr(gathering.key_of(thing), "func", None) is not None:
                 for unit, _names in units_of(thing):
                     units[unit] = gathering.key_of(thing).name
         return [
