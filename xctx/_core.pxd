@@ -23,6 +23,7 @@ cdef class Key:
 
     cdef Unit find(self, bint create)
     cdef Unit unit_of_value(self, object value, bint create)
+    cdef int begin_anew(self) except -1
     cdef list units_of_values(self)
     cpdef object current(self)
 

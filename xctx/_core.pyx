@@ -22,8 +22,8 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t, uintptr_t
 
 from xctx._runtime.python cimport (PyDict_GetItemWithError_, PyThread_get_thread_ident, PyThreadState, PyThreadState_GetDict,
-                                   xctx_cas_ptr, xctx_copy_context, xctx_load_ptr, xctx_shared_get, xctx_shared_setdefault,
-                                   xctx_tstate, xctx_type_has)
+                                   xctx_cas_ptr, xctx_copy_context, xctx_load_int, xctx_load_ptr, xctx_shared_get,
+                                   xctx_shared_setdefault, xctx_tell_given, xctx_tell_taken, xctx_tstate, xctx_type_has)
 from xctx._runtime.runtime cimport (connect, xctx_fork_count, xctx_found_begin, xctx_found_drop, xctx_found_hit,
                                     xctx_found_set, xctx_here, xctx_now)
 from xctx._runtime.scheduling cimport greenlet_is_dead, running_greenlet, running_task
@@ -84,7 +84,7 @@ cdef Unit current_process(object key, bint create):
         # Another thread has made it meanwhile.
         Py_DECREF(referent.unit)
         Py_DECREF(referent)
-    return <Unit>process_unit
+    return <Unit>xctx_load_ptr(&process_unit)
 
 
 cdef Unit process_of(object key, object thing):
@@ -264,7 +264,7 @@ flow_kind.of = context_of
 # _stores/works.pyx, which sets here how it is found. It is looked for each time, because opening one changes no count.
 cdef Unit work_of(object key, object thing):
     if isinstance(thing, Unit) and (<Unit>thing).unit_kind == &work_kind:
-        return None if (<Unit>thing).ended or (<Unit>thing).forks != xctx_fork_count() else <Unit>thing
+        return None if xctx_load_int(<int*>&(<Unit>thing).ended) or (<Unit>thing).forks != xctx_fork_count() else <Unit>thing
     return greenlet_of(key, thing)
 
 
@@ -391,27 +391,41 @@ cdef class Key:
         cdef Unit unit
         cdef object address
         if self.forks != xctx_fork_count():
-            # In a forked child. The old referents may die, because a parent's units are not ended here.
-            self.referents = {}
-            self.units = {}
-            self.forks = xctx_fork_count()
+            self.begin_anew()
         # Where equality is identity the unit ends with the value; otherwise an equal one may come at any time.
         if value_is_its_identity(value):
             address = <uintptr_t><void*>value
             unit = xctx_shared_get(self.units, address)
             if unit is None and create:
-                if self.on_value_death is None:
-                    self.on_value_death = partial(value_died, ref(self))
+                with cython.critical_section(self):
+                    if self.on_value_death is None:
+                        self.on_value_death = partial(value_died, ref(self))
                 unit = new_unit(value, <void*>value, &value_kind, self.on_value_death)
+                xctx_tell_given(<void*>unit)
                 unit = xctx_shared_setdefault(self.units, address, unit)
+            xctx_tell_taken(<void*>unit)
             return unit
         try:
             referent = xctx_shared_get(self.referents, value)
         except TypeError:
             raise TypeError(f"the key {self.name!r} gave {value!r}: a key's callable returns a hashable") from None
         if referent is None and create:
-            referent = xctx_shared_setdefault(self.referents, value, new_referent(NULL, &value_kind))
+            referent = new_referent(NULL, &value_kind)
+            xctx_tell_given(<void*>referent)
+            referent = xctx_shared_setdefault(self.referents, value, referent)
+        xctx_tell_taken(<void*>referent)
         return None if referent is None else referent.unit
+
+    cdef int begin_anew(self) except -1:
+        """In a forked child. The old referents may die, because a parent's units are not ended here."""
+        cdef object referents, units   # dropped at the end, when all is done  # no-cython-lint
+        with cython.critical_section(self):
+            if self.forks != xctx_fork_count():   # otherwise another thread was faster
+                referents, units = self.referents, self.units  # no-cython-lint
+                self.referents = {}
+                self.units = {}
+                self.forks = xctx_fork_count()
+        return 0
 
     cdef list units_of_values(self):
         """Those that a callable's key has now."""

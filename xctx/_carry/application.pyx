@@ -42,7 +42,7 @@ from xctx._runtime.python cimport (PyThreadState, Py_REFCNT_, xctx_context_vars,
                                    xctx_taken, xctx_tstate, xctx_var_changed)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport FLOW
-from xctx._stores.bindings cimport Binding, mark_exited, take_from_chain
+from xctx._stores.bindings cimport Binding, copies_of, mark_exited, take_from_chain
 from xctx._stores.blocks cimport BoundEntry, bind_snapshot, make_visible, unbind_entry
 from xctx._stores.chains cimport BindingVariable, chain_of
 from xctx._stores.seen cimport Place
@@ -176,7 +176,7 @@ cdef bint detach(Application application) except -1:
     application.entries = entry
     while entry is not None:
         entry.context = None   # keep no context alive
-        if Py_REFCNT_(<PyObject*>entry.made) != 1 or entry.made.copies is not None:
+        if Py_REFCNT_(<PyObject*>entry.made) != 1 or copies_of(<PyObject*>entry.made) != <PyObject*>None:
             return False
         entry = entry.outer
     entry = application.own
@@ -342,7 +342,7 @@ cdef bint take_off(Application application) except -1:
     alone = (Py_REFCNT_(<PyObject*>application.applied) == 1
              and references_to(application.parts) == application.references)
     while entry is not None:
-        if entry.made.copies is not None:
+        if copies_of(<PyObject*>entry.made) != <PyObject*>None:
             alone = False
         entry.context = None   # keep no context alive
         entry = entry.outer

@@ -14,7 +14,7 @@ from xctx._stores.local cimport local
 cdef class SnapshotExtras:
     cdef list contents          # pairs of a local and its context values; or None
     cdef list variables         # pairs of a context variable and its value; or None
-    cdef tuple unresolved       # what came from another process and was not looked for yet; or None
+    cdef tuple unresolved       # what came from another process and was not looked for yet; or None, once it was
     cdef OpenByHand opened      # blocks entered by hand; or None. Set once, under the critical section
 
     cdef list all_variables(self)
@@ -26,11 +26,12 @@ cdef enum:
 
 @cython.final
 cdef class Snapshot:
-    # None of these changes once it is made, except when what was unresolved is found.
+    # None of these changes once it is made, except when what was unresolved is found; and the first, in a forked child, and
+    # the extras from None, which any thread may read meanwhile.
     cdef Binding first          # flattened; of most snapshots the only one
     cdef list others            # more of them; or None
     cdef SnapshotExtras extras  # what few snapshots have; or None
-    # These are guarded by the critical section.
+    # These are guarded by the critical section, and the last is atomic.
     cdef Repeatable ready       # an application that can be made again; or None
     cdef Application spare      # one that is undone, whose bindings can be used again, whatever is set; or None
     cdef int waited             # how often it was applied otherwise since one was last made ready
@@ -45,6 +46,7 @@ cdef class Snapshot:
     cdef list bindings(self)
     cdef bint has(self, xlocal owner) noexcept
     cdef SnapshotExtras make_extras(self)
+    cdef SnapshotExtras extras_now(self)
     cdef tuple unresolved(self)
     cdef bint hides_all(self)
     cdef Application apply(self, bint shared, Place *place, bint notes=*)

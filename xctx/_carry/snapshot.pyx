@@ -21,8 +21,8 @@ from xctx._carry.application cimport (Application, Repeatable, apply_again, bind
 from xctx._carry.variables cimport set_variables
 from xctx._core cimport Key, Unit
 from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyObject_Vectorcall_, PyThreadState,
-                                   xctx_context_vars, xctx_copy_context, xctx_forbid_instances, xctx_publish_before,
-                                   xctx_tstate, xctx_type_put)
+                                   xctx_context_vars, xctx_copy_context, xctx_forbid_instances, xctx_load_int,
+                                   xctx_publish, xctx_published, xctx_store_int, xctx_tstate, xctx_type_put)
 from xctx._runtime.calls cimport PyMethodDef, xctx_make_function, xctx_make_method
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.units cimport WORK
@@ -43,6 +43,19 @@ from contextvars import ContextVar
 
 connect()
 
+cdef extern from *:
+    """
+    #define xctx_first_at(snapshot) XCTX_AT(snapshot, first)
+    #define xctx_extras_at(snapshot) XCTX_AT(snapshot, extras)
+    #define xctx_spare_at(snapshot) XCTX_AT(snapshot, spare)
+    #define xctx_unresolved_at(extras) XCTX_AT(extras, unresolved)
+    """
+    PyObject **at_first "xctx_first_at"(Snapshot)
+    PyObject **at_extras "xctx_extras_at"(Snapshot)
+    PyObject **at_spare "xctx_spare_at"(Snapshot)
+    PyObject **at_unresolved "xctx_unresolved_at"(SnapshotExtras)
+
+cdef PyObject *NONE = <PyObject*>None
 cdef object MISSING = object()   # not Token.MISSING: subinterpreters of CPython 3.12.1 and 3.13.0 lack it
 cdef xlocal HERE = works.here   # of units of work
 
@@ -131,7 +144,7 @@ def snapshot_of(bindings, barriers=True):
 
 def binds_nothing(Snapshot snapshot not None):
     """Whether nothing was bound where the snapshot of all xlocals was taken, nor any unit of work open."""
-    return snapshot.first is None and snapshot.extras is None
+    return xctx_published(at_first(snapshot)) == NONE and xctx_published(at_extras(snapshot)) == NONE
 
 
 def from_parts(whole, barriers, skips, unresolved):
@@ -212,13 +225,16 @@ cdef class Snapshot:
         with cython.critical_section(self):
             if self.extras is None:
                 extras = SnapshotExtras.__new__(SnapshotExtras)
-                xctx_publish_before()
-                self.extras = extras
+                xctx_publish(at_extras(self), <PyObject*>extras)
             return self.extras
+
+    cdef SnapshotExtras extras_now(self):
+        """The extras, or None. Another thread may be making them."""
+        return <SnapshotExtras>xctx_published(at_extras(self))
 
     cdef tuple unresolved(self):
         """What came from another process and was not looked for yet; or None."""
-        cdef SnapshotExtras extras = self.extras
+        cdef SnapshotExtras extras = self.extras_now()
         if extras is None:
             return None
         with cython.critical_section(extras):   # the thread that resolves it drops the tuple
@@ -238,8 +254,8 @@ cdef class Snapshot:
             notes: whether it is to note what the context mapped before, and what afterwards.
         """
         cdef Application application = new_application(notes)
-        cdef SnapshotExtras extras = self.extras
-        if extras is not None and extras.unresolved is not None:
+        cdef SnapshotExtras extras = self.extras_now()
+        if extras is not None and xctx_published(at_unresolved(extras)) != NONE:
             self.resolve(extras)
         try:
             if self.first is not None:
@@ -268,13 +284,13 @@ cdef class Snapshot:
         cdef bint remakes = False
         if FREE_THREADED:
             settle_here()
-        if self.extras is not None or tstate.context == NULL:
+        if xctx_published(at_extras(self)) != NONE or tstate.context == NULL:
             return self.apply(False, NULL)
         if self.first is not None and is_work(self.first) and not is_of_here(self.first):
             # In a forked child, which makes a new unit of work: what was bound for that of the parent is not used again.
             with cython.critical_section(self):
                 self.ready = None
-                self.spare = None
+                xctx_publish(at_spare(self), NONE)
             return self.apply(False, NULL)
         ready = self.take_ready(xctx_context_vars(tstate.context), &remakes)
         if ready is not None:
@@ -322,15 +338,15 @@ cdef class Snapshot:
     cdef Application apply_what_is_spare(self):
         """The same, in any context, with the bindings of an earlier application if there are any that are not in use."""
         cdef Application application = None
-        if self.spare is not None:
+        if xctx_published(at_spare(self)) != NONE:
             with cython.critical_section(self):
                 application = self.spare
-                self.spare = None
+                xctx_publish(at_spare(self), NONE)
         if application is None or not is_of_this_process(application):
             application = self.apply(False, NULL)
-            if self.again and can_be_spare(application):
+            if xctx_load_int(<int*>&self.again) and can_be_spare(application):
                 application.snapshot = self
-            self.again = True   # most snapshots are applied once
+            xctx_store_int(<int*>&self.again, True)   # most snapshots are applied once
             return application
         try:
             bind_again(application)
@@ -385,8 +401,7 @@ cdef class Snapshot:
                 self.others = found.others
                 extras.variables = variables or None
                 extras.contents = contents or None
-                xctx_publish_before()
-                extras.unresolved = None
+                xctx_publish(at_unresolved(extras), NONE)   # last: a thread that finds it so uses the rest
         return 0
 
     cdef int take_local(self, local store) except -1:
@@ -449,7 +464,7 @@ cdef class Snapshot:
         """What goes to another process or interpreter: xlocals with names and values, context variables with values, locals
         with names and values, and the locals of the unit of work, or None."""
         cdef Binding each
-        cdef SnapshotExtras extras = self.extras
+        cdef SnapshotExtras extras = self.extras_now()
         cdef tuple unresolved = self.unresolved()
         cdef list named = [], locals_ = []
         cdef object kept = None
@@ -488,7 +503,7 @@ cdef int end_application(Application application) except -1:
         undo(application)
         if snapshot is not None and detach(application):
             with cython.critical_section(snapshot):
-                snapshot.spare = application
+                xctx_publish(at_spare(snapshot), <PyObject*>application)
         return 0
     repeats = take_off(application)
     with cython.critical_section(snapshot):
@@ -549,15 +564,14 @@ cdef int make_work_anew(Snapshot snapshot) except -1:
     with cython.critical_section(snapshot):
         if not is_of_here(snapshot.first):   # otherwise another thread was faster
             Py_INCREF(snapshot.first)   # never released: a thread may be using it
-            xctx_publish_before()
-            snapshot.first = made
+            xctx_publish(at_first(snapshot), <PyObject*>made)
     return 0
 
 
 cdef Binding work_of_parent(Binding of_work):
     """In a forked child: a binding of a new unit of work, in the place of the parent's, if that was open."""
     cdef Unit unit = (<UnitOfWork>of_work.values[0]).unit
-    if unit.ended:
+    if xctx_load_int(<int*>&unit.ended):
         return bind_nothing(HERE)
     from xctx._carry.portable import that_pickle
     from xctx._stores.inspection import kept_by_parent
@@ -634,7 +648,7 @@ cdef object leave_by_hand(object opener):
     """Leaves the innermost block here that was entered by hand, or else the last one of this unit, or the last one."""
     cdef Snapshot snapshot = <Snapshot>opener
     cdef OpenByHand opened = opened_by_hand(snapshot)
-    cdef Binding first = snapshot.first
+    cdef Binding first = <Binding>xctx_published(at_first(snapshot))
     cdef Key key = TASKS if first is None else (<xlocal>first.owner).key
     cdef Block block = opened.take_innermost(None if first is None else chain_of(<xlocal>first.owner))
     if block is None:
@@ -648,9 +662,7 @@ cdef OpenByHand opened_by_hand(Snapshot snapshot):
     cdef SnapshotExtras extras = snapshot.make_extras()
     with cython.critical_section(extras):
         if extras.opened is None:
-            opened = new_open_by_hand()
-            xctx_publish_before()
-            extras.opened = opened
+            extras.opened = new_open_by_hand()
         return extras.opened
 
 

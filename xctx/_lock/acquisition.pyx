@@ -15,7 +15,8 @@ from xctx._lock.mappings cimport Mapping, Row, has_lost_name, new_row, queued, t
 from xctx._lock.protocol cimport DIED, EXCLUSIVE, NONE, SHARED, UPGRADABLE, announce_upgrade, load32, load64
 from xctx._lock.unit_lock cimport (ANYTHING, READERS_MAY_ENTER, SLOT_IS_FREE, UnitLock, counts, has_row, new_unit_lock,
                                    release_unit, step_down, take, tell_if_queued, xctx_unit_lock)
-from xctx._runtime.python cimport PyThread_get_thread_ident, PyThreadState, xctx_lock, xctx_tstate, xctx_unlock
+from xctx._runtime.python cimport (PyThread_get_thread_ident, PyThreadState, xctx_keep, xctx_lock, xctx_published,
+                                   xctx_tstate, xctx_unlock)
 from xctx._runtime.runtime cimport connect, xctx_cache_entry_of, xctx_cache_set, xctx_fork_count
 from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic
 import sys
@@ -26,16 +27,15 @@ connect()
 cdef tuple MODES = (None, "shared", "upgradable", "exclusive")
 cdef tuple ON_DEATH = ("warn", "raise", "ignore")
 cdef object NO_LIMIT = -1
-cdef object _units_of = None
+cdef PyObject *_units_of = NULL   # of the interpreter: set once, and kept for ever
 
 
 cdef int prepare_to_wait() except -1:
     """Imports what waiting units need, when a lock is made rather than while a unit waits."""
-    global _units_of
-    if _units_of is None:
+    if xctx_published(&_units_of) == NULL:
         from xctx._stores.inspection import stores_of, units_of
-        _units_of = units_of
         set_stores_of(stores_of)
+        xctx_keep(&_units_of, <PyObject*>units_of)
     return 0
 
 
@@ -170,7 +170,7 @@ cdef int refuse_to_stop_the_holder(BaseLock lock, UnitLock owner, int mode) exce
     """
     cdef object loop = current_loop()
     cdef UnitLock other
-    for unit, kept in _units_of(lock.unit_locks):
+    for unit, kept in (<object>_units_of)(lock.unit_locks):
         other = kept.get("unit_lock")
         if other is None or other is owner or other.c.mode == NONE:
             continue

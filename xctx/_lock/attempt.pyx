@@ -21,7 +21,7 @@ from xctx._lock.unit_lock cimport (ANYTHING, KERNEL, LOCAL, READERS_LEFT, READER
 from xctx._runtime.parking cimport (Waiter, task_waiter, waiter_here, xctx_choose, xctx_queue, xctx_queue_add,
                                     xctx_queue_remove, xctx_waiter)
 from xctx._runtime.python cimport (PyErr_CheckSignals, PyErr_SetFromErrno, PyThread_get_thread_ident, xctx_forbid_instances,
-                                   xctx_lock, xctx_unlock)
+                                   xctx_keep, xctx_load_int, xctx_lock, xctx_store_int, xctx_unlock)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.scheduling cimport current_hub, current_loop, monotonic, running_greenlet, running_task, runs_eventlet
 from xctx._runtime.units cimport Unit
@@ -36,21 +36,24 @@ cdef extern from "errno.h" nogil:
 
 cdef double WITHOUT_HELP = 0.01  # seconds after which the first unit of a queue looks again, where no helper could be started
 cdef double LONG_DOUBT = 1       # how long descriptors may be lacking, without which dead processes cannot be found
-cdef double look_for_cycles = 1  # how long a unit has waited when it looks for a deadlock
-cdef object _stores_of = None
+cdef double CYCLES_AFTER = 1      # how long a unit has waited when it looks for a deadlock,
+cdef int cycles_at_once = False  # unless this is set, by any thread
+cdef PyObject *_stores_of = NULL  # of the interpreter: set once, and kept for ever
 
 connect()
 
 
 cdef void set_stores_of(object function) noexcept:
-    global _stores_of
-    _stores_of = function
+    xctx_keep(&_stores_of, <PyObject*>function)
 
 
 def look_for_deadlocks_at_once(on):
     """Makes each unit look for a deadlock as soon as it begins to wait for a lock, rather than after a second."""
-    global look_for_cycles
-    look_for_cycles = 0 if on else 1
+    xctx_store_int(&cycles_at_once, bool(on))
+
+
+cdef double next_look_for_cycles() noexcept:
+    return monotonic() + (0 if xctx_load_int(&cycles_at_once) else CYCLES_AFTER)
 
 
 @cython.no_gc_clear   # __dealloc__ needs what the collector would clear
@@ -130,7 +133,7 @@ cdef class Attempt:
         self.link.since = monotonic_ns()
         store64(&unit.row.waiting_since, self.link.since)
         add32(&unit.row.waiters, 1)
-        self.cycles_at = monotonic() + look_for_cycles if self.until == FOREVER else FOREVER
+        self.cycles_at = next_look_for_cycles() if self.until == FOREVER else FOREVER
         return self.before_sleep()
 
     cdef int refuse(self) except? -2:
@@ -168,7 +171,7 @@ cdef class Attempt:
         cdef Unit third = own_thread.find(False) if thread else None
         # Each once: outside of tasks and greenlets they are the same unit.
         for unit in {id(unit): unit for unit in (first, second, third) if unit is not None}.values():
-            for store, names in _stores_of(unit):
+            for store, names in (<object>_stores_of)(unit):
                 key = (<local>store).key
                 held = names.get("unit_lock")
                 if type(held) is not UnitLock or (<UnitLock>held).c.mode == NONE:
@@ -293,7 +296,7 @@ cdef class Attempt:
             self.seconds = left
             looks = self.cycles_at != FOREVER and monotonic() >= self.cycles_at
             if looks:
-                self.cycles_at = monotonic() + look_for_cycles
+                self.cycles_at = next_look_for_cycles()
                 if self.held is None or self.waiter is None:
                     self.look_for_held()
                 found = self.lost()

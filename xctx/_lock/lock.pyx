@@ -27,7 +27,7 @@ from xctx._lock.protocol cimport (DIED, EXCLUSIVE, SHARED, UPGRADABLE, and64, in
                                   row_at, xctx_head, xctx_row)
 from xctx._lock.unit_lock cimport has_row, xctx_unit_lock
 from xctx._runtime.parking cimport done
-from xctx._runtime.python cimport xctx_forbid_instances
+from xctx._runtime.python cimport xctx_forbid_instances, xctx_load_u64, xctx_store_u64, xctx_tell_given
 from xctx._runtime.runtime cimport connect, xctx_next_serial
 from xctx import _core
 from xctx._runtime import copies, interpreter
@@ -556,7 +556,7 @@ def open_at(cls, path, key, on_death):
 
 def serial_of(SharedLock lock not None):
     """The number by which the UnitLocks of the lock know it; 0 where it was not initialised."""
-    return lock.serial
+    return xctx_load_u64(&lock.serial)   # another thread may be making the lock
 
 
 def view_of(lock, cls, key, on_death="ignore"):
@@ -650,11 +650,12 @@ cdef void set_up(SharedLock lock, Common common, str name, str place, Key key, i
     lock.on_death = on_death
     lock.common = common
     lock.unit_locks = holders.unit_locks
-    lock.serial = holders.serial
+    xctx_store_u64(&lock.serial, holders.serial)
     lock.rows = common.rows
     lock.title = name
     lock.place = place
     lock.mapping = common.mapping
+    xctx_tell_given(<void*>lock)
 
 
 cdef int tell_of_limit(object error) except -1:

@@ -16,7 +16,8 @@ from xctx._lock.mappings cimport queued, tell_of_loss
 from xctx._lock.protocol cimport EXCLUSIVE, SHARED
 from xctx._lock.unit_lock cimport UnitLock, take
 from xctx._runtime.parking cimport TaskWaiter, task_waiter
-from xctx._runtime.python cimport PyThread_get_thread_ident, xctx_forbid_instances, xctx_mend_metatype, xctx_taken
+from xctx._runtime.python cimport (PyThread_get_thread_ident, xctx_forbid_instances, xctx_load_int, xctx_mend_metatype,
+                                   xctx_taken)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.scheduling cimport current_loop, monotonic
 from xctx._runtime.units cimport Unit
@@ -92,7 +93,7 @@ async def acquire_in_task(BaseLock lock, UnitLock owner, Unit asker, int mode, d
 
 cdef bint has_ended(Unit asker) except -1:
     """Whether the unit has run to its end; the object may live a while longer."""
-    if asker.ended:
+    if xctx_load_int(<int*>&asker.ended):
         return True
     is_done = getattr(asker(), "done", None)   # a task
     return is_done is not None and is_done()

@@ -306,7 +306,7 @@ PyObject *proxy_getattro(PyObject *self, PyObject *name) {
     if (target != NULL) {
         if (XCTX_UNLIKELY(name == proxy_name_wrapped || Py_TYPE(self)->tp_base != proxy_wrapper_type))
             return get_slowly(self, name);
-        int counted = XCTX_UNLIKELY(PROXY(self)->direct == NULL) && !proxy_reads_itself(target);
+        int counted = XCTX_UNLIKELY(proxy_direct(self) == NULL) && !proxy_reads_itself(target);
         if (counted && xctx_enter_recursion(PROXY_FRAMES, " in an operation on a proxy")) return NULL;
         found = NULL;
         int is_method = xctx_get_method(target, name, &found);
@@ -331,13 +331,13 @@ PyObject *proxy_getattro(PyObject *self, PyObject *name) {
 }
 
 int proxy_setattro(PyObject *self, PyObject *name, PyObject *value) {
-    PyObject *owned, *target;
+    PyObject *owned, *target = proxy_direct(self);
     int result;
-    if (XCTX_LIKELY(PROXY(self)->direct != NULL && proxy_interned(name) && name != proxy_name_wrapped
+    if (XCTX_LIKELY(target != NULL && proxy_interned(name) && name != proxy_name_wrapped
                     && Py_TYPE(self)->tp_base == proxy_wrapper_type)) {
-        setattrofunc set = Py_TYPE(PROXY(self)->direct)->tp_setattro;  /* the name has been checked */
-        if (XCTX_LIKELY(set != NULL)) return set(PROXY(self)->direct, name, value);
-        return PyObject_SetAttr(PROXY(self)->direct, name, value);
+        setattrofunc set = Py_TYPE(target)->tp_setattro;  /* the name has been checked */
+        if (XCTX_LIKELY(set != NULL)) return set(target, name, value);
+        return PyObject_SetAttr(target, name, value);
     }
     if (check_name(name) < 0) return -1;
     if (XCTX_UNLIKELY(own_name(self, name))) return PyObject_GenericSetAttr(self, name, value);

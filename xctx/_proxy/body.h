@@ -159,11 +159,15 @@ static inline int proxy_reads_itself(PyObject *target) {
         && (type->tp_flags & Py_TPFLAGS_HEAPTYPE);
 }
 
+/* `direct`, borrowed. Another thread may set it meanwhile, if the wrapper is lazy. */
+static inline PyObject *proxy_direct(PyObject *self) { return xctx_load_ptr((void **)&PROXY(self)->direct); }
+
 /* The target for the length of one operation. *owned is what to drop afterwards. */
 static inline PyObject *proxy_hold(PyObject *self, PyObject **owned) {
-    if (XCTX_LIKELY(PROXY(self)->direct != NULL)) {
+    PyObject *direct = proxy_direct(self);
+    if (XCTX_LIKELY(direct != NULL)) {
         *owned = NULL;
-        return PROXY(self)->direct;
+        return direct;
     }
     return proxy_hold_counted(self, owned);
 }

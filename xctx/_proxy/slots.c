@@ -13,9 +13,12 @@
 
 /* Nearly every call goes this way, which leaves nothing to do afterwards: the proxy has a target of its own, and the other
  * operand is not a proxy. */
-#define STRAIGHT(self, call) if (XCTX_LIKELY(PROXY(self)->direct != NULL)) return call;
+#define STRAIGHT(self, call) { \
+        PyObject *direct = proxy_direct(self); \
+        if (XCTX_LIKELY(direct != NULL)) return call; \
+    }
 #define STRAIGHT_WITH(self, b, call) \
-    if (XCTX_LIKELY(!proxy_suspect(b) && PROXY(self)->direct != NULL)) return call;
+    if (XCTX_LIKELY(!proxy_suspect(b))) STRAIGHT(self, call)
 
 /* What `proxy op= other` leaves in the variable: the proxy where the target changed itself, otherwise the result. A
  * LocalWrapper wraps the result, because its own target never changes. Consumes the reference to `result`. */
@@ -36,7 +39,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
 
 #define DEFINE_UNARY(slot, f) \
     static PyObject *slot_##slot(PyObject *self) { \
-        STRAIGHT(self, f(PROXY(self)->direct)) \
+        STRAIGHT(self, f(direct)) \
         HOLD(self, target, NULL) \
         PyObject *result = f(target); \
         DROP(); \
@@ -46,7 +49,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
 /* Either operand may be the proxy, or both. */
 #define DEFINE_BINARY(slot, f) \
     static PyObject *slot_##slot(PyObject *a, PyObject *b) { \
-        STRAIGHT_WITH(a, b, f(PROXY(a)->direct, b)) /* b is not a proxy, so a is */ \
+        STRAIGHT_WITH(a, b, f(direct, b)) /* b is not a proxy, so a is */ \
         PyObject *owned_a, *owned_b, *result = NULL; \
         a = proxy_operand(a, &owned_a); \
         if (XCTX_UNLIKELY(a == NULL)) return NULL; \
@@ -105,7 +108,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
 
 #define DEFINE_COMPARE(slot, f) \
     static PyObject *slot_##slot(PyObject *self, PyObject *b, int op) { \
-        STRAIGHT_WITH(self, b, f(PROXY(self)->direct, b, op)) \
+        STRAIGHT_WITH(self, b, f(direct, b, op)) \
         PyObject *owned, *target = proxy_hold(self, &owned); \
         if (target == NULL) { \
             if (!COMPARES_UNBOUND(op)) return NULL; \
@@ -124,7 +127,7 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
 
 #define DEFINE_HASH(slot, f) \
     static Py_hash_t slot_##slot(PyObject *self) { \
-        STRAIGHT(self, f(PROXY(self)->direct)) \
+        STRAIGHT(self, f(direct)) \
         HOLD(self, target, -1) \
         Py_hash_t result = f(target); \
         DROP(); \
@@ -169,7 +172,7 @@ static inline Py_ssize_t size_of(PyObject *target) {
 
 #define DEFINE_LENGTH(slot, f) \
     static Py_ssize_t slot_##slot(PyObject *self) { \
-        STRAIGHT(self, f(PROXY(self)->direct)) \
+        STRAIGHT(self, f(direct)) \
         HOLD(self, target, -1) \
         Py_ssize_t result = f(target); \
         DROP(); \
@@ -178,8 +181,8 @@ static inline Py_ssize_t size_of(PyObject *target) {
 
 #define DEFINE_KEY(slot, f) \
     static PyObject *slot_##slot(PyObject *self, PyObject *key) { \
-        if (XCTX_LIKELY(!proxy_suspect(key) && PROXY(self)->direct != NULL)) { \
-            PyObject *borrowed = PROXY(self)->direct; \
+        PyObject *borrowed = XCTX_LIKELY(!proxy_suspect(key)) ? proxy_direct(self) : NULL; \
+        if (XCTX_LIKELY(borrowed != NULL)) { \
             PyMappingMethods *m = Py_TYPE(borrowed)->tp_as_mapping;  /* where f would look first */ \
             if (XCTX_LIKELY(m != NULL && m->mp_subscript != NULL)) return m->mp_subscript(borrowed, key); \
             return f(borrowed, key); \
@@ -207,7 +210,7 @@ static inline Py_ssize_t size_of(PyObject *target) {
 
 #define DEFINE_CONTAINS(slot, f) \
     static int slot_##slot(PyObject *self, PyObject *item) { \
-        STRAIGHT_WITH(self, item, f(PROXY(self)->direct, item)) \
+        STRAIGHT_WITH(self, item, f(direct, item)) \
         HOLD(self, target, -1) \
         PyObject *owned_item; \
         int result = -1; \

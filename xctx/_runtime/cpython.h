@@ -129,15 +129,14 @@ static inline unsigned long xctx_thread_ident(PyThreadState *each) { return each
 
 /* --- critical sections ------------------------------------------------------------------------------------------------- */
 
-/* The thread sanitizer does not see the locks of an interpreter that was built without it, so it is told of these. */
+/* The thread sanitizer is told of these, too. */
 #if defined(Py_GIL_DISABLED) && defined(__SANITIZE_THREAD__)
-#  include <sanitizer/tsan_interface.h>
 static inline void xctx_begin_told_section(PyCriticalSection *section, PyObject *op) {
     PyCriticalSection_Begin(section, op);
-    __tsan_acquire(&op->ob_mutex);
+    xctx_tell_taken(&op->ob_mutex);
 }
 static inline void xctx_end_told_section(PyCriticalSection *section) {
-    if (section->_cs_mutex) __tsan_release(section->_cs_mutex);
+    if (section->_cs_mutex) xctx_tell_given(section->_cs_mutex);
     PyCriticalSection_End(section);
 }
 #  define PyCriticalSection_Begin xctx_begin_told_section
@@ -635,6 +634,30 @@ static inline PyObject *xctx_referent(PyObject *reference) {
 /* Turns a pointer into an object for Cython, which takes over the reference, as it does with each function that returns an
  * object. */
 #define xctx_taken(reference) (reference)
+
+/* --- references that are read without a lock ----------------------------------------------------------------------------- */
+
+/* What is there. It may only be compared, unless it is set once: then it is borrowed, as long as the object has it. */
+static inline PyObject *xctx_published(PyObject **where) { return (PyObject *)xctx_load_ptr((void **)where); }
+
+/* Sets a field, and drops what was there. The caller holds the lock that guards it. A thread that finds it set sees all of
+ * `value`. */
+static inline void xctx_publish(PyObject **where, PyObject *value) {
+    PyObject *before = *where;
+    Py_INCREF(value);
+    xctx_store_ptr((void **)where, value);
+    Py_XDECREF(before);
+}
+
+/* Sets a global variable that is NULL, and leaves any other alone: what it has is kept for ever. Gives what it has, borrowed. */
+static inline PyObject *xctx_keep(PyObject **where, PyObject *value) {
+    Py_INCREF(value);
+    if (!xctx_cas_ptr((void **)where, NULL, value)) Py_DECREF(value);
+    return xctx_published(where);
+}
+
+/* Where a field is: Cython gives no address of one that refers to an object. */
+#define XCTX_AT(o, field) ((PyObject **)&(o)->field)
 
 /* --- dicts that other threads change, and modules ------------------------------------------------------------------------ */
 

@@ -150,6 +150,7 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
 }
 static inline uint64_t xctx_next_u64(uint64_t *p) { return (uint64_t)_InterlockedIncrement64((volatile __int64 *)p); }
 static inline uint64_t xctx_load_u64(uint64_t *p) { return *(volatile uint64_t *)p; }
+static inline void xctx_store_u64(uint64_t *p, uint64_t v) { *(volatile uint64_t *)p = v; }
 static inline intptr_t xctx_add(intptr_t *p, intptr_t d) {
     return (intptr_t)_InterlockedExchangeAdd64((volatile __int64 *)p, d) + d;
 }
@@ -157,7 +158,6 @@ static inline int xctx_load_int(int *p) { return *(volatile int *)p; }
 static inline void xctx_store_int(int *p, int v) { *(volatile int *)p = v; }
 static inline intptr_t xctx_load_count(intptr_t *p) { return *(volatile intptr_t *)p; }
 static inline void xctx_store_count(intptr_t *p, intptr_t v) { *(volatile intptr_t *)p = v; }
-#  define xctx_publish_before() MemoryBarrier()
 #elif defined(Py_GIL_DISABLED)
 static inline void *xctx_load_ptr(void **p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void xctx_store_ptr(void **p, void *v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
@@ -167,6 +167,7 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
 }
 static inline uint64_t xctx_next_u64(uint64_t *p) { return __atomic_add_fetch(p, 1, __ATOMIC_RELAXED); }
 static inline uint64_t xctx_load_u64(uint64_t *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+static inline void xctx_store_u64(uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
 /* For the count of references that threads have to a piece of raw memory. */
 static inline intptr_t xctx_add(intptr_t *p, intptr_t d) { return __atomic_add_fetch(p, d, __ATOMIC_ACQ_REL); }
 /* For a flag that is written under a lock, and read without it. */
@@ -175,8 +176,6 @@ static inline void xctx_store_int(int *p, int v) { __atomic_store_n(p, v, __ATOM
 /* For a count that says nothing of other memory. */
 static inline intptr_t xctx_load_count(intptr_t *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
 static inline void xctx_store_count(intptr_t *p, intptr_t v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
-/* A thread that reads, without a lock, a pointer that was stored after this, sees what was written before this. */
-#  define xctx_publish_before() __atomic_thread_fence(__ATOMIC_RELEASE)
 #else
 static inline void *xctx_load_ptr(void **p) { return *p; }
 static inline void xctx_store_ptr(void **p, void *v) { *p = v; }
@@ -188,12 +187,25 @@ static inline int xctx_cas_ptr(void **p, void *expected, void *v) {
 }
 static inline uint64_t xctx_next_u64(uint64_t *p) { return ++*p; }
 static inline uint64_t xctx_load_u64(uint64_t *p) { return *p; }
+static inline void xctx_store_u64(uint64_t *p, uint64_t v) { *p = v; }
 static inline intptr_t xctx_add(intptr_t *p, intptr_t d) { return *p += d; }
-static inline int xctx_load_int(int *p) { return *(volatile int *)p; }
-static inline void xctx_store_int(int *p, int v) { *(volatile int *)p = v; }
+static inline int xctx_load_int(int *p) { return *p; }
+static inline void xctx_store_int(int *p, int v) { *p = v; }
 static inline intptr_t xctx_load_count(intptr_t *p) { return *p; }
 static inline void xctx_store_count(intptr_t *p, intptr_t v) { *p = v; }
-#  define xctx_publish_before() ((void)0)
+#endif
+
+/* --- the thread sanitizer ---------------------------------------------------------------------------------------------- */
+
+/* It does not see how an interpreter that was built without it passes things from thread to thread, so it is told: the thread
+ * that lets others have a thing calls the first, and the one that gets it the second. */
+#if defined(Py_GIL_DISABLED) && defined(__SANITIZE_THREAD__)
+#  include <sanitizer/tsan_interface.h>
+#  define xctx_tell_given(thing) __tsan_release(thing)
+#  define xctx_tell_taken(thing) __tsan_acquire(thing)
+#else
+#  define xctx_tell_given(thing) ((void)(thing))
+#  define xctx_tell_taken(thing) ((void)(thing))
 #endif
 
 #endif

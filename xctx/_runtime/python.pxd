@@ -23,11 +23,13 @@ cdef extern from "xctx/_runtime/platform.h" nogil:
     int xctx_load_int(int *)
     void xctx_store_int(int *, int)
     uint64_t xctx_load_u64(uint64_t *)
+    void xctx_store_u64(uint64_t *, uint64_t)
     uint64_t xctx_next_u64(uint64_t *)
     intptr_t xctx_add(intptr_t *, intptr_t)
     intptr_t xctx_load_count(intptr_t *)
     void xctx_store_count(intptr_t *, intptr_t)
-    void xctx_publish_before()
+    void xctx_tell_given(void *)
+    void xctx_tell_taken(void *)
 
     double xctx_monotonic()
 
@@ -81,6 +83,10 @@ cdef extern from "xctx/_runtime/cpython.h":
     bint xctx_is_dying(PyObject *)
     PyObject *xctx_referent(PyObject *reference)
     object xctx_taken(PyObject *)   # takes over the reference
+
+    PyObject *xctx_published(PyObject **where) nogil
+    void xctx_publish(PyObject **where, PyObject *value)
+    PyObject *xctx_keep(PyObject **where, PyObject *value)
 
     int xctx_dict_get(PyObject *names, PyObject *key, PyObject **found) except -1   # a new reference
     object xctx_shared_get(dict shared, object key)

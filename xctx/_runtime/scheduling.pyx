@@ -13,7 +13,8 @@ Thread-safety: all functions may be called from any thread. What was found of a 
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 
-from xctx._runtime.python cimport xctx_is_finalizing, xctx_loaded_module, xctx_monotonic, xctx_publish_before, xctx_taken
+from xctx._runtime.python cimport (xctx_is_finalizing, xctx_keep, xctx_loaded_module, xctx_monotonic, xctx_published,
+                                   xctx_store_ptr, xctx_taken)
 from xctx._runtime.runtime cimport connect, xctx_greenlet_api, xctx_the_process
 
 cdef extern from "xctx/_runtime/cpython.h":
@@ -37,6 +38,16 @@ cdef object loaded(str module, str name):
     return None if found == NULL else getattr(xctx_taken(found), name, None)
 
 
+cdef PyObject *kept(PyObject **where, str module, str name) except? NULL:
+    """The same, borrowed; NULL where there is none. `where` keeps for ever what was found first."""
+    cdef PyObject *known = xctx_published(where)
+    if known == NULL:
+        found = loaded(module, name)
+        if found is not None:
+            known = xctx_keep(where, <PyObject*>found)
+    return known
+
+
 # --- greenlet --------------------------------------------------------------------------------------------------------
 
 cdef str GREENLET = "greenlet"
@@ -58,8 +69,7 @@ cdef bint find_greenlet() except -1:
     (<void**>&api.is_main)[0] = table[IS_MAIN]
     (<void**>&api.started)[0] = table[STARTED]
     (<void**>&api.active)[0] = table[ACTIVE]
-    xctx_publish_before()   # a thread that finds getcurrent set uses the others
-    (<void**>&api.getcurrent)[0] = table[GETCURRENT]
+    xctx_store_ptr(<void**>&api.getcurrent, table[GETCURRENT])   # last: a thread that finds it set uses the others
     return True
 
 
@@ -119,37 +129,37 @@ def start_system_thread(function, args=()):
 
 # --- asyncio and trio ------------------------------------------------------------------------------------------------
 
-# Interpreter: functions of the libraries, once the program has imported them.
-cdef object asyncio_loop = None   # asyncio._get_running_loop
-cdef object asyncio_task = None   # asyncio.current_task
-cdef object trio_task = None      # trio.lowlevel.current_task
-cdef object in_trio_task = None   # trio.lowlevel.in_trio_task, or None: versions before 0.23 have none
+# Interpreter: functions of the libraries, once the program has imported them. Set once, and kept for ever.
+cdef PyObject *asyncio_loop = NULL   # asyncio._get_running_loop
+cdef PyObject *asyncio_task = NULL   # asyncio.current_task
+cdef PyObject *trio_task = NULL      # trio.lowlevel.current_task
+cdef PyObject *in_trio_task = NULL   # trio.lowlevel.in_trio_task: versions before 0.23 have none
 
 
 cpdef object current_loop():
     """The asyncio event loop that runs in this thread, or None."""
-    global asyncio_loop
-    if asyncio_loop is None:
-        asyncio_loop = loaded("asyncio.events", "_get_running_loop")
-    return None if asyncio_loop is None else asyncio_loop()
+    cdef PyObject *find = kept(&asyncio_loop, "asyncio.events", "_get_running_loop")
+    return None if find == NULL else (<object>find)()
 
 
 cpdef object running_task():
     """The asyncio or trio task that runs here, or None."""
-    global asyncio_task, trio_task, in_trio_task
+    cdef PyObject *find
+    cdef PyObject *runs_trio
     loop = current_loop()
     if loop is not None:
-        if asyncio_task is None:
-            asyncio_task = loaded("asyncio.tasks", "current_task")
-        running = None if asyncio_task is None else asyncio_task(loop)
+        find = kept(&asyncio_task, "asyncio.tasks", "current_task")
+        running = None if find == NULL else (<object>find)(loop)
         if running is not None:
             return running
-    if trio_task is None:
-        in_trio_task = loaded("trio.lowlevel", "in_trio_task")
-        trio_task = loaded("trio.lowlevel", "current_task")
-    if trio_task is not None and (in_trio_task is None or in_trio_task()):
+    find = xctx_published(&trio_task)
+    if find == NULL:
+        kept(&in_trio_task, "trio.lowlevel", "in_trio_task")   # first: who finds the other has this one, if there is any
+        find = kept(&trio_task, "trio.lowlevel", "current_task")
+    runs_trio = xctx_published(&in_trio_task)
+    if find != NULL and (runs_trio == NULL or (<object>runs_trio)()):
         try:
-            return trio_task()
+            return (<object>find)()
         except RuntimeError:   # not in trio
             pass
     return None

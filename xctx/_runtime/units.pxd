@@ -3,7 +3,7 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._runtime.python cimport xctx_mutex
+from xctx._runtime.python cimport xctx_load_int, xctx_mutex
 
 
 cdef extern from "Python.h":
@@ -69,3 +69,7 @@ cdef Unit unit_of(object thing, const UnitKind *kind, bint create)
 cdef Unit registered_unit(void *address, const UnitKind *kind)
 cdef void register(Unit unit) except *
 cdef void end_unit(Unit unit) noexcept
+
+
+cdef inline bint is_over(Unit unit) noexcept:
+    return xctx_load_int(<int*>&unit.over)

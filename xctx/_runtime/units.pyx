@@ -15,11 +15,12 @@ nothing from a unit: stores own what they keep for the unit (see ``_stores``), a
 cimport cython
 from cpython.object cimport Py_EQ, Py_NE, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint64_t, uintptr_t
+from libc.stdint cimport intptr_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
-from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, TypeObject, xctx_forbid_instances, xctx_load_int, xctx_lock,
-                                   xctx_mutex, xctx_store_int, xctx_tstate, xctx_unlock)
+from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, TypeObject, xctx_forbid_instances, xctx_load_count,
+                                   xctx_load_int, xctx_lock, xctx_mutex, xctx_store_count, xctx_store_int, xctx_tstate,
+                                   xctx_unlock)
 from xctx._runtime.runtime cimport (XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_cache_empty, xctx_fork_count,
                                     xctx_found_drop, xctx_here, xctx_now)
 from xctx._runtime.interpreter import of_interpreter
@@ -142,7 +143,7 @@ cdef Unit unit_of(object thing, const UnitKind *kind, bint create):
                 kind.watch(thing)
             except Exception:
                 pass   # the weak reference still ends the unit, only later
-        if unit_count > sweep_at:
+        if xctx_load_count(&unit_count) > xctx_load_count(&sweep_at):
             sweep()
     return unit
 
@@ -182,7 +183,7 @@ cdef void end_unit(Unit unit) noexcept:
         if unit.table == NULL or release_table == NULL:
             break
         release_table(unit)
-    unit.over = True
+    xctx_store_int(<int*>&unit.over, True)
     if unit.unit_kind.cached:
         forget_found(unit)
     elif unit.table != NULL and release_table != NULL:
@@ -206,12 +207,12 @@ cdef void forget_found(Unit unit) noexcept:
 cdef xctx_mutex registry_lock       # innermost. Guards what follows, and of every unit `next_in_bucket` and `ended`
 cdef PyObject **buckets = NULL      # each bucket is a chain of units by `next_in_bucket`, and owns them
 cdef size_t bucket_mask = 0
-cdef size_t unit_count = 0
+cdef intptr_t unit_count = 0        # written under the lock, and read anywhere
 
-# Not guarded: any value would do.
-cdef size_t SWEEPING = <size_t>-1
-cdef size_t SWEEP_AT_LEAST = 64
-cdef size_t sweep_at = SWEEP_AT_LEAST   # the number of units at which the finished ones are next looked for
+# Atomic: any value would do.
+cdef intptr_t SWEEPING = <intptr_t>(<size_t>-1 >> 1)
+cdef intptr_t SWEEP_AT_LEAST = 64
+cdef intptr_t sweep_at = SWEEP_AT_LEAST   # the number of units at which the finished ones are next looked for
 
 memset(&registry_lock, 0, sizeof(registry_lock))
 
@@ -253,16 +254,15 @@ cdef Unit registered_unit(void *address, const UnitKind *kind):
 
 cdef void register(Unit unit) except *:
     """Puts a unit into the registry, which owns it from then on."""
-    global unit_count
     cdef size_t at
     cdef bint done = False
     xctx_lock(&registry_lock)
-    if buckets != NULL and unit_count <= bucket_mask or grow_registry():
+    if buckets != NULL and <size_t>unit_count <= bucket_mask or grow_registry():
         at = bucket_of(unit.address)
         unit.next_in_bucket = buckets[at]
         buckets[at] = <PyObject*>unit
         Py_INCREF(unit)   # the registry's
-        unit_count += 1
+        xctx_store_count(&unit_count, unit_count + 1)
         done = True
     xctx_unlock(&registry_lock)
     if not done:
@@ -271,8 +271,8 @@ cdef void register(Unit unit) except *:
 
 cdef bint unregister(Unit unit) noexcept:
     """Takes a unit out, with the lock held. True if it was there: then the registry's reference is the caller's."""
-    global sweep_at, unit_count
     cdef PyObject **at
+    cdef intptr_t next_at
     if buckets == NULL:
         return False
     at = &buckets[bucket_of(unit.address)]
@@ -280,9 +280,10 @@ cdef bint unregister(Unit unit) noexcept:
         if at[0] == <PyObject*>unit:
             at[0] = unit.next_in_bucket
             unit.next_in_bucket = NULL
-            unit_count -= 1
-            if SWEEPING > sweep_at > SWEEP_AT_LEAST and sweep_at > 4 * unit_count:
-                sweep_at = max(SWEEP_AT_LEAST, 2 * unit_count)   # many units have ended: look earlier again
+            xctx_store_count(&unit_count, unit_count - 1)
+            next_at = xctx_load_count(&sweep_at)
+            if SWEEPING > next_at > SWEEP_AT_LEAST and next_at > 4 * unit_count:
+                xctx_store_count(&sweep_at, max(SWEEP_AT_LEAST, 2 * unit_count))   # many units have ended: look earlier again
             return True
         at = &(<Unit>at[0]).next_in_bucket
     return False
@@ -320,13 +321,14 @@ cdef list living_units():
     cdef PyObject *p
     cdef size_t i
     cdef Py_ssize_t size
+    cdef bint some
     # The list is made long enough beforehand: under the lock nothing may be allocated that the collector tracks, because
     # collecting runs any code.
     while True:
-        units = [None] * (<Py_ssize_t>unit_count + 16)
+        units = [None] * (xctx_load_count(&unit_count) + 16)
         size = 0
         xctx_lock(&registry_lock)
-        if unit_count <= <size_t>len(units) and buckets != NULL:
+        if unit_count <= len(units) and buckets != NULL:
             for i in range(bucket_mask + 1):
                 p = buckets[i]
                 while p != NULL:
@@ -335,8 +337,9 @@ cdef list living_units():
                     p = (<Unit>p).next_in_bucket
             xctx_unlock(&registry_lock)
             return units[:size]
+        some = buckets != NULL
         xctx_unlock(&registry_lock)
-        if buckets == NULL:
+        if not some:
             return []
 
 
@@ -344,10 +347,9 @@ cdef void sweep() noexcept:
     """Ends the units of this thread whose things have finished, but cannot call back when they do."""
     # A plain greenlet calls nothing when it has finished, and what its unit holds may be what refers to it. Looking through
     # all units each time their number has doubled costs a constant for each.
-    global sweep_at
     cdef Unit unit
     cdef uint64_t tsid = xctx_tstate().id
-    sweep_at = SWEEPING   # not again from within
+    xctx_store_count(&sweep_at, SWEEPING)   # not again from within
     try:
         for unit in living_units():
             # Not units of another thread: there a greenlet may still run its last lines, and use its unit.
@@ -355,4 +357,4 @@ cdef void sweep() noexcept:
                 end_unit(unit)
     except Exception:
         pass
-    sweep_at = max(SWEEP_AT_LEAST, 2 * unit_count)
+    xctx_store_count(&sweep_at, max(SWEEP_AT_LEAST, 2 * xctx_load_count(&unit_count)))

@@ -3,7 +3,7 @@ cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport intptr_t, uint32_t
 
-from xctx._runtime.python cimport FREE_THREADED, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_
+from xctx._runtime.python cimport FREE_THREADED, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, xctx_load_int, xctx_published
 from xctx._core cimport Unit
 from xctx._stores.names cimport is_interned
 
@@ -14,7 +14,7 @@ cdef enum:
 
 @cython.final
 cdef class CopyGroup:
-    cdef bint exited        # set once
+    cdef bint exited        # atomic: set once
     cdef object opened_at   # the file and line in which the block was entered; None unless that is tracked
     cdef object left_from   # likewise, and only without the GIL: a weak reference to a context that is to drop the binding
 
@@ -29,7 +29,7 @@ cdef class Home:
     cdef PyObject *context   # in which it was bound; only compared
     cdef bint by_hand        # bound by a call of __enter__, so the generator may end and leave it bound
     cdef bint mixed          # beneath it there are bindings with another home
-    cdef View view           # or None: set once without the GIL
+    cdef View view           # or None: set once without the GIL, where it is read without a lock
 
 
 @cython.final
@@ -44,7 +44,7 @@ cdef class View:
 
 @cython.final
 cdef class Binding:
-    # Once others can see the binding, only the fields from `copies` on change.
+    # Once others can see the binding, only the fields from `copies` on change, which are read without a lock.
     cdef object owner       # the xlocal that it was bound through; not used in this module
     cdef Unit unit          # None: every unit reads it. Held, so that its address is not reused
     cdef tuple names        # interned, so that they can be compared by address
@@ -59,7 +59,7 @@ cdef class Binding:
     cdef dict merged        # likewise, on first use: all that is visible from here. The dict never changes
     cdef Binding flattened  # likewise: the same as one binding with nothing beneath
     cdef uint32_t compact_at   # the depth at which the chain is next compacted
-    cdef bint exited        # set once: its block was left, so no exit will come for it. For a copy, the group says so
+    cdef bint exited        # atomic, set once: its block was left, so no exit will come for it. For a copy, the group says so
     cdef intptr_t checked   # atomic: the variable's `strays` when no link from here on was a stray
 
 
@@ -73,6 +73,7 @@ cdef Binding copy_of(Binding binding, Unit unit, Binding outer)
 cdef dict merge(Binding top)
 cdef Binding flatten(Binding top)
 cdef PyObject *look_up_merged(Binding top, PyObject *name) except? NULL
+cdef int note_left(CopyGroup group, object context) except -1
 cdef void set_exited(Binding binding)
 cdef Binding remove(Binding top, Binding binding)
 cdef Binding compact(Binding top)
@@ -86,16 +87,45 @@ cdef inline Binding innermost_of(Binding top, Unit unit):
     return top
 
 
+cdef extern from *:
+    """
+    #define xctx_copies_at(binding) XCTX_AT((struct __pyx_obj_4xctx_7_stores_8bindings_Binding *)(binding), copies)
+    #define xctx_merged_at(binding) XCTX_AT(binding, merged)
+    #define xctx_flattened_at(binding) XCTX_AT(binding, flattened)
+    #define xctx_left_from_at(group) XCTX_AT(group, left_from)
+    #define xctx_view_at(home) XCTX_AT(home, view)
+    """
+    PyObject **at_copies "xctx_copies_at"(PyObject *)   # takes a pointer, for which Cython counts no reference
+    PyObject **at_merged "xctx_merged_at"(Binding)
+    PyObject **at_flattened "xctx_flattened_at"(Binding)
+    PyObject **at_left_from "xctx_left_from_at"(CopyGroup)
+    PyObject **at_view "xctx_view_at"(Home)
+
+
+cdef inline PyObject *copies_of(PyObject *link):
+    """Its CopyGroup, or None. Borrowed from it."""
+    return xctx_published(at_copies(link))
+
+
 cdef inline bint stands_for(Binding link, Binding binding):
     """Whether a link of a chain is the binding, or a copy of it."""
-    return link is binding or binding.copies is not None and link.copies is binding.copies
+    cdef PyObject *copies
+    if link is binding:
+        return True
+    copies = copies_of(<PyObject*>binding)
+    return copies != <PyObject*>None and copies_of(<PyObject*>link) == copies
 
 
 cdef bint is_stray(Binding link) noexcept
+cdef object left_context(Binding stray)
 
 
 cdef inline bint is_exited(Binding link):
-    return link.exited or link.copies is not None and link.copies.exited
+    cdef PyObject *copies
+    if xctx_load_int(<int*>&link.exited):
+        return True
+    copies = copies_of(<PyObject*>link)
+    return copies != <PyObject*>None and xctx_load_int(<int*>&(<CopyGroup>copies).exited)
 
 
 cdef inline void mark_exited(Binding binding):

@@ -26,7 +26,8 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._runtime.python cimport PyDict_GetItemWithError_, xctx_forbid_instances, xctx_publish_before
+from xctx._runtime.python cimport (PyDict_GetItemWithError_, xctx_forbid_instances, xctx_load_int, xctx_publish,
+                                   xctx_published, xctx_store_int, xctx_tell_given)
 from xctx._core cimport Unit
 from xctx._runtime.runtime cimport connect
 
@@ -101,6 +102,7 @@ cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding ou
     made.compact_at = 15
     if outer is not None:
         put_on_top(made, outer)
+    xctx_tell_given(<void*>made)
     return made
 
 
@@ -185,8 +187,7 @@ cdef CopyGroup group_of(Binding binding):
         if binding.copies is None:
             copies = CopyGroup.__new__(CopyGroup)
             (<CopyGroup>copies).exited = binding.exited
-            xctx_publish_before()
-            binding.copies = copies
+            xctx_publish(at_copies(<PyObject*>binding), <PyObject*>copies)
         return binding.copies
 
 
@@ -202,22 +203,30 @@ cdef Binding copy_of(Binding binding, Unit unit, Binding outer):
     return made
 
 
+cdef int note_left(CopyGroup group, object context) except -1:
+    """Notes a weak reference to the context that is to drop the bindings of the group."""
+    with cython.critical_section(group):
+        if group.left_from is None:   # otherwise another thread may be using it
+            xctx_publish(at_left_from(group), <PyObject*>context)
+    return 0
+
+
 cdef void set_exited(Binding binding):
     # The part of `mark_exited` for a binding that others may be copying.
     with cython.critical_section(binding):
-        binding.exited = True
+        xctx_store_int(<int*>&binding.exited, True)
         if binding.copies is not None:
-            binding.copies.exited = True
+            xctx_store_int(<int*>&binding.copies.exited, True)
 
 
 # --- what is visible -------------------------------------------------------------------------------------------------
 
 cdef PyObject *look_up_merged(Binding top, PyObject *name) except? NULL:
     # The part of `look_up` that uses the merged dict.
-    cdef PyObject *names = <PyObject*>top.merged
+    cdef PyObject *names = xctx_published(at_merged(top))
     if names == <PyObject*>None:
         merge(top)
-        names = <PyObject*>top.merged   # the binding keeps it
+        names = xctx_published(at_merged(top))   # the binding keeps it
     return PyDict_GetItemWithError_(names, name)
 
 
@@ -237,8 +246,7 @@ cdef dict merge(Binding top):
             for link in reversed(chain):
                 for i in range(PyTuple_GET_SIZE(link.names)):
                     names[link.names[i]] = link.values[i]
-            xctx_publish_before()   # it is read without a lock
-            top.merged = names
+            xctx_publish(at_merged(top), <PyObject*>names)
         return top.merged
 
 
@@ -246,9 +254,10 @@ cdef Binding flatten(Binding top):
     """All that is visible from `top`, as one binding with nothing beneath: the same one each time."""
     cdef Binding flat
     cdef dict names
+    cdef PyObject *known = xctx_published(at_flattened(top))
     if top.outer is None:
         return top
-    if top.flattened is None:
+    if known == <PyObject*>None:
         if top.extends_outer:
             names = merge(top)
             flat = bind(top.owner, top.unit, tuple(names), tuple(names.values()), None, None, False)
@@ -257,9 +266,9 @@ cdef Binding flatten(Binding top):
             flat = bind(top.owner, top.unit, top.names, top.values, None, None, False)
         with cython.critical_section(top):
             if top.flattened is None:
-                xctx_publish_before()   # it is read without a lock
-                top.flattened = flat
-    return top.flattened
+                xctx_publish(at_flattened(top), <PyObject*>flat)
+            return top.flattened
+    return <Binding>known
 
 
 # --- other chains made of one ----------------------------------------------------------------------------------------
@@ -314,7 +323,7 @@ cdef Binding compact(Binding top):
         if not can_be_merged(link):
             last.pop(link.unit, None)
             kept.append(link)
-        elif link.unit is None or not link.unit.ended:
+        elif link.unit is None or not xctx_load_int(<int*>&link.unit.ended):
             at = last.get(link.unit)
             if at is None:
                 last[link.unit] = len(kept)
@@ -343,7 +352,13 @@ cdef bint can_be_merged(Binding link) noexcept:
 
 cdef bint is_stray(Binding link) noexcept:
     """Whether its block was left in a context other than the one it was entered in. Noted only without the GIL."""
-    return link.copies is not None and link.copies.left_from is not None
+    cdef PyObject *copies = copies_of(<PyObject*>link)
+    return copies != <PyObject*>None and xctx_published(at_left_from(<CopyGroup>copies)) != <PyObject*>None
+
+
+cdef object left_context(Binding stray):
+    """The context that is to drop it; None once that is dead."""
+    return (<object>xctx_published(at_left_from(<CopyGroup>copies_of(<PyObject*>stray))))()
 
 
 cdef Binding merge_exited(Binding lower, Binding upper):

@@ -17,13 +17,13 @@ from libc.stdint cimport uintptr_t
 
 from xctx._runtime.python cimport (FREE_THREADED, Py_REFCNT_, PyErr_Clear, PyThreadState, PyTuple_GET_ITEM_,
                                    PyTuple_GET_SIZE_, xctx_add, xctx_forbid_instances, xctx_hold_collector,
-                                   xctx_load_count, xctx_load_int, xctx_load_ptr, xctx_release_collector, xctx_store_count,
-                                   xctx_store_int, xctx_store_ptr, xctx_tstate, xctx_var_is)
+                                   xctx_load_count, xctx_load_int, xctx_load_ptr, xctx_published, xctx_release_collector,
+                                   xctx_store_count, xctx_store_int, xctx_store_ptr, xctx_tstate, xctx_var_is)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set,
                                     xctx_count_contexts, xctx_put, xctx_put_)
 from xctx._core cimport Unit
-from xctx._stores.bindings cimport (Binding, bind, compact, copy_of, group_of, is_exited, look_up, mark_exited, put_on_top,
-                                    remove, transfer)
+from xctx._stores.bindings cimport (Binding, at_merged, bind, compact, copies_of, copy_of, group_of, is_exited, look_up,
+                                    mark_exited, note_left, put_on_top, remove, transfer)
 from xctx._stores.chains cimport (NOTED, REMEMBERED, BindingVariable, chain_at, chain_of, end_visit, put, settle_here,
                                   visit_context)
 from xctx._stores.seen cimport Place, binding_here, find_home
@@ -174,7 +174,7 @@ cdef int end_binding(Binding made, PyObject *context) except -1:
             take_out_here(variable, made)
         finally:
             try:
-                group_of(made).left_from = ref(<object>context)
+                note_left(group_of(made), ref(<object>context))
                 xctx_add(&variable.strays, 1)
             finally:
                 mark_exited(made)
@@ -282,7 +282,7 @@ cdef BoundEntry bind_snapshot(BindingVariable variable, Binding flat, bint barri
     else:
         entry.made = new_binding(variable, flat.names, flat.values, barrier)
         if barrier and entry.made.names is flat.names:
-            entry.made.merged = flat.merged
+            entry.made.merged = <dict>xctx_published(at_merged(flat))
     entry.outer = outer
     entry.context = make_visible(entry.made, place, kept)
     return entry
@@ -307,8 +307,8 @@ cdef set known_of(Binding top):
     cdef set known = set()
     while top is not None:
         known.add(<uintptr_t><void*>top)
-        if top.copies is not None:
-            known.add(<uintptr_t><void*>top.copies)
+        if copies_of(<PyObject*>top) != <PyObject*>None:
+            known.add(<uintptr_t>copies_of(<PyObject*>top))
         top = top.outer
     return known
 
@@ -322,7 +322,7 @@ cdef bint is_left_open(Binding link, set known, bint among) except -1:
     if is_exited(link) or link.hides and not link.home.by_hand:
         return False
     return among == (<uintptr_t><void*>link in known
-                     or link.copies is not None and <uintptr_t><void*>link.copies in known)
+                     or copies_of(<PyObject*>link) != <PyObject*>None and <uintptr_t>copies_of(<PyObject*>link) in known)
 
 
 cdef Binding take_left_open(Binding top, set known, bint among, list left):

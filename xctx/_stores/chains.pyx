@@ -22,11 +22,11 @@ from libc.stdint cimport intptr_t, uintptr_t
 
 from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyThreadState, Py_IS_TYPE_, xctx_add, xctx_cas_ptr,
                                    xctx_forbid_instances, xctx_hold_collector, xctx_iterate_context, xctx_load_count,
-                                   xctx_load_int, xctx_load_ptr, xctx_release_collector, xctx_store_count, xctx_store_int,
-                                   xctx_store_ptr, xctx_swap_context, xctx_tstate)
+                                   xctx_load_int, xctx_load_ptr, xctx_release_collector, xctx_store_count,
+                                   xctx_store_int, xctx_store_ptr, xctx_swap_context, xctx_tstate)
 from xctx._runtime.runtime cimport connect, xctx_count_contexts, xctx_next_serial, xctx_put
 from xctx._core cimport Key
-from xctx._stores.bindings cimport Binding, bind, copy_of, is_stray
+from xctx._stores.bindings cimport Binding, bind, copy_of, is_stray, left_context
 from _functools import partial
 from _weakref import ref
 from contextvars import ContextVar
@@ -178,7 +178,7 @@ cdef int cleanse(PyObject *var, Binding top) except -1:
         link = links.pop()
         if is_stray(link):
             changed = True
-            left_from = link.copies.left_from()
+            left_from = left_context(link)
             if <PyObject*>left_from != here:
                 made = bind(link.owner, link.unit, link.names, link.values, made, None, link.barrier)
                 made.exited = True

@@ -36,6 +36,13 @@ cdef class local:
     cdef PyObject **context_values   # of a store IN_CONTEXT: the first in its list. On the heap, as it outlives the store
 
 
+cdef extern from *:
+    """
+    #define xctx_key_at(store) XCTX_AT(store, key)
+    """
+    PyObject **at_key "xctx_key_at"(local)
+
+
 cdef dict names_here(local store)   # a new one
 
 cdef list living_of_work()              # the stores with the key `work`, held

@@ -11,10 +11,11 @@ from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Forma
                                    PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_DECREF_, Py_IS_TYPE_,
                                    Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry, object_init,
                                    traverseproc, visitproc, xctx_find_in_type, xctx_is_mutable_type, xctx_load_int,
-                                   xctx_store_int, xctx_taken, xctx_tstate, xctx_type_put, xctx_type_version, xctx_var_reset)
+                                   xctx_publish, xctx_store_int, xctx_taken, xctx_tell_given, xctx_tstate, xctx_type_put,
+                                   xctx_type_version, xctx_var_reset)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_knows,
                                     xctx_cache_note, xctx_cache_set, xctx_count_contexts, xctx_fork_count, xctx_next_serial)
-from xctx._runtime.units cimport WORK
+from xctx._runtime.units cimport WORK, is_over
 from xctx._core cimport Key, Unit, as_key
 from xctx._stores.bindings cimport Binding
 from xctx._stores.seen cimport binding_here
@@ -97,7 +98,8 @@ cdef class local:
             if args or kwargs:
                 raise TypeError(f"Initialization arguments are not supported: {type(self).__name__}() takes none but `key`, "
                                 f"because there is no __init__ for {args + tuple(kwargs) !r}")
-        self.key = as_key(type(self).__xctx_key__ if key is None else key)
+        made_key = as_key(type(self).__xctx_key__ if key is None else key)
+        xctx_publish(at_key(self), <PyObject*>made_key)   # another thread may find the store when it is half made
         if self.key.in_context:
             self.ends_at_fork = not self.key.inherits
             self.storage = IN_CONTEXT
@@ -124,6 +126,7 @@ cdef class local:
                 publish(self.context_values, self.var, (), self.ends_at_fork)
             else:
                 new_values_for(self, self.key.find(True))
+        xctx_tell_given(<void*>self)
 
     def __getattribute__(self, name):
         cdef PyObject *found
@@ -326,7 +329,7 @@ cdef Unit shared_unit(local store, bint create):
             return None
         if share_values(&store.kept, unit) and store.initialises:
             initialise_for(store, unit)
-        if unit.over:   # another thread has ended it meanwhile
+        if is_over(unit):   # another thread has ended it meanwhile
             release_unit(unit)
     return unit
 
@@ -339,7 +342,7 @@ cdef int set_shared(local store, object name, object value) except -1:
             (<dict>content)[name] = value
             return 0
         if content is None:
-            if unit.over:
+            if is_over(unit):
                 return 0   # it has ended while this was done: the value goes with it
             unit = shared_unit(store, True)
         elif replace_shared(&store.kept, unit, content, with_name(<PyObject*>content, name, value)):
@@ -506,7 +509,7 @@ cdef inline bint read_of_work(local store, PyObject *name, PyObject **found) exc
 cdef UnitValues *find_in_work(local store, Unit unit, xctx_cache_entry *entry):
     """What the store keeps for a unit of work, unless that has ended or is of a parent; noted for the next time. Or NULL."""
     cdef UnitValues *values
-    if unit.over or unit.forks != xctx_fork_count():
+    if is_over(unit) or unit.forks != xctx_fork_count():
         return NULL
     values = values_of(&store.kept, unit)
     if values != NULL:
@@ -530,7 +533,7 @@ cdef bint read_of_shared_work(local store, PyObject *name, PyObject **found) exc
     if top is None or not PyTuple_GET_SIZE_(<PyObject*>top.values):
         return False
     work = <UnitOfWork>top.values[0]
-    if work.unit.over:
+    if is_over(work.unit):
         return False
     found[0] = NULL
     if not read_shared(&store.kept, work.unit, name, found) or found[0] == NULL and not is_interned(name):

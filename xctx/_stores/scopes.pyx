@@ -9,7 +9,7 @@ cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from xctx._runtime.python cimport PyObject_GenericGetAttr, xctx_forbid_instances, xctx_publish_before, xctx_tstate
+from xctx._runtime.python cimport PyObject_GenericGetAttr, xctx_forbid_instances, xctx_tstate
 from xctx._runtime.functions cimport StepContext
 from xctx._runtime.runtime cimport connect
 from xctx._stores.bindings cimport Binding, group_of, is_exited
@@ -156,9 +156,7 @@ cdef bint is_of(Binding link, Scope scope) except -1:
 cdef OpenByHand opened_by_hand(Scope scope):
     with cython.critical_section(scope):
         if scope.opened is None:
-            opened = new_open_by_hand()
-            xctx_publish_before()
-            scope.opened = opened
+            scope.opened = new_open_by_hand()
         return scope.opened
 
 

@@ -10,11 +10,11 @@ from cpython.object cimport PyObject
 from cpython.weakref cimport PyWeakref_NewRef
 from libc.stdint cimport uint64_t
 
-from xctx._runtime.python cimport FREE_THREADED, PyThreadState, xctx_publish_before, xctx_referent, xctx_tstate
+from xctx._runtime.python cimport FREE_THREADED, PyThreadState, xctx_publish, xctx_published, xctx_referent, xctx_tstate
 from xctx._runtime.runtime cimport connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_set
 from xctx._runtime.scheduling cimport running_greenlet
 from xctx._core cimport Key, Unit
-from xctx._stores.bindings cimport Binding, Home, View, bind, innermost_of, is_exited, new_home, new_view
+from xctx._stores.bindings cimport Binding, Home, View, at_view, bind, innermost_of, is_exited, new_home, new_view
 from xctx._stores.chains cimport BindingVariable, chain_of
 
 cdef extern from "xctx/_stores/generators.h":
@@ -187,7 +187,7 @@ cdef Binding in_order(Binding top, PyThreadState *tstate):
         link = innermost_of(link.outer, top.unit)
     if running == 0 and hidden == 0:
         return top
-    view = top.home.view
+    view = <View>xctx_published(at_view(top.home))
     if running <= 1 and view is not None:
         if view.context == tstate.context and view.running == only and view.hidden == hidden:
             return top if view.whole else view.chain
@@ -208,7 +208,7 @@ cdef Binding view_beneath(Binding top, PyThreadState *tstate, Py_ssize_t hidden)
     if may_hide(top, tstate):
         return None
     link = innermost_of(top.outer, top.unit)
-    view = None if link is None or link.home is None else link.home.view
+    view = None if link is None or link.home is None else <View>xctx_published(at_view(link.home))
     if view is None or view.context != tstate.context or view.running != NULL or view.hidden != hidden:
         return None
     return view.chain
@@ -219,8 +219,7 @@ cdef int note_view(Binding top, Binding chain, PyObject *context, void *running,
     cdef View view = new_view(None if whole else chain, whole, context, running, hidden)
     with cython.critical_section(top.home):
         if not FREE_THREADED or top.home.view is None:   # without the GIL another thread may be reading it
-            xctx_publish_before()
-            top.home.view = view
+            xctx_publish(at_view(top.home), <PyObject*>view)
     return 0
 
 

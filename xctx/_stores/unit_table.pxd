@@ -8,7 +8,7 @@ change a table, hold the lock of values.pyx.
 """
 from libc.stdint cimport uint32_t, uint64_t
 
-from xctx._runtime.python cimport PyMem_RawCalloc, PyMem_RawFree
+from xctx._runtime.python cimport PyMem_RawCalloc, PyMem_RawFree, xctx_load_u64, xctx_store_u64
 
 
 cdef extern from *:
@@ -36,13 +36,15 @@ cdef inline uint32_t first_index(uint64_t serial, UnitTable *table) noexcept nog
 cdef inline TableEntry *entry_of(UnitTable *table, uint64_t serial) noexcept nogil:
     """The entry of the store with that serial number, or NULL."""
     cdef uint32_t at, _step
+    cdef uint64_t found
     if table == NULL:
         return NULL
     at = first_index(serial, table)
     for _step in range(table.mask + 1):
-        if table.entries[at].serial == serial:
+        found = xctx_load_u64(&table.entries[at].serial)   # another thread may be removing another store
+        if found == serial:
             return &table.entries[at]
-        if table.entries[at].serial == 0:
+        if found == 0:
             return NULL
         at = (at + 1) & table.mask
     return NULL
@@ -61,7 +63,7 @@ cdef inline void add_to_table(UnitTable *table, uint64_t serial, void *values) n
 cdef inline void remove_from_table(UnitTable *table, uint64_t serial) noexcept nogil:
     cdef TableEntry *entry = entry_of(table, serial)
     if entry != NULL:
-        entry.serial = REMOVED
+        xctx_store_u64(&entry.serial, REMOVED)
         entry.values = NULL
 
 

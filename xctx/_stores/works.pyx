@@ -22,10 +22,10 @@ from xctx._core cimport Key, Unit, UnitKind, found_by
 from xctx._runtime.functions cimport StepContext
 from xctx._runtime.parking cimport done
 from xctx._runtime.python cimport (FREE_THREADED, PyObject_GenericGetAttr, PyThreadState, xctx_context_vars,
-                                   xctx_copy_context, xctx_forbid_instances, xctx_publish_before, xctx_swap_vars,
-                                   xctx_tstate, xctx_var_changed)
+                                   xctx_copy_context, xctx_forbid_instances, xctx_load_int, xctx_swap_vars, xctx_tstate,
+                                   xctx_var_changed)
 from xctx._runtime.runtime cimport connect
-from xctx._runtime.units cimport end_unit, unit_of
+from xctx._runtime.units cimport end_unit, is_over, unit_of
 from xctx._stores.bindings cimport Binding, group_of, mark_exited
 from xctx._stores.blocks cimport end_binding, is_left_open, known_of, make_visible, new_binding, take_left_open
 from xctx._stores.chains cimport chain_of, do_in, each_chain, end_visit, settle_here, visit_context
@@ -57,7 +57,7 @@ cdef class UnitOfWork:
     """
 
     def __repr__(self):   # a finaliser may get hold of this while it is made, when its unit is still None
-        return f"<xctx unit of work{'' if self.unit is None or not self.unit.ended else ' that has ended'}>"
+        return f"<xctx unit of work{'' if self.unit is None or not xctx_load_int(<int*>&self.unit.ended) else ' that has ended'}>"
 
 
 cdef UnitOfWork current_work():
@@ -67,15 +67,17 @@ cdef UnitOfWork current_work():
     if top is None or not PyTuple_GET_SIZE(top.values):   # empty: from a snapshot taken outside of any unit of work
         return None
     work = <UnitOfWork>top.values[0]
-    return innermost_open(work) if work.unit.over else work
+    return innermost_open(work) if is_over(work.unit) else work
+
+
+cdef UnitOfWork outer_of(UnitOfWork work):
+    with cython.critical_section(work):   # another thread may be about to skip it: see `open_work`
+        return work.outer
 
 
 cdef UnitOfWork innermost_open(UnitOfWork work):
-    cdef UnitOfWork outer
-    while work is not None and work.unit.over:
-        with cython.critical_section(work):
-            outer = work.outer
-        work = outer
+    while work is not None and is_over(work.unit):
+        work = outer_of(work)
     return work
 
 
@@ -419,9 +421,7 @@ cdef object leave_by_hand(object opener):
 cdef OpenByHand opened_by_hand(work opener):
     with cython.critical_section(opener):
         if opener.opened is None:
-            opened = new_open_by_hand()
-            xctx_publish_before()
-            opener.opened = opened
+            opener.opened = new_open_by_hand()
         return opener.opened
 
 

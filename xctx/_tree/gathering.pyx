@@ -16,16 +16,17 @@ from xctx._lock.protocol cimport EXCLUSIVE, UPGRADABLE, load32, load64
 from xctx._lock.unit_lock cimport UnitLock, xctx_unit_lock
 from xctx._runtime.python cimport (FREE_THREADED, PyMem_RawFree, PyMem_RawRealloc, PyThreadState, Py_XDECREF_, Py_XINCREF_,
                                    xctx_context_vars, xctx_first_thread, xctx_lock, xctx_mutex, xctx_next_thread,
-                                   xctx_thread_ident, xctx_unlock, xctx_visit_objects, visitproc)
+                                   xctx_published, xctx_tell_taken, xctx_thread_ident, xctx_unlock, xctx_visit_objects, visitproc)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.scheduling cimport monotonic
 from xctx._runtime.units cimport VALUE
-from xctx._stores.bindings cimport Binding, is_stray, merge
+from xctx._stores.bindings cimport Binding, is_stray, left_context, merge
 from xctx._stores.chains cimport BindingVariable
 from xctx._stores.context_values cimport ContextValues, as_new_dict
-from xctx._stores.local cimport local
+from xctx._stores.local cimport at_key, local
 from xctx._stores.values cimport stores_lock
 from xctx._stores.works cimport UnitOfWork, innermost_open, is_work
+from xctx._stores.works cimport outer_of as outer_of_work
 from contextvars import Context
 
 connect()
@@ -170,6 +171,7 @@ def look(tuple wanted not None, greenlet=None):
         for i in range(found.thread_count):
             threads.append((found.threads[i].ident, found.threads[i].tsid, or_none(found.threads[i].context)))
         for i in range(found.thing_count):
+            xctx_tell_taken(found.things[i].thing)
             pair = (<object>found.things[i].thing, or_none(found.things[i].of_it))
             (contexts if type_of(found.things[i].thing) == CONTEXT else things).append(pair)
     finally:
@@ -201,6 +203,7 @@ def entries_of(mapping, context):
     cdef list kept = []
     cdef Binding top
     for var, value in mapping.items():
+        xctx_tell_taken(<void*>value)
         if type(value) is Binding:
             top = without_left(<Binding>value, context)
             if top is not None and (<BindingVariable>top.owner).var is var:
@@ -214,7 +217,7 @@ def entries_of(mapping, context):
 
 cdef Binding without_left(Binding top, object context):
     # Without the GIL, a block that was left in another thread is dropped when the xlocal is next used in its context.
-    while top is not None and is_stray(top) and top.copies.left_from() is context:
+    while top is not None and is_stray(top) and left_context(top) is context:
         top = top.outer
     return top
 
@@ -241,7 +244,7 @@ def works_in(chains):
             work = innermost_open(<UnitOfWork>top.values[0])
     while work is not None:
         found.append(work.unit)
-        work = innermost_open(work.outer)
+        work = innermost_open(outer_of_work(work))
     return found
 
 
@@ -271,7 +274,7 @@ cdef bint is_for(Unit unit, set units) except -1:
 
 def outer_of(UnitOfWork work not None):
     """The unit of a unit of work, and that of the one around it or None."""
-    cdef UnitOfWork outer = innermost_open(work.outer)
+    cdef UnitOfWork outer = innermost_open(outer_of_work(work))
     return work.unit, None if outer is None else outer.unit
 
 
@@ -346,4 +349,4 @@ cdef object since(uint64_t moment, double now):
 
 def key_of(local store not None):
     """The key of a local."""
-    return store.key
+    return <object>xctx_published(at_key(store))   # another thread may be making the store
