@@ -2,9 +2,10 @@
 
 Each round is a process of its own, which a seed determines as far as threads and signals allow. In it some threads,
 greenlets and tasks do random things with a few stores, scopes, snapshots, units of work, proxies, batches and locks,
-look at all of them, and give them objects whose methods do such things again: when they are compared, hashed, looked
-up, finalised, while the collector runs, a function traces, a signal's handler raises. Anything may be raised. A round
-that crashes, or does not end, is reported with its seed, and the run fails.
+look at all of them, patch the standard library, and give them objects whose methods do such things again: when they
+are compared, hashed, looked up, finalised, while the collector runs, a function traces, a signal's handler raises. A
+part of what they use is made before the threads, so that all of these use it at the same time. Anything may be raised.
+A round that crashes, or does not end, is reported with its seed, and the run fails.
 """
 
 import argparse
@@ -13,9 +14,12 @@ import contextlib
 import contextvars
 import copy
 import ctypes
+import dataclasses
+import faulthandler
 import gc
 import importlib
 import importlib.util
+import operator
 import os
 import pickle
 import pkgutil
@@ -43,6 +47,11 @@ LIMIT = 300  # seconds in which a round must end, on a busy machine and under a 
 DEEPEST = 4  # how deep hostile objects act within hostile objects
 PATIENCE = 1  # seconds for which a thread waits for one that it has started
 THREADS = 3
+# Those left out may take all that an endless iterator has.
+ENDLESS = ("contains", "countOf", "iadd", "iconcat", "indexOf")
+FUNCTIONS = [getattr(operator, name) for name in operator.__all__ if name not in ENDLESS]
+FUNCTIONS += [iter, reversed, str, int, float, complex, callable, format, memoryview, type, divmod, round, isinstance]
+FUNCTIONS += [dataclasses.is_dataclass, dataclasses.fields, dataclasses.asdict, dataclasses.replace]
 
 
 # --- one round -------------------------------------------------------------------------------------------------------
@@ -102,9 +111,12 @@ class Hostile:
         self._act()
         return self if self.world.random.random() < 0.5 else instance
 
-    __call__ = __enter__ = __exit__ = __iter__ = __next__ = __add__ = __len__ = __getitem__ = __bool__ = __await__ = (
-        _act
-    )
+    def __next__(self):
+        if self.world.over or self.world.random.random() < 0.2:
+            raise StopIteration
+        return self._act()
+
+    __call__ = __enter__ = __exit__ = __iter__ = __add__ = __len__ = __getitem__ = __bool__ = __await__ = _act
 
     def __set__(self, instance, value):
         self._act()
@@ -115,11 +127,32 @@ class Hostile:
 
 
 class HostileName(str):
+    world = None
+
     def __eq__(self, other):
+        if self.world is not None:
+            return self.world.act()
         raise Interrupt
 
     def __hash__(self):
+        if self.world is not None:
+            self.world.act()
         return 1
+
+    __str__ = __format__ = lambda self, *_: 5
+
+
+NAMES = ["a", "b", "name", "wrapped", "__dict__", "__class__", "__xctx_key__", "", "\ud800", "a\0"]
+NAMES += ["x" * 99, "x" * 100_000, HostileName, None, 5, b"a"]
+
+
+class Vanishing:
+    """An object whose references and finaliser act when it dies."""
+
+    def __init__(self, world):
+        self.cycle = self
+        self.references = [weakref.ref(self, world.act), weakref.ref(world.thing(), world.act)]
+        weakref.finalize(self, world.act)
 
 
 class World:
@@ -129,17 +162,25 @@ class World:
         import xctx
         import xctx.concurrent
         import xctx.debug
+        import xctx.patch
         import xctx.wire
+        from xctx._carry.snapshot import AppliedBlock
+        from xctx._runtime.functions import StepContext
 
         self.xctx = xctx
         self.directory = directory
         self.random = random.Random(seed)
         self.here = threading.local()
         self.over = False
+        self.users = {}  # by the id of a generator or the like, the thread that uses it
+        self.library = [getattr(xctx, name) for name in xctx.__all__ if isinstance(getattr(xctx, name), type)]
+        self.library += [xctx.keys.Key, xctx.keys.Unit]
+        self.parts = (StepContext, AppliedBlock)
         keys = xctx.keys
         self.keys = [keys.process, keys.thread, keys.greenlet, keys.task, keys.flow, keys.work, keys.context]
         self.keys.append(keys.Key(lambda: self.anything()))
         self.things = Things()
+        self.shared = []
         self.makers = [
             lambda: xctx.xlocal(key=self.key()),
             lambda: xctx.local(key=self.key()),
@@ -177,7 +218,27 @@ class World:
             lambda: Hostile(self),
             lambda: contextvars.copy_context(),
             lambda: weakref.ref(self.thing(), self.act),
+            lambda: weakref.proxy(self.thing(), self.act),
+            lambda: Vanishing(self),
             lambda: [Hostile(self), self.thing()],
+            lambda: xctx.LocalProxy(self.thing(), self.name(), unbound_message=self.anything()),
+            lambda: xctx.LocalProxy(contextvars.ContextVar("var", default=None)),
+            lambda: type("Named", (xctx.local, self.kind()), {"a": None, "__slots__": self.random.choice(["b", ()])})(),
+            lambda: type("Named", (xctx.xlocal,), {"a": xctx.field(default=None), "__annotations__": {"a": None}})(),
+            lambda: type("Proxy", (self.random.choice([xctx.LocalProxy, xctx.LocalWrapper]),), {"a": None})(
+                self.thing()
+            ),
+            lambda: xctx.BatchExecutor(lambda: None, 2),
+            lambda: xctx.BatchExecutor(self.act, 2).as_local(),
+            lambda: xctx.local(key=lambda: None),
+            lambda: xctx.keys.Key(self.act),
+            lambda: self.kind().__new__(self.kind()),
+            lambda: self.random.choice(self.library)(self.thing()),
+            lambda: self.chain(),
+            lambda: self.chained()(self.random.choice([2, 40, 300])),
+            lambda: pickle.loads(pickle.dumps(self.thing())),
+            lambda: self.left_open(self.thing()),
+            lambda: self.part(),
         ]
         self.uses = [
             lambda it: getattr(it, self.name()),
@@ -218,9 +279,25 @@ class World:
             lambda it: it.current(),
             lambda it: it.forget(self.anything()),
             lambda it: it.__release_local__(),
+            lambda it: it.throw(Interrupt),
+            lambda it: it(**{self.name(): None}),
+            lambda it: setattr(it, self.name(), None),
+            lambda it: self.random.choice(FUNCTIONS)(it),
+            lambda it: self.random.choice(FUNCTIONS)(it, self.anything()),
+            lambda it: self.random.choice(FUNCTIONS)(self.anything(), it),
+            lambda it: self.called_on(it),
+            lambda it: type(it).__new__(type(it)),
+            lambda it: type(it)(),
+            lambda it: self.matched(it),
+            lambda it: isinstance(it, self.kind()),
+            lambda it: gc.get_referents(it),
+            lambda it: gc.get_referrers(it),
+            lambda it: weakref.finalize(it, self.act),
+            lambda it: object.__getattribute__(it, self.name()),
+            lambda it: self.entered_often(it),
         ]
         # The other methods of these wait for other threads, which may wait in turn.
-        self.calm_types = (xctx.SharedLock, xctx.BatchExecutor)
+        self.calm_types = (xctx.SharedLock, xctx.BatchExecutor, type(xctx.BatchExecutor(self.act, 1).as_local()))
         self.calm_uses = [
             lambda it: it.acquire(timeout=0) if isinstance(it, xctx.SharedLock) else it.load(block=False),
             lambda it: it.release(),
@@ -245,6 +322,8 @@ class World:
             lambda: self.in_loop(),
             lambda: self.traced(),
             lambda: self.look(),
+            lambda: self.in_executor(),
+            lambda: self.patched(),
             xctx.debug.live_bindings,
             lambda: xctx.debug.track(self.random.random() < 0.5),
             lambda: self.things.pop(self.random.randrange(len(self.things))),
@@ -254,13 +333,34 @@ class World:
     def key(self):
         return self.random.choice(self.keys)
 
+    def kind(self):
+        return self.random.choice([*self.library, object, list, type])
+
     def name(self):
-        return self.random.choice(
-            ["a", "b", "name", "wrapped", "__dict__", "__class__", "x" * 99, "\ud800", "a\0", HostileName("a")]
-        )
+        name = self.random.choice(NAMES)
+        if name is HostileName:
+            name = HostileName(self.random.choice(["a", "__class__", "", "x" * 99]))
+            name.world = self.random.choice([None, self])
+        return name
+
+    def share(self):
+        """Makes what all threads use: before they start, so that they need nothing else to agree on."""
+        xctx = self.xctx
+        lazy = xctx.LocalWrapper.lazy(self.something_lazy)
+        scoped = xctx.xlocal()
+        shared = [scoped, *(xctx.local(key=key) for key in self.keys), *(xctx.xlocal(key=key) for key in self.keys)]
+        shared += [xctx.SharedLock(key=xctx.keys.thread), xctx.SharedRLock(), xctx.BatchExecutor(self.anything, 2)]
+        shared += [lazy, xctx.LocalWrapper(lazy), xctx.LocalWrapper([]), xctx.LocalProxy(scoped, "a"), scoped(a=None)]
+        with scoped(a=1), xctx.work() as work:
+            snapshot = xctx.capture(scoped)
+            shared += [work, snapshot, xctx.capture(), pickle.loads(pickle.dumps(xctx.nothing())), snapshot(self.act)]
+            shared += [xctx.carry(self.act), contextvars.copy_context()]
+        self.shared = shared
 
     def thing(self):
         things = self.things
+        if self.random.random() < 0.3 and self.shared:
+            return self.random.choice(self.shared)
         try:
             it = things[self.random.randrange(len(things))]
         except (IndexError, ValueError):  # another thread has taken them
@@ -273,8 +373,62 @@ class World:
         return [None, 1, self.name(), self.thing(), Hostile(self), (self.thing(),)][choice]
 
     def steps(self):
-        while True:
+        for _ in range(99):
             yield self.act()
+
+    def chained(self):
+        @self.xctx.isolated
+        def steps(depth):
+            yield self.act()
+            if depth:
+                yield from steps(depth - 1)
+
+        return steps
+
+    def chain(self):
+        """Of which each part is made of the one before. It is freed without recursion."""
+        xctx = self.xctx
+        wrap = self.random.choice([xctx.carry, xctx.isolated, xctx.work(), xctx.capture(), xctx.LocalProxy])
+        made = self.random.choice([self.act, self.steps, self.coroutine])
+        for _ in range(self.random.choice([3, 30, 1000])):
+            made = wrap(made)
+        return made
+
+    def part(self):
+        """What the library has made for itself."""
+        parts = [each for each in gc.get_referents(self.thing()) if type(each).__module__.startswith("xctx")]
+        part = self.random.choice(parts)
+        take_over(part)
+        return part
+
+    def called_on(self, it):
+        """Calls a method on an object of another class."""
+        kind = self.random.choice(self.library)
+        name = self.random.choice([name for name in dir(kind) if name.startswith("__") or kind not in self.calm_types])
+        return getattr(kind, name)(it, *[self.anything()] * self.random.randrange(3))
+
+    def matched(self, it):
+        match it:
+            case [first, *_] | {"a": first} | self.xctx.local(a=first) | self.xctx.Snapshot(a=first) | str(first):
+                return first
+
+    def left_open(self, it):
+        if not isinstance(self.xctx.unwrap(it), self.calm_types):
+            contextlib.ExitStack().enter_context(it)
+        return it
+
+    def release_locks(self):
+        """Others may wait for what this thread holds, if they got a lock from a proxy that had given something else."""
+        for it in [*self.shared, *self.things]:
+            with contextlib.suppress(Exception):
+                while isinstance(it, self.xctx.SharedLock):
+                    it.release()
+
+    def entered_often(self, it):
+        with contextlib.ExitStack() as stack:
+            for _ in range(self.random.choice([3, 300])):
+                stack.enter_context(it)
+            return self.act()
 
     def new_steps(self):
         def steps():
@@ -329,6 +483,30 @@ class World:
         thread.start()
         return thread.join(PATIENCE)
 
+    def in_executor(self):
+        if not self.is_left_alone():
+            return self.act()
+        depth = self.here.depth
+
+        def run():
+            self.here.depth = depth
+            return self.act()
+
+        pool = self.xctx.concurrent.ThreadPoolExecutor(1, initializer=self.random.choice([None, run]))
+        try:
+            return pool.submit(run).result(PATIENCE)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def patched(self):
+        if not self.is_left_alone():
+            return self.act()
+        patch = self.xctx.patch
+        with self.random.choice([patch.locals, patch.proxies, patch.carry, patch.all])():
+            self.things.append(threading.local())
+            patch.report()
+            return self.act()
+
     def in_loop(self):
         if not self.is_left_alone():
             return self.act()
@@ -370,6 +548,23 @@ class World:
         finally:
             sys.settrace(None)
 
+    @contextlib.contextmanager
+    def claimed(self, it):
+        """Raises if another thread uses a generator, or a part of one: only one thread at a time may do that."""
+        me = [threading.get_ident()]
+        user = me
+        if hasattr(type(it), "__next__") or hasattr(type(it), "send") or isinstance(it, self.parts):
+            user = self.users.setdefault(id(it), me)
+            if user != me:
+                raise Interrupt
+            take_over(it)
+        try:
+            yield
+        finally:
+            if user is me:
+                hand_over(it)
+                self.users.pop(id(it), None)
+
     def act(self, *_):
         """Does something, and something else within it."""
         depth = getattr(self.here, "depth", 0)
@@ -382,8 +577,11 @@ class World:
                 self.things.append(self.random.choice(self.makers)())
             elif choice < 0.9:
                 it = self.thing()
-                uses = self.calm_uses if isinstance(self.xctx.unwrap(it), self.calm_types) else self.uses
-                return self.random.choice(uses)(it)
+                behind = self.xctx.unwrap(it)
+                if isinstance(behind, self.calm_types):
+                    return self.random.choice(self.calm_uses)(it)
+                with self.claimed(it), self.claimed(behind):
+                    return self.random.choice(self.uses)(it)
             else:
                 return self.random.choice(self.turns)()
         except Exception:
@@ -399,6 +597,7 @@ class World:
 
 def round_of(seed, count):
     """Runs in a process of its own."""
+    faulthandler.dump_traceback_later(LIMIT * 0.9)  # says where a round hangs that does not end
     with contextlib.suppress(ImportError):
         if not getattr(sys, "_is_gil_enabled", lambda: True)():
             raise ImportError  # greenlet would switch the GIL on
@@ -408,7 +607,9 @@ def round_of(seed, count):
     warnings.simplefilter("ignore")
     sys.setrecursionlimit(500)
     with tempfile.TemporaryDirectory() as directory:
-        run_round(World(seed, directory), count)
+        world = World(seed, directory)
+        world.share()
+        run_round(world, count)
 
 
 def run_round(world, count):
@@ -433,9 +634,11 @@ def run_round(world, count):
     finally:
         ignore_signals()
     world.over = True
+    world.release_locks()
     for thread in threads:
         thread.join(LIMIT)
     world.things.clear()
+    world.shared = []
     gc.collect()
 
 
@@ -443,7 +646,7 @@ def import_all():
     import xctx
 
     for module in pkgutil.walk_packages(xctx.__path__, "xctx."):
-        if module.name.startswith(("xctx._", "xctx.concurrent", "xctx.debug", "xctx.wire")):
+        if module.name.startswith(("xctx._", "xctx.concurrent", "xctx.debug", "xctx.patch", "xctx.wire")):
             importlib.import_module(module.name)
     for name in IMPORTED_LATE:
         if importlib.util.find_spec(name):
@@ -476,7 +679,7 @@ def main():
             done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=LIMIT)
             status, said = done.returncode, done.stderr
         except subprocess.TimeoutExpired as expired:
-            status, said = "no end", str(expired.stderr or "")
+            status, said = "no end", (expired.stderr or b"").decode(errors="replace")
         if status:
             failed.append(seed)
             print(f"seed {seed}: {status}\n{said[-4000:]}", flush=True)
