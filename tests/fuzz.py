@@ -484,7 +484,8 @@ class World:
         return thread.join(PATIENCE)
 
     def in_executor(self):
-        if not self.is_left_alone():
+        # The standard library holds a lock while work is handed over, which a finalizer there would wait for.
+        if not self.is_left_alone() or getattr(self.here, "hands_over", False):
             return self.act()
         depth = self.here.depth
 
@@ -492,9 +493,14 @@ class World:
             self.here.depth = depth
             return self.act()
 
-        pool = self.xctx.concurrent.ThreadPoolExecutor(1, initializer=self.random.choice([None, run]))
+        self.here.hands_over = True
         try:
-            return pool.submit(run).result(PATIENCE)
+            pool = self.xctx.concurrent.ThreadPoolExecutor(1, initializer=self.random.choice([None, run]))
+            future = pool.submit(run)
+        finally:
+            self.here.hands_over = False
+        try:
+            return future.result(PATIENCE)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -503,7 +509,9 @@ class World:
             return self.act()
         patch = self.xctx.patch
         with self.random.choice([patch.locals, patch.proxies, patch.carry, patch.all])():
-            self.things.append(threading.local())
+            made = threading.local()
+            if isinstance(made, self.xctx.local):  # another thread may have undone the patch meanwhile
+                self.things.append(made)
             patch.report()
             return self.act()
 

@@ -71,13 +71,18 @@ static inline int xctx_enter_recursion(int levels, const char *where) {
 static inline void xctx_leave_recursion(int levels) { xctx_tstate()->c_recursion_remaining += levels; }
 #elif PY_VERSION_HEX < 0x030C0000
 static inline int xctx_enter_recursion(int Py_UNUSED(levels), const char *where) {
-    /* As Py_EnterRecursiveCall does it, which is no inline function here, and gives 1 where it raises. */
+    /* As Py_EnterRecursiveCall does it, which is no inline function here. The collector is held off where it raises: finalizers
+     * that ran then could go no deeper than fifty levels, where CPython ends the process ("Cannot recover"). */
     PyThreadState *tstate = xctx_tstate();
+    int collects;
     if (XCTX_LIKELY(tstate->recursion_remaining > 0)) {
         tstate->recursion_remaining--;
         return 0;
     }
-    return Py_EnterRecursiveCall(where) ? -1 : 0;
+    collects = PyGC_Disable();
+    PyErr_Format(PyExc_RecursionError, "maximum recursion depth exceeded%s", where);
+    if (collects) PyGC_Enable();
+    return -1;
 }
 static inline void xctx_leave_recursion(int Py_UNUSED(levels)) { xctx_tstate()->recursion_remaining++; }
 #else
