@@ -36,6 +36,13 @@ class Nothing:
 NOTHING = Nothing()
 
 
+class Hashed(str):
+    """A str with a hash of its own."""
+
+    def __hash__(self):
+        return 1
+
+
 def imports_without_copies():
     """As another interpreter does where the platform has no copies."""
 
@@ -300,6 +307,12 @@ SECTIONS = {
             "cannot pickle 'Unit' object: a unit has no meaning in another process",
             "a unit is pickled",
             pickles(xctx.keys.thread.current),
+        ),
+        (
+            TypeError,
+            "a keyword argument has a name that equals another, and differs",
+            "the name of a keyword argument is of a class derived from str, which hashes it otherwise",
+            lambda: xctx.xlocal(**{Hashed("key"): NOTHING}),
         ),
     ],
     "xlocal": [
