@@ -214,13 +214,18 @@ sanitize: $(VENV)-sanitize/.built $(TESTS) ## run the tests with the address and
 fuzz-sanitize: $(VENV)-sanitize/.built $(TESTS) ## do anything with hostile objects under these sanitizers
 	$(sanitized) $(VENV)-sanitize/bin/python tests/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
 
-# The interpreter itself is not instrumented, so what it does with atomics and locks of its own is not seen: .ci/tsan.supp has
-# what that makes the sanitizer say. Only a build without the GIL has anything to tell.
+# The interpreter is instrumented too, for else the sanitizer sees nothing of how it guards its own objects. Only a build
+# without the GIL has anything to tell: ./configure --disable-gil --with-thread-sanitizer. .ci/tsan.supp has what it says of itself.
 FLAGS_tsan := -O1 -g -UNDEBUG -fsanitize=thread -fno-omit-frame-pointer
 
-tsan: $(VENV)-tsan/.built $(TESTS) ## fuzz with the thread sanitizer (PYTHON=python3.13t)
-	$(call preloaded,tsan) TSAN_OPTIONS=suppressions=$(CURDIR)/.ci/tsan.supp:exitcode=66:history_size=7 \
+tsan: export TSAN_OPTIONS := suppressions=$(CURDIR)/.ci/tsan.supp:exitcode=66:history_size=7
+tsan: instrumented $(VENV)-tsan/.built $(TESTS) ## fuzz with the thread sanitizer (PYTHON=path of a python3.13t that has it)
 	$(VENV)-tsan/bin/python tests/fuzz.py --seconds $(FUZZ_SECONDS) $(ARGS)
+
+.PHONY: instrumented
+instrumented:
+	@$(PYTHON) -c 'import sysconfig; options = sysconfig.get_config_var("CONFIG_ARGS") or ""; "--with-thread-sanitizer" in options or \
+		exit("$(PYTHON) was not built by ./configure --disable-gil --with-thread-sanitizer: say with PYTHON=... which one was.")'
 
 clean: ## remove everything that was built, installed or cached
 	rm -rf .venv-* build dist docs/_build *.egg-info xctx/*.so xctx/*/*.so .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import contextvars
 import copy
-import ctypes
 import dataclasses
 import faulthandler
 import gc
@@ -55,27 +54,6 @@ FUNCTIONS += [dataclasses.is_dataclass, dataclasses.fields, dataclasses.asdict, 
 
 
 # --- one round -------------------------------------------------------------------------------------------------------
-
-
-def tell_sanitizer():
-    """Two functions that tell the thread sanitizer, if it watches, that an object goes from thread to thread by the
-    list of things. It does not see how that list is guarded, because the interpreter was built without it."""
-    if "TSAN_OPTIONS" not in os.environ:
-        return id, id
-    library = ctypes.CDLL(None)
-    release, acquire = library["__tsan_release"], library["__tsan_acquire"]
-    return lambda it: release(ctypes.c_void_p(id(it))), lambda it: acquire(ctypes.c_void_p(id(it)))
-
-
-hand_over, take_over = tell_sanitizer()
-
-
-class Things(list):
-    """What threads take from one another."""
-
-    def append(self, it):
-        hand_over(it)
-        super().append(it)
 
 
 class Interrupt(Exception):
@@ -179,7 +157,7 @@ class World:
         keys = xctx.keys
         self.keys = [keys.process, keys.thread, keys.greenlet, keys.task, keys.flow, keys.work, keys.context]
         self.keys.append(keys.Key(lambda: self.anything()))
-        self.things = Things()
+        self.things = []
         self.shared = []
         self.makers = [
             lambda: xctx.xlocal(key=self.key()),
@@ -362,11 +340,9 @@ class World:
         if self.random.random() < 0.3 and self.shared:
             return self.random.choice(self.shared)
         try:
-            it = things[self.random.randrange(len(things))]
+            return things[self.random.randrange(len(things))]
         except (IndexError, ValueError):  # another thread has taken them
             return Hostile(self)
-        take_over(it)
-        return it
 
     def anything(self):
         choice = self.random.randrange(6)
@@ -397,9 +373,7 @@ class World:
     def part(self):
         """What the library has made for itself."""
         parts = [each for each in gc.get_referents(self.thing()) if type(each).__module__.startswith("xctx")]
-        part = self.random.choice(parts)
-        take_over(part)
-        return part
+        return self.random.choice(parts)
 
     def called_on(self, it):
         """Calls a method on an object of another class."""
@@ -565,12 +539,10 @@ class World:
             user = self.users.setdefault(id(it), me)
             if user != me:
                 raise Interrupt
-            take_over(it)
         try:
             yield
         finally:
             if user is me:
-                hand_over(it)
                 self.users.pop(id(it), None)
 
     def act(self, *_):

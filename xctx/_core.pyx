@@ -23,7 +23,7 @@ from libc.stdint cimport uint64_t, uintptr_t
 
 from xctx._runtime.python cimport (PyDict_GetItemWithError_, PyThread_get_thread_ident, PyThreadState, PyThreadState_GetDict,
                                    xctx_cas_ptr, xctx_copy_context, xctx_load_int, xctx_load_ptr, xctx_shared_get,
-                                   xctx_shared_setdefault, xctx_tell_given, xctx_tell_taken, xctx_tstate, xctx_type_has)
+                                   xctx_shared_setdefault, xctx_tstate, xctx_type_has)
 from xctx._runtime.runtime cimport (connect, xctx_fork_count, xctx_found_begin, xctx_found_drop, xctx_found_hit,
                                     xctx_found_set, xctx_here, xctx_now)
 from xctx._runtime.scheduling cimport greenlet_is_dead, running_greenlet, running_task
@@ -401,9 +401,7 @@ cdef class Key:
                     if self.on_value_death is None:
                         self.on_value_death = partial(value_died, ref(self))
                 unit = new_unit(value, <void*>value, &value_kind, self.on_value_death)
-                xctx_tell_given(<void*>unit)
                 unit = xctx_shared_setdefault(self.units, address, unit)
-            xctx_tell_taken(<void*>unit)
             return unit
         try:
             referent = xctx_shared_get(self.referents, value)
@@ -411,9 +409,7 @@ cdef class Key:
             raise TypeError(f"the key {self.name!r} gave {value!r}: a key's callable returns a hashable") from None
         if referent is None and create:
             referent = new_referent(NULL, &value_kind)
-            xctx_tell_given(<void*>referent)
             referent = xctx_shared_setdefault(self.referents, value, referent)
-        xctx_tell_taken(<void*>referent)
         return None if referent is None else referent.unit
 
     cdef int begin_anew(self) except -1:

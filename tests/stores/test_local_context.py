@@ -272,3 +272,28 @@ def test_a_context_variable_is_taken_as_werkzeug_takes_it():
     for wrong in (lambda: Local(1), lambda: Local(variable, variable), lambda: xctx.local(variable)):
         with pytest.raises(TypeError, match=r"^Initialization arguments are not supported: .* takes none but `key`"):
             wrong()
+
+
+@pytest.mark.parametrize("key", [keys.flow, keys.context], ids=str)
+@pytest.mark.parametrize("class_", [xctx.local, type("Derived", (xctx.local,), {"__init__": lambda self: None})])
+def test_a_context_that_lives_on_does_not_fill_with_what_is_left_of_dead_stores(key, class_, in_thread):
+    def in_context():
+        living = [type("Living", (class_,), {}, key=key)() for _ in range(3)]
+        for i, each in enumerate(living):
+            each.a = i
+        sizes = []
+        for _ in range(500):
+            dying = type("Dying", (class_,), {}, key=key)()
+            dying.a = dying.b = 1
+            before = contextvars.copy_context()
+            del dying
+            gc.collect() if not sizes else None
+            sizes.append(len(contextvars.copy_context()))
+        assert [each.a for each in living] == before.run(lambda: [each.a for each in living]) == [0, 1, 2]
+        again = [class_.__new__(type("Again", (class_,), {}, key=key)) for _ in range(3)]
+        assert [getattr(each, "a", None) for each in again] == [None] * 3
+        return max(sizes)
+
+    already = len(contextvars.copy_context())
+    assert in_thread(lambda: contextvars.Context().run(in_context)) < 150
+    assert contextvars.copy_context().run(in_context) < already + 150

@@ -27,7 +27,7 @@ from xctx._lock.protocol cimport (DIED, EXCLUSIVE, SHARED, UPGRADABLE, and64, in
                                   row_at, xctx_head, xctx_row)
 from xctx._lock.unit_lock cimport has_row, xctx_unit_lock
 from xctx._runtime.parking cimport done
-from xctx._runtime.python cimport xctx_forbid_instances, xctx_load_u64, xctx_store_u64, xctx_tell_given
+from xctx._runtime.python cimport xctx_forbid_instances, xctx_load_u64, xctx_store_u64
 from xctx._runtime.runtime cimport connect, xctx_next_serial
 from xctx import _core
 from xctx._runtime import copies, interpreter
@@ -655,7 +655,6 @@ cdef void set_up(SharedLock lock, Common common, str name, str place, Key key, i
     lock.title = name
     lock.place = place
     lock.mapping = common.mapping
-    xctx_tell_given(<void*>lock)
 
 
 cdef int tell_of_limit(object error) except -1:

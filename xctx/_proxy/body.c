@@ -379,7 +379,7 @@ void proxy_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     XCTX_TRASHCAN_BEGIN(self, proxy_dealloc)
-    if (PROXY(self)->weakrefs != NULL) PyObject_ClearWeakRefs(self);
+    if (xctx_load_ptr((void **)&PROXY(self)->weakrefs) != NULL) PyObject_ClearWeakRefs(self);  /* one may die meanwhile */
     PyObject *source = PROXY(self)->source, *path = NULL, *message = NULL, *made = NULL;
     if (PROXY(self)->kind >= PROXY_UNSET) {
         path = LOCAL_PROXY(self)->path;

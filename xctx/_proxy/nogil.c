@@ -97,7 +97,7 @@ static void method_dealloc(PyObject *self) {
     PyTypeObject *type = Py_TYPE(self);
     PyObject *wrapper = PROXY(self)->source, *function = ((MethodObject *)self)->function;
     PyObject_GC_UnTrack(self);
-    if (XCTX_UNLIKELY(PROXY(self)->weakrefs != NULL)) PyObject_ClearWeakRefs(self);
+    if (XCTX_UNLIKELY(xctx_load_ptr((void **)&PROXY(self)->weakrefs) != NULL)) PyObject_ClearWeakRefs(self);
     if (XCTX_LIKELY(PROXY(wrapper)->spare == NULL && xctx_made_here(wrapper) && xctx_made_here(self)
                     && xctx_never_shared(self))) {
         /* The wrapper keeps the memory for its next method, and frees it when it dies. No other thread has ever seen the

@@ -130,23 +130,10 @@ static inline int xctx_visit_objects(int (*visit)(PyObject *, void *), void *arg
 /* The threads of this interpreter, from the youngest to the oldest. In `visit` of the function above, or with the GIL. */
 static inline PyThreadState *xctx_first_thread(void) { return PyInterpreterState_ThreadHead(xctx_tstate()->interp); }
 static inline PyThreadState *xctx_next_thread(PyThreadState *each) { return PyThreadState_Next(each); }
+/* Zero until a thread that is being started notes it, which it may do at this very time. */
 static inline unsigned long xctx_thread_ident(PyThreadState *each) { return each->thread_id; }
 
 /* --- critical sections ------------------------------------------------------------------------------------------------- */
-
-/* The thread sanitizer is told of these, too. */
-#if defined(Py_GIL_DISABLED) && defined(__SANITIZE_THREAD__)
-static inline void xctx_begin_told_section(PyCriticalSection *section, PyObject *op) {
-    PyCriticalSection_Begin(section, op);
-    xctx_tell_taken(&op->ob_mutex);
-}
-static inline void xctx_end_told_section(PyCriticalSection *section) {
-    if (section->_cs_mutex) xctx_tell_given(section->_cs_mutex);
-    PyCriticalSection_End(section);
-}
-#  define PyCriticalSection_Begin xctx_begin_told_section
-#  define PyCriticalSection_End xctx_end_told_section
-#endif
 
 /* --- context variables ------------------------------------------------------------------------------------------------- */
 

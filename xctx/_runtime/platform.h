@@ -195,17 +195,4 @@ static inline intptr_t xctx_load_count(intptr_t *p) { return *p; }
 static inline void xctx_store_count(intptr_t *p, intptr_t v) { *p = v; }
 #endif
 
-/* --- the thread sanitizer ---------------------------------------------------------------------------------------------- */
-
-/* It does not see how an interpreter that was built without it passes things from thread to thread, so it is told: the thread
- * that lets others have a thing calls the first, and the one that gets it the second. */
-#if defined(Py_GIL_DISABLED) && defined(__SANITIZE_THREAD__)
-#  include <sanitizer/tsan_interface.h>
-#  define xctx_tell_given(thing) __tsan_release(thing)
-#  define xctx_tell_taken(thing) __tsan_acquire(thing)
-#else
-#  define xctx_tell_given(thing) ((void)(thing))
-#  define xctx_tell_taken(thing) ((void)(thing))
-#endif
-
 #endif

@@ -28,8 +28,6 @@ cdef extern from "xctx/_runtime/platform.h" nogil:
     intptr_t xctx_add(intptr_t *, intptr_t)
     intptr_t xctx_load_count(intptr_t *)
     void xctx_store_count(intptr_t *, intptr_t)
-    void xctx_tell_given(void *)
-    void xctx_tell_taken(void *)
 
     double xctx_monotonic()
 

@@ -27,7 +27,7 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from xctx._runtime.python cimport (PyDict_GetItemWithError_, xctx_forbid_instances, xctx_load_int, xctx_publish,
-                                   xctx_published, xctx_store_int, xctx_tell_given)
+                                   xctx_published, xctx_store_int)
 from xctx._core cimport Unit
 from xctx._runtime.runtime cimport connect
 
@@ -102,7 +102,6 @@ cdef Binding bind(object owner, Unit unit, tuple names, tuple values, Binding ou
     made.compact_at = 15
     if outer is not None:
         put_on_top(made, outer)
-    xctx_tell_given(<void*>made)
     return made
 
 

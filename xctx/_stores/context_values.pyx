@@ -5,17 +5,21 @@
 A context variable holds them. They never change: each change of the store makes new ones, in the context that is current, so
 copied contexts share them until the store is changed in one of the contexts. Contexts own the object. The names and values in
 it belong to the store, which has all its context values in a list: so the garbage collector sees the values as the store's,
-and they are released when the store dies, although contexts live on.
+and they are released when the store dies, although contexts live on. What then remains in a context is an empty object under
+the variable of the store. These are removed once in a while, when another store is changed in it.
 """
 cimport cython
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
+from libc.stdint cimport uint64_t
+
+from contextvars import ContextVar
 
 from xctx._runtime.python cimport (PyContextVar_Get_, PyMem_RawFree, PyMem_RawMalloc, PyThreadState, PyTuple_New_,
                                    PyTuple_SET_ITEM_, Py_DECREF_, Py_INCREF_, Py_XDECREF_, xctx_dict_get,
-                                   xctx_forbid_instances, xctx_lock,
-                                   xctx_mutex, xctx_taken, xctx_tstate, xctx_unlock, xctx_var_set)
-from xctx._runtime.runtime cimport connect, xctx_count_contexts, xctx_fork_count
+                                   xctx_copy_context, xctx_forbid_instances, xctx_load_u64, xctx_lock, xctx_mutex,
+                                   xctx_store_u64, xctx_taken, xctx_tstate, xctx_unlock, xctx_var_set)
+from xctx._runtime.runtime cimport connect, xctx_count_contexts, xctx_fork_count, xctx_put
 from xctx._stores.names cimport interned
 from xctx._stores.values cimport MOST, stores_lock
 
@@ -24,6 +28,14 @@ connect()
 
 
 cdef xctx_mutex *lock = stores_lock()   # of values.pyx: it guards the lists of all stores
+
+# How many stores have died that contexts had values of. It is changed with the lock held.
+cdef uint64_t deaths = 0
+# In a context: how many had died when what was left of them was last removed.
+cdef object CLEANED_AT = ContextVar("xctx.cleaned_at")
+
+cdef enum:
+    FEW = 64   # so many have died since, at least: to look through a context takes as long as there is much in it
 
 
 @cython.final
@@ -88,7 +100,36 @@ cdef object publish(PyObject **head, object var, object content, bint of_flow):
     """Makes the content current in this context. Returns the token of `var`, the store's context variable."""
     token = xctx_var_set(var, context_values(head, content, of_flow))
     xctx_count_contexts(xctx_tstate())   # setting it may have made a context
+    if xctx_load_u64(&deaths) >= FEW:
+        try:
+            clean_context()
+        except MemoryError:
+            pass   # another time, then: the store has been changed
     return token
+
+
+cdef int clean_context() except -1:
+    """Removes from this context, if enough stores have died since the last time, what is left in it of such. Runs no code of
+    others: what goes is empty."""
+    cdef PyObject *noted = NULL
+    cdef uint64_t died = xctx_load_u64(&deaths)
+    cdef list variables = []
+    cdef bint is_dead
+    PyContextVar_Get_(<PyObject*>CLEANED_AT, NULL, &noted)
+    cleaned_at = 0 if noted == NULL else xctx_taken(noted)
+    if died - <uint64_t>cleaned_at < FEW:
+        return 0
+    for var, value in xctx_copy_context().items():
+        if type(value) is ContextValues:
+            xctx_lock(lock)
+            is_dead = (<ContextValues>value).content == NULL
+            xctx_unlock(lock)
+            if is_dead:
+                variables.append(var)
+    for var in variables:
+        xctx_put(xctx_tstate(), <PyObject*>var, NULL, NULL)
+    xctx_var_set(CLEANED_AT, died)
+    return 0
 
 
 cdef ContextValues current_values(object var):
@@ -129,6 +170,11 @@ cdef PyObject **detach_list(PyObject **head) noexcept:
 cdef void release_list(PyObject **head) noexcept:
     # Runs finalisers, hence any Python code. Contexts that die meanwhile remove their values from the list.
     cdef PyObject *content
+    if head != NULL:
+        xctx_lock(lock)
+        if head[0] != NULL:
+            xctx_store_u64(&deaths, deaths + 1)
+        xctx_unlock(lock)
     while head != NULL:
         xctx_lock(lock)
         content = NULL if head[0] == NULL else remove_from_list(head[0])

@@ -11,7 +11,7 @@ from libc.string cimport memset
 
 from xctx._runtime.runtime cimport connect, xctx_fork_count, xctx_next_serial
 from xctx._runtime.python cimport (FREE_THREADED, PyMem_RawFree, PyMem_RawRealloc, PyThreadState, Py_XDECREF_, Py_XINCREF_,
-                                   xctx_is_dying, xctx_iterate_context, xctx_load_int, xctx_lock, xctx_mutex, xctx_tell_taken,
+                                   xctx_is_dying, xctx_iterate_context, xctx_load_int, xctx_lock, xctx_mutex,
                                    xctx_thread_in_context, xctx_tstate, xctx_unlock, xctx_visit_objects)
 from xctx._core cimport Key, Unit
 from xctx._stores.bindings cimport Binding, is_exited, look_up, merge
@@ -94,7 +94,6 @@ cdef list pairs_of(Chooser choose):
         if search.no_memory:
             raise MemoryError()
         for i in range(search.count):
-            xctx_tell_taken(search.found[i].first)
             pairs.append((<object>search.found[i].first,
                           None if search.found[i].second == NULL else <object>search.found[i].second))
     finally:

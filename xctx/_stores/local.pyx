@@ -11,7 +11,7 @@ from xctx._runtime.python cimport (FREE_THREADED, PyContextVar_Get_, PyErr_Forma
                                    PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_DECREF_, Py_IS_TYPE_,
                                    Py_XDECREF_, TypeObject, descrgetfunc, descrsetfunc, destructor, inquiry, object_init,
                                    traverseproc, visitproc, xctx_find_in_type, xctx_is_mutable_type, xctx_load_int,
-                                   xctx_publish, xctx_store_int, xctx_taken, xctx_tell_given, xctx_tstate, xctx_type_put,
+                                   xctx_publish, xctx_store_int, xctx_taken, xctx_tstate, xctx_type_put,
                                    xctx_type_version, xctx_var_reset)
 from xctx._runtime.runtime cimport (connect, xctx_cache_entry, xctx_cache_entry_of, xctx_cache_hit, xctx_cache_knows,
                                     xctx_cache_note, xctx_cache_set, xctx_count_contexts, xctx_fork_count, xctx_next_serial)
@@ -126,7 +126,6 @@ cdef class local:
                 publish(self.context_values, self.var, (), self.ends_at_fork)
             else:
                 new_values_for(self, self.key.find(True))
-        xctx_tell_given(<void*>self)
 
     def __getattribute__(self, name):
         cdef PyObject *found

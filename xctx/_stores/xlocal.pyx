@@ -11,7 +11,7 @@ from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_GET_SIZE, PyTuple_New, PyTuple_SET_ITEM
 
 from xctx._runtime.python cimport (PyEval_GetGlobals, PyObject_GenericGetAttr, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_,
-                                   PyVectorcall_NARGS, xctx_give_vectorcall, xctx_inherit_vectorcall, xctx_tell_given,
+                                   PyVectorcall_NARGS, xctx_give_vectorcall, xctx_inherit_vectorcall,
                                    xctx_tstate, xctx_type_has, xctx_type_put)
 from xctx._runtime.runtime cimport connect
 from xctx._core cimport Key, as_key
@@ -79,7 +79,6 @@ cdef class xlocal(BindingVariable):
         if type(self) is not xlocal:
             for hook in instance_hooks:
                 hook(self)
-        xctx_tell_given(<void*>self)
 
     def __init__(self, *, key=None):
         pass

@@ -16,7 +16,7 @@ from xctx._lock.protocol cimport EXCLUSIVE, UPGRADABLE, load32, load64
 from xctx._lock.unit_lock cimport UnitLock, xctx_unit_lock
 from xctx._runtime.python cimport (FREE_THREADED, PyMem_RawFree, PyMem_RawRealloc, PyThreadState, Py_XDECREF_, Py_XINCREF_,
                                    xctx_context_vars, xctx_first_thread, xctx_lock, xctx_mutex, xctx_next_thread,
-                                   xctx_published, xctx_tell_taken, xctx_thread_ident, xctx_unlock, xctx_visit_objects, visitproc)
+                                   xctx_published, xctx_thread_ident, xctx_unlock, xctx_visit_objects, visitproc)
 from xctx._runtime.runtime cimport connect, xctx_fork_count
 from xctx._runtime.scheduling cimport monotonic
 from xctx._runtime.units cimport VALUE
@@ -171,7 +171,6 @@ def look(tuple wanted not None, greenlet=None):
         for i in range(found.thread_count):
             threads.append((found.threads[i].ident, found.threads[i].tsid, or_none(found.threads[i].context)))
         for i in range(found.thing_count):
-            xctx_tell_taken(found.things[i].thing)
             pair = (<object>found.things[i].thing, or_none(found.things[i].of_it))
             (contexts if type_of(found.things[i].thing) == CONTEXT else things).append(pair)
     finally:
@@ -203,7 +202,6 @@ def entries_of(mapping, context):
     cdef list kept = []
     cdef Binding top
     for var, value in mapping.items():
-        xctx_tell_taken(<void*>value)
         if type(value) is Binding:
             top = without_left(<Binding>value, context)
             if top is not None and (<BindingVariable>top.owner).var is var:
