@@ -150,6 +150,7 @@ class World:
         self.random = random.Random(seed)
         self.here = threading.local()
         self.over = False
+        self.hands_over = threading.Lock()
         self.users = {}  # by the id of a generator or the like, the thread that uses it
         self.library = [getattr(xctx, name) for name in xctx.__all__ if isinstance(getattr(xctx, name), type)]
         self.library += [xctx.keys.Key, xctx.keys.Unit]
@@ -458,8 +459,9 @@ class World:
         return thread.join(PATIENCE)
 
     def in_executor(self):
-        # The standard library holds a lock while work is handed over, which a finalizer there would wait for.
-        if not self.is_left_alone() or getattr(self.here, "hands_over", False):
+        # The standard library holds a lock while work is handed over, and waits until a thread has started, in which it may come
+        # to a finalizer that would wait for the lock.
+        if not self.is_left_alone() or not self.hands_over.acquire(blocking=False):
             return self.act()
         depth = self.here.depth
 
@@ -467,12 +469,11 @@ class World:
             self.here.depth = depth
             return self.act()
 
-        self.here.hands_over = True
         try:
             pool = self.xctx.concurrent.ThreadPoolExecutor(1, initializer=self.random.choice([None, run]))
             future = pool.submit(run)
         finally:
-            self.here.hands_over = False
+            self.hands_over.release()
         try:
             return future.result(PATIENCE)
         finally:

@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
 import pytest
+from helpers.interpreters import run_script
 from proxy_leaves import CLASSES_DIE, Point, each_leaf, through_variable
 
 from xctx import LocalProxy, LocalWrapper, is_proxy, unwrap
@@ -516,3 +517,35 @@ def test_what_only_a_wrapper_can_do(tmp_path):
             file.write(through_variable(b"abc"))
     assert not dataclasses.is_dataclass(through_variable(Data(1)))
     assert dataclasses.fields(through_variable(Data(1))) == dataclasses.fields(Data)
+
+
+@pytest.mark.parametrize("kind", ["LocalProxy(forget)", "LocalWrapper.lazy(forget)", "LocalWrapper(Forgetful())"])
+@pytest.mark.parametrize("compare", ["weak == [1]", "weak < [2]", "[1] == weak", "weak == weak", "[weak].count([1])"])
+def test_a_proxy_that_dies_while_a_weak_proxy_of_it_is_compared(kind, compare):
+    """The interpreter holds neither of the two meanwhile, before 3.13."""
+    source = f"""
+import gc, weakref
+from xctx import LocalProxy, LocalWrapper
+
+held = []
+
+def forget():
+    held.clear()
+    gc.collect()
+    return [1]
+
+class Forgetful:
+    def __eq__(self, other):
+        return forget() == other
+    def __lt__(self, other):
+        return forget() < other
+    def __gt__(self, other):
+        return forget() > other
+
+for _ in range(20):
+    held.append({kind})
+    weak = weakref.proxy(held[0])
+    print(bool({compare}), end=" ")
+"""
+    shown = run_script(source).split()
+    assert len(shown) == 20 and set(shown) <= {"True", "False"}

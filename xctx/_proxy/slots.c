@@ -106,8 +106,17 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
 #  define COMPARES_UNBOUND(op) (((op) == Py_EQ || (op) == Py_NE) && proxy_unbound_raised(self))
 #endif
 
+/* Before 3.13 weakref.proxy() leads here without a reference to what it stands for, on either side. */
+#if PY_VERSION_HEX >= 0x030D0000
+#  define HOLD_BOTH(self, b)
+#  define DROP_BOTH(self, b)
+#else
+#  define HOLD_BOTH(self, b) Py_INCREF(self); Py_INCREF(b);
+#  define DROP_BOTH(self, b) Py_DECREF(self); Py_DECREF(b);
+#endif
+
 #define DEFINE_COMPARE(slot, f) \
-    static PyObject *slot_##slot(PyObject *self, PyObject *b, int op) { \
+    static inline PyObject *compare_##slot(PyObject *self, PyObject *b, int op) { \
         STRAIGHT_WITH(self, b, f(direct, b, op)) \
         PyObject *owned, *target = proxy_hold(self, &owned); \
         if (target == NULL) { \
@@ -120,6 +129,12 @@ static PyObject *rebind(PyObject *self, PyObject *target, PyObject *result) {
         if (XCTX_LIKELY(b != NULL)) result = f(target, b, op); \
         proxy_drop(owned_b); \
         DROP(); \
+        return result; \
+    } \
+    static PyObject *slot_##slot(PyObject *self, PyObject *b, int op) { \
+        HOLD_BOTH(self, b) \
+        PyObject *result = compare_##slot(self, b, op); \
+        DROP_BOTH(self, b) \
         return result; \
     }
 
