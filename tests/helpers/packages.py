@@ -17,15 +17,14 @@ from pathlib import Path
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
-def groups(free_threaded=FREE_THREADED):
+def groups(version=sys.version_info[:2], free_threaded=FREE_THREADED):
     """The dependency groups of an interpreter's tests.
 
-    No free-threaded build gets greenlet, which would switch the GIL of 3.13 on, and which crashes by itself on later ones
-    where threads end at the same time (3.5.6 does); nor gevent, mypy, or what the examples and the peers are made of, because
-    not all of these have wheels for it.
+    A free-threaded 3.13 gets no greenlet, which would switch its GIL on. No free-threaded build gets gevent, mypy, or
+    what the examples and the peers are made of, because not all of these have wheels for it.
     """
     if free_threaded:
-        return ["test", "test-wire"]
+        return ["test", "test-wire"] + ["test-greenlet"] * (version > (3, 13))
     return ["test", "test-integrations", "test-gevent", "types", "examples", "peers"]
 
 
