@@ -39,14 +39,14 @@ def pytest_sessionstart(session):
     if packages.FREE_THREADED and installed("greenlet"):
         import greenlet
 
-        # Where a thread has ended, greenlet gives up a reference to its main greenlet if the collector finds nobody that has
-        # it, although another thread may have it at this very time.
+        # Where a thread has ended, greenlet gives up a reference to its main greenlet if the collector finds nobody
+        # that has it, although another thread may have it at this very time.
         greenlet._greenlet.enable_optional_cleanup(False)
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Tests that need a server are run where they are asked for, as `make test-postgres` and `make test-embedding` do. And
-    where there are no locks, of their tests only those that make none."""
+    """Tests that need a server are run where they are asked for, as `make test-postgres` and `make test-embedding` do.
+    And where there are no locks, of their tests only those that make none."""
     name = collection_path.name
     if name in ("embedding", "postgres") and not any(name in argument for argument in config.args):
         return True

@@ -459,8 +459,8 @@ class World:
         return thread.join(PATIENCE)
 
     def in_executor(self):
-        # The standard library holds a lock while work is handed over, and waits until a thread has started, in which it may come
-        # to a finalizer that would wait for the lock.
+        # The standard library holds a lock while work is handed over, and waits until a thread has started, which may
+        # come to a finalizer that would wait for the lock.
         if not self.is_left_alone() or not self.hands_over.acquire(blocking=False):
             return self.act()
         depth = self.here.depth
@@ -584,8 +584,8 @@ def round_of(seed, count):
             raise ImportError  # greenlet would switch the GIL on
         import greenlet
 
-        # Where a thread has ended, greenlet gives up a reference to its main greenlet if the collector finds nobody that has
-        # it, although C code may.
+        # Where a thread has ended, greenlet gives up a reference to its main greenlet if the collector finds nobody
+        # that has it, although C code may.
         greenlet._greenlet.enable_optional_cleanup(False)
     import_all()  # a signal or trace function in the middle of an import may leave its lock held
     sys.unraisablehook = threading.excepthook = lambda *args: None
