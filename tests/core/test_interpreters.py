@@ -496,6 +496,8 @@ with warnings.catch_warnings(record=True) as told:
     warnings.simplefilter("always")
     assert lock.acquire(timeout=10)
 lock.release()
+with warnings.catch_warnings(action="ignore"), lock.exclusive():
+    lock.mark_consistent()   # so that its file goes
 print([each.category.__name__ for each in told])
 print(before == used() or (before, used()))
 """
@@ -511,7 +513,11 @@ name = f"interpreters-{{os.getpid()}}"
 lock = xctx.SharedLock(name, on_death="ignore")
 made = make({kind})
 run(made, PATH + f"lock = xctx.SharedLock({{name!r}}, key=xctx.keys.process)\\nassert lock.acquire(True)")
-waiter = threading.Thread(target=lambda: print(lock.acquire(True, timeout=30)))
+def wait():
+    print(lock.acquire(True, timeout=30))
+    lock.mark_consistent()
+    lock.release()
+waiter = threading.Thread(target=wait)
 waiter.start()
 interpreters.destroy(made)
 waiter.join()
@@ -547,6 +553,7 @@ run(made, "lock.release()")
 lock.acquire(True)
 print(json.loads(listed("--json"))["holders"][0]["interpreter"], listed("--who").partition(", ")[0])
 print(int(made), os.getpid())
+lock.release()
 interpreters.destroy(made)
 """
     both, shared, exclusive, summary, holder, same, mine, last = run(source)
