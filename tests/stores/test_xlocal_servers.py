@@ -18,7 +18,7 @@ CLIENTS = 24
 # The command, the pages that answer once, and those that stream.
 SERVERS = {
     "uvicorn": (
-        ["-m", "uvicorn", "served_fastapi:app", "--app-dir", PLACE, "--port", "0"],
+        ["-m", "uvicorn", "served_fastapi:app", "--app-dir", PLACE, "--port", "0", "--http", "h11"],
         ["plain", "tasks", "abandoned", "dependency"],
         ["stream", "plain-stream"],
     ),

@@ -27,7 +27,7 @@
 #  define XCTX_TLS __thread
 #  define XCTX_LIKELY(x) __builtin_expect(!!(x), 1)
 #  define XCTX_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#  define XCTX_NOINLINE __attribute__((noinline))
+#  define XCTX_NOINLINE __attribute__((noinline, unused))   /* not every module that has a header uses all of it */
 #endif
 
 /* For a thread-local variable of a few bytes that a hot path reads. The code of a shared library finds its thread-local

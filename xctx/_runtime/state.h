@@ -186,7 +186,7 @@ static inline xctx_cache_entry *xctx_cache_entry_of(uint64_t serial) {
 /* As xctx_promote. Where that stops the world, it must be over before the interpreter ends: stopping the world is guarded by a
  * mutex of the interpreter's, for which a thread may have to wait. A thread that is ended while it waits may be handed the mutex
  * all the same; then nobody releases it, and the collection at the end waits for ever. */
-static inline void xctx_promote_store(PyObject *op) {
+static XCTX_NOINLINE void xctx_promote_store(PyObject *op) {
 #if XCTX_PROMOTING_STOPS_THE_WORLD
     _Py_atomic_add_int(&xctx_the_process->promoting, 1);
     if (!_Py_atomic_load_int(&xctx_the_process->ending)) xctx_promote(op);
