@@ -566,10 +566,14 @@ static inline int xctx_is_dying(PyObject *op) { return Py_REFCNT(op) == 0; }
  * and one for the others (ob_ref_shared). Checked: 3.13t, and the headers of 3.14 and 3.15. */
 
 /* Whether this thread made the object. */
-static inline int xctx_made_here(PyObject *op) { return op->ob_tid == _Py_ThreadId(); }
+static inline int xctx_made_here(PyObject *op) {
+    return _Py_atomic_load_uintptr_relaxed(&op->ob_tid) == _Py_ThreadId();
+}
 
 /* Whether no other thread has ever counted a reference to an object that this thread made. */
-static inline int xctx_never_shared(PyObject *op) { return op->ob_ref_shared == 0; }
+static inline int xctx_never_shared(PyObject *op) {
+    return _Py_atomic_load_ssize_relaxed(&op->ob_ref_shared) == 0;
+}
 
 /* Gives one reference to a dead object that was never shared, whose memory is to be a new object. */
 static inline void xctx_revive(PyObject *op) { op->ob_ref_local = 1; }
