@@ -18,9 +18,9 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport intptr_t, uint64_t, uintptr_t
 from libc.string cimport memset
 
-from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, TypeObject, xctx_forbid_instances, xctx_load_count,
-                                   xctx_load_int, xctx_lock, xctx_mutex, xctx_store_count, xctx_store_int, xctx_tstate,
-                                   xctx_unlock)
+from xctx._runtime.python cimport (FREE_THREADED, PyMem_RawCalloc, PyMem_RawFree, TypeObject, xctx_forbid_instances,
+                                   xctx_load_count, xctx_load_int, xctx_load_ptr, xctx_lock, xctx_mutex, xctx_store_count,
+                                   xctx_store_int, xctx_tstate, xctx_unlock)
 from xctx._runtime.runtime cimport (XCTX_FORK_UNITS, connect, xctx_at_fork, xctx_cache_empty, xctx_fork_count,
                                     xctx_found_drop, xctx_here, xctx_now)
 from xctx._runtime.interpreter import of_interpreter
@@ -180,14 +180,16 @@ cdef void end_unit(Unit unit) noexcept:
     # they may store values again, so the table is emptied several times. If finalisers store again each time, what they
     # stored last is left, as pthreads does with the destructors of thread-specific data.
     for _round in range(8):
-        if unit.table == NULL or release_table == NULL:
+        if xctx_load_ptr(&unit.table) == NULL or release_table == NULL:
             break
         release_table(unit)
     xctx_store_int(<int*>&unit.over, True)
     if unit.unit_kind.cached:
         forget_found(unit)
-    elif unit.table != NULL and release_table != NULL:
-        release_table(unit)   # another thread may have stored something before it could see that the unit is over
+    elif release_table != NULL and (FREE_THREADED or unit.table != NULL):
+        # Another thread may have stored something before it could see that the unit is over. Without the GIL only a lock that
+        # both take tells which came first.
+        release_table(unit)
     if registered:
         Py_DECREF(unit)
 

@@ -23,7 +23,8 @@ from cpython.ref cimport Py_INCREF
 from libc.string cimport memset
 
 from xctx._runtime.python cimport (PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyObject_RichCompareBool,
-                                   PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_XDECREF_, Py_XINCREF_)
+                                   PyTuple_CheckExact_, PyTuple_GET_ITEM_, PyTuple_GET_SIZE_, Py_XDECREF_, Py_XINCREF_,
+                                   xctx_store_ptr)
 from xctx._runtime.runtime cimport (XCTX_FORK_STORES, connect, xctx_at_fork, xctx_cache_drop, xctx_cache_empty,
                                     xctx_cache_entry_of, xctx_fork_count)
 from xctx._runtime.units cimport set_table_release
@@ -110,7 +111,7 @@ cdef UnitValues *add_values(StoreValues *of_store, Unit unit, PyObject *content,
         xctx_lock(&unit.table_lock)
         table = grow_table(<UnitTable*>unit.table)
         if table != NULL:
-            unit.table = table
+            xctx_store_ptr(&unit.table, table)   # end_unit looks whether there is one
             Py_XINCREF_(content)
             made.dict = content
             add_to_table(table, of_store.serial, made)
@@ -246,7 +247,7 @@ cdef void release_unit(Unit unit) noexcept:
     xctx_lock(&lock)
     xctx_lock(&unit.table_lock)
     table = <UnitTable*>unit.table
-    unit.table = NULL
+    xctx_store_ptr(&unit.table, NULL)
     unit.table_version = 0
     xctx_unlock(&unit.table_lock)
     if table != NULL:
